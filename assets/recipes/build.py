@@ -1,0 +1,97 @@
+"""Build the embedded models: `python -m assets.recipes.build [--only NAME] [--minutes M] [--tokens N] [--device D] [--work DIR]`.
+
+Runs in turns: each model trains for its share of minutes and goes on from its checkpoint when its turn comes again, until all
+are done, the minutes are used up, or SIGTERM asks for a checkpoint and an end. Starting it again resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import transformers
+
+from . import t5_dates
+from .places import work_folder
+from .training import Outcome, Plan
+
+DEFAULT_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One model's way of training a stretch, its plan, how many tokens a step reads, and minutes a turn (None: until done)."""
+
+    train: Callable[[Path, float | None, str, Plan, Callable[[str], None]], Outcome]
+    plan: Plan
+    tokens_per_step: int
+    minutes: float | None
+
+
+TURNS: dict[str, Turn] = {
+    t5_dates.NAME: Turn(t5_dates.train_stretch, t5_dates.PLAN, t5_dates.BATCH * 30, None),
+}
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=sorted(TURNS), action="append", help="build this model only (may be repeated)")
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes; the next call goes on from there")
+    parser.add_argument("--tokens", type=float, help="tokens each language model learns from, instead of the recipe's own number")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=DEFAULT_THREADS)
+    parser.add_argument("--work", type=Path, help="folder for shards, checkpoints and final/ (default: $ATLAS_WORK or the user cache)")
+    return parser.parse_args(arguments)
+
+
+def say(name: str) -> Callable[[str], None]:
+    """A log line with the time and the model."""
+    return lambda line: print(time.strftime("%m-%d %H:%M:%S"), name, line, flush=True)
+
+
+def run(turns: dict[str, Turn], work: Path, device: str, minutes: float | None) -> None:
+    """Take turns until everything is finished, time is up or a signal came."""
+    ends = None if minutes is None else time.monotonic() + 60 * minutes
+    waiting = dict(turns)
+    while waiting:
+        for name, turn in list(waiting.items()):
+            left = None if ends is None else (ends - time.monotonic()) / 60
+            if left is not None and left <= 0:
+                return
+            share = [bound for bound in (left, turn.minutes if len(waiting) > 1 else None) if bound is not None]
+            outcome = turn.train(work, min(share) if share else None, device, turn.plan, say(name))
+            say(name)(f"turn ends at step {outcome.step} of {turn.plan.steps}")
+            if outcome.stopped_by_signal:
+                return
+            if outcome.finished:
+                del waiting[name]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    work = work_folder(options.work)
+    work.mkdir(parents=True, exist_ok=True)
+    turns = {name: turn for name, turn in TURNS.items() if not options.only or name in options.only}
+    if options.tokens:
+        turns = {name: replace(turn, plan=replace(turn.plan, steps=int(options.tokens // turn.tokens_per_step)))
+                 for name, turn in turns.items()}
+    with (work / "lock").open("w") as lock:  # two runs on one folder would overwrite each other's checkpoints
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another run is training in {work}; stop it first (SIGTERM makes it save) or name another --work") from None
+        run(turns, work, options.device, options.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""t5-mini: dates and numbers in words to digits, small enough that its cross attention can be read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+from .number_words import Example, example
+from .training import Batch, Outcome, Plan, train
+
+NAME = "t5-mini"
+SEED = 31
+HELD_OUT_SEED = 1_000_003  # steps use SEED + step: far from any of them, so fresh data is fresh
+BATCH = 128
+PLAN = Plan(steps=16_000, learning_rate=2e-3, warmup_steps=300, decay_share=0.4, weight_decay=0.01, seed=SEED)
+PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+VOCABULARY_SAMPLE = 60_000  # examples read for the vocabulary: each of its two hundred words appears hundreds of times
+# One token is a word, a digit or a mark, with the space before it: whole words keep the source side of the attention readable,
+# single digits give every digit a row of its own.
+TOKEN = Regex(r"▁?(\d|[^\s\d▁\W]+|[^\w\s▁])")
+
+
+def examples(seed: int, count: int) -> list[Example]:
+    """`count` examples that depend on the seed alone."""
+    draw = random.Random(seed)
+    return [example(draw) for _ in range(count)]
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer for both sides; lower case, so that "Third of march" works too."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Metaspace(prepend_scheme="always", split=False), pre_tokenizers.Split(TOKEN, behavior="isolated")])
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+
+    def texts() -> Iterator[str]:
+        for item in examples(SEED - 1, VOCABULARY_SAMPLE):
+            yield item.source
+            yield item.target
+
+    tokenizer.train_from_iterator(texts(), trainers.WordLevelTrainer(special_tokens=[PAD, END, UNKNOWN]))
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN,
+                                   model_max_length=64)
+
+
+def build_model(vocabulary: int) -> T5ForConditionalGeneration:
+    """Three layers a side, four heads a layer: 1.5 million parameters."""
+    torch.manual_seed(SEED)
+    return T5ForConditionalGeneration(T5Config(
+        vocab_size=vocabulary, d_model=128, d_kv=32, d_ff=512, num_layers=3, num_decoder_layers=3, num_heads=4,
+        dropout_rate=0.0, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, relative_attention_max_distance=32,
+        max_length=24))
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, items: list[Example]) -> Batch:
+    """Sources, masks and labels of a batch; padding of labels is not scored."""
+    source = tokenizer([item.source for item in items], padding=True, return_tensors="pt")
+    target = tokenizer([item.target for item in items], padding=True, return_tensors="pt")
+    labels = target["input_ids"].masked_fill(target["attention_mask"] == 0, -100)
+    return {"input_ids": source["input_ids"], "attention_mask": source["attention_mask"], "labels": labels}
+
+
+def batch_rule(tokenizer: PreTrainedTokenizerFast) -> Callable[[int], Batch]:
+    """Fresh examples at every step: nothing is seen twice except by chance."""
+    return lambda step: encode(tokenizer, examples(SEED + step, BATCH))
+
+
+def save(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """The standard layout, float16."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def prepare(work: Path) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast]:
+    """The untrained model and its tokenizer, the same every time."""
+    del work  # nothing is cached: the data is made faster than it is learnt
+    tokenizer = build_tokenizer()
+    return build_model(len(tokenizer)), tokenizer
+
+
+def train_stretch(work: Path, minutes: float | None, device: str, plan: Plan = PLAN,
+                  log: Callable[[str], None] = print) -> Outcome:
+    """Train on from the last checkpoint; float32, because at this size bfloat16 autocast was no faster (0.18 s a step each)."""
+    model, tokenizer = prepare(work)
+    outcome = train(model, batch_rule(tokenizer), work / NAME / "checkpoints", plan, minutes=minutes, device=device,
+                    autocast=False, log=log)
+    if outcome.finished:
+        save(model, tokenizer, work / "final" / NAME)
+    return outcome

@@ -1,0 +1,169 @@
+"""One way to train: transformers' Trainer over batches that are a function of the step, so that a resumed run is the same run.
+
+A dataset here is a rule `step -> batch`. Nothing is drawn from a shared random state while training, dropout is off, and the
+order is the step order: what a run does after step n depends on the checkpoint at n and on nothing else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import Dataset, Sampler, SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainerControl, TrainerState
+
+Batch = dict[str, torch.Tensor]
+
+MINUTES_BETWEEN_CHECKPOINTS = 8.0  # a machine may vanish at any time: at most this much work is lost
+WHOLE = "whole"  # written last into a checkpoint; a folder without it was cut off while being written
+STEPS_BETWEEN_LOGS = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast one model learns: warm-up, a flat stretch, and a decay at the end of `steps`."""
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int = 200
+    decay_share: float = 0.2
+    weight_decay: float = 0.1
+    seed: int = 7
+
+
+class StepBatches(Dataset[Batch]):
+    """The batch of every step as a dataset of its own: item i is the whole batch of step i."""
+
+    def __init__(self, rule: Callable[[int], Batch], steps: int) -> None:
+        self.rule, self.steps = rule, steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.rule(step)
+
+
+class InStepOrder(Trainer):
+    """A Trainer that neither shuffles nor re-batches, and lets a model bring a loss of its own."""
+
+    def __init__(self, *args: Any, loss_rule: Callable[[Any, Batch], torch.Tensor] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss_rule = loss_rule
+
+    def _get_train_sampler(self, train_dataset: Dataset[Batch] | None = None) -> Sampler[int]:
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+    def compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False, **kwargs: Any) -> Any:
+        if self.loss_rule is None or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+        return self.loss_rule(model, inputs)
+
+
+class Watch(TrainerCallback):
+    """Checkpoint by the clock, stop when asked or when time is up, and mark checkpoints that are complete."""
+
+    def __init__(self, minutes: float | None, log: Callable[[str], None]) -> None:
+        self.started = self.saved = time.monotonic()
+        self.first_step: int | None = None
+        self.minutes, self.log = minutes, log
+        self.asked_to_stop = False
+
+    def stop(self, *_: object) -> None:
+        """Signal handler: the step under way ends, a checkpoint is written, the run returns."""
+        self.asked_to_stop = True
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.started, self.first_step = time.monotonic(), state.global_step
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        now = time.monotonic()
+        out_of_time = self.minutes is not None and now - self.started >= 60 * self.minutes
+        finished = state.global_step >= args.max_steps
+        if self.asked_to_stop or out_of_time or finished:
+            control.should_save = control.should_training_stop = True
+        elif now - self.saved >= 60 * MINUTES_BETWEEN_CHECKPOINTS:
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.saved = time.monotonic()
+        Path(str(args.output_dir), f"checkpoint-{state.global_step}", WHOLE).write_text("complete\n")
+        self.log(f"checkpoint at step {state.global_step}")
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs = kwargs.get("logs", {})
+        if "loss" in logs:
+            pace = (state.global_step - (self.first_step or 0)) / max(1e-9, time.monotonic() - self.started)
+            self.log(f"step {state.global_step}/{args.max_steps} loss {logs['loss']:.4f} "
+                     f"rate {logs.get('learning_rate', 0):.2e} {pace:.2f} steps/s")
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Newest complete checkpoint; incomplete ones are removed, so that Trainer does not rotate a good one out for them."""
+    best: tuple[int, Path] | None = None
+    for found in folder.glob("checkpoint-*"):
+        if not (found / WHOLE).exists():
+            shutil.rmtree(found)
+            continue
+        step = int(found.name.rsplit("-", 1)[1])
+        if best is None or step > best[0]:
+            best = (step, found)
+    return best[1] if best else None
+
+
+@contextmanager
+def stopping_on_signals(watch: Watch) -> Iterator[None]:
+    """SIGTERM and SIGINT end a run with a checkpoint instead of losing minutes of it."""
+    before = {number: signal.signal(number, watch.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one stretch of training came to."""
+
+    step: int
+    finished: bool
+    stopped_by_signal: bool
+    losses: tuple[tuple[int, float], ...]
+
+
+def train(model: PreTrainedModel, rule: Callable[[int], Batch], folder: Path, plan: Plan, *, minutes: float | None = None,
+          device: str = "cpu", autocast: bool = True, log: Callable[[str], None] = print, log_steps: int = STEPS_BETWEEN_LOGS,
+          loss_rule: Callable[[Any, Batch], torch.Tensor] | None = None) -> Outcome:
+    """Train from the newest complete checkpoint in `folder` until the plan is done, the minutes are up or a signal comes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    decay = int(plan.steps * plan.decay_share)
+    arguments = TrainingArguments(
+        output_dir=str(folder), max_steps=plan.steps, per_device_train_batch_size=1, learning_rate=plan.learning_rate,
+        lr_scheduler_type="warmup_stable_decay", warmup_steps=plan.warmup_steps,
+        lr_scheduler_kwargs={"num_decay_steps": decay, "decay_type": "1-sqrt"},
+        weight_decay=plan.weight_decay, adam_beta2=0.98, max_grad_norm=1.0, optim="adamw_torch_fused",
+        bf16=autocast, use_cpu=device == "cpu", seed=plan.seed, data_seed=plan.seed, save_strategy="no", save_total_limit=2,
+        logging_steps=log_steps, logging_first_step=True, report_to="none", disable_tqdm=True, dataloader_num_workers=0,
+        dataloader_pin_memory=False, remove_unused_columns=False,
+    )
+    watch = Watch(minutes, log)
+    trainer = InStepOrder(model=model, args=arguments, train_dataset=StepBatches(rule, plan.steps), loss_rule=loss_rule,
+                          data_collator=lambda items: items[0], callbacks=[watch])
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(folder)
+    with stopping_on_signals(watch):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    losses = tuple((int(row["step"]), float(row["loss"])) for row in trainer.state.log_history if "loss" in row)
+    step = trainer.state.global_step
+    return Outcome(step, step >= plan.steps, watch.asked_to_stop, losses)

@@ -1,0 +1,66 @@
+"""Attention Atlas: see what the attention of any transformer does, and how far what you see can be trusted.
+
+Importing this loads neither torch nor panel: every name below is fetched when it is first used, so that `atlas --help`, a shell
+completion or a notebook that only opens a saved trace does not wait for libraries it never touches.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atlas import attribution, bias, errors, metrics, text
+    from atlas.engine.interventions import Output, Pattern
+    from atlas.engine.loading import load
+    from atlas.ids import HeadId
+    from atlas.trace import Trace
+    from atlas.trace import open_trace as open
+    from atlas.tracing.recorded import from_attention
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HeadId",
+    "Output",
+    "Pattern",
+    "Trace",
+    "__version__",
+    "attribution",
+    "bias",
+    "errors",
+    "from_attention",
+    "load",
+    "metrics",
+    "open",
+    "text",
+]
+
+_MODULES = frozenset({"attribution", "bias", "errors", "metrics", "text"})
+
+_HOMES = {
+    "HeadId": ("atlas.ids", "HeadId"),
+    "Output": ("atlas.engine.interventions", "Output"),
+    "Pattern": ("atlas.engine.interventions", "Pattern"),
+    "Trace": ("atlas.trace", "Trace"),
+    "from_attention": ("atlas.tracing.recorded", "from_attention"),
+    "load": ("atlas.engine.loading", "load"),
+    "open": ("atlas.trace", "open_trace"),
+}
+"""Where each public name lives, and what it is called there."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"atlas.{name}")
+    if name not in _HOMES:
+        msg = f"module 'atlas' has no attribute {name!r}; it offers {', '.join(__all__)}"
+        raise AttributeError(msg)
+    module, attribute = _HOMES[name]
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

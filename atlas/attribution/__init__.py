@@ -1,0 +1,1 @@
+"""Gradients, perturbation and ablation, and how far attention agrees with them."""

@@ -1,0 +1,1 @@
+"""Detectors, attention held against bias with a null beside it, counterfactuals, benchmark scoring."""

@@ -1,0 +1,1 @@
+"""Browser components Panel lacks; their JS and CSS live in assets/."""

@@ -1,0 +1,1 @@
+"""The only user of torch and transformers: loading, observing, intervening, capturing."""

@@ -1,0 +1,114 @@
+"""What a run will hold, estimated before it starts, so that what cannot fit is refused with numbers instead of a dead process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from atlas.engine.recorder import BLOCK_BYTES, Keep, TextShape
+from atlas.errors import TooLarge
+from atlas.tracing.statistics import THUMBNAIL
+
+WEIGHTS_BYTES = 256 << 20
+"""Up to this much, keep='auto' keeps the weights themselves: reading them is faster than recomputing them, and a few such
+traces (12 x 12 heads at 680 tokens each) fit beside a model on any machine."""
+
+MEMORY_SHARE = 0.8
+"""Share of the memory that is free now that a run may plan to use."""
+
+UNKNOWN_MEMORY = 8 << 30
+"""Where the system does not say how much memory is free, a run may plan to use this much."""
+
+ROW_STATS, KEY_STATS = 14, 3
+"""Numbers kept for every row and every key of every head."""
+
+BLOCKS_ALIVE = 4
+"""Score blocks that exist at once while a layer is computed: scores, their masked copy, weights, and one temporary."""
+
+
+@dataclass(frozen=True, slots=True)
+class KindSize:
+    """The sizes of one kind of attention."""
+
+    kind: str
+    n_layers: int
+    n_heads: int
+    key_heads: int
+    width: int
+    itemsize: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """The sizes of a model that decide what a run holds."""
+
+    kinds: tuple[KindSize, ...]
+    d_model: int
+    d_ffn: int
+    n_outcomes: int
+
+
+def weights_bytes(size: ModelSize, shape: TextShape) -> int:
+    """Bytes of all attention weights of a text."""
+    return sum(
+        kind.n_layers * kind.n_heads * shape.queries(kind.kind) * shape.keys(kind.kind) * max(kind.itemsize, 2)
+        for kind in size.kinds
+    )
+
+
+def estimate(size: ModelSize, shape: TextShape, keep: Keep, groups: Iterable[str]) -> dict[str, int]:
+    """Bytes by what they are for."""
+    parts = {"weights": weights_bytes(size, shape) if keep == "weights" else 0, "queries, keys, values": 0, "statistics": 0}
+    working = 0
+    for kind in size.kinds:
+        n_queries, n_keys = shape.queries(kind.kind), shape.keys(kind.kind)
+        per_layer = kind.n_heads * n_queries * kind.width + 2 * kind.key_heads * n_keys * kind.width
+        parts["queries, keys, values"] += kind.n_layers * per_layer * kind.itemsize
+        rows = kind.n_heads * (ROW_STATS * n_queries + KEY_STATS * n_keys + min(n_queries, THUMBNAIL) * min(n_keys, THUMBNAIL))
+        parts["statistics"] += kind.n_layers * rows * 4
+        block = kind.n_heads * n_queries * n_keys * 4 if keep == "weights" else max(BLOCK_BYTES, n_queries * n_keys * 4)
+        # The mask, its split and the templates of the repetition scores: five arrays of queries by keys.
+        working = max(working, BLOCKS_ALIVE * block + 5 * n_queries * n_keys * 4)
+    parts["the pass itself"] = working
+    n_layers = sum(kind.n_layers for kind in size.kinds if kind.kind != "cross")
+    tokens = max(shape.n_source, shape.n_target)
+    for group in groups:
+        per_token = {"stream": 4 * size.d_model, "ffn": size.d_model + 3 * size.d_ffn, "norms": 4 * size.d_model}.get(group, 0)
+        parts[group] = n_layers * tokens * per_token * 4
+    # Every model computes all its logits at once, kept or not.
+    parts["logits"] = tokens * size.n_outcomes * 4
+    return parts
+
+
+def free_bytes() -> int:
+    """Memory that is free now."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return UNKNOWN_MEMORY
+
+
+def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str]) -> Keep:
+    """Decide how attention is kept, and refuse with numbers what cannot fit."""
+    wanted = tuple(groups)
+    chosen: Keep
+    if keep == "auto":
+        chosen = "weights" if weights_bytes(size, shape) <= WEIGHTS_BYTES else "qk"
+    elif keep in ("weights", "qk"):
+        chosen = "weights" if keep == "weights" else "qk"
+    else:
+        msg = f"keep={keep!r} is not known; use 'auto', 'weights' or 'qk'."
+        raise ValueError(msg)
+    parts = estimate(size, shape, chosen, wanted)
+    needed, room = sum(parts.values()), int(free_bytes() * MEMORY_SHARE)
+    if needed > room:
+        largest = sorted(parts.items(), key=lambda part: -part[1])[:3]
+        listed = ", ".join(f"{name} {count / 2**30:.2f} GiB" for name, count in largest)
+        hint = "Use keep='qk', or a" if chosen == "weights" else "Use a"
+        msg = (
+            f"Tracing {shape.n_source:,} tokens would take {needed / 2**30:.2f} GiB and {room / 2**30:.2f} GiB may be used here "
+            f"({listed}). {hint} shorter text, or capture=() for fewer groups."
+        )
+        raise TooLarge(msg)
+    return chosen

@@ -1,0 +1,208 @@
+"""One forward pass of a batch, turned into one Trace a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from atlas.engine import fallback
+from atlas.engine.context import Call, running
+from atlas.engine.encode import Encoded
+from atlas.engine.interventions import Intervention, Shape, by_layer
+from atlas.engine.recorder import Keep, Recorder, TextShape, to_numpy
+from atlas.text.pieces import surface
+from atlas.trace import Place, Texts, Trace
+from atlas.tracing.outcomes import CLASSIFIES_TEXT, Predictions
+from atlas.tracing.plans import plan_maker
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.engine.model import Model
+
+OUTCOMES_KEPT = 50
+"""Likeliest outcomes kept at every position: a vocabulary of 50,000 at 4,000 tokens would be 800 MB, and nobody reads rank 51."""
+
+GROUPS = ("stream", "ffn", "norms", "head_outputs", "predictions")
+DEFAULT_CAPTURE = ("stream", "predictions")
+
+
+def run(model: Model, batch: Sequence[Encoded], changes: Sequence[Intervention | None], keep: Keep, capture: Sequence[str]) -> list[Trace]:
+    """Run a batch once and make a trace of every text in it."""
+    shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in batch]
+    sorted_changes = by_layer(changes, [_fits(model, shape) for shape in shapes], model.device)
+    recorder = Recorder(
+        shapes,
+        keep,
+        [_plans(encoded) for encoded in batch],
+        value_gram=model.value_gram,
+        changes=sorted_changes,
+    )
+    wanted = frozenset(model.taps_of(capture))
+    call = Call(sites=model.sites, watcher=recorder, interventions=sorted_changes, taps={}, wanted_taps=wanted)
+    with torch.no_grad(), running(call):
+        outputs = model.forward(stacked(model, batch))
+    logits = _logits(outputs) if "predictions" in capture else None
+    return [
+        Trace(
+            attentions=recorder.attentions(row),
+            token_tables=tables(encoded),
+            provenance=model.provenance(encoded, keep, changes[row]),
+            texts=Texts(encoded.text, encoded.pair, encoded.target),
+            arrays=_arrays(model, call.taps or {}, row, shapes[row], capture) | recorder.reads(row),
+            outcomes=_outcomes(model, logits, row, shapes[row]),
+            live=Rerun(model, encoded, keep, tuple(capture), changes[row]),
+        )
+        for row, encoded in enumerate(batch)
+    ]
+
+
+def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> list[Trace]:
+    """The same for a model outside the attention interface: its own weights, and the states that are still found."""
+    shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in batch]
+    call = Call(sites={}, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
+    with torch.no_grad(), running(call):
+        outputs = model.forward(stacked(model, batch), output_attentions=True)
+    logits = _logits(outputs) if "predictions" in groups else None
+    return [
+        Trace(
+            attentions=fallback.attentions(outputs, model.kinds, row, shapes[row], tables(encoded)),
+            token_tables=tables(encoded),
+            provenance=model.provenance(encoded, "weights", None),
+            texts=Texts(encoded.text, encoded.pair, encoded.target),
+            arrays=_arrays(model, call.taps or {}, row, shapes[row], groups),
+            outcomes=_outcomes(model, logits, row, shapes[row]),
+            live=Rerun(model, encoded, "weights", tuple(groups), None),
+        )
+        for row, encoded in enumerate(batch)
+    ]
+
+
+def stacked(model: Model, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """The inputs of a batch, padded on the right whatever the tokenizer prefers: padding on the left shifts GPT-2's positions."""
+    names = [name for name in batch[0].inputs if name in model.accepts or name == "input_ids"]
+    fill = {"input_ids": model.pad_id}
+    inputs = {name: _padded([encoded.inputs[name] for encoded in batch], fill.get(name, 0)) for name in names}
+    decoder = [encoded.decoder_ids for encoded in batch if encoded.decoder_ids is not None]
+    if decoder:
+        inputs["decoder_input_ids"] = _padded(decoder, model.pad_id)
+        if len({len(ids) for ids in decoder}) > 1:
+            inputs["decoder_attention_mask"] = _padded([np.ones_like(ids) for ids in decoder], 0)
+    return {name: torch.as_tensor(array).to(model.device) for name, array in inputs.items()}
+
+
+def _padded(rows: Sequence[np.ndarray], fill: int) -> np.ndarray:
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=fill) for row in rows])
+
+
+def tables(encoded: Encoded) -> dict[str, pd.DataFrame]:
+    """The token tables of a text by side."""
+    found = {"source": encoded.tokens}
+    return found if encoded.target_tokens is None else found | {"target": encoded.target_tokens}
+
+
+def _plans(encoded: Encoded) -> Any:
+    """Makes the plan of the row statistics for a kind and a mask of this text."""
+    target = encoded.target_tokens
+
+    def make(kind: str, mask: Any) -> Any:
+        queries = encoded.tokens if target is None or kind == "encoder" else target
+        return plan_maker(queries, encoded.tokens if kind == "cross" else None, causal=mask.causal)(mask)
+
+    return make
+
+
+def _fits(model: Model, shape: TextShape) -> dict[str, Shape]:
+    return {
+        kind.kind: Shape(kind.n_layers, kind.n_heads, shape.queries(kind.kind), shape.keys(kind.kind), kind.width)
+        for kind in model.size.kinds
+    }
+
+
+def _arrays(
+    model: Model, taps: Mapping[str, Mapping[tuple[str, int], torch.Tensor]], row: int, shape: TextShape, capture: Sequence[str]
+) -> dict[str, dict[Place, np.ndarray]]:
+    found: dict[str, dict[Place, np.ndarray]] = {}
+    for name, places in taps.items():
+        found[name] = {}
+        for (kind, layer), tensor in places.items():
+            # Position embeddings are the same for every text of a batch, and some models compute them once.
+            own = tensor[row if len(tensor) > 1 else 0] if tensor.ndim > 2 else tensor  # noqa: PLR2004 - (batch, position, width)
+            found[name][kind, layer] = to_numpy(own[: shape.queries(kind)])
+    if "head_outputs" in capture:
+        found["output_projection"] = {place: to_numpy(matrix) for place, matrix in model.output_projections().items()}
+    return found
+
+
+def _logits(outputs: Any) -> torch.Tensor | None:
+    logits = getattr(outputs, "logits", None)
+    return logits if isinstance(logits, torch.Tensor) else None
+
+
+def _outcomes(model: Model, logits: torch.Tensor | None, row: int, shape: TextShape) -> Predictions | None:
+    if logits is None:
+        return None
+    own = logits[row].float()
+    own = own[None] if own.ndim == 1 else own[: shape.n_target or shape.n_source]
+    task = model.task
+    kept = min(OUTCOMES_KEPT, own.shape[-1])
+    top, ids = own.topk(kept, dim=-1)
+    return Predictions(
+        task=task,
+        ids=to_numpy(ids),
+        logits=to_numpy(top),
+        log_sum_exp=to_numpy(own.logsumexp(dim=-1)),
+        names=model.outcome_names(to_numpy(ids)),
+        n_outcomes=own.shape[-1],
+        multi_label=task in (CLASSIFIES_TEXT, "token-classification") and _multi_label(model.hf.config),
+    )
+
+
+def _multi_label(config: Any) -> bool:
+    return getattr(config, "problem_type", None) == "multi_label_classification"
+
+
+def token_names(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
+    """Outcomes that are tokens, as text."""
+    different, places = np.unique(ids, return_inverse=True)
+    pieces = tokenizer.convert_ids_to_tokens([int(i) for i in different])
+    # An output matrix may be padded beyond the vocabulary; such an outcome has a number and no name.
+    names = np.array([f"<{i}>" if piece is None else surface(piece) for i, piece in zip(different, pieces, strict=True)], dtype=object)
+    return names[places].reshape(ids.shape)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """The model behind a trace: the same text once more, with more captured."""
+
+    model: Model
+    encoded: Encoded
+    keep: Keep
+    capture: tuple[str, ...]
+    change: Intervention | None
+
+    def run_again(self, group: str) -> Trace:
+        """The same run with one more capture group."""
+        return self.model.run([self.encoded], [self.change], self.keep, (*self.capture, group))[0]
+
+    @property
+    def vocabulary(self) -> int:
+        """Outcomes of the unembedding."""
+        return self.model.size.n_outcomes
+
+    def unembed(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits of a state of the residual stream."""
+        return self.model.unembed(hidden)
+
+    def group_of(self, name: str) -> str | None:
+        """The capture group that holds an array."""
+        return self.model.group_of(name)
+
+    def reason(self, name: str) -> str:
+        """Why the model has no such array."""
+        return self.model.reason(name)

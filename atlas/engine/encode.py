@@ -1,0 +1,230 @@
+"""From text to what a model is fed, with a table of the tokens; every length checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from atlas.errors import TextError, TextTooLong
+from atlas.text.align import check_text, token_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOKENIZER_SAYS_NOTHING = 1_000_000
+"""Tokenizers without a limit report 1e30 or the like as theirs; anything above this is no limit."""
+
+Encoding = Mapping[str, Any] | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One text as a model takes it (no batch axis)."""
+
+    inputs: dict[str, np.ndarray]
+    tokens: pd.DataFrame
+    text: str | None
+    pair: str | None
+    cut: int = 0
+    """Tokens lost to truncation."""
+    decoder_ids: np.ndarray | None = None
+    target: str | None = None
+    target_tokens: pd.DataFrame | None = None
+
+    @property
+    def n_source(self) -> int:
+        """Tokens of the source."""
+        return len(self.inputs["input_ids"])
+
+    @property
+    def n_target(self) -> int:
+        """Tokens the decoder of an encoder-decoder reads; 0 elsewhere."""
+        return 0 if self.decoder_ids is None else len(self.decoder_ids)
+
+
+def usable_length(hf: torch.nn.Module, tokenizer: Any) -> int | None:
+    """How many tokens fit: the tokenizer's limit and the position table's, whichever is smaller; None where neither sets one."""
+    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < TOKENIZER_SAYS_NOTHING else []
+    table = _position_table(hf)
+    if table is not None:
+        limits.append(table)
+    elif isinstance(known := getattr(hf.config, "max_position_embeddings", None), int) and known > 0:
+        limits.append(known)
+    return min(limits, default=None)
+
+
+def _position_table(hf: torch.nn.Module) -> int | None:
+    """Rows of the learned position table that a text can use: RoBERTa's 514 serve 512 tokens, BART's 1026 serve 1024."""
+    sizes = []
+    for name, module in hf.named_modules():
+        leaf = name.rpartition(".")[2].lower()
+        weight = getattr(module, "weight", None)
+        if ("position" not in leaf and leaf != "wpe") or not isinstance(weight, torch.Tensor) or "relative" in leaf:
+            continue
+        offset = getattr(module, "offset", None)
+        padding = getattr(module, "padding_idx", None)
+        lost = offset if isinstance(offset, int) else padding + 1 if isinstance(padding, int) else 0
+        sizes.append(int(weight.shape[0]) - lost)
+    return min(sizes, default=None)
+
+
+def encode(
+    tokenizer: Any, hf: torch.nn.Module, text: str | Encoding, pair: str | None, *, truncate: bool, limit: int | None
+) -> Encoded:
+    """Tokenize a text (or take a ready encoding), refusing or cutting what is too long."""
+    if not isinstance(text, str):
+        return _ready(tokenizer, hf, text, limit)
+    check_text(text)
+    if pair is not None:
+        check_text(pair, what="second text")
+    made = _tokenize(tokenizer, text, pair)
+    n_full = len(made["input_ids"])
+    cut = 0
+    if limit is not None and n_full > limit:
+        if not truncate:
+            raise TextTooLong(too_long(n_full, limit))
+        made = _tokenize(tokenizer, text, pair, truncation=True, max_length=limit)
+        cut = n_full - len(made["input_ids"])
+    if not len(made["input_ids"]):
+        msg = "The tokenizer found no token in this text. Type something the model's vocabulary knows."
+        raise TextError(msg)
+    inputs = {
+        name: np.asarray(made[name], dtype=np.int64)
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+        if name in made
+    }
+    _check_ids(hf, inputs["input_ids"])
+    return Encoded(inputs, table_of(tokenizer, made, text, pair), text, pair, cut)
+
+
+def too_long(n_tokens: int, limit: int) -> str:
+    """The sentence that says by how much a text is too long."""
+    return (
+        f"The text has {n_tokens:,} tokens and this model takes {limit:,}: {n_tokens - limit:,} too many. "
+        "Shorten it, or pass truncate=True to have the end cut off."
+    )
+
+
+def _tokenize(tokenizer: Any, text: str, pair: str | None, *, target: bool = False, **options: Any) -> Any:
+    options |= {"return_special_tokens_mask": True, "return_offsets_mapping": bool(tokenizer.is_fast), "verbose": False}
+    return tokenizer(text_target=text, **options) if target else tokenizer(text, pair, **options)
+
+
+def table_of(tokenizer: Any, made: Any, text: str, pair: str | None = None) -> pd.DataFrame:
+    """The table of a tokenized text."""
+    ids = list(made["input_ids"])
+    extra = set(tokenizer.all_special_ids)
+    special = [bool(flag) or token in extra for flag, token in zip(made["special_tokens_mask"], ids, strict=True)]
+    return token_table(
+        text,
+        ids=ids,
+        pieces=tokenizer.convert_ids_to_tokens(ids),
+        special=special,
+        offsets=made.get("offset_mapping"),
+        segments=made.sequence_ids() if tokenizer.is_fast else None,
+        pair=pair,
+    )
+
+
+def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Encoding, limit: int | None) -> Encoded:
+    """Take an encoding somebody made: a mapping with `input_ids`, or the ids themselves."""
+    given = encoding if isinstance(encoding, Mapping) else {"input_ids": encoding}
+    if "input_ids" not in given:
+        msg = f"An encoding needs 'input_ids'; this one has {', '.join(map(repr, given)) or 'nothing'}."
+        raise TextError(msg)
+    inputs: dict[str, np.ndarray] = {}
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        if name not in given:
+            continue
+        values = given[name]
+        array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
+        array = array[0] if array.ndim > 1 and len(array) == 1 else array
+        if array.ndim != 1 or not len(array) or not np.issubdtype(array.dtype, np.integer):
+            msg = f"{name!r} has to be one row of whole numbers, not an array of shape {array.shape} and type {array.dtype}."
+            raise TextError(msg)
+        inputs[name] = array.astype(np.int64)
+    lengths = {name: len(array) for name, array in inputs.items()}
+    if len(set(lengths.values())) > 1:
+        msg = f"The parts of an encoding have to be equally long; these are {lengths}."
+        raise TextError(msg)
+    if not inputs.get("attention_mask", np.ones(1)).all():
+        msg = "This encoding has padding (zeros in 'attention_mask'). Pass it without; model.traces pads by itself."
+        raise TextError(msg)
+    ids = inputs["input_ids"]
+    inputs.setdefault("attention_mask", np.ones_like(ids))
+    if limit is not None and len(ids) > limit:
+        raise TextTooLong(too_long(len(ids), limit))
+    _check_ids(hf, ids)
+    return Encoded(inputs, ids_table(tokenizer, ids), None, None)
+
+
+def ids_table(tokenizer: Any, ids: np.ndarray, *, start: bool = False) -> pd.DataFrame:
+    """The table of bare ids; `start`: the first one is the decoder's start token, special whatever it is."""
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    special = [int(token) in set(tokenizer.all_special_ids) or (start and i == 0) for i, token in enumerate(ids)]
+    return token_table(
+        text, ids=[int(i) for i in ids], pieces=tokenizer.convert_ids_to_tokens([int(i) for i in ids]), special=special
+    )
+
+
+def _check_ids(hf: torch.nn.Module, ids: np.ndarray) -> None:
+    rows = hf.get_input_embeddings().weight.shape[0]
+    if ids.min() < 0 or ids.max() >= rows:
+        msg = (
+            f"Token id {int(ids.max() if ids.max() >= rows else ids.min())} is outside the model's embedding, "
+            f"which has {rows:,} rows. Model and tokenizer do not belong together."
+        )
+        raise TextError(msg)
+
+
+def encode_target(tokenizer: Any, hf: torch.nn.Module, target: str, limit: int | None) -> tuple[np.ndarray, pd.DataFrame]:
+    """What the decoder reads for a given target: its start token, then the target without its last token."""
+    check_text(target, what="target")
+    made = _tokenize(tokenizer, target, None, target=True)
+    ids = np.asarray([start_token(hf), *made["input_ids"][:-1]], dtype=np.int64)
+    if limit is not None and len(ids) > limit:
+        raise TextTooLong(too_long(len(ids), limit))
+    _check_ids(hf, ids)
+    table = table_of(tokenizer, made, target).iloc[:-1]
+    return ids, _with_start(tokenizer, int(ids[0]), table)
+
+
+def _with_start(tokenizer: Any, start: int, table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - only an encoder-decoder needs it here
+
+    first = ids_table(tokenizer, np.asarray([start]), start=True)
+    joined = pd.concat([first, table], ignore_index=True)
+    joined.index.name = table.index.name
+    return joined.astype(table.dtypes.to_dict())
+
+
+def start_token(hf: torch.nn.Module) -> int:
+    """The id a decoder starts from."""
+    for config in (getattr(hf, "generation_config", None), hf.config):
+        for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
+            value = getattr(config, name, None)
+            if isinstance(value, int):
+                return value
+    msg = "This encoder-decoder's configuration names no decoder_start_token_id; set hf.config.decoder_start_token_id."
+    raise TextError(msg)
+
+
+def generated(tokenizer: Any, hf: Any, encoded: Encoded, limit: int) -> tuple[np.ndarray, str, pd.DataFrame]:
+    """What a model itself writes, greedily: the ids its decoder read, the text, the table."""
+    device = hf.get_input_embeddings().weight.device
+    inputs = {name: torch.as_tensor(array)[None].to(device) for name, array in encoded.inputs.items() if name != "token_type_ids"}
+    with torch.no_grad():
+        made = hf.generate(**inputs, max_new_tokens=limit, do_sample=False, num_beams=1)
+    ids = made[0].cpu().numpy().astype(np.int64)
+    ends = hf.generation_config.eos_token_id
+    ends = ends if isinstance(ends, list) else [ends]
+    ids = ids[:-1] if len(ids) > 1 and int(ids[-1]) in ends else ids
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    again = _tokenize(tokenizer, text, None, target=True) if text else {"input_ids": [], "special_tokens_mask": []}
+    if list(again["input_ids"][:-1]) == [int(i) for i in ids[1:]] and len(ids) > 1:
+        return ids, text, _with_start(tokenizer, int(ids[0]), table_of(tokenizer, again, text).iloc[:-1])
+    return ids, text, ids_table(tokenizer, ids, start=True)

@@ -1,0 +1,173 @@
+"""What may be changed in a run: heads switched off, edges cut, patterns or outputs put in from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from atlas.errors import BadIntervention
+from atlas.ids import HeadId, as_head
+
+if TYPE_CHECKING:
+    from atlas.ids import Headlike
+
+Ablation = Literal["zero", "mean"]
+ABLATIONS: tuple[Ablation, ...] = ("zero", "mean")
+HEAD_AXES = 2
+"""A pattern is (query, key), an output (query, width): what a patch replaces has two axes either way."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Put these weights, (query, key), in place of a head's own."""
+
+    values: Any
+
+
+@dataclass(frozen=True)
+class Output:
+    """Put this, (query, width), in place of what a head read."""
+
+    values: Any
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """Everything changed for one text."""
+
+    ablate: Sequence[Headlike] | Mapping[Headlike, Ablation] = ()
+    """Heads whose output is replaced by zero, or by its mean over the text's positions."""
+    knock_out: Sequence[tuple[Headlike, int, int]] = ()
+    """(head, query, key): edges taken away before the softmax, so that their mass goes to the others."""
+    patch: Mapping[Headlike, Any] | None = None
+    """head -> `Pattern`, `Output`, or an array whose shape leaves no doubt which of the two it is."""
+
+    def __bool__(self) -> bool:
+        return bool(self.ablate) or bool(self.knock_out) or bool(self.patch)
+
+
+@dataclass(slots=True)
+class RowInterventions:
+    """What is changed in one layer for one row of the batch."""
+
+    zero: list[int] = field(default_factory=list)
+    mean: list[int] = field(default_factory=list)
+    edges: list[tuple[int, int, int]] = field(default_factory=list)
+    patterns: dict[int, torch.Tensor] = field(default_factory=dict)
+    outputs: dict[int, torch.Tensor] = field(default_factory=dict)
+    length: int = 0
+    """Tokens of this row that are text, not padding: a mean over padding would be wrong."""
+
+
+LayerInterventions = dict[int, RowInterventions]
+"""row of the batch -> what is changed there"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What an intervention must fit: of one kind of attention, for one text."""
+
+    n_layers: int
+    n_heads: int
+    n_queries: int
+    n_keys: int
+    width: int | None = None
+    """What a head reads at one position; None where unknown."""
+
+
+def by_layer(
+    interventions: Sequence[Intervention | None], shapes: Sequence[Mapping[str, Shape]], device: torch.device | str = "cpu"
+) -> dict[tuple[str, int], LayerInterventions]:
+    """Sort the interventions of every row of a batch by layer, checking each against the text it is meant for."""
+    sorted_: dict[tuple[str, int], LayerInterventions] = {}
+    for row, (intervention, shape) in enumerate(zip(interventions, shapes, strict=True)):
+        if not intervention:
+            continue
+        for head in _modes(intervention.ablate, shape):
+            mode = _modes(intervention.ablate, shape)[head]
+            here = _row(sorted_, head, row, shape)
+            (here.zero if mode == "zero" else here.mean).append(head.head)
+        for edge in intervention.knock_out:
+            head, query, key = _edge(edge, shape)
+            _row(sorted_, head, row, shape).edges.append((head.head, query, key))
+        for name, values in (intervention.patch or {}).items():
+            head = _head(name, shape)
+            here = _row(sorted_, head, row, shape)
+            patch = _patch(head, values, shape[head.kind])
+            target = here.patterns if isinstance(patch, Pattern) else here.outputs
+            target[head.head] = torch.as_tensor(np.asarray(patch.values, dtype=np.float32)).to(device)
+    return sorted_
+
+
+def _row(
+    sorted_: dict[tuple[str, int], LayerInterventions], head: HeadId, row: int, shape: Mapping[str, Shape]
+) -> RowInterventions:
+    layer = sorted_.setdefault((head.kind, head.layer), {})
+    return layer.setdefault(row, RowInterventions(length=shape[head.kind].n_queries))
+
+
+def _head(name: Headlike, shapes: Mapping[str, Shape]) -> HeadId:
+    head = as_head(name, tuple(shapes))
+    shape = shapes[head.kind]
+    if head.layer >= shape.n_layers or head.head >= shape.n_heads:
+        msg = (
+            f"{head.label(tuple(shapes))} does not exist: the {head.kind} has layers 0 to {shape.n_layers - 1} "
+            f"and heads 0 to {shape.n_heads - 1}."
+        )
+        raise BadIntervention(msg)
+    return head
+
+
+def _modes(ablate: Sequence[Headlike] | Mapping[Headlike, Ablation], shapes: Mapping[str, Shape]) -> dict[HeadId, Ablation]:
+    pairs = ablate.items() if isinstance(ablate, Mapping) else ((name, ABLATIONS[0]) for name in ablate)
+    modes: dict[HeadId, Ablation] = {}
+    for name, mode in pairs:
+        if mode not in ABLATIONS:
+            msg = f"A head can be ablated by {' or '.join(map(repr, ABLATIONS))}, not by {mode!r}."
+            raise BadIntervention(msg)
+        modes[_head(name, shapes)] = mode
+    return modes
+
+
+def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple[HeadId, int, int]:
+    if len(edge) != len(("head", "query", "key")):
+        msg = f"{edge!r} does not name an edge; give (head, query position, key position)."
+        raise BadIntervention(msg)
+    head = _head(edge[0], shapes)
+    shape = shapes[head.kind]
+    query, key = int(edge[1]), int(edge[2])
+    if not (0 <= query < shape.n_queries and 0 <= key < shape.n_keys):
+        msg = (
+            f"The edge {query} -> {key} of {head} lies outside this text, which has {shape.n_queries} query "
+            f"and {shape.n_keys} key positions, counted from 0."
+        )
+        raise BadIntervention(msg)
+    return head, query, key
+
+
+def _patch(head: HeadId, values: Any, shape: Shape) -> Pattern | Output:
+    inner = values.values if isinstance(values, Pattern | Output) else values
+    array = np.asarray(inner, dtype=np.float32)
+    pattern, output = (shape.n_queries, shape.n_keys), (shape.n_queries, shape.width)
+    if array.ndim != HEAD_AXES or not np.isfinite(array).all():
+        msg = f"The patch of {head} has to be a finite array of shape {pattern} (a pattern) or {output} (an output)."
+        raise BadIntervention(msg)
+    if isinstance(values, Pattern | Output):
+        expected = pattern if isinstance(values, Pattern) else output
+        if array.shape != expected:
+            msg = f"The patch of {head} has shape {array.shape}; for this text it has to be {expected}."
+            raise BadIntervention(msg)
+        return type(values)(array)
+    fits = [make for make, expected in ((Pattern, pattern), (Output, output)) if array.shape == expected]
+    if len(fits) != 1:
+        msg = (
+            f"The patch of {head} has shape {array.shape}: "
+            + ("that fits a pattern and an output alike" if fits else f"neither a pattern {pattern} nor an output {output}")
+            + "; wrap the array in atlas.Pattern(...) or atlas.Output(...) to say which it is."
+        )
+        raise BadIntervention(msg)
+    return fits[0](array)

@@ -1,0 +1,335 @@
+"""Model: a transformer that can be traced, owned or borrowed."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from atlas.engine import budget, capture, fallback, internals, verify
+from atlas.engine.anatomy import GROUPS
+from atlas.engine.borrow import Attending, Borrowed
+from atlas.engine.encode import Encoded, Encoding, encode, encode_target, generated, usable_length
+from atlas.engine.identity import Identity, described
+from atlas.engine.interventions import Intervention
+from atlas.engine.measure import measure
+from atlas.engine.probe import probe_of
+from atlas.engine.sites import Sites, find_sites, kinds_of, layers_of
+from atlas.errors import BadIntervention, TextError, UnknownName, UnsupportedModel
+from atlas.tracing.outcomes import CLASSIFIES_TEXT
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from atlas.ids import Headlike
+    from atlas.trace import Trace
+
+TARGET_TOKENS = 128
+"""Tokens an encoder-decoder writes by itself where no target is given: a paragraph; a translation of a longer one says it was cut."""
+
+
+class Model:
+    """A model and its tokenizer, checked once, ready to be traced. Made by `atlas.load`."""
+
+    def __init__(self, hf: Any, tokenizer: Any, identity: Identity, *, task: str, borrowed: bool, notes: Sequence[str] = ()) -> None:
+        self.hf = hf
+        self.tokenizer = tokenizer
+        self.identity = identity
+        self.task = task
+        self.borrowed = borrowed
+        self.notes = list(notes)
+        self.accepts = frozenset(inspect.signature(hf.forward).parameters)
+        self.limit = usable_length(hf, tokenizer)
+        self._attending = Attending(hf)
+        self._probe = probe_of(hf, tokenizer, self.limit)
+        self.sites: Sites = {}
+        self._find_attention()
+        self._anatomy = self._find_anatomy()
+        self._hooks = internals.install(hf, self._anatomy)
+        self.size = self._measure()
+        self._grams: dict[tuple[str, int], torch.Tensor | None] = {}
+        if not borrowed:
+            # An owned model stays as a run needs it: unobserved it runs SDPA all the same, and no run has to switch anything.
+            hf.eval()
+            self._attending.settle(plain=not self.interface)
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self.identity.name
+
+    @property
+    def revision(self) -> str | None:
+        """Which version of it this is."""
+        return self.identity.revision
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Its kinds of attention: ('encoder',), ('decoder',) or ('encoder', 'decoder', 'cross')."""
+        return self._kinds
+
+    @property
+    def interface(self) -> bool:
+        """Whether attention is observed itself; otherwise only the weights the model returns are there."""
+        return bool(self.sites)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        device: torch.device = self.hf.get_input_embeddings().weight.device
+        return device
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{kind.kind} {kind.n_layers}x{kind.n_heads}" for kind in self.size.kinds)
+        return f"<Model {self.name}: {sizes}{', borrowed' if self.borrowed else ''}>"
+
+    # -- tracing -------------------------------------------------------------------------------------------------------
+
+    def trace(
+        self,
+        text: str | Encoding,
+        pair: str | None = None,
+        target: str | None = None,
+        *,
+        keep: str = "auto",
+        capture: Sequence[str] = capture.DEFAULT_CAPTURE,
+        truncate: bool = False,
+        ablate: Sequence[Headlike] | Mapping[Headlike, Any] = (),
+        knock_out: Sequence[tuple[Headlike, int, int]] = (),
+        patch: Mapping[Headlike, Any] | None = None,
+    ) -> Trace:
+        """Run a text through the model once and hold everything its attention did.
+
+        Parameters
+        ----------
+        text
+            The text, or a ready encoding (`input_ids` and what belongs to them).
+        pair
+            A second segment.
+        target
+            What the decoder of an encoder-decoder reads; left out, what the model itself writes, greedily.
+        keep
+            'weights', 'qk' (from which any weight is recomputed exactly), or 'auto': by size.
+        capture
+            What to hold beyond attention: 'stream', 'ffn', 'norms', 'head_outputs', 'predictions'.
+        truncate
+            Cut a text that is too long (the trace says by how much) instead of refusing it.
+        ablate
+            Heads whose output is replaced by zero; a mapping says 'zero' or 'mean' for each.
+        knock_out
+            (head, query, key): edges taken away before the softmax.
+        patch
+            head -> `Pattern`, `Output`, or an array whose shape leaves no doubt which it is.
+        """
+        change = Intervention(ablate, knock_out, patch)
+        encoded = self._encode(text, pair, target, truncate=truncate)
+        return self._traced([encoded], [change or None], keep, capture)[0]
+
+    def traces(
+        self,
+        texts: Iterable[str | tuple[str, str] | Encoding],
+        *,
+        batch_size: int = 8,
+        targets: Sequence[str | None] | None = None,
+        interventions: Sequence[Intervention | None] | None = None,
+        keep: str = "auto",
+        capture: Sequence[str] = capture.DEFAULT_CAPTURE,
+        truncate: bool = False,
+    ) -> Iterator[Trace]:
+        """Trace many texts in padded batches, one Trace at a time, each equal to what `trace` gives.
+
+        `interventions` and `targets`, where given, have one entry a text. A pair of texts is a tuple.
+        """
+        given = list(texts)
+        for name, sequence in (("targets", targets), ("interventions", interventions)):
+            if sequence is not None and len(sequence) != len(given):
+                msg = f"There are {len(given)} texts and {len(sequence)} {name}; give one for each text."
+                raise TextError(msg)
+        if batch_size < 1:
+            msg = f"A batch has at least one text; batch_size={batch_size} was asked for."
+            raise TextError(msg)
+        size = 1 if self._one_at_a_time else batch_size
+        # Everything is encoded first: a bad last text is found before an hour of work, not after it.
+        encoded = []
+        for i, text in enumerate(given):
+            first, second = text if isinstance(text, tuple) and isinstance(text[0], str) else (text, None)
+            encoded.append(self._encode(first, second, targets[i] if targets else None, truncate=truncate))  # type: ignore[arg-type]
+        changes = list(interventions or [None] * len(given))
+        for start in range(0, len(encoded), size):
+            yield from self._traced(encoded[start : start + size], changes[start : start + size], keep, capture)
+
+    def release(self) -> None:
+        """Give a borrowed model back as it was: hooks removed, its own attention implementation in place."""
+        for handle in self._hooks:
+            handle.remove()
+        self._hooks = []
+        self._attending.own()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+    def run(self, batch: Sequence[Encoded], changes: Sequence[Intervention | None], keep: budget.Keep, groups: Sequence[str]) -> list[Trace]:
+        """Run encoded texts once, with the model held."""
+        with self.held():
+            if self.interface:
+                return capture.run(self, batch, changes, keep, groups)
+            return capture.run_plain(self, batch, groups)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, the model is in the state a run needs."""
+        with self._borrowed.held():
+            yield
+
+    def forward(self, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
+        """One forward pass, without a cache of keys and values where the model would build one."""
+        if "use_cache" in self.accepts:
+            options.setdefault("use_cache", False)
+        return self.hf(**{name: tensor for name, tensor in inputs.items() if name in self.accepts}, **options)
+
+    def _traced(self, batch: Sequence[Encoded], changes: Sequence[Intervention | None], keep: str, groups: Sequence[str]) -> list[Trace]:
+        wanted = self._groups(groups)
+        if not self.interface and any(changes):
+            msg = f"{self.name} does not use transformers' attention interface, so its heads cannot be ablated, cut or patched."
+            raise BadIntervention(msg)
+        longest = budget.TextShape(max(e.n_source for e in batch), max(e.n_target for e in batch))
+        sized = budget.choose(self.size, longest, keep if self.interface else "weights", wanted)
+        return self.run(batch, changes, sized, wanted)
+
+    def _encode(self, text: str | Encoding, pair: str | None, target: str | None, *, truncate: bool) -> Encoded:
+        encoded = encode(self.tokenizer, self.hf, text, pair, truncate=truncate, limit=self.limit)
+        if "cross" not in self.kinds:
+            if target is not None:
+                msg = f"{self.name} has no decoder that reads a target; leave target out."
+                raise TextError(msg)
+            return encoded
+        return self._with_target(encoded, target)
+
+    def _with_target(self, encoded: Encoded, target: str | None) -> Encoded:
+        if target is not None:
+            ids, table = encode_target(self.tokenizer, self.hf, target, self.limit)
+        else:
+            with self.held():
+                ids, target, table = generated(self.tokenizer, self.hf, encoded, min(TARGET_TOKENS, self.limit or TARGET_TOKENS))
+        return replace(encoded, decoder_ids=ids, target=target, target_tokens=table)
+
+    def _groups(self, groups: Sequence[str]) -> tuple[str, ...]:
+        wanted = tuple(dict.fromkeys((groups,) if isinstance(groups, str) else groups))
+        unknown = [group for group in wanted if group not in capture.GROUPS]
+        if unknown:
+            msg = f"{unknown[0]!r} is no capture group; there are {', '.join(capture.GROUPS)}."
+            raise UnknownName(msg)
+        return wanted
+
+    # -- what a run needs to know --------------------------------------------------------------------------------------
+
+    @property
+    def pad_id(self) -> int:
+        """An id to fill rows with. Masked, so any will do where none is named; RoBERTa's positions depend on its own."""
+        for source in (self.tokenizer, self.hf.config):
+            value = getattr(source, "pad_token_id", None)
+            if isinstance(value, int) and 0 <= value < self.hf.get_input_embeddings().weight.shape[0]:
+                return value
+        return 0
+
+    @property
+    def _one_at_a_time(self) -> bool:
+        """A causal classifier finds its last token by the padding id, and refuses batches where there is none."""
+        return self.task == CLASSIFIES_TEXT and self.kinds == ("decoder",) and self.hf.config.pad_token_id is None
+
+    def taps_of(self, groups: Sequence[str]) -> tuple[str, ...]:
+        """The taps of some capture groups that this model has."""
+        return tuple(name for group in groups for name in GROUPS.get(group, ()) if name not in self._anatomy.absent)
+
+    def group_of(self, name: str) -> str | None:
+        """The capture group that holds an array; None where this model has none such."""
+        if name == "output_projection":
+            return "head_outputs" if self.output_projections() else None
+        return next((group for group, names in GROUPS.items() if name in names and name not in self._anatomy.absent), None)
+
+    def reason(self, name: str) -> str:
+        """Why this model has no array of that name."""
+        if name == "predictions":
+            return f"{self.name} has no head that predicts anything ({self.task})."
+        known = sorted({name for group in GROUPS for name in self.taps_of([group])} | {"query", "key", "value", "head_output", "logit_lens"})
+        why = self._anatomy.absent.get(name)
+        return f"{self.name} has no {name!r}: {why}." if why else f"There is no vector {name!r}; there are {', '.join(known)}."
+
+    def value_gram(self, kind: str, layer: int) -> torch.Tensor | None:
+        """W_O W_O^T of every head of a layer; None where the output projection was not found."""
+        place = (kind, layer)
+        # Weights of a borrowed model change between traces, so only an owned model's are kept.
+        if self.borrowed or place not in self._grams:
+            self._grams[place] = internals.value_gram(self._anatomy, kind, layer)
+        return self._grams[place]
+
+    def output_projections(self) -> dict[tuple[str, int], torch.Tensor]:
+        """(head, width, d_model) of every layer whose output projection was found."""
+        return internals.output_projections(self._anatomy)
+
+    def unembed(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits of any state of the residual stream (the logit lens)."""
+        state = torch.as_tensor(hidden).to(self.device, self.hf.dtype)
+        with self.held(), torch.no_grad():
+            logits: np.ndarray = internals.unembed(self.hf, self._anatomy, state).float().cpu().numpy()
+        return logits
+
+    def outcome_names(self, ids: np.ndarray) -> np.ndarray:
+        """Outcomes as text: tokens, or a classifier's labels."""
+        if self.task.endswith("classification"):
+            labels = self.hf.config.id2label
+            return np.vectorize(lambda i: str(labels.get(int(i), i)), otypes=[object])(ids)
+        return capture.token_names(self.tokenizer, ids)
+
+    def provenance(self, encoded: Encoded, keep: str, change: Intervention | None) -> dict[str, Any]:
+        """Where a trace came from, as plain values."""
+        return described(self, encoded, keep, change)
+
+    # -- finding out, once ---------------------------------------------------------------------------------------------
+
+    def _find_attention(self) -> None:
+        problem = None
+        if self._attending.possible:
+            self._borrowed = Borrowed(self.hf, self._attending, plain=False)
+            with self.held():
+                self.sites = find_sites(self.hf, self._probe, self.forward)
+                self._kinds = kinds_of(self.sites)
+                if self.sites:
+                    verdict = verify.compare(self.hf, self.forward, self._attending, self.sites, self._kinds, self._probe)
+                    problem = verdict.problem
+        if self.sites and problem is None:
+            return
+        why = problem or f"{type(self.hf).__name__} does not use transformers' attention interface"
+        self.sites = {}
+        self._borrowed = Borrowed(self.hf, self._attending, plain=True)
+        with self.held():
+            self._kinds = fallback.kinds_from_outputs(self.hf, self.forward, self._probe)
+        self.notes.append(f"Only the weights the model itself returns are shown, without {fallback.LACKS}: {why}.")
+
+    def _find_anatomy(self) -> Any:
+        with self.held():
+            return internals.find_anatomy(self.hf, self.sites, self._probe)
+
+    def _measure(self) -> budget.ModelSize:
+        if self.interface:
+            return measure(self.hf, self.sites, self._kinds)
+        with self.held(), torch.no_grad():
+            return measure(self.hf, self.sites, self._kinds, self.forward(self._probe, output_attentions=True))
+
+
+def sites_of(model: Model, kind: str) -> tuple[Any, ...]:
+    """The places where a model attends, of one kind."""
+    if not model.interface:
+        msg = f"{model.name} does not use transformers' attention interface; its layers cannot be attributed to."
+        raise UnsupportedModel(msg)
+    return layers_of(model.sites, kind)

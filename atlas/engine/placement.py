@@ -1,0 +1,64 @@
+"""Where a model runs and in which numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atlas.errors import TooLarge, UnknownName
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+
+
+def as_device(device: str | torch.device | None) -> torch.device:
+    """Return the device asked for, or the best there is; refuse one that is not here by listing those that are."""
+    import torch
+
+    here = ["cpu"]
+    if torch.cuda.is_available():
+        here = [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), *here]
+    elif torch.backends.mps.is_available():
+        here = ["mps", *here]
+    if device is None:
+        return torch.device(here[0])
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        asked = None
+    # 'cuda' without a number is the current one; 'meta' has no numbers to trace.
+    if asked is None or str(asked) not in {*here, *(name.partition(":")[0] for name in here)}:
+        msg = f"There is no device {str(device)!r} here; use one of {', '.join(here)}, or leave device out."
+        raise UnknownName(msg)
+    return asked
+
+
+def as_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """Return the number format asked for, float32 by default."""
+    import torch
+
+    legal = {name: getattr(torch, name) for name in DTYPES}
+    if dtype is None:
+        return torch.float32
+    if dtype in legal.values():
+        return dtype  # type: ignore[return-value]  # it is one of the torch.dtypes just compared with
+    name = str(dtype).removeprefix("torch.")
+    if name not in legal:
+        msg = f"{dtype!r} is no number format a model can run in; use one of {', '.join(DTYPES)}."
+        raise UnknownName(msg)
+    return legal[name]
+
+
+def moved(hf: Any, place: torch.device) -> Any:
+    """Put the model on a device, or say how much too large it is."""
+    import torch
+
+    try:
+        return hf.to(place)
+    except torch.OutOfMemoryError as error:
+        size = sum(p.numel() * p.element_size() for p in hf.parameters()) / 1e9
+        msg = (
+            f"The model takes {size:.1f} GB, more than is free on {place}. Use device='cpu', or dtype='bfloat16' for half of it."
+        )
+        raise TooLarge(msg) from error

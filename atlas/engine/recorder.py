@@ -1,0 +1,268 @@
+"""Keeps what a pass shows of its attention: the weights or their ingredients, and the reductions made on the way.
+
+A 4,096-token text has 9.7 GB of weights in a 12 x 12 model. They exist here only a few heads at a time: each block is reduced to
+per-row and per-key statistics and a thumbnail, and let go (unless the weights are to be kept).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from atlas.errors import UnsupportedModel
+from atlas.metrics.rows import row_statistics
+from atlas.tracing.record import NO_MASK, Attention, Bias, Layer, Mask
+from atlas.tracing.statistics import THUMBNAIL
+
+if TYPE_CHECKING:
+    from atlas.engine.context import Site, Terms
+    from atlas.engine.interventions import LayerInterventions
+    from atlas.metrics.rows import RowPlan
+
+Keep = Literal["weights", "qk"]
+
+BLOCK_BYTES = 48 << 20
+"""Scores computed at once when the weights are not kept: small enough to stay near the caches, large enough for the matrix product."""
+
+PlanMaker = Callable[[str, Mask], "RowPlan"]
+"""(kind, mask) -> the plan of one text's row statistics."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is known of one layer of one text while its blocks come in."""
+
+    layer: Layer
+    weights: list[np.ndarray] = field(default_factory=list)
+    stats: list[dict[str, np.ndarray]] = field(default_factory=list)
+    thumbnails: list[np.ndarray] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TextShape:
+    """How many tokens one text of a batch has, on each side."""
+
+    n_source: int
+    n_target: int = 0
+
+    def queries(self, kind: str) -> int:
+        """Query positions of a kind."""
+        return self.n_target if kind == "cross" or (kind == "decoder" and self.n_target) else self.n_source
+
+    def keys(self, kind: str) -> int:
+        """Key positions of a kind."""
+        return self.n_source if kind == "cross" else self.queries(kind)
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array that shares its memory where it can (NumPy has no bfloat16: that becomes float32, exactly)."""
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    return tensor.cpu().numpy()
+
+
+class Recorder:
+    """The watcher of a trace: one for a call, however many texts are in the batch."""
+
+    keep_graph = False
+
+    def __init__(
+        self,
+        shapes: Sequence[TextShape],
+        keep: Keep,
+        plans: Sequence[PlanMaker],
+        *,
+        value_gram: Callable[[str, int], torch.Tensor | None],
+        changes: Mapping[tuple[str, int], LayerInterventions],
+    ) -> None:
+        self.shapes = shapes
+        self.keep = keep
+        self.plans = plans
+        self.value_gram = value_gram
+        self.changes = changes
+        self.kept: list[dict[tuple[str, int], _Kept]] = [{} for _ in shapes]
+        self._reads: list[dict[tuple[str, int], np.ndarray]] = [{} for _ in shapes]
+        self._masks: dict[tuple[int, int], tuple[Mask, Any]] = {}
+        self._plans: dict[tuple[int, str, int], tuple[RowPlan, Mask]] = {}
+        self._biases: dict[tuple[int, int], tuple[Bias, Any]] = {}
+        self._seen_blocks: dict[tuple[int, int, int, int], tuple[np.ndarray | None, Any]] = {}
+
+    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - the protocol's signature
+        """All heads where their weights are kept, else as many as fit the block."""
+        if self.keep == "weights":
+            return terms.query.shape[1]
+        one = terms.query.shape[0] * terms.query.shape[2] * terms.key.shape[2] * terms.query.element_size()
+        return max(1, BLOCK_BYTES // one)
+
+    def saw_terms(self, site: Site, terms: Terms) -> None:
+        """Keep the ingredients of every text of the batch, without padding."""
+        for row, shape in enumerate(self.shapes):
+            n_queries, n_keys = shape.queries(site.kind), shape.keys(site.kind)
+            changed = self.changes.get((site.kind, site.layer), {}).get(row)
+            layer = Layer(
+                n_heads=site.n_heads,
+                mask=self._mask(row, terms, n_queries, n_keys),
+                query=to_numpy(terms.query[row, :, :n_queries]),
+                key=to_numpy(terms.key[row, :, :n_keys]),
+                value=to_numpy(terms.value[row, :, :n_keys]),
+                scaling=terms.scaling,
+                softcap=terms.softcap,
+                sinks=None if terms.sinks is None else to_numpy(terms.sinks.float()),
+                bias=self._bias(row, terms, n_queries, n_keys),
+                edges=np.asarray(changed.edges, dtype=np.int64) if changed and changed.edges else None,
+                patterns={head: to_numpy(pattern) for head, pattern in changed.patterns.items()} if changed else {},
+            )
+            self.kept[row][site.kind, site.layer] = _Kept(layer)
+
+    def saw_weights(self, site: Site, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:
+        """Reduce a block of heads, and keep its weights where they are to be kept."""
+        for row, shape in enumerate(self.shapes):
+            kept = self.kept[row][site.kind, site.layer]
+            n_queries, n_keys = shape.queries(site.kind), shape.keys(site.kind)
+            own = weights[row, :, :n_queries, :n_keys].detach()
+            own_scores = scores[row, :, :n_queries, :n_keys].detach()
+            plan = self._plan(row, site.kind, kept.layer.mask, own)
+            lse = _log_sum_exp(own_scores, own, patched=bool(kept.layer.patterns))
+            wide = own if own.dtype in (torch.float32, torch.float64) else own.float()
+            stats = {name: to_numpy(values) for name, values in row_statistics(wide, plan, own_scores.to(wide.dtype), lse).items()}
+            stats["log_sum_exp"] = to_numpy(lse)
+            norms = self._value_norms(site, terms, heads, row, n_keys)
+            if norms is not None:
+                stats["value_norm"] = norms
+            kept.stats.append(stats)
+            kept.thumbnails.append(self._thumbnail(row, kept.layer.mask, own))
+            if self.keep == "weights":
+                kept.weights.append(to_numpy(own))
+
+    def saw_output(self, site: Site, output: torch.Tensor) -> None:
+        """Keep what heads read where the run changed it; elsewhere weights and values give it back."""
+        for row in self.changes.get((site.kind, site.layer), {}):
+            self._reads[row][site.kind, site.layer] = to_numpy(output[row, :, : self.shapes[row].queries(site.kind)]).copy()
+
+    def reads(self, row: int) -> dict[str, dict[tuple[str, int] | None, np.ndarray]]:
+        """What heads read in the layers that were changed."""
+        return {"head_read": dict(self._reads[row])} if self._reads[row] else {}
+
+    def attentions(self, row: int) -> dict[str, Attention]:
+        """Everything kept of one text, by kind."""
+        kinds: dict[str, list[tuple[int, _Kept]]] = {}
+        for (kind, layer), kept in sorted(self.kept[row].items(), key=lambda item: item[0][1]):
+            kinds.setdefault(kind, []).append((layer, kept))
+        return {kind: self._attention(row, kind, [kept for _, kept in layers]) for kind, layers in kinds.items()}
+
+    def _attention(self, row: int, kind: str, layers: list[_Kept]) -> Attention:
+        joined = [{name: np.concatenate([part[name] for part in kept.stats]) for name in kept.stats[0]} for kept in layers]
+        return Attention(
+            kind=kind,
+            n_heads=layers[0].layer.n_heads,
+            n_queries=self.shapes[row].queries(kind),
+            n_keys=self.shapes[row].keys(kind),
+            layers=tuple(_with_weights(kept) for kept in layers),
+            stats={name: np.stack([part[name] for part in joined]) for name in joined[0]},
+            thumbnails=np.stack([np.concatenate(kept.thumbnails) for kept in layers]),
+        )
+
+    def _mask(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Mask:
+        """The mask of one text: by one object for all the layers that share one in the model."""
+        if terms.visible is None:
+            return Mask(causal=True) if terms.causal else NO_MASK
+        key = (id(terms.visible), row)
+        if key not in self._masks:
+            cells = terms.visible.expand(len(self.shapes), -1, terms.query.shape[2], -1)[row, :, :n_queries, :n_keys]
+            if cells.shape[0] > 1 and not bool((cells == cells[:1]).all()):
+                msg = "The heads of this model see different keys by their mask; that cannot be held exactly yet."
+                raise UnsupportedModel(msg)
+            self._masks[key] = (_simplified(to_numpy(cells[0])), terms.visible)
+        return self._masks[key][0]
+
+    def _plan(self, row: int, kind: str, mask: Mask, like: torch.Tensor) -> RowPlan:
+        key = (row, kind, mask.key)
+        if key not in self._plans:
+            plan = self.plans[row](kind, mask)
+            self._plans[key] = (plan.to(lambda array: torch.as_tensor(array, device=like.device)), mask)
+        return self._plans[key][0]
+
+    def _bias(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Bias | None:
+        if terms.bias is None:
+            return None
+        shared = terms.bias.shape[0] == 1
+        # A bias shared by the batch is cut to each text's length, so the length belongs to the key.
+        key = (id(terms.bias), n_queries * (terms.key.shape[2] + 1) + n_keys if shared else -1 - row)
+        if key not in self._biases:
+            own = terms.bias[0 if shared else row].expand(-1, terms.query.shape[2], -1)[:, :n_queries, :n_keys]
+            self._biases[key] = (_bias_record(to_numpy(own.float())), terms.bias)
+        return self._biases[key][0]
+
+    def _value_norms(self, site: Site, terms: Terms, heads: slice, row: int, n_keys: int) -> np.ndarray | None:
+        """||v_j W_O|| of every head and key, through the Gram matrix of W_O: what a unit of attention really moves."""
+        gram = self.value_gram(site.kind, site.layer)
+        if gram is None:
+            return None
+        groups = terms.query.shape[1] // terms.value.shape[1]
+        value = terms.value[row, :, :n_keys].detach().float()
+        value = value.repeat_interleave(groups, dim=0)[heads] if groups > 1 else value[heads]
+        squared = ((value @ gram[heads]) * value).sum(dim=-1)
+        return to_numpy(squared.clamp_min(0).sqrt())
+
+    def _thumbnail(self, row: int, mask: Mask, weights: torch.Tensor) -> np.ndarray:
+        """The maximum of each block of cells, NaN where a block has no visible cell."""
+        n_queries, n_keys = weights.shape[-2:]
+        small = to_numpy(pooled(weights)).astype(np.float32)
+        key = (row, mask.key, n_queries, n_keys)
+        if key not in self._seen_blocks:
+            visible = mask.visible(n_queries, n_keys)
+            seen = None if visible is None else to_numpy(pooled(torch.as_tensor(visible)[None].float()))[0] > 0
+            self._seen_blocks[key] = (seen, mask)
+        seen = self._seen_blocks[key][0]
+        if seen is not None:
+            small[:, ~seen] = np.nan
+        return small
+
+
+def pooled(weights: torch.Tensor) -> torch.Tensor:
+    """Block maxima of (head, query, key) on a grid of at most THUMBNAIL cells a side; a copy of it where it is small already."""
+    for axis in (1, 2):
+        size = weights.shape[axis]
+        step = -(-size // THUMBNAIL)
+        if step == 1:
+            continue
+        whole = size // step * step
+        folded = weights.narrow(axis, 0, whole).unflatten(axis, (whole // step, step)).amax(dim=axis + 1)
+        rest = weights.narrow(axis, whole, size - whole)
+        weights = torch.cat([folded, rest.amax(dim=axis, keepdim=True)], dim=axis) if size > whole else folded
+    return weights.clone()
+
+
+def _log_sum_exp(scores: torch.Tensor, weights: torch.Tensor, *, patched: bool) -> torch.Tensor:
+    """Per row, log of the softmax's denominator (sinks included): the top score less the log of the weight it got."""
+    top = scores.amax(dim=-1).float()
+    nothing = top <= torch.finfo(scores.dtype).min
+    lse = torch.logsumexp(scores.float(), dim=-1) if patched else top - weights.amax(dim=-1).float().log()
+    return torch.where(nothing, torch.full_like(lse, -torch.inf), lse)
+
+
+def _simplified(cells: np.ndarray) -> Mask:
+    """The same mask, said shorter where it says nothing special."""
+    if cells.all():
+        return NO_MASK
+    if cells.shape[0] == cells.shape[1] and np.array_equal(cells, np.tri(len(cells), dtype=bool)):
+        return Mask(causal=True)
+    return Mask(cells=np.ascontiguousarray(cells))
+
+
+def _bias_record(cells: np.ndarray) -> Bias:
+    """A bias by distance where it is one (checked on every cell), else as it is."""
+    if np.array_equal(cells[:, 1:, 1:], cells[:, :-1, :-1]):
+        return Bias(diagonals=np.concatenate([cells[:, :0:-1, 0], cells[:, 0, :]], axis=1))
+    return Bias(cells=np.ascontiguousarray(cells))
+
+
+def _with_weights(kept: _Kept) -> Layer:
+    if not kept.weights:
+        return kept.layer
+    return replace(kept.layer, weights=kept.weights[0] if len(kept.weights) == 1 else np.concatenate(kept.weights))

@@ -1,0 +1,125 @@
+"""Where a model attends: found by watching one probe pass, not by names.
+
+ALBERT and DistilBERT carry no layer index, BART and T5 no flag that says "cross": so the kind follows from the lengths (a probe
+has more source than target tokens) and the layer from the order of the calls.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from atlas.engine.context import Call, Site, Sites, Terms, running
+from atlas.errors import UnsupportedModel
+
+Encoding = Mapping[str, torch.Tensor]
+
+
+@dataclass(slots=True)
+class _Use:
+    """One use of an attention module during the probe."""
+
+    module: torch.nn.Module
+    n_queries: int
+    n_keys: int
+    n_heads: int
+    causal: bool
+    point: torch.nn.Module
+    key_heads: int = 0
+    width: int = 0
+
+
+@dataclass(slots=True)
+class _Listener:
+    """Notes every module that attends, in order."""
+
+    keep_graph: bool = True
+    uses: list[_Use] = field(default_factory=list)
+
+    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - the protocol's signature
+        return terms.query.shape[1]
+
+    def saw_terms(self, site: Site, terms: Terms) -> None:
+        pass
+
+    def saw_weights(self, site: Site, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:  # noqa: ARG002
+        future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device).triu(1)
+        use = self.uses[-1]
+        use.n_heads, use.n_queries, use.n_keys = weights.shape[1], weights.shape[2], weights.shape[3]
+        use.key_heads, use.width = terms.value.shape[1], terms.value.shape[-1]
+        use.causal = use.n_queries == use.n_keys and not bool(weights[..., future].any())
+
+    def saw_output(self, site: Site, output: torch.Tensor) -> None:
+        pass
+
+
+class _Everything(dict[int, tuple[Site, ...]]):
+    """Answers for any module: during the probe every use is a site."""
+
+    def __init__(self, listener: _Listener, by_id: Mapping[int, torch.nn.Module]) -> None:
+        super().__init__()
+        self.listener = listener
+        self.by_id = by_id
+
+    def get(self, key: int, default: Any = None) -> Any:
+        module = self.by_id.get(key)
+        if module is None:
+            return default
+        self.listener.uses.append(_Use(module, 0, 0, 0, causal=False, point=torch.nn.Identity()))
+        return (Site("encoder", 0, "", self.listener.uses[-1].point, 0),)
+
+
+def find_sites(model: torch.nn.Module, probe: Encoding, forward: Callable[[Encoding], Any] | None = None) -> Sites:
+    """Run the probe and return every module that attends through the interface, with the kind and layer of each of its uses."""
+    listener = _Listener()
+    by_id = {id(module): module for module in model.modules()}
+    call = Call(sites=_Everything(listener, by_id), watcher=listener)
+    with torch.no_grad(), running(call):
+        _ = forward(probe) if forward is not None else model(**probe)
+    return _sorted(model, listener.uses, probe)
+
+
+def _sorted(model: torch.nn.Module, uses: list[_Use], probe: Encoding) -> Sites:
+    names = {id(module): name for name, module in model.named_modules()}
+    counts: dict[str, int] = defaultdict(int)
+    heads: dict[str, set[int]] = defaultdict(set)
+    sites: dict[int, tuple[Site, ...]] = {}
+    for use in uses:
+        kind = _kind(use, probe)
+        site = Site(kind, counts[kind], names.get(id(use.module), ""), use.point, use.n_heads, use.key_heads, use.width)
+        counts[kind] += 1
+        heads[kind].add(use.n_heads)
+        sites[id(use.module)] = (*sites.get(id(use.module), ()), site)
+    for kind, numbers in heads.items():
+        if len(numbers) > 1:
+            msg = (
+                f"The {kind} layers of this model have different numbers of heads ({', '.join(map(str, sorted(numbers)))}). "
+                "A trace holds one number of heads a kind; load the model before its heads were pruned."
+            )
+            raise UnsupportedModel(msg)
+    return sites
+
+
+def _kind(use: _Use, probe: Encoding) -> str:
+    if "decoder_input_ids" not in probe:
+        return "decoder" if use.causal else "encoder"
+    n_target = probe["decoder_input_ids"].shape[1]
+    if use.n_queries != n_target:
+        return "encoder"
+    return "decoder" if use.n_keys == n_target else "cross"
+
+
+def kinds_of(sites: Sites) -> tuple[str, ...]:
+    """The kinds that exist, in the order of `atlas.ids.KINDS`."""
+    found = {site.kind for uses in sites.values() for site in uses}
+    return tuple(kind for kind in ("encoder", "decoder", "cross") if kind in found)
+
+
+def layers_of(sites: Sites, kind: str) -> tuple[Site, ...]:
+    """The sites of one kind by layer."""
+    found = [site for uses in sites.values() for site in uses if site.kind == kind]
+    return tuple(sorted(found, key=lambda site: site.layer))

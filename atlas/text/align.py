@@ -1,0 +1,243 @@
+"""Tokens against the text they came from: which characters, which word, and what to show a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import regex
+
+from atlas.text import pieces as vocabulary
+from atlas.text.checks import check_text
+from atlas.text.segment import NO_WORD, Span, is_visible, label_characters, majority, trim, word_spans
+
+__all__ = ["NO_SEGMENT", "check_text", "token_table"]
+
+NO_SEGMENT = -1
+"""The segment of a token the tokenizer put in by itself."""
+
+_MARKS = regex.compile(r"\p{M}*", regex.V1)
+_UNKNOWN = frozenset({"[UNK]", "<unk>", "<UNK>"})
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def token_table(
+    text: str,
+    *,
+    ids: Sequence[int],
+    pieces: Sequence[str],
+    special: Sequence[bool],
+    offsets: Sequence[Span] | None = None,
+    segments: Sequence[int | None] | None = None,
+    pair: str | None = None,
+    decode: Callable[[list[int]], str] | None = None,
+) -> pd.DataFrame:
+    """One row a token.
+
+    Parameters
+    ----------
+    text, pair
+        What was tokenized.
+    ids, pieces, special, offsets, segments
+        What a fast tokenizer returns: `input_ids`, `convert_ids_to_tokens`, `special_tokens_mask` (or-ed with "the id is a
+        special one"), `offset_mapping`, `sequence_ids()`. A slow tokenizer has no offsets: they are then found where the
+        pieces spell the text letter by letter, and unknown otherwise.
+    decode
+        The tokenizer's `decode`, asked how to write a token whose place in the text is unknown.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index `position`, columns:
+
+        `token`, what a person should see: the slice of the text, without vocabulary marks. Of the tokens that share one
+        character the first shows the character, the others their bytes (`<0x9F>`) or what they spell; a token that starts
+        with a combining mark stands on a dotted circle; white space is itself.
+        `piece` and `id`, as in the vocabulary.
+        `start`, `end`: characters of `text`, or of `pair` in segment 1; visible characters only, unless the token is nothing
+        but white space. `<NA>` where unknown and for tokens that are in no text.
+        `special`: put in by the tokenizer, or typed as such (`[MASK]`). An unknown token standing for something in the text
+        is not special.
+        `segment`: 0, 1, or -1 for special tokens that are in no text.
+        `word`: number of the word (`segment.words` of text and pair), -1 for special tokens and white space.
+
+        `attrs["offsets"]` says where the spans come from: 'tokenizer', 'spelled' or 'unknown'.
+    """
+    n_tokens = len(ids)
+    given = {"pieces": pieces, "special": special, "offsets": offsets, "segments": segments}
+    for name, values in given.items():
+        if values is not None and len(values) != n_tokens:
+            msg = f"There are {n_tokens} ids and {len(values)} {name}; each token needs one of both."
+            raise ValueError(msg)
+    if offsets is not None and segments is None and pair is not None:
+        msg = "Offsets of a pair of texts mean nothing without segments; pass the encoding's sequence_ids()."
+        raise ValueError(msg)
+    written = [str(piece) for piece in pieces]
+    flags = [bool(flag) for flag in special]
+    sides = _segments(written, flags, segments, paired=pair is not None)
+    texts = (text, pair or "")
+    if offsets is None:
+        known, source = _from_spelling(texts, written, sides, flags)
+    else:
+        known = _from_tokenizer(texts, offsets, sides, written)
+        source = "tokenizer"
+    flags = [
+        flag and not _stands_for_text(texts, side, span, piece)
+        for flag, side, span, piece in zip(flags, sides, known, written, strict=True)
+    ]
+    sides = [NO_SEGMENT if flag and span is None else side for flag, side, span in zip(flags, sides, known, strict=True)]
+    known = _with_marks(texts, known, sides)
+    table = pd.DataFrame(
+        {
+            "token": pd.Series(_shown(texts, known, sides, written, flags, ids, decode), dtype="str"),
+            "piece": pd.Series(written, dtype="str"),
+            "id": np.array([int(i) for i in ids], dtype=np.int64),
+            "start": pd.array([span[0] if span else None for span in known], dtype="Int64"),
+            "end": pd.array([span[1] if span else None for span in known], dtype="Int64"),
+            "special": np.array(flags, dtype=bool),
+            "segment": np.array(sides, dtype=np.int64),
+            "word": np.array(_words(texts, known, sides, written, flags), dtype=np.int64),
+        },
+    )
+    table.index.name = "position"
+    table.attrs["offsets"] = source
+    return table
+
+
+def _segments(pieces: list[str], special: list[bool], segments: Sequence[int | None] | None, *, paired: bool) -> list[int]:
+    if segments is not None:
+        return [NO_SEGMENT if side is None else int(side) for side in segments]
+    # A slow tokenizer does not say; what lies before the first special token after the first text is the first text.
+    sides, now, seen = [], 0, False
+    for piece, flag in zip(pieces, special, strict=True):
+        if flag and seen and paired and piece not in _UNKNOWN:
+            now = 1
+        seen |= not flag
+        sides.append(NO_SEGMENT if flag else now)
+    return sides
+
+
+def _from_tokenizer(texts: tuple[str, str], offsets: Sequence[Span], sides: list[int], pieces: list[str]) -> list[Span | None]:
+    spans: list[Span | None] = []
+    for position, ((start, end), side, piece) in enumerate(zip(offsets, sides, pieces, strict=True)):
+        if side == NO_SEGMENT:
+            spans.append(None)
+            continue
+        whole = texts[side]
+        if not 0 <= start <= end <= len(whole):
+            msg = (
+                f"Token {position} ({piece!r}) claims characters {start} to {end} of a text of {len(whole)}; "
+                "these offsets belong to another text."
+            )
+            raise ValueError(msg)
+        spans.append(_visible_part(whole, int(start), int(end), piece))
+    return spans
+
+
+def _visible_part(whole: str, start: int, end: int, piece: str) -> Span | None:
+    if start == end and not vocabulary.is_only_mark(piece):
+        return None  # (0, 0) is how tokenizers say that a piece comes from nowhere in particular
+    if vocabulary.is_only_mark(piece) and whole[start:end] != piece and is_visible(whole[start:end]):
+        return start, start  # the space SentencePiece puts before a text: its offsets are those of the letter after it
+    return trim(whole, start, end)
+
+
+def _from_spelling(
+    texts: tuple[str, str], pieces: list[str], sides: list[int], special: list[bool]
+) -> tuple[list[Span | None], str]:
+    spans: list[Span | None] = [None] * len(pieces)
+    for segment, whole in enumerate(texts):
+        members = [i for i, side in enumerate(sides) if side == segment and not special[i]]
+        found = vocabulary.find([pieces[i] for i in members], whole)
+        if found is None:
+            return [None] * len(pieces), "unknown"
+        for i, span in zip(members, found, strict=True):
+            spans[i] = trim(whole, *span)
+    return spans, "spelled"
+
+
+def _stands_for_text(texts: tuple[str, str], side: int, span: Span | None, piece: str) -> bool:
+    """Whether a "special" token is the unknown token in the place of something somebody wrote."""
+    if span is None or span[0] == span[1]:
+        return False
+    return texts[side][slice(*span)].casefold() != piece.strip().casefold()
+
+
+def _with_marks(texts: tuple[str, str], spans: list[Span | None], sides: list[int]) -> list[Span | None]:
+    """Give a token the combining marks behind it that no token claims: BERT drops accents, the reader's letter has them."""
+    claimed = [np.zeros(len(whole) + 1, dtype=bool) for whole in texts]
+    for span, side in zip(spans, sides, strict=True):
+        if span is not None:
+            claimed[side][span[0] : span[1]] = True
+    grown: list[Span | None] = []
+    for span, side in zip(spans, sides, strict=True):
+        if span is None or span[0] == span[1] or claimed[side][span[1]]:
+            grown.append(span)
+            continue
+        found = _MARKS.match(texts[side], span[1])
+        last = found.end() if found else span[1]
+        taken = np.flatnonzero(claimed[side][span[1] : last])
+        grown.append((span[0], span[1] + int(taken[0]) if taken.size else last))
+    return grown
+
+
+def _shown(
+    texts: tuple[str, str],
+    spans: list[Span | None],
+    sides: list[int],
+    pieces: list[str],
+    special: list[bool],
+    ids: Sequence[int],
+    decode: Callable[[list[int]], str] | None,
+) -> list[str]:
+    shown: list[str] = []
+    told = [0, 0]
+    for span, side, piece, flag, token in zip(spans, sides, pieces, special, ids, strict=True):
+        if flag:
+            shown.append(piece)
+        elif span is None:
+            shown.append(_without_place(piece, int(token), decode))
+        elif span[0] == span[1]:
+            shown.append(" ")
+        elif span[1] <= told[side]:
+            shown.append(vocabulary.continuation(piece, texts[side][slice(*span)]))
+        else:
+            shown.append(vocabulary.readable(texts[side][max(span[0], told[side]) : span[1]]))
+        if span is not None:
+            told[side] = max(told[side], span[1])
+    return shown
+
+
+def _without_place(piece: str, token: int, decode: Callable[[list[int]], str] | None) -> str:
+    if decode is not None:
+        written = decode([token]).strip()
+        if written and _REPLACEMENT not in written and not written.startswith("##"):
+            return vocabulary.readable(written)
+    return vocabulary.readable(vocabulary.surface(piece).strip() or " ")
+
+
+def _words(
+    texts: tuple[str, str], spans: list[Span | None], sides: list[int], pieces: list[str], special: list[bool]
+) -> list[int]:
+    if all(span is None for span in spans):
+        texts, spans = _spelled_texts(pieces, sides, special)
+    first = word_spans(texts[0])
+    second = word_spans(texts[1])
+    labels = (label_characters(first, len(texts[0])), label_characters(second, len(texts[1]), first=len(first)))
+    return [
+        NO_WORD if flag or span is None else majority(labels[side], *span)
+        for span, side, flag in zip(spans, sides, special, strict=True)
+    ]
+
+
+def _spelled_texts(pieces: list[str], sides: list[int], special: list[bool]) -> tuple[tuple[str, str], list[Span | None]]:
+    """Texts put together from the pieces by their own marks, for words where the places in the real text are unknown."""
+    spans: list[Span | None] = [None] * len(pieces)
+    made = ["", ""]
+    for segment in (0, 1):
+        members = [i for i, side in enumerate(sides) if side == segment and not special[i]]
+        made[segment], found = vocabulary.spell([pieces[i] for i in members])
+        for i, span in zip(members, found, strict=True):
+            spans[i] = span
+    return (made[0], made[1]), spans

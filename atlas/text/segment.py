@@ -1,0 +1,105 @@
+"""What a word is: a matter of the text alone, so that two models reading one text speak of the same words.
+
+The rule is Unicode's default word boundaries (UAX #29), with two tailorings and one reading:
+
+* A word is a stretch of letters, digits and marks. Apostrophes and full stops between letters belong to it (`don't`,
+  `l’été`, `e.g`), as do separators between digits (`3.14`, `1,000`) and underscores (`snake_case`). A hyphen does not:
+  `well-known` is three words. Every other punctuation mark or symbol is a word of its own, and so is every emoji, however
+  many code points it takes (families, flags, skin tones).
+* Han characters are words of their own, for want of a dictionary; katakana and hangul runs are whole.
+* Tailored: runs of hiragana, and of the scripts that need a dictionary (Thai, Lao, Khmer, Burmese, ...), stay whole, since
+  Unicode's rule would break them after every letter.
+* White space, control and format characters standing alone are no words: the words partition everything visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import regex
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int32]
+"""One number a character of a text."""
+
+Span = tuple[int, int]
+"""First character, and the one after the last."""
+
+NO_WORD = -1
+"""The word of what belongs to none: special tokens, white space, stray control characters."""
+
+_HIRAGANA_RUN = r"(?:(?<!\p{Script=Hiragana}ー*)|(?![\p{Script=Hiragana}ー]))"
+_DICTIONARY_SCRIPT_RUN = r"(?:(?<!\p{Line_Break=Complex_Context})|(?!\p{Line_Break=Complex_Context}))"
+_BREAK = regex.compile(r"\b" + _DICTIONARY_SCRIPT_RUN + _HIRAGANA_RUN, regex.WORD | regex.V1)
+_VISIBLE = regex.compile(r"[^\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]", regex.V1)
+_SPACE = regex.compile(r"\p{White_Space}", regex.V1)
+
+
+def is_visible(text: str) -> bool:
+    """Whether a reader would see anything of it."""
+    return _VISIBLE.search(text) is not None
+
+
+def trim(text: str, start: int, end: int) -> Span:
+    """The span without the white space at its ends; one that is nothing but white space as it was."""
+    first, last = start, end
+    while first < last and _SPACE.match(text[first]):
+        first += 1
+    while last > first and _SPACE.match(text[last - 1]):
+        last -= 1
+    return (first, last) if first < last else (start, end)
+
+
+def word_spans(text: str) -> list[Span]:
+    """Where the words of a text lie, in order."""
+    cuts = [0, *(found.start() for found in _BREAK.finditer(text)), len(text)]
+    return [trim(text, start, end) for start, end in pairwise(cuts) if is_visible(text[start:end])]
+
+
+def words(text: str, pair: str | None = None) -> pd.DataFrame:
+    """One row a word of `text` and then of `pair`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns `word` (its number, also the index), `text`, `start` and `end` (characters of the segment it is in) and
+        `segment` (0 for `text`, 1 for `pair`).
+    """
+    rows = [
+        (segment_text[start:end], start, end, segment)
+        for segment, segment_text in enumerate((text, pair or ""))
+        for start, end in word_spans(segment_text)
+    ]
+    table = pd.DataFrame(
+        {
+            "word": np.arange(len(rows)),
+            "text": pd.Series([row[0] for row in rows], dtype="str"),
+            "start": np.array([row[1] for row in rows], dtype=np.int64),
+            "end": np.array([row[2] for row in rows], dtype=np.int64),
+            "segment": np.array([row[3] for row in rows], dtype=np.int64),
+        },
+    )
+    return table.set_index("word", drop=False).rename_axis(index=None)
+
+
+def label_characters(spans: Iterable[Span], length: int, first: int = 0) -> Labels:
+    """For every character the number of the span it lies in, counted from `first`, or -1."""
+    labels = np.full(length, NO_WORD, dtype=np.int32)
+    for number, (start, end) in enumerate(spans, start=first):
+        labels[start:end] = number
+    return labels
+
+
+def majority(labels: Labels, start: int, end: int) -> int:
+    """The label most characters of a span carry, the first of those that tie; -1 where no character carries any."""
+    inside = labels[start:end]
+    inside = inside[inside >= 0]
+    if inside.size == 0:
+        return NO_WORD
+    if inside[0] == inside[-1]:  # labels grow along the text: the ends agree, so all do
+        return int(inside[0])
+    values, counts = np.unique(inside, return_counts=True)
+    return int(values[np.argmax(counts)])

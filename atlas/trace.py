@@ -1,0 +1,283 @@
+"""Trace: what one run of a model left behind. No torch here: a saved trace opens on a machine that has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import xarray as xr
+
+from atlas.errors import NotCaptured, TooLarge, UnknownName
+from atlas.ids import KINDS, HeadId
+from atlas.tracing.outcomes import Predictions, predictions_table
+from atlas.tracing.record import ALL, Attention
+from atlas.tracing.vectors import derived_vectors, head_vectors, stream_vectors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ANSWER_BYTES = 1 << 30
+"""No answer is larger than this: 1 GiB of weights is more than any reader of them uses at once, and less than a laptop has."""
+
+NO_PREDICTIONS = "This trace holds no predictions, and its model is not here to make them."
+
+HEAD_VECTORS = ("query", "key", "value")
+DERIVED = ("head_read", "head_output", "logit_lens")
+
+Place = tuple[str, int] | None
+"""(kind, layer) of an array, or None where it belongs to the model as a whole."""
+
+
+class Live(Protocol):
+    """The model behind a trace, while it is there."""
+
+    def run_again(self, group: str) -> Trace:
+        """The same run, with one more capture group."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Outcomes of the unembedding."""
+
+    def unembed(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits of a state of the residual stream."""
+
+    def group_of(self, name: str) -> str | None:
+        """The capture group that holds an array; None where the model has none such."""
+
+    def reason(self, name: str) -> str:
+        """Why the model has no such array."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What was read."""
+
+    text: str | None = None
+    pair: str | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One text through one model. Immutable; what is heavy is worked out when first asked for and kept."""
+
+    attentions: Mapping[str, Attention]
+    token_tables: Mapping[str, pd.DataFrame]
+    """'source', and 'target' for the decoder of an encoder-decoder."""
+    provenance: Mapping[str, Any]
+    texts: Texts = field(default_factory=Texts)
+    arrays: Mapping[str, Mapping[Place, np.ndarray]] = field(default_factory=dict)
+    """Captured groups: name -> place -> (position, width)."""
+    outcomes: Predictions | None = None
+    live: Live | None = None
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    # -- shape ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of attention this trace holds."""
+        return tuple(kind for kind in KINDS if kind in self.attentions)
+
+    def n_layers(self, kind: str | None = None) -> int:
+        """Layers of a kind."""
+        return len(self.attention_of(kind).layers)
+
+    def n_heads(self, kind: str | None = None) -> int:
+        """Heads a layer of a kind."""
+        return self.attention_of(kind).n_heads
+
+    def side(self, kind: str, axis: str) -> str:
+        """Which tokens a kind's queries or keys are: 'source' or 'target'."""
+        if "target" not in self.token_tables or kind == "encoder":
+            return "source"
+        return "source" if kind == "cross" and axis == "key" else "target"
+
+    @property
+    def head_ids(self) -> tuple[HeadId, ...]:
+        """Every head, in order."""
+        return tuple(
+            HeadId(kind, layer, head)
+            for kind in self.kinds
+            for layer in range(self.n_layers(kind))
+            for head in range(self.n_heads(kind))
+        )
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(
+            f"{kind} {self.n_layers(kind)}x{self.n_heads(kind)}x{self.attention_of(kind).n_queries}x{self.attention_of(kind).n_keys}"
+            for kind in self.kinds
+        )
+        return f"<Trace of {self.provenance.get('model', 'recorded attention')}: {sizes}>"
+
+    # -- attention -----------------------------------------------------------------------------------------------------
+
+    def attention(
+        self,
+        kind: str | None = None,
+        layer: int | Sequence[int] | None = None,
+        head: int | Sequence[int] | None = None,
+        queries: Sequence[int] | None = None,
+        keys: Sequence[int] | None = None,
+    ) -> xr.DataArray:
+        """Weights (layer, head, query, key), exact; NaN where a query may not look.
+
+        A layer or head given as a number loses its axis; given as a sequence it keeps it.
+        """
+        chosen = self.attention_of(kind)
+        layers, heads = _pick(layer, len(chosen.layers), "layer"), _pick(head, chosen.n_heads, "head")
+        rows, columns = _pick(queries, chosen.n_queries, "query"), _pick(keys, chosen.n_keys, "key")
+        size = len(layers) * len(heads) * len(rows) * len(columns) * 4
+        if size > ANSWER_BYTES:
+            msg = (
+                f"That is {size / 2**30:.1f} GiB of weights, more than the {ANSWER_BYTES / 2**30:.0f} GiB one answer may have. "
+                "Ask for some layers or heads (layer=, head=) or tokens (queries=, keys=) at a time."
+            )
+            raise TooLarge(msg)
+        row_index = ALL if queries is None else rows
+        column_index = ALL if keys is None else columns
+        values = np.empty((len(layers), len(heads), len(rows), len(columns)), dtype=np.float32)
+        for i, at_layer in enumerate(layers):
+            for j, at_head in enumerate(heads):
+                values[i, j] = chosen.block(int(at_layer), int(at_head), row_index, column_index)
+        coords = {"layer": layers, "head": heads, "query": rows, "key": columns}
+        answer = xr.DataArray(values, dims=("layer", "head", "query", "key"), coords=coords, name="attention")
+        answer.attrs["kind"] = chosen.kind
+        single = {"layer": layer, "head": head}
+        return answer.isel({axis: 0 for axis, given in single.items() if given is not None and np.ndim(given) == 0})
+
+    def scores(self, kind: str | None = None, *, layer: int, head: int) -> xr.Dataset:
+        """The steps from q·k to the weight for one head: `dot`, `scaled`, `masked`, `weight`."""
+        chosen = self.attention_of(kind)
+        at_layer, at_head = int(_pick(layer, len(chosen.layers), "layer")[0]), int(_pick(head, chosen.n_heads, "head")[0])
+        steps = chosen.scores(at_layer, at_head) | {"weight": chosen.block(at_layer, at_head)}
+        return xr.Dataset({name: (("query", "key"), values) for name, values in steps.items()})
+
+    def attention_of(self, kind: str | None = None) -> Attention:
+        """The record of one kind; `kind` may be left out where there is only one."""
+        if kind is None:
+            if len(self.attentions) == 1:
+                return next(iter(self.attentions.values()))
+            msg = f"This trace has {', '.join(self.kinds)} attention; say which with kind=..."
+            raise UnknownName(msg)
+        if kind not in self.attentions:
+            msg = f"This trace has no {kind!r} attention; it has {', '.join(self.kinds)}."
+            raise UnknownName(msg)
+        return self.attentions[kind]
+
+    # -- tokens --------------------------------------------------------------------------------------------------------
+
+    def tokens(self, side: str = "source") -> pd.DataFrame:
+        """One row a token: token, start, end, special, word, and where they are known sentence, pos, entity."""
+        if side not in self.token_tables:
+            msg = f"This trace has no {side!r} tokens; it has {', '.join(self.token_tables)}."
+            raise UnknownName(msg)
+        key = f"tokens {side}"
+        if key not in self._cache:
+            self._cache[key] = annotated(self.token_tables[side], self.texts, side)
+        # A copy: whoever adds a column to their table must not change everybody's.
+        return self._cache[key].copy()
+
+    # -- vectors -------------------------------------------------------------------------------------------------------
+
+    @property
+    def vector_names(self) -> tuple[str, ...]:
+        """What `vectors` can give from what is held here."""
+        held = [name for name in HEAD_VECTORS if any(a.layers[0].has_ingredients for a in self.attentions.values())]
+        return (*held, *(DERIVED[:1] if held else ()), *sorted(self.arrays))
+
+    def vectors(
+        self, name: str, kind: str | None = None, layer: int | None = None, head: int | None = None
+    ) -> xr.DataArray:
+        """Vectors of a name: (layer, head, position, width) for those of heads, (layer, position, width) for the others."""
+        if name in HEAD_VECTORS:
+            return head_vectors(self.attention_of(kind), name, layer, head)
+        if name in DERIVED:
+            return derived_vectors(self, name, kind, layer, head)
+        return stream_vectors(self, name, kind, layer)
+
+    def with_group_of(self, name: str) -> Trace:
+        """This trace or, where an array is missing and the model is still there, the same run with its capture group."""
+        if name in self.arrays:
+            return self
+        if self.live is None:
+            msg = f"This trace holds {', '.join(self.vector_names) or 'no vectors'}, not {name!r}, and its model is not here."
+            raise NotCaptured(msg)
+        group = self.live.group_of(name)
+        again = self._again(group) if group is not None else None
+        if again is None or name not in again.arrays:
+            raise UnknownName(self.live.reason(name))
+        return again
+
+    def _again(self, group: str) -> Trace:
+        """The same run with one more capture group, made once."""
+        key = f"group {group}"
+        if key not in self._cache and self.live is not None:
+            self._cache[key] = self.live.run_again(group)
+        again: Trace = self._cache[key]
+        return again
+
+    # -- heads and predictions -----------------------------------------------------------------------------------------
+
+    @property
+    def heads(self) -> pd.DataFrame:
+        """One row a head: kind, layer, head, every metric, and beside each its value for uniform attention (`NAME_uniform`)."""
+        from atlas.tracing.head_table import head_table  # noqa: PLC0415 - metrics only when asked
+
+        if "heads" not in self._cache:
+            self._cache["heads"] = head_table(self)
+        return self._cache["heads"].copy()
+
+    def predictions(self, k: int = 5) -> pd.DataFrame:
+        """The k likeliest outcomes: position, rank, token, probability, logit; a classifier's has label and no position."""
+        outcomes = self.outcomes
+        if outcomes is None and self.live is not None:
+            outcomes = self._again("predictions").outcomes
+        if outcomes is None:
+            raise NotCaptured(self.live.reason("predictions") if self.live is not None else NO_PREDICTIONS)
+        return predictions_table(outcomes, k)
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the whole trace to a NetCDF file, or a Zarr folder where the name ends in .zarr."""
+        from atlas.tracing.storage import save_trace  # noqa: PLC0415 - storage imports Trace
+
+        return save_trace(self, Path(path))
+
+
+def open_trace(path: str | Path) -> Trace:
+    """Open a saved trace; nothing in the file is ever run."""
+    from atlas.tracing.storage import load_trace  # noqa: PLC0415 - storage imports Trace
+
+    return load_trace(Path(path))
+
+
+def annotated(table: pd.DataFrame, texts: Texts, side: str) -> pd.DataFrame:
+    """The table with sentences, parts of speech and entities, where a text and a pipeline are there."""
+    from atlas.text.annotate import annotate, find_pipeline  # noqa: PLC0415 - spaCy is heavy and not always wanted
+
+    if "sentence" in table.columns:
+        return table
+    text, pair = (texts.target, None) if side == "target" else (texts.text, texts.pair)
+    if text is None:
+        return table
+    return annotate(table, text, pair, find_pipeline()).table
+
+
+def _pick(given: int | Iterable[int] | None, size: int, what: str) -> np.ndarray:
+    """The positions asked for, checked."""
+    if given is None:
+        return np.arange(size)
+    chosen = np.atleast_1d(np.asarray(given if np.ndim(given) == 0 else list(given), dtype=np.int64))
+    wrong = chosen[(chosen < 0) | (chosen >= size)]
+    if len(wrong):
+        msg = f"There is no {what} {int(wrong[0])}: this trace has {size}, counted from 0."
+        raise UnknownName(msg)
+    return chosen
+
+
+__all__ = ["Live", "Predictions", "Texts", "Trace", "annotated", "open_trace"]

@@ -1,0 +1,202 @@
+"""What one kind of attention left behind in one run, and the arithmetic that gives any part of its weights back, exactly.
+
+Two ways to hold attention: the weights themselves, or the ingredients they are made of (queries, keys, scaling, mask, bias,
+softcap, sinks). The ingredients of 4,096 tokens are 300 MB where the weights would be 9.7 GB; with the log-sum-exp of every
+row, kept from the pass, any block of any head comes from them without touching the rest of its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from atlas.errors import NotCaptured
+
+Array = np.ndarray
+Index = np.ndarray | slice
+ALL = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which keys each query may see: everything, everything up to itself, or as said cell by cell."""
+
+    causal: bool = False
+    cells: Array | None = None
+    """Boolean (query, key), or (head, query, key) where heads differ; None where `causal` says it all."""
+
+    @property
+    def key(self) -> int:
+        """Equal for layers that share a mask."""
+        return int(self.causal) if self.cells is None else id(self.cells)
+
+    def visible(self, n_queries: int, n_keys: int, head: int = 0, rows: Index = ALL, columns: Index = ALL) -> Array | None:
+        """Boolean block of what is visible; None where all of it is."""
+        if self.cells is not None:
+            cells = self.cells if self.cells.ndim == 2 else self.cells[head % len(self.cells)]
+            return cells[rows][:, columns]
+        if not self.causal:
+            return None
+        return np.arange(n_keys)[columns][None, :] <= np.arange(n_queries)[rows][:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """A position bias added to the scores: by distance where it depends on nothing else (T5), else cell by cell."""
+
+    diagonals: Array | None = None
+    """(head, query + key - 1): entry j - i + n_queries - 1 is the bias from query i to key j."""
+    cells: Array | None = None
+    """(head, query, key)."""
+
+    def block(self, n_queries: int, n_keys: int, head: int, rows: Index = ALL, columns: Index = ALL) -> Array:
+        """The bias of one head for some queries and keys."""
+        if self.cells is not None:
+            return self.cells[head % len(self.cells)][rows][:, columns]
+        if self.diagonals is None:
+            msg = "A bias holds diagonals or cells."
+            raise ValueError(msg)
+        distance = np.arange(n_keys)[columns][None, :] - np.arange(n_queries)[rows][:, None]
+        return self.diagonals[head % len(self.diagonals)][distance + n_queries - 1]
+
+
+NO_MASK = Mask()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The attention of one layer. Arrays are (head, token, ...) and never written to."""
+
+    n_heads: int
+    mask: Mask = NO_MASK
+    weights: Array | None = None
+    query: Array | None = None
+    key: Array | None = None
+    value: Array | None = None
+    scaling: float | None = None
+    softcap: float | None = None
+    sinks: Array | None = None
+    """(head,): an extra logit per head that takes mass and gives nothing, so rows sum to less than 1."""
+    bias: Bias | None = None
+    edges: Array | None = None
+    """(n, 3) head, query, key: edges knocked out in this run (their weight is 0, and visible)."""
+    patterns: Mapping[int, Array] = field(default_factory=dict)
+    """Heads whose weights were replaced by a given pattern in this run."""
+
+    @property
+    def has_ingredients(self) -> bool:
+        """Whether scores can be recomputed."""
+        return self.query is not None and self.key is not None
+
+    def key_head(self, head: int) -> int:
+        """The key/value head that a query head shares with its group (grouped-query attention)."""
+        if self.key is None:
+            return head
+        return head // (self.n_heads // len(self.key))
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """One kind of attention over all layers: encoder, decoder or cross."""
+
+    kind: str
+    n_heads: int
+    n_queries: int
+    n_keys: int
+    layers: tuple[Layer, ...]
+    stats: Mapping[str, Array] = field(default_factory=dict)
+    """Reductions made while the pass ran: (layer, head, query) or (layer, head, key)."""
+    thumbnails: Array | None = None
+    """(layer, head, row, column): the maximum of each block of the visible weights; the weights themselves in a short text."""
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether the weights themselves are held (else they are recomputed)."""
+        return all(layer.weights is not None for layer in self.layers)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one weight."""
+        first = self.layers[0]
+        array = first.weights if first.weights is not None else first.query
+        return 4 if array is None else array.dtype.itemsize
+
+    def scores(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> dict[str, Array]:
+        """The steps from q·k to the masked score, for one head: `dot`, `scaled`, `masked` (NaN where nothing may be seen)."""
+        here = self.layers[layer]
+        if here.query is None or here.key is None or here.scaling is None:
+            msg = "This trace holds weights only (recorded attention, or a model outside the attention interface), no q and k."
+            raise NotCaptured(msg)
+        query = here.query[head][rows].astype(np.float32, copy=False)
+        key = here.key[here.key_head(head)][columns].astype(np.float32, copy=False)
+        dot = query @ key.T
+        scaled = dot * np.float32(here.scaling)
+        if here.softcap is not None:
+            cap = np.float32(here.softcap)
+            scaled = np.tanh(scaled / cap) * cap
+        masked = scaled
+        if here.bias is not None:
+            masked = masked + here.bias.block(self.n_queries, self.n_keys, head, rows, columns)
+        visible = here.mask.visible(self.n_queries, self.n_keys, head, rows, columns)
+        if visible is not None:
+            masked = np.where(visible, masked, np.float32(np.nan))
+        return {"dot": dot, "scaled": scaled, "masked": masked}
+
+    def block(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> Array:
+        """Weights of one head for some queries and keys; NaN where a query may not look."""
+        here = self.layers[layer]
+        visible = here.mask.visible(self.n_queries, self.n_keys, head, rows, columns)
+        known = here.patterns.get(head) if here.weights is None else here.weights[head]
+        if known is not None:
+            weights = known[rows][:, columns].astype(np.float32)
+        else:
+            weights = self._recomputed(layer, head, rows, columns)
+        if visible is not None:
+            weights[~visible] = np.nan
+        return weights
+
+    def _recomputed(self, layer: int, head: int, rows: Index, columns: Index) -> Array:
+        """Weights from q and k: a softmax where whole rows are asked for, else through the row's kept log-sum-exp."""
+        whole = isinstance(columns, slice) and columns == ALL
+        here = self.layers[layer]
+        masked = self.scores(layer, head, rows, columns)["masked"]
+        scores = np.where(np.isnan(masked), -np.inf, masked)
+        self._cut_edges(here, head, scores, rows, columns)
+        kept = self.stats.get("log_sum_exp")
+        if kept is None or whole:
+            lse = self._log_sum_exp(here, head, scores) if whole else self._rows_log_sum_exp(layer, head, rows)
+        else:
+            lse = kept[layer, head][rows].astype(np.float32, copy=False)
+        # A row whose every edge was knocked out sees nothing: its log-sum-exp is -inf and its weights are 0, not NaN.
+        safe = np.where(np.isfinite(lse), lse, np.float32(0.0))
+        return np.exp(scores - safe[:, None])
+
+    def _rows_log_sum_exp(self, layer: int, head: int, rows: Index) -> Array:
+        here = self.layers[layer]
+        masked = self.scores(layer, head, rows)["masked"]
+        scores = np.where(np.isnan(masked), -np.inf, masked)
+        self._cut_edges(here, head, scores, rows, ALL)
+        return self._log_sum_exp(here, head, scores)
+
+    @staticmethod
+    def _log_sum_exp(here: Layer, head: int, scores: Array) -> Array:
+        top = scores.max(axis=-1)
+        if here.sinks is not None:
+            top = np.maximum(top, here.sinks[head])
+        top = np.where(np.isfinite(top), top, np.float32(0.0))
+        total = np.exp(scores - top[:, None]).sum(axis=-1)
+        if here.sinks is not None:
+            total = total + np.exp(here.sinks[head] - top)
+        with np.errstate(divide="ignore"):
+            return top + np.log(total)
+
+    def _cut_edges(self, here: Layer, head: int, scores: Array, rows: Index, columns: Index) -> None:
+        if here.edges is None:
+            return
+        at_row = {int(q): i for i, q in enumerate(np.arange(self.n_queries)[rows])}
+        at_column = {int(k): i for i, k in enumerate(np.arange(self.n_keys)[columns])}
+        for edge_head, query, key in here.edges:
+            if edge_head == head and int(query) in at_row and int(key) in at_column:
+                scores[at_row[int(query)], at_column[int(key)]] = -np.inf

@@ -1,0 +1,52 @@
+"""The reductions a pass makes, for weights that are already there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.metrics.rows import row_statistics
+from atlas.tracing.plans import plan_maker
+from atlas.tracing.record import Attention
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.metrics.plan import RowPlan
+
+THUMBNAIL = 64
+"""Cells along the side of a head's thumbnail: what a head gets on a Map of 12 x 12 heads on a large screen."""
+
+
+def statistics_of(attention: Attention, tokens: pd.DataFrame, key_tokens: pd.DataFrame | None) -> dict[str, np.ndarray]:
+    """Row and key statistics of held weights, (layer, head, query) or (layer, head, key)."""
+    make = plan_maker(tokens, key_tokens, causal=attention.layers[0].mask.causal)
+    plans: dict[int, RowPlan] = {}
+    found = []
+    for layer in range(len(attention.layers)):
+        mask = attention.layers[layer].mask
+        if mask.key not in plans:
+            plans[mask.key] = make(mask)
+        weights = np.stack([np.nan_to_num(attention.block(layer, head)) for head in range(attention.n_heads)])
+        found.append(row_statistics(weights, plans[mask.key]))
+    return {name: np.stack([stats[name] for stats in found]) for name in found[0]}
+
+
+def thumbnails_of(attention: Attention) -> np.ndarray:
+    """(layer, head, row, column) block maxima of the visible weights."""
+    return np.stack(
+        [
+            np.stack([block_maxima(attention.block(layer, head)) for head in range(attention.n_heads)])
+            for layer in range(len(attention.layers))
+        ]
+    )
+
+
+def block_maxima(weights: np.ndarray) -> np.ndarray:
+    """Maxima of the blocks of a (query, key) matrix on a grid of at most THUMBNAIL a side, NaN where nothing is visible."""
+    filled = np.where(np.isnan(weights), -np.inf, weights)
+    for axis in (0, 1):
+        step = -(-filled.shape[axis] // THUMBNAIL)
+        filled = np.maximum.reduceat(filled, np.arange(0, filled.shape[axis], step), axis=axis)
+    return np.where(np.isinf(filled), np.nan, filled).astype(np.float32)

@@ -1,0 +1,45 @@
+"""What holds for every test: one thread, no network, a hub cache of its own, warnings as errors (pyproject.toml)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.places import SHARED_DATA
+
+# Before anything imports torch or huggingface_hub: both read these once, at import.
+_HUB = tempfile.mkdtemp(prefix="atlas-test-hub-")
+os.environ["HF_HOME"] = _HUB  # a developer's cache must not decide what is "already on disk"
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # the discard port: a request nobody meant to make fails at once
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers side by side: more threads than cores are slower, and sums wander
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked servers would warn
+
+# No deadline: the first example of a property pays for imports. In CI the examples are the same every time, so that a red
+# build is about the change; at home they differ, so that new ones are found.
+settings.register_profile("atlas", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("atlas")
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(_HUB, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[..., Path]:
+    """Find a file or folder of the shared data by its parts, or skip the test."""
+
+    def find(*parts: str) -> Path:
+        path = SHARED_DATA.joinpath(*parts)
+        if not path.exists():
+            pytest.skip(f"needs {'/'.join(parts)} in {SHARED_DATA}, which is not there")
+        return path
+
+    return find

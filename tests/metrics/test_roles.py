@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from atlas.metrics import ROLES, bands, best_heads, causal_mask, head_roles, main_role, metrics_of
+
+TEXT = "[CLS] Ann saw the old dog , and Ann saw the old dog , too . [SEP]".split()
+POS = "X PROPN VERB DET ADJ NOUN PUNCT CCONJ PROPN VERB DET ADJ NOUN PUNCT ADV PUNCT X".split()
+N = len(TEXT)
+
+
+def tokens():
+    special = [word.startswith("[") for word in TEXT]
+    return pd.DataFrame({"token": TEXT, "special": special, "pos": POS, "entity": ["PER" if word == "Ann" else None for word in TEXT]})
+
+
+def towards(keys_of, visible, strength=0.9):
+    """A head that gives `strength` to its keys where a row sees any, and spreads the rest."""
+    weights = np.zeros((N, N))
+    for i in range(N):
+        seen = np.flatnonzero(visible[i])
+        keys = [k for k in keys_of(i) if k in seen]
+        weights[i, seen] = (1 - strength if keys else 1) / len(seen)
+        for k in keys:
+            weights[i, k] += strength / len(keys)
+    return weights
+
+
+def words(*tags):
+    return lambda _: [k for k in range(N) if POS[k] in tags and not TEXT[k].startswith("[")]
+
+
+SEPARATOR = N - 1
+PLANTED = {
+    "previous": lambda i: [i - 1],
+    "next": lambda i: [i + 1],
+    "self": lambda i: [i],
+    "induction": lambda i: [k for k in range(1, i + 1) if TEXT[k - 1] == TEXT[i] and i > 0 and k - 1 < i],
+    "duplicate": lambda i: [k for k in range(i) if TEXT[k] == TEXT[i]],
+    "balance": lambda i: [0],
+    "special": lambda i: [SEPARATOR],
+    "punctuation": words("PUNCT"),
+    "entities": lambda i: [1, 8],
+    "function_words": words("DET", "CCONJ"),
+    "content_words": words("NOUN", "PROPN", "VERB", "ADJ", "ADV"),
+    "long_range": lambda i: [k for k in range(N) if abs(i - k) >= 5],
+}
+
+
+def planted_table(visible):
+    heads = np.stack([towards(keys, visible) for keys in PLANTED.values()])
+    return metrics_of(np.where(visible, heads, np.nan)[None], tokens())
+
+
+def test_planted_heads_are_found_in_a_bidirectional_model():
+    table = planted_table(np.ones((N, N), dtype=bool))
+    for place, role in enumerate(PLANTED):
+        # The head on [CLS] is as much on special tokens as the one on [SEP].
+        if role != "special":
+            assert best_heads(table, role, 1)["head"][0] == place, role
+    assert main_role(table)["role"].tolist() == list(PLANTED)
+
+
+def test_planted_heads_are_found_in_a_causal_model():
+    table = planted_table(causal_mask(N))
+    for place, role in enumerate(PLANTED):
+        # Nothing is ahead, [SEP] is only seen by itself, and the head on [CLS] looks as far as one can.
+        if role not in {"next", "special", "long_range"}:
+            assert best_heads(table, role, 1)["head"][0] == place, role
+    assert table["next"].isna().all()
+    named = main_role(table)["role"]
+    for place, role in enumerate(PLANTED):
+        if role not in {"next", "special"}:
+            assert named[place] == role
+
+
+def test_a_uniform_head_is_mixed_and_at_chance():
+    weights = np.full((1, 1, N, N), 1 / N)
+    table = metrics_of(weights, tokens())
+    assert main_role(table)["role"].tolist() == ["mixed"]
+    roles = head_roles(table)
+    np.testing.assert_allclose(roles["excess"], 0, atol=1e-6)
+    # No beginning-of-text role is unknown here: every role can be told in this text.
+    assert set(roles["role"]) == set(ROLES)
+
+
+def test_length_alone_makes_no_role():
+    """Defects 12 and 13 of the first Atlas: with two tokens half of the attention on the previous one is chance."""
+    pair = tokens().head(2)
+    table = metrics_of(np.full((1, 1, 2, 2), 0.5), pair)
+    assert table["previous"][0] == pytest.approx(0.5)
+    assert main_role(table)["role"][0] == "mixed"
+    assert "long_range" not in set(head_roles(table)["role"])
+
+
+def test_few_rows_name_no_induction_head():
+    text = tokens()
+    text["token"] = [f"w{k}" for k in range(N)]
+    text.loc[[2, 6], "token"] = "same"
+    weights = np.full((1, 1, N, N), 1e-3)
+    weights[..., 3] = 1
+    table = metrics_of(weights / weights.sum(-1, keepdims=True), text)
+    assert table["induction"][0] > 0.9
+    assert table["induction_rows"][0] == 1
+    assert main_role(table)["role"][0] != "induction"
+
+
+def test_ranks_and_quantiles():
+    table = planted_table(np.ones((N, N), dtype=bool))
+    previous = head_roles(table).query("role == 'previous'").set_index("head")
+    assert previous["rank"][0] == 1
+    assert previous["quantile"][0] == pytest.approx((len(PLANTED) - 0.5) / len(PLANTED))
+    assert previous["quantile"].mean() == pytest.approx(0.5)
+
+
+def test_bands_come_from_the_heads_at_hand():
+    assert bands(np.arange(10.0)) == pytest.approx((3, 6))
+    assert bands([np.nan, 1.0]) == (1.0, 1.0)
+    assert np.isnan(bands([np.nan])).all()
