@@ -35,6 +35,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
 		rm -rf $(VENV); exit 1; }
 	@$(BIN)/python -c '$(SUITABLE)' || { echo "$(VENV) holds an older Python; remove it: make clean" >&2; exit 1; }
+	@echo "Setting up $(VENV) from constraints.txt; the first time this takes some minutes and 3 GB."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 
@@ -88,7 +89,7 @@ class StandinHub:
                         return data, repo.cut.get(path)
         return None
 
-    def __enter__(self) -> StandinHub:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
@@ -124,20 +125,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(path)
 
     def _api(self, path: str) -> None:
-        for part, answer in (("/revision/", self._info), ("/tree/", self._tree), ("/discussions", self._pulls)):
-            repo_id, found, rest = path.partition(part)
-            if found:
-                break
-        else:
-            repo_id, rest, answer = path, "main", self._info
+        part = next((part for part in ("/revision/", "/tree/", "/discussions") if part in path), "/revision/")
+        repo_id, _, rest = path.partition(part)
         repo = self._repo(repo_id)
         if repo is None:
             return
-        files = repo.revision(rest or "main")
+        files = repo.revision(rest or None)
         if files is None:
             self._refuse(404, "RevisionNotFound")
+        elif part == "/revision/":
+            self._json(_info(repo_id, repo, files))
+        elif part == "/tree/":
+            self._json([{"type": "file", "oid": digest(data), "size": len(data), "path": name} for name, data in files.items()])
         else:
-            self._json(answer(repo_id, repo, files))
+            self._json(_pulls(repo_id, repo))
 
     def _repo(self, repo_id: str) -> Repo | None:
         repo = self.hub.repos.get(repo_id)
@@ -149,22 +150,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(repo.status)
             return None
         return repo
-
-    def _info(self, repo_id: str, repo: Repo, files: dict[str, bytes]) -> dict:
-        siblings = [{"rfilename": name, "size": len(data), "blobId": digest(data)} for name, data in files.items()]
-        return {"id": repo_id, "sha": commit(files), "private": False, "gated": "manual" if repo.gated else False,
-                "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
-
-    def _tree(self, repo_id: str, repo: Repo, files: dict[str, bytes]) -> list[dict]:
-        return [{"type": "file", "oid": digest(data), "size": len(data), "path": name} for name, data in files.items()]
-
-    def _pulls(self, repo_id: str, repo: Repo, files: dict[str, bytes]) -> dict:
-        listed = [
-            {"title": pull["title"], "num": pull["num"], "author": {"name": pull["author"]}, "status": "open",
-             "createdAt": "2024-01-01T00:00:00.000Z", "isPullRequest": True, "repo": {"name": repo_id, "type": "model"}}
-            for pull in repo.pulls
-        ]  # fmt: skip
-        return {"discussions": listed, "count": len(listed), "start": 0}
 
     def _file(self, path: str) -> None:
         repo_id, found, rest = path.partition("/resolve/")
@@ -223,3 +208,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(length))
         self.end_headers()
+
+
+def _info(repo_id: str, repo: Repo, files: dict[str, bytes]) -> dict:
+    siblings = [{"rfilename": name, "size": len(data), "blobId": digest(data)} for name, data in files.items()]
+    return {"id": repo_id, "sha": commit(files), "private": False, "gated": "manual" if repo.gated else False,
+            "siblings": siblings, "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
+
+
+def _pulls(repo_id: str, repo: Repo) -> dict:
+    listed = [
+        {"title": pull["title"], "num": pull["num"], "author": {"name": pull["author"]}, "status": "open",
+         "createdAt": "2024-01-01T00:00:00.000Z", "isPullRequest": True, "repo": {"name": repo_id, "type": "model"}}
+        for pull in repo.pulls
+    ]  # fmt: skip
+    return {"discussions": listed, "count": len(listed), "start": 0}

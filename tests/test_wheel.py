@@ -72,10 +72,11 @@ def test_the_wheel_holds_the_package_and_its_assets_and_nothing_else(wheel: Path
     code = {path.relative_to(REPO) for path in (REPO / "atlas").rglob("*") if path.suffix == ".py" or path.name == "py.typed"}
     files = {path.relative_to(REPO / "assets") for path in (REPO / "assets").rglob("*") if path.is_file()}
     shipped = {path for path in files if path.parts[0] != "recipes" and path.suffix != ".pyc"}
+    assert shipped
     assert {str(path) for path in code} <= held
     assert {str(Path("atlas", "_assets", path)) for path in shipped} <= held
     assert [name for name in held if not name.startswith("atlas/") or "recipes" in name] == []
-    assert [name for name in held if name.endswith(".pyc") or "test" in Path(name).name.split("_")[0]] == []
+    assert [name for name in held if name.endswith(".pyc") or Path(name).name.startswith(("test_", "conftest"))] == []
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:

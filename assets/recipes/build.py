@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from . import t5_dates
+from . import causal_batches, language_models, t5_dates
 from .places import work_folder
 from .training import Outcome, Plan
 
@@ -34,6 +34,7 @@ class Turn:
 
 
 TURNS: dict[str, Turn] = {
+    language_models.GPT: Turn(language_models.train_gpt, language_models.GPT_PLAN, causal_batches.TOKENS_PER_STEP, 60.0),
     t5_dates.NAME: Turn(t5_dates.train_stretch, t5_dates.PLAN, t5_dates.BATCH * 30, None),
 }
 

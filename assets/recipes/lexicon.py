@@ -25,7 +25,8 @@ OCCUPATIONS = (
     "librarian gardener dancer secretary cleaner soldier guard scientist writer builder miner hunter shepherd manager clerk "
     "dentist plumber electrician hairdresser babysitter receptionist housekeeper programmer accountant chef student musician "
     "poet weaver potter butcher firefighter chemist surgeon janitor cashier professor reporter inventor sculptor blacksmith "
-    "miller captain detective designer counselor analyst").split()
+    "captain detective designer counselor analyst"
+).split()
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "animal": tuple("dog cat horse cow goat sheep pig hen duck goose rabbit fox bear wolf mouse bird owl frog donkey squirrel "
@@ -33,6 +34,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "fruit": tuple("apple pear plum cherry orange banana lemon peach fig berry".split()),
     "food": ("cake", "loaf", "pie", "sandwich", "egg", "potato", "carrot", "onion", "pancake", "biscuit", "sausage", "tomato"),
     "mass": ("bread", "milk", "water", "honey", "cheese", "butter", "soup", "sugar", "salt", "rice", "flour", "tea", "juice"),
+    "drink": ("milk", "water", "tea", "juice", "soup"),
     "toy": ("ball", "kite", "doll", "drum", "boat", "train", "puzzle", "top", "whistle", "book", "robot", "balloon"),
     "tool": ("hammer", "saw", "spade", "rope", "ladder", "bucket", "broom", "brush", "lamp", "knife", "needle", "basket", "axe"),
     "treasure": ("key", "ring", "coin", "letter", "map", "clock", "bell", "box", "stone", "feather", "shell", "mirror", "umbrella"),

@@ -18,7 +18,7 @@ BLOCKS = ("attention", "cross", "ffn")
 """What may write into the stream within a layer, in this order."""
 
 NORMS = tuple(f"{block}{place}_norm_{side}" for block in BLOCKS for place in ("", "_post") for side in ("in", "out"))
-"""`ffn_norm_in`: before the block (or, in a post-norm model, the sum after it); `ffn_post_norm_in`: between a block and the stream."""
+"""`ffn_norm_in`: before the block (in a post-norm model, the sum after it); `ffn_post_norm_in`: between block and stream."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "stream": (
@@ -132,6 +132,8 @@ class Anatomy:
     """(kind, what was checked) -> the largest error on the probe, as a share of the stream's size."""
     projections: dict[tuple[str, int], Projection] = field(default_factory=dict)
     unembedding: tuple[Stage, ...] = ()
+    tap_widths: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(kind, name) -> numbers per position."""
     notes: list[str] = field(default_factory=list)
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
     """(kind, name) -> why it is not there; kind '' for what concerns the whole model."""
@@ -155,5 +157,3 @@ class Anatomy:
     def width(self, name: str, kind: str) -> int | None:
         """Numbers per position of a tap (for byte estimates); None where it is absent."""
         return self.tap_widths.get((kind, name))
-
-    tap_widths: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -19,8 +19,8 @@ TOLERANCE = 1e-4
 PART_TOLERANCE = 1e-3
 """Largest error as a share of the part itself: in an untrained model a part may be smaller than 1e-4 of the stream."""
 
-ROUNDINGS = 8
-"""Rounding errors of the sum that are forgiven a part that is smaller still."""
+ROUNDINGS = 2
+"""Rounding errors of the sum that are forgiven a part that is smaller still (two: that of the factor and that of the sum)."""
 
 PAIR = ("attention", "ffn")
 """Blocks that some models add at once."""
@@ -63,7 +63,7 @@ def mismatch(total: torch.Tensor, parts: torch.Tensor) -> float:
 
 def tolerance_of(seen: Seen) -> float:
     """`TOLERANCE`, or what the dtype's rounding makes of it."""
-    return max(TOLERANCE, 4 * torch.finfo(seen.value.dtype).eps)
+    return max(TOLERANCE, ROUNDINGS * torch.finfo(seen.value.dtype).eps)
 
 
 def factor_of(total: Seen, base: torch.Tensor | None, part: Seen, *, free: bool) -> float | None:
@@ -116,7 +116,9 @@ def candidates_of(layer: Layer, block: str) -> list[Seen]:
     """What a block may be writing, the likeliest first."""
     if block == "ffn":
         known = {seen.key for one in ("attention", "cross") for seen in _projected(layer, one)}
-        outputs = (seen for event in layer.events if not layer.in_attention(event) for seen in event.outputs if layer.is_state(seen))
+        outputs = (
+            seen for event in layer.events if not layer.in_attention(event) for seen in event.outputs if layer.is_state(seen)
+        )
         return [seen for seen in distinct(outputs) if seen.key not in known][::-1]
     if layer.attended:
         return _projected(layer, block) or _attention_outputs(layer, block)
@@ -192,8 +194,9 @@ def _parallel(layer: Layer, candidates: dict[str, list[Seen]]) -> Chain | None:
     entering, leaving = layer.entering.rows, layer.leaving
     for attention in candidates["attention"]:
         for ffn in candidates["ffn"]:
-            alone = factor_of(leaving, entering + ffn.rows, attention, free=False), factor_of(
-                leaving, entering + attention.rows, ffn, free=False
+            alone = (
+                factor_of(leaving, entering + ffn.rows, attention, free=False),
+                factor_of(leaving, entering + attention.rows, ffn, free=False),
             )
             if None in alone:
                 continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,14 @@ GROUPS = ("stream", "ffn", "norms", "head_outputs", "predictions")
 DEFAULT_CAPTURE = ("stream", "predictions")
 
 
-def run(model: Model, batch: Sequence[Encoded], changes: Sequence[Intervention | None], keep: Keep, capture: Sequence[str]) -> list[Trace]:
+def run(
+    model: Model,
+    batch: Sequence[Encoded],
+    changes: Sequence[Intervention | None],
+    keep: Keep,
+    capture: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Trace]:
     """Run a batch once and make a trace of every text in it."""
     shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in batch]
     sorted_changes = by_layer(changes, [_fits(model, shape) for shape in shapes], model.device)
@@ -41,6 +49,7 @@ def run(model: Model, batch: Sequence[Encoded], changes: Sequence[Intervention |
         [_plans(encoded) for encoded in batch],
         value_gram=model.value_gram,
         changes=sorted_changes,
+        layer_done=_counted(progress, sum(kind.n_layers for kind in model.size.kinds)),
     )
     wanted = frozenset(model.taps_of(capture))
     call = Call(sites=model.sites, watcher=recorder, interventions=sorted_changes, taps={}, wanted_taps=wanted)
@@ -59,6 +68,14 @@ def run(model: Model, batch: Sequence[Encoded], changes: Sequence[Intervention |
         )
         for row, encoded in enumerate(batch)
     ]
+
+
+def _counted(progress: Callable[[int, int], None] | None, n_layers: int) -> Callable[[], None] | None:
+    """Counts layers as they are done."""
+    if progress is None:
+        return None
+    numbers = itertools.count(1)
+    return lambda: progress(next(numbers), n_layers)
 
 
 def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> list[Trace]:

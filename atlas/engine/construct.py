@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from huggingface_hub.errors import StrictDataclassError
+
 from atlas.engine import files
 from atlas.engine.hub import Source
 from atlas.engine.placement import as_device, as_dtype, moved
@@ -125,9 +127,7 @@ def _tokenizer(folder: Path, config: Any, *, trust: bool) -> Any:
         if (folder / files.FOR_IMAGES).is_file():
             msg = f"{folder} is a model of images or sound; only models of text can be traced so far."
             raise UnsupportedModel(msg)
-        msg = (
-            f"{folder} holds no tokenizer ({', '.join(sorted(files.VOCABULARIES)[:4])} ...). Save it there with save_pretrained."
-        )
+        msg = f"{folder} holds no tokenizer (no tokenizer.json, vocab.txt or the like). Save it there too."
         raise BrokenFiles(msg)
     with _explained(folder):
         return AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=trust, local_files_only=True)
@@ -145,7 +145,7 @@ def _model(source: Source, config: Any, dtype: torch.dtype, *, trust: bool) -> t
             return loaded.hf, task, _left_out(loaded, folder)
         note = f"The files hold no trained {task} head ({_listed(made_up)}), so there are no predictions."
         del loaded
-    loaded = _load(folder, "AutoModel", config, dtype, trust=trust)
+    loaded = _load(folder, _bare_class(config) if task == BASE else "AutoModel", config, dtype, trust=trust)
     poolers = {key for key in loaded.missing if key.startswith("pooler.")}
     if poolers:
         loaded.hf.pooler = None  # it only summarises the last states, and would do so with random weights
@@ -170,6 +170,17 @@ def _task(source: Source, config: Any) -> str:
         return "masked-lm"  # BERT's and ALBERT's pretraining class has the masked-LM head inside; where not, it is left out
     remote = getattr(config, "auto_map", None) or {}
     return next((task for task, (_, auto) in _HEADS.items() if auto in remote), BASE)
+
+
+def _bare_class(config: Any) -> str:
+    """Name the class of a model without a head: the one in the configuration (`T5EncoderModel` is half of T5), if it has one."""
+    import transformers
+
+    for name in getattr(config, "architectures", None) or ():
+        named = getattr(transformers, name, None)
+        if name.endswith("Model") and getattr(named, "config_class", None) is type(config):
+            return str(name)
+    return "AutoModel"
 
 
 def _load(folder: Path, auto: str, config: Any, dtype: torch.dtype, *, trust: bool) -> _Loaded:
@@ -200,13 +211,15 @@ def _load(folder: Path, auto: str, config: Any, dtype: torch.dtype, *, trust: bo
 def _head_keys(loaded: _Loaded, config: Any) -> list[str]:
     """Those of the missing weights that belong to the head, poolers included: they decide, and would decide at random."""
     import torch
-    from transformers import AutoModel
+    from transformers import MODEL_MAPPING, AutoModel
 
     if not loaded.missing:
         return []
+    prefix = f"{loaded.hf.base_model_prefix}."
+    if type(config) not in MODEL_MAPPING:  # code of the model's own: only the prefix tells its trunk
+        return [key for key in loaded.missing if not key.startswith(prefix)]
     with torch.device("meta"):
         trunk = set(AutoModel.from_config(config).state_dict())
-    prefix = f"{loaded.hf.base_model_prefix}."
     bare = {key: key.removeprefix(prefix) for key in loaded.missing}
     return [key for key, name in bare.items() if name not in trunk or name.startswith("pooler.")]
 
@@ -233,7 +246,7 @@ def _left_out(loaded: _Loaded, folder: Path) -> tuple[str, ...]:
 def _check_vocabulary(folder: Path, hf: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer that gives ids the model has no embedding for: a crash in the middle of a text, or a wrong word."""
     vocabulary = tokenizer.get_vocab()
-    rows = hf.get_input_embeddings().num_embeddings
+    rows = hf.get_input_embeddings().weight.shape[0]
     if not vocabulary:
         msg = f"The tokenizer in {folder} has no vocabulary. Save the one the model was trained with there."
         raise BrokenFiles(msg)
@@ -254,7 +267,7 @@ def _explained(folder: Path) -> Iterator[None]:
     except ImportError as error:
         msg = f"{folder} needs a package that is not installed: {_one_line(error)}"
         raise UnsupportedModel(msg) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, StrictDataclassError) as error:
         if "trust_remote_code" in str(error):
             msg = f"{folder} needs Python code of its own. Read it, and if you trust it load with trust_remote_code=True."
             raise UnsafeModel(msg) from error

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from atlas.engine.catalog import BOTH, DECODER, ENCODER, Entry
-from atlas.engine.files import CONFIG, read_config, weight_files
+from atlas.engine.files import CONFIG, check_weights, read_config, weight_files
+from atlas.errors import AtlasError
 
 CARD = "MODEL_CARD.md"
 
@@ -44,8 +46,14 @@ def embedded(models: Path | None = None) -> tuple[Entry, ...]:
         models = assets() / "models"
     if not models.is_dir():
         return ()
-    configs = sorted(models.glob(f"*/{CONFIG}"))
-    return tuple(_entry(path.parent, path.stat().st_mtime_ns) for path in configs)
+    found = []
+    for path in sorted(models.glob(f"*/{CONFIG}")):
+        try:
+            found.append(_entry(path.parent, path.stat().st_mtime_ns))
+        except AtlasError as error:
+            # Heard of, but no reason why no other model could be loaded.
+            warnings.warn(f"{path.parent.name} is left out of the catalog. {error}", stacklevel=2)
+    return tuple(found)
 
 
 @lru_cache(maxsize=64)
@@ -90,6 +98,7 @@ def _stored_parameters(folder: Path) -> int:
 
     count = 0
     for path in weight_files(folder):
+        check_weights(path)
         with safe_open(path, framework="np") as file:
             count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  (not a dict)
     return count

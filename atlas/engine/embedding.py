@@ -13,6 +13,9 @@ from atlas.engine.recording import Event, Recording, Seen, is_linear, is_norm
 
 PARTS = ("token_embedding", "position", "segment")
 
+ALIKE = 0.999
+"""Cosine of a token's vector and its row of the table, above which one is the other (perhaps scaled)."""
+
 NOT_ADDED = {
     "position": "no position vectors are added to the embeddings; positions act inside the attention (rotary or relative)",
     "segment": "no segment vectors are added to the embeddings",
@@ -36,7 +39,7 @@ def find_embedding(recording: Recording, layer: Layer, first: int, ids: torch.Te
     events = [event for event in recording.events[first : layer.event.start] if event.end < layer.event.start]
     lookups = _lookups(recording, events, layer, ids)
     if "token_embedding" not in lookups:
-        reason = "this model does not look its input up in a table of tokens"
+        reason = "what enters this model is not looked up in a table of tokens"
         return Embedding(missing=dict.fromkeys((*PARTS, "embedding_sum"), reason))
     tokens = _reachable(events, lookups.pop("token_embedding"))
     for free in (False, True):
@@ -52,24 +55,38 @@ def find_embedding(recording: Recording, layer: Layer, first: int, ids: torch.Te
 
 
 def _lookups(recording: Recording, events: list[Event], layer: Layer, ids: torch.Tensor | None) -> dict[str, Seen]:
-    """Leaf calls that turn whole numbers, or nothing at all, into vectors."""
+    """Leaf calls that turn whole numbers, or nothing at all, into vectors, by what they stand for."""
     found: dict[str, Seen] = {}
     segments = recording.probe.get("token_type_ids")
     rows = layer.leaving.rows.shape[0]
     for event in events:
         given = [seen.value for seen in event.inputs]
-        if not event.leaf or not event.outputs or any(value.is_floating_point() for value in given):
+        numbers = not given or any(not value.is_floating_point() for value in given)
+        # BART's position table is handed a float tensor, of which it only takes the length.
+        if not event.leaf or not event.outputs or not (numbers or isinstance(event.module, torch.nn.Embedding)):
             continue
         output = event.outputs[0]
         if not output.value.is_floating_point() or rows % output.rows.shape[0]:
             continue
-        if ids is not None and any(value.shape == ids.shape and torch.equal(value, ids) for value in given):
-            found.setdefault("token_embedding", output)
+        by_token = "token_embedding" not in found and ids is not None and any(_equal(value, ids) for value in given)
+        if ids is not None and by_token and _looked_up(event, ids):
+            found["token_embedding"] = output
         elif _same_everywhere(output) or (segments is not None and any(_equal(value, segments) for value in given)):
             found.setdefault("segment", output)
         elif output.rows.shape[0] > 1:
             found.setdefault("position", output)
     return found
+
+
+def _looked_up(event: Event, ids: torch.Tensor) -> bool:
+    """Whether a table's rows are taken by token (BART hands the tokens to its position table too, which only counts them)."""
+    table = getattr(event.module, "weight", None)
+    if not isinstance(table, torch.Tensor):
+        return True
+    if table.shape[0] <= int(ids.max()):
+        return False
+    rows = table.detach()[ids].flatten(0, -2).to(event.outputs[0].rows)
+    return not bool((torch.cosine_similarity(rows, event.outputs[0].rows) < ALIKE).any())
 
 
 def _equal(value: torch.Tensor, other: torch.Tensor) -> bool:
@@ -84,9 +101,10 @@ def _reachable(events: list[Event], start: Seen) -> list[Seen]:
     """The token vectors and what linear maps and norms make of them alone (OPT widens them before positions are added)."""
     found = [start]
     for event in events:
-        if event.leaf and event.inputs and (is_linear(event.module) or is_norm(event.module)):
-            if any(event.inputs[0].key == seen.key for seen in found):
-                found += event.outputs[:1]
+        if not (event.leaf and event.inputs and (is_linear(event.module) or is_norm(event.module))):
+            continue
+        if any(event.inputs[0].key == seen.key for seen in found):
+            found += event.outputs[:1]
     return found
 
 

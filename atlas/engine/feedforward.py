@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from atlas.engine.arithmetic import PART_TOLERANCE, Write, downstream, mismatch
+from atlas.engine.arithmetic import PART_TOLERANCE, Write, downstream, mismatch, tolerance_of
 from atlas.engine.layers import Layer
 from atlas.engine.recording import Event, Seen, is_linear, is_norm, key_of
 
@@ -38,7 +38,6 @@ class FeedForward:
 
     parts: dict[str, Located]
     reason: str = ""
-    gated: bool = False
 
 
 def find_feedforward(layer: Layer, write: Write) -> FeedForward:
@@ -54,17 +53,22 @@ def find_feedforward(layer: Layer, write: Write) -> FeedForward:
     parts = {"ffn_in": Located(ups[0].inputs[0]), "ffn_act": Located(act)}
     halves = _halves(ups, act.value.shape[-1])
     activation = _activation(layer, halves, ups[-1], down)
-    if len(halves) == 1:
-        if activation is not None and activation.outputs[0].key != act.key:
-            return FeedForward(parts, "something stands between the activation function and the second linear map")
-        return FeedForward({**parts, "ffn_pre": halves[0]})
+    if len(halves) > 1:
+        return _gated(parts, act, halves, activation)
+    if activation is not None and activation.outputs[0].key != act.key:
+        return FeedForward(parts, "something stands between the activation function and the second linear map")
+    return FeedForward({**parts, "ffn_pre": halves[0]})
+
+
+def _gated(parts: dict[str, Located], act: Seen, halves: list[Located], activation: Event | None) -> FeedForward:
+    """Which of two pre-activations is the gate: the one that the activation function reads."""
     if activation is None:
-        return FeedForward(parts, "which half of this gated block is the gate cannot be seen: its activation is no module", gated=True)
-    gate = next(half for half in halves if key_of(half.rows) == key_of(Located(activation.inputs[0]).rows))
-    up = next(half for half in halves if half is not gate)
-    if mismatch(act.rows, activation.outputs[0].rows * up.rows) > PART_TOLERANCE:
-        return FeedForward(parts, "activation(gate) * up is not what the second linear map reads", gated=True)
-    return FeedForward({**parts, "ffn_pre": gate, "ffn_up": up}, gated=True)
+        return FeedForward(parts, "this block is gated, and which half is the gate cannot be seen: its activation is no module")
+    read = key_of(activation.inputs[0].rows)
+    gate, up = halves if key_of(halves[0].rows) == read else halves[::-1]
+    if mismatch(act.rows, activation.outputs[0].rows * up.rows) > max(PART_TOLERANCE, tolerance_of(act)):
+        return FeedForward(parts, "activation(gate) * up is not what the second linear map reads")
+    return FeedForward({**parts, "ffn_pre": gate, "ffn_up": up})
 
 
 def _linears(layer: Layer) -> list[Event]:
@@ -100,9 +104,9 @@ def _activation(layer: Layer, halves: list[Located], up: Event, down: Event) -> 
     keys = {key_of(half.rows) for half in halves}
     for event in layer.events:
         between = event.end < down.start and event.start >= halves[0].seen.event.start and event is not up
-        if between and event.leaf and not is_linear(event.module) and not is_norm(event.module) and event.inputs and event.outputs:
-            if key_of(event.inputs[0].rows) in keys and event.outputs[0].value.shape == event.inputs[0].value.shape:
-                return event
+        function = event.leaf and not is_linear(event.module) and not is_norm(event.module) and event.inputs and event.outputs
+        if between and function and key_of(event.inputs[0].rows) in keys:
+            return event
     return None
 
 

@@ -22,7 +22,7 @@ from atlas.engine import catalog, files
 from atlas.engine.catalog import Entry
 from atlas.engine.hub_errors import GIVE_UP, explain
 from atlas.engine.quiet import quiet_hub
-from atlas.errors import BrokenFiles, HubUnreachable, ModelNotFound, TooLarge
+from atlas.errors import BrokenFiles, HubUnreachable, ModelNotFound, TooLarge, UnsupportedModel
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -105,6 +105,9 @@ def resolve(
         _no_revision(name, revision)
         files.read_config(path)
         return Source("folder", name, files.content_hash(path.resolve()), path.resolve())
+    if entry is not None and not entry.traceable:
+        msg = f"{entry.name} cannot be traced yet, so it is not downloaded. `atlas models` lists those that can."
+        raise UnsupportedModel(msg)
     repo_id = entry.hub_id if entry is not None and entry.hub_id else name
     found = _from_hub(repo_id, revision, trust=trust_remote_code, progress=progress, models=models)
     return replace(found, name=entry.name if entry else name, entry=entry)
@@ -130,7 +133,7 @@ def endpoint() -> str:
 
 
 def _readable(name_or_path: str | os.PathLike[str]) -> str:
-    name = os.fspath(name_or_path)
+    name = os.fsdecode(name_or_path)
     if not name.strip():
         msg = "No model was named. Give a name from `atlas models`, a folder, or owner/name on the hub."
         raise ModelNotFound(msg)

@@ -105,5 +105,6 @@ def _transport(chain: list[BaseException], repo_id: str, endpoint: str) -> Atlas
     elif any(isinstance(error, OSError) for error in chain):
         error = BrokenFiles(f"{repo_id} could not be kept in {catalog.cache_folder()} ({reason}). Correct HF_HOME or the disk.")
     else:
-        error = HubUnreachable(f"What answers at {endpoint} is not a model hub ({reason}). Correct HF_ENDPOINT, or unset it.")
+        what = type(chain[0]).__name__
+        error = HubUnreachable(f"What answers at {endpoint} is not a model hub ({what}). Correct HF_ENDPOINT, or unset it.")
     return error

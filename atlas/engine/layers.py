@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import torch
 
-from atlas.engine.recording import Attended, Event, Recording, Seen
+from atlas.engine.recording import Attended, Event, Recording, Seen, is_norm
 
 STREAMS = ("encoder", "decoder")
+BATCH_FIRST = 3
+"""Axes of a state: (batch, position, width). XLNet's, position first, are not read."""
+
 ATTENTION_WORDS = ("attention", "attn")
 """In a family that does not use the attention interface, a module named so is taken for the attention: the arithmetic decides."""
 
@@ -47,23 +51,21 @@ def find_layers(recording: Recording, other: Recording | None = None) -> dict[st
 
     `other` is a pass with another last token, needed only where nothing was seen to attend.
     """
-    if recording.attended:
-        found = {kind: _by_attention(recording, kind) for kind in STREAMS}
-    else:
-        found = _by_sequence(recording, other)
+    by_attention = {kind: _by_attention(recording, kind) for kind in STREAMS}
+    found = by_attention if recording.attended else _by_sequence(recording, other)
     return {kind: layers for kind, layers in found.items() if layers}
 
 
 def broken_between(layers: list[Layer]) -> str | None:
     """Why the layers do not form one stream, None where each goes on with what the one before left."""
-    for first, second in zip(layers, layers[1:], strict=False):
+    for first, second in itertools.pairwise(layers):
         if first.leaving.key != second.entering.key:
             return f"something outside the layers changes the stream between layer {first.index} and layer {second.index}"
     return None
 
 
 def _by_attention(recording: Recording, kind: str) -> list[Layer]:
-    layers = []
+    layers: list[Layer] = []
     while (site := recording.attended.get((kind, len(layers)))) is not None:
         index = len(layers)
         mine = {"attention": site}
@@ -93,7 +95,8 @@ def _outermost(mine: list[Attended], others: list[Event]) -> Event:
 
 def _layer(recording: Recording, kind: str, index: int, event: Event) -> Layer | None:
     leaving = next((seen for seen in event.outputs if seen.value.is_floating_point()), None)
-    if leaving is None:
+    batch = next(iter(recording.probe.values())).shape[0]
+    if leaving is None or leaving.value.dim() != BATCH_FIRST or leaving.value.shape[0] != batch:
         return None
     shape = leaving.value.shape
     entering = next((seen for seen in event.inputs if seen.value.is_floating_point() and seen.value.shape == shape), None)
@@ -117,8 +120,8 @@ def _by_sequence(recording: Recording, other: Recording | None) -> dict[str, lis
         if len(complete) != len(layers) or broken_between(complete):
             continue
         kind = "encoder" if "decoder_input_ids" in recording.probe and "encoder" not in found else _causality(complete, other)
-        if kind in found:
-            continue
+        if kind in found:  # several stretches of layers, with something between them (Funnel): not one stream
+            return {}
         for layer in complete:
             layer.kind = kind
             layer.attention_events = _named_attention(layer)
@@ -130,16 +133,18 @@ def _named_attention(layer: Layer) -> list[Event]:
     found: list[Event] = []
     for event in layer.events:
         name = event.name[len(layer.event.name) :].lower()
-        if any(word in name for word in ATTENTION_WORDS) and "norm" not in type(event.module).__name__.lower():
-            if not any(event.within(outer) for outer in found):
-                found.append(event)
+        attends = any(word in name for word in ATTENTION_WORDS) and not is_norm(event.module)
+        if attends and not any(event.within(outer) for outer in found):
+            found.append(event)
     return found
 
 
 def _causality(layers: list[Layer], other: Recording | None) -> str:
     """Whether the first position's state depends on the last token; `other` is a pass in which that was another."""
     last = layers[-1]
-    twin = next((one for one in other.events if (one.name, one.use) == (last.event.name, last.event.use)), None) if other else None
+    twin = (
+        next((one for one in other.events if (one.name, one.use) == (last.event.name, last.event.use)), None) if other else None
+    )
     output = next((seen for seen in twin.outputs if seen.value.is_floating_point()), None) if twin is not None else None
     if output is None:
         return "encoder"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 TARGET_TOKENS = 128
 """Tokens an encoder-decoder writes by itself where no target is given: a paragraph; a translation of a longer one says it was cut."""
+
+
+Progress = Callable[[int, int], None]
+"""(layers done, all layers)"""
 
 
 class Model:
@@ -104,6 +108,7 @@ class Model:
         ablate: Sequence[Headlike] | Mapping[Headlike, Any] = (),
         knock_out: Sequence[tuple[Headlike, int, int]] = (),
         patch: Mapping[Headlike, Any] | None = None,
+        progress: Progress | None = None,
     ) -> Trace:
         """Run a text through the model once and hold everything its attention did.
 
@@ -127,10 +132,12 @@ class Model:
             (head, query, key): edges taken away before the softmax.
         patch
             head -> `Pattern`, `Output`, or an array whose shape leaves no doubt which it is.
+        progress
+            Called with the number of layers done and of all layers.
         """
         change = Intervention(ablate, knock_out, patch)
         encoded = self._encode(text, pair, target, truncate=truncate)
-        return self._traced([encoded], [change or None], keep, capture)[0]
+        return self._traced([encoded], [change or None], keep, capture, progress)[0]
 
     def traces(
         self,
@@ -178,11 +185,18 @@ class Model:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
 
-    def run(self, batch: Sequence[Encoded], changes: Sequence[Intervention | None], keep: budget.Keep, groups: Sequence[str]) -> list[Trace]:
+    def run(
+        self,
+        batch: Sequence[Encoded],
+        changes: Sequence[Intervention | None],
+        keep: budget.Keep,
+        groups: Sequence[str],
+        progress: Progress | None = None,
+    ) -> list[Trace]:
         """Run encoded texts once, with the model held."""
         with self.held():
             if self.interface:
-                return capture.run(self, batch, changes, keep, groups)
+                return capture.run(self, batch, changes, keep, groups, progress)
             return capture.run_plain(self, batch, groups)
 
     @contextmanager
@@ -197,14 +211,21 @@ class Model:
             options.setdefault("use_cache", False)
         return self.hf(**{name: tensor for name, tensor in inputs.items() if name in self.accepts}, **options)
 
-    def _traced(self, batch: Sequence[Encoded], changes: Sequence[Intervention | None], keep: str, groups: Sequence[str]) -> list[Trace]:
+    def _traced(
+        self,
+        batch: Sequence[Encoded],
+        changes: Sequence[Intervention | None],
+        keep: str,
+        groups: Sequence[str],
+        progress: Progress | None = None,
+    ) -> list[Trace]:
         wanted = self._groups(groups)
         if not self.interface and any(changes):
             msg = f"{self.name} does not use transformers' attention interface, so its heads cannot be ablated, cut or patched."
             raise BadIntervention(msg)
         longest = budget.TextShape(max(e.n_source for e in batch), max(e.n_target for e in batch))
         sized = budget.choose(self.size, longest, keep if self.interface else "weights", wanted)
-        return self.run(batch, changes, sized, wanted)
+        return self.run(batch, changes, sized, wanted, progress)
 
     def _encode(self, text: str | Encoding, pair: str | None, target: str | None, *, truncate: bool) -> Encoded:
         encoded = encode(self.tokenizer, self.hf, text, pair, truncate=truncate, limit=self.limit)
@@ -279,7 +300,7 @@ class Model:
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of any state of the residual stream (the logit lens)."""
-        state = torch.as_tensor(hidden).to(self.device, self.hf.dtype)
+        state = torch.tensor(hidden).to(self.device, self.hf.dtype)
         with self.held(), torch.no_grad():
             logits: np.ndarray = internals.unembed(self.hf, self._anatomy, state).float().cpu().numpy()
         return logits

@@ -55,10 +55,23 @@ def moved(hf: Any, place: torch.device) -> Any:
     import torch
 
     try:
+        if place.type == "cpu":
+            _owned(hf)
         return hf.to(place)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         size = sum(p.numel() * p.element_size() for p in hf.parameters()) / 1e9
-        msg = (
-            f"The model takes {size:.1f} GB, more than is free on {place}. Use device='cpu', or dtype='bfloat16' for half of it."
-        )
+        msg = f"The model takes {size:.1f} GB, more than is free on {place}. Try another device or half precision."
         raise TooLarge(msg) from error
+
+
+def _owned(hf: Any) -> None:
+    """Copy the weights out of the mapped files.
+
+    Mapped, they change when somebody saves a newer model in the same folder, and the process dies (SIGBUS) when that file is
+    shortened. The copy is also aligned, so that results are the same to the bit as those of the model that was saved.
+    """
+    import torch
+
+    with torch.no_grad():
+        for tensor in (*hf.parameters(), *hf.buffers()):
+            tensor.data = tensor.data.clone()

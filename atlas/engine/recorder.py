@@ -79,12 +79,14 @@ class Recorder:
         *,
         value_gram: Callable[[str, int], torch.Tensor | None],
         changes: Mapping[tuple[str, int], LayerInterventions],
+        layer_done: Callable[[], None] | None = None,
     ) -> None:
         self.shapes = shapes
         self.keep = keep
         self.plans = plans
         self.value_gram = value_gram
         self.changes = changes
+        self.layer_done = layer_done
         self.kept: list[dict[tuple[str, int], _Kept]] = [{} for _ in shapes]
         self._reads: list[dict[tuple[str, int], np.ndarray]] = [{} for _ in shapes]
         self._masks: dict[tuple[int, int], tuple[Mask, Any]] = {}
@@ -143,6 +145,8 @@ class Recorder:
         """Keep what heads read where the run changed it; elsewhere weights and values give it back."""
         for row in self.changes.get((site.kind, site.layer), {}):
             self._reads[row][site.kind, site.layer] = to_numpy(output[row, :, : self.shapes[row].queries(site.kind)]).copy()
+        if self.layer_done is not None:
+            self.layer_done()
 
     def reads(self, row: int) -> dict[str, dict[tuple[str, int] | None, np.ndarray]]:
         """What heads read in the layers that were changed."""

@@ -106,7 +106,9 @@ class Recording:
         use = self.uses.get(name, 0)
         self.uses[name] = use + 1
         event = Event(module, name, use, len(self.events), self.open[-1] if self.open else None)
-        event.inputs = [_seen(event, "in", item, value) for item, value in (*enumerate(args), *kwargs.items()) if _recorded(value)]
+        event.inputs = [
+            _seen(event, "in", item, value) for item, value in (*enumerate(args), *kwargs.items()) if _recorded(value)
+        ]
         self.events.append(event)
         self.open.append(event)
 
@@ -137,7 +139,7 @@ def record(model: torch.nn.Module, sites: Sites, probe: Mapping[str, torch.Tenso
     """Run the probe once, without dropout, and note every call in it."""
     recording = Recording({name: value.repeat(BATCH, *[1] * (value.dim() - 1)) for name, value in probe.items()})
     call = Call(sites=sites, watcher=recording)
-    with _evaluating(model), _listening(model, recording, call), torch.no_grad(), running(call):
+    with evaluating(model), _listening(model, recording, call), unrecorded(), running(call):
         recording.output = model(**recording.probe)
     return recording
 
@@ -150,7 +152,7 @@ def _elements(output: Any) -> Iterator[tuple[int | str | None, Any]]:
     if isinstance(output, torch.Tensor):
         yield None, output
     elif isinstance(output, Mapping):
-        yield from output.items()
+        yield from ((str(name), value) for name, value in output.items())
     elif isinstance(output, tuple | list):
         yield from enumerate(output)
 
@@ -161,7 +163,14 @@ def _seen(event: Event, side: str, item: int | str | None, value: torch.Tensor) 
 
 
 @contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+def unrecorded() -> Iterator[None]:
+    """No gradients, but no inference mode either: its tensors do not count the writes into them."""
+    with torch.inference_mode(mode=False), torch.no_grad():
+        yield
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode, module by module: a borrowed model may have parts frozen in either mode."""
     training = [module for module in model.modules() if module.training]
     model.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,16 +84,18 @@ def head_metrics(
     per_layer = [plans] * n_layers if isinstance(plans, RowPlan) else list(plans)
     _check_sizes(per_layer, n_layers, tokens, keys)
     sets = key_sets(keys)
-    uniform = {id(plan): _uniform_metrics(plan, sets) for plan in per_layer}
-    parts = []
-    for layer, plan in enumerate(per_layer):
-        layer_stats = {name: np.asarray(values)[layer].astype(np.float64) for name, values in stats.items()}
-        columns: dict[str, Any] = {"layer": layer, "head": np.arange(n_heads)}
-        columns |= _layer_metrics(layer_stats, plan, sets)
-        columns |= uniform[id(plan)]
-        columns |= {f"{name}_rows": int(plan.counted[name].sum()) if name in plan.counted else 0 for name in COUNTED}
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    precise = {name: np.asarray(values).astype(np.float64) for name, values in stats.items()}
+    # One reference for each distinct mask, however many layers share it.
+    masks = {id(plan): _Mask.of(plan, sets) for plan in {id(plan): plan for plan in per_layer}.values()}
+    layers, heads = np.indices((n_layers, n_heads)).reshape(2, -1)
+    columns: dict[str, Any] = {"layer": layers, "head": heads}
+    found = [
+        _layer_metrics({name: values[at] for name, values in precise.items()}, masks[id(p)]) for at, p in enumerate(per_layer)
+    ]
+    columns |= {name: np.concatenate([layer[name] for layer in found]) for name in METRICS}
+    for name in (*(f"{metric}_uniform" for metric in METRICS), *(f"{metric}_rows" for metric in COUNTED)):
+        columns[name] = np.repeat([masks[id(plan)].constants[name] for plan in per_layer], n_heads)
+    return pd.DataFrame(columns)
 
 
 def metrics_of(
@@ -122,14 +125,34 @@ def metrics_of(
     return table
 
 
-def _layer_metrics(stats: Mapping[str, Values], plan: RowPlan, sets: Mapping[str, BoolArray | None]) -> dict[str, Values]:
+@dataclass
+class _Mask:
+    """What all layers with one mask share."""
+
+    plan: RowPlan
+    sets: Mapping[str, BoolArray | None]
+    n_rows: Mapping[str, int]
+    """For each set of keys, the informative rows that may see at least one of them."""
+    constants: dict[str, float]
+    """NAME_uniform and NAME_rows."""
+
+    @classmethod
+    def of(cls, plan: RowPlan, sets: Mapping[str, BoolArray | None]) -> _Mask:
+        n_rows = {name: 0 if keys is None else int((plan.informative & plan.seen(keys)).sum()) for name, keys in sets.items()}
+        mask = cls(plan, sets, n_rows, constants={})
+        mask.constants |= _uniform_metrics(mask)
+        mask.constants |= {f"{name}_rows": int(plan.counted[name].sum()) if name in plan.counted else 0 for name in COUNTED}
+        return mask
+
+
+def _layer_metrics(stats: Mapping[str, Values], mask: _Mask) -> dict[str, Values]:
     """All metrics of the heads of one layer; `stats` are (head, query) and (head, key)."""
-    n_heads = len(stats["entropy"])
+    plan, n_heads = mask.plan, len(stats["entropy"])
     found = _spread_metrics(stats, plan)
     for name in ROW_MEANS:
         found[name] = _mean(stats[name], plan.counted[name]) if name in stats and name in plan.counted else _unknown(n_heads)
     for name in KEY_SETS:
-        found[name] = _received(stats["received_informative"], plan, sets[name])
+        found[name] = _received(stats["received_informative"], mask.sets[name], mask.n_rows[name])
     found["median"] = _unknown(n_heads)
     found["learned_sink"] = np.clip(1.0 - _mean(stats["mass"], plan.counted["mass"]), 0.0, None)
     return {name: found[name] for name in METRICS}
@@ -152,18 +175,16 @@ def _spread_metrics(stats: Mapping[str, Values], plan: RowPlan) -> dict[str, Val
     }
 
 
-def _uniform_metrics(plan: RowPlan, sets: Mapping[str, BoolArray | None]) -> dict[str, float]:
+def _uniform_metrics(mask: _Mask) -> dict[str, float]:
     """NAME_uniform of every metric: the metrics of one head that spreads evenly over what it may see."""
-    host = plan.to(np.asarray)
-    stats = row_statistics(host.uniform()[None], host)
-    values = _layer_metrics({name: array.astype(np.float64) for name, array in stats.items()}, host, sets)
-    values["median"] = np.array([uniform_median(plan)])
+    host = mask.plan.to(np.asarray)
+    values = _layer_metrics(row_statistics(host.uniform()[None], host), mask)
+    values["median"] = np.array([uniform_median(mask.plan)])
     return {f"{name}_uniform": float(values[name][0]) for name in METRICS}
 
 
-def _received(received: Values, plan: RowPlan, keys: BoolArray | None) -> Values:
-    """Mean mass on a set of keys over the informative rows that may see at least one of them."""
-    n_rows = 0 if keys is None else int((plan.informative & plan.seen(keys)).sum())
+def _received(received: Values, keys: BoolArray | None, n_rows: int) -> Values:
+    """Mean mass on a set of keys over the `n_rows` informative rows that may see at least one of them."""
     return received[:, keys].sum(-1) / n_rows if n_rows else _unknown(len(received))
 
 

@@ -120,6 +120,7 @@ def _segments(pieces: list[str], special: list[bool], segments: Sequence[int | N
 
 def _from_tokenizer(texts: tuple[str, str], offsets: Sequence[Span], sides: list[int], pieces: list[str]) -> list[Span | None]:
     spans: list[Span | None] = []
+    told = [0, 0]
     for position, ((start, end), side, piece) in enumerate(zip(offsets, sides, pieces, strict=True)):
         if side == NO_SEGMENT:
             spans.append(None)
@@ -131,16 +132,25 @@ def _from_tokenizer(texts: tuple[str, str], offsets: Sequence[Span], sides: list
                 "these offsets belong to another text."
             )
             raise ValueError(msg)
-        spans.append(_visible_part(whole, int(start), int(end), piece))
+        spans.append(_visible_part(whole, int(start), int(end), piece, told[side]))
+        told[side] = max(told[side], spans[-1][1] if spans[-1] else 0)
     return spans
 
 
-def _visible_part(whole: str, start: int, end: int, piece: str) -> Span | None:
-    if start == end and not vocabulary.is_only_mark(piece):
-        return None  # (0, 0) is how tokenizers say that a piece comes from nowhere in particular
-    if vocabulary.is_only_mark(piece) and whole[start:end] != piece and is_visible(whole[start:end]):
-        return start, start  # the space SentencePiece puts before a text: its offsets are those of the letter after it
-    return trim(whole, start, end)
+def _visible_part(whole: str, start: int, end: int, piece: str, told: int) -> Span | None:
+    if not vocabulary.is_only_mark(piece):
+        if vocabulary.begins_after_space(piece) and told < start and is_visible(whole[start - 1 : start]):
+            start -= 1  # `trim_offsets` took a letter for the space that `add_prefix_space` had put behind a special token
+        # (0, 0) and the like is how tokenizers say that a piece comes from nowhere in particular
+        return trim(whole, start, end) if start < end else None
+    if start < end and (whole[start:end] == piece or not is_visible(whole[start:end])):
+        return start, end
+    # A space the tokenizer put there, with the offsets of the letter after it (SentencePiece before a text), or a real one
+    # whose offsets were trimmed to nothing (RoBERTa): it is whatever spaces follow the last token, often none.
+    last = told
+    while last - told < len(piece) and whole.startswith(" ", last):
+        last += 1
+    return told, last
 
 
 def _from_spelling(

@@ -84,6 +84,7 @@ def annotate(table: pd.DataFrame, text: str, pair: str | None = None, pipeline: 
     for segment, part in enumerate((text, pair)):
         if part is not None:
             sides.append(_read(part, segment, table, lexicon, pipeline, missing, first_sentence=_n_sentences(sides)))
+    missing |= _not_given(sides, pipeline)
     parse = pd.concat([_word_columns(side) for side in sides])
     parse = lexicon.join(parse.drop(columns=[name for name in missing if name in parse]))
     for name in ("sentence", "head"):
@@ -151,15 +152,23 @@ def _annotated(text: str, pipeline: Pipeline | None, missing: dict[str, str]) ->
             "shorten the text, or raise the pipeline's nlp.max_length if there is memory for it",
         )
         return None
-    reading = pipeline.read(text)
+    return pipeline.read(text)
+
+
+def _not_given(sides: list[_Side], pipeline: Pipeline | None) -> dict[str, str]:
+    """Columns no text has, though the pipeline read them."""
+    readings = [side.reading for side in sides if side.reading is not None]
+    if pipeline is None or not readings:
+        return {}
+    missing: dict[str, str] = {}
     for what, names, known in (
-        ("parts of speech", ("pos",), reading.pos),
-        ("entities", ("entity", "entity_raw"), reading.entity),
-        ("dependencies", ("dep", "head"), reading.dep),
+        ("parts of speech", ("pos",), [reading.pos for reading in readings]),
+        ("entities", ("entity", "entity_raw"), [reading.entity for reading in readings]),
+        ("dependencies", ("dep", "head"), [reading.dep for reading in readings]),
     ):
-        if known is None:
+        if all(part is None for part in known):
             missing |= dict.fromkeys(names, f"the pipeline {pipeline.name} gives no {what}")
-    return reading
+    return missing
 
 
 def _word_columns(side: _Side) -> pd.DataFrame:

@@ -46,6 +46,11 @@ def is_only_mark(piece: str) -> bool:
     return not piece.strip(_BEGINS + _BYTE_BEGINS)
 
 
+def begins_after_space(piece: str) -> bool:
+    """Whether a byte-level piece has its word's leading space in it."""
+    return piece.startswith(_BYTE_BEGINS) and piece_bytes(piece) is not None
+
+
 def surface(piece: str) -> str:
     """What a piece spells, without marks; a leading space where its mark says so."""
     if piece.startswith(_CONTINUES) and len(piece) > len(_CONTINUES):
@@ -127,7 +132,8 @@ def _find_letters(pieces: Sequence[str], text: str) -> list[Span] | None:
 
 
 def _find_bytes(pieces: Sequence[str], text: str) -> list[Span] | None:
-    made = [piece_bytes(piece) for piece in pieces]
+    fallback = any(_BYTE.fullmatch(piece) for piece in pieces)
+    made = [surface(piece).encode("utf-8") if fallback and not _BYTE.fullmatch(piece) else piece_bytes(piece) for piece in pieces]
     if not made or any(part is None for part in made):
         return None
     parts = [part for part in made if part is not None]

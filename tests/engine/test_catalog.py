@@ -11,7 +11,7 @@ import transformers as tf
 from atlas.engine import catalog
 from atlas.engine.catalog import CATALOG, Entry
 from atlas.engine.embedded import embedded
-from atlas.errors import BrokenFiles, ModelNotFound
+from atlas.errors import ModelNotFound
 from tests.engine import tiny_files
 
 BY_NAME = {entry.name: entry for entry in CATALOG}
@@ -32,7 +32,8 @@ def llama_like(config, **more):
 def bart_like(config, **more):
     return lambda e: config(vocab_size=e.vocabulary, encoder_layers=e.layers, decoder_layers=e.decoder_layers,
                             encoder_attention_heads=e.heads, decoder_attention_heads=e.heads, d_model=e.hidden,
-                            encoder_ffn_dim=e.ffn, decoder_ffn_dim=e.ffn, max_position_embeddings=e.positions, **more)  # fmt: skip
+                            encoder_ffn_dim=e.ffn, decoder_ffn_dim=e.ffn,
+                            max_position_embeddings=e.positions, **more)  # fmt: skip
 
 
 # Family -> (class, configuration from the entry's own figures plus what the catalog does not list).
@@ -161,11 +162,13 @@ def test_no_folder_of_models_is_no_models(tmp_path):
     assert embedded(tmp_path / "models") == ()
 
 
-def test_a_shipped_model_that_is_broken_is_heard_of(tmp_path):
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "config.json").write_text("{")
-    with pytest.raises(BrokenFiles, match="not JSON"):
-        embedded(tmp_path)
+@pytest.mark.parametrize(("name", "text"), [("config.json", "{"), ("model.safetensors", "cut")])
+def test_a_shipped_model_that_is_broken_is_heard_of_and_the_others_work(tmp_path, name, text):
+    tiny_files.save(tmp_path / "bad", tiny_files.bert())
+    tiny_files.save(tmp_path / "good", tiny_files.bert())
+    (tmp_path / "bad" / name).write_text(text)
+    with pytest.warns(UserWarning, match="bad is left out of the catalog"):
+        assert [entry.name for entry in embedded(tmp_path)] == ["good"]
 
 
 def cached(home, repo_id, files, commit="c" * 40):

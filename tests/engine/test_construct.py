@@ -23,7 +23,8 @@ GPT = {"vocab_size": 13, "n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions":
 T5 = {"vocab_size": 13, "num_layers": 2, "num_heads": 2, "d_model": 16, "d_kv": 8, "d_ff": 32}
 BART = {"vocab_size": 13, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
         "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 32,
-        "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3, "forced_eos_token_id": 3}  # fmt: skip
+        "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3,
+        "forced_eos_token_id": 3}  # fmt: skip
 
 HEADS = {
     "masked-lm": lambda: tf.BertForMaskedLM(tf.BertConfig(**SIZES)),
@@ -133,6 +134,13 @@ def test_the_catalog_knows_the_task_of_a_bare_class_whose_head_is_tied(tmp_path)
     assert not result.hf.final_logits_bias.any()
 
 
+def test_half_an_encoder_decoder_is_loaded_as_the_half_it_is(tmp_path):
+    model = tf.T5EncoderModel(tf.T5Config(**T5, is_encoder_decoder=False)).eval()
+    result = built(saved(tmp_path, model))
+    assert (type(result.hf), result.task) == (tf.T5EncoderModel, "base")
+    assert torch.equal(result.hf(IDS).last_hidden_state, model(IDS).last_hidden_state)
+
+
 # Whole or refused
 
 
@@ -142,6 +150,13 @@ def test_a_trunk_with_holes_is_refused(tmp_path):
     with pytest.raises(BrokenFiles, match=r"lack \d+ parts .*bert\.encoder\.layer\.1\.attention.*at random") as error:
         built(folder)
     refusal(error)
+
+
+def test_a_bare_trunk_with_holes_is_refused(tmp_path):
+    folder = saved(tmp_path, tf.BertModel(tf.BertConfig(**SIZES)))
+    change_weights(folder, lambda weights: {key: value for key, value in weights.items() if "layer.1" not in key})
+    with pytest.raises(BrokenFiles, match="at random"):
+        built(folder)
 
 
 def test_weights_of_another_model_are_refused(tmp_path):
@@ -263,15 +278,21 @@ def test_a_model_that_is_code_runs_when_trusted(tmp_path, monkeypatch):
     result = built(folder, trust_remote_code=True)
     assert (type(result.hf).__name__, result.task) == ("OddModel", "masked-lm")
     assert torch.equal(result.hf(IDS).logits, model(IDS).logits)
+    change_weights(folder, lambda weights: {key: value for key, value in weights.items() if "layer.1" not in key})
+    with pytest.raises(BrokenFiles, match="made up at random"):
+        built(folder, trust_remote_code=True)
 
 
-def test_a_tokenizer_that_is_code_is_refused(tmp_path):
+def test_a_tokenizer_that_is_code_is_not_run(tmp_path):
     folder = saved(tmp_path, HEADS["masked-lm"]())
     (folder / "tok.py").write_text(CODE)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text()) | {"tokenizer_class": "Odd", "auto_map": {"AutoTokenizer": ["tok.Odd", None]}}
     path.write_text(json.dumps(settings))
-    with pytest.raises(UnsafeModel, match="trust_remote_code=True") as error:
+    assert built(folder).tokenizer("the doctor")["input_ids"] == [2, 5, 6, 3]  # tokenizer.json says all that is needed
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(tiny_files.WORDS))
+    with pytest.raises((BrokenFiles, UnsafeModel)) as error:
         built(folder)
     refusal(error)
 
@@ -300,7 +321,7 @@ def test_a_folder_of_something_else(tmp_path):
 
 def test_a_file_in_place_of_a_folder(tmp_path):
     folder = saved(tmp_path, HEADS["masked-lm"]())
-    with pytest.raises(ModelNotFound, match="is a file. Give the folder") as error:
+    with pytest.raises(ModelNotFound, match=r"is a file\. Give the folder") as error:
         resolve(folder / "model.safetensors")
     refusal(error)
 
@@ -380,6 +401,16 @@ def test_a_model_of_images_is_refused(tmp_path):
 # Numbers and devices
 
 
+def test_a_loaded_model_does_not_hang_on_its_files(tmp_path):
+    """Mapped weights would turn to zeros here, and kill the process where the file is shortened."""
+    folder = saved(tmp_path, HEADS["masked-lm"]())
+    result = built(folder)
+    before = result.hf(IDS).logits
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.write(bytes((folder / "model.safetensors").stat().st_size))
+    assert torch.equal(result.hf(IDS).logits, before)
+
+
 def test_half_precision_files_run_in_float32_unless_asked(tmp_path):
     model = HEADS["masked-lm"]()
     folder = saved(tmp_path, model.half())
@@ -393,32 +424,48 @@ def test_numbers_and_devices_that_do_not_exist(tmp_path):
     with pytest.raises(UnknownName, match="use one of float32, float16"):
         construct(source, dtype="int8")
     for device in ("gpu", "cuda:99", "meta", 3.5):
-        with pytest.raises(UnknownName, match="use one of .*cpu"):
+        with pytest.raises(UnknownName, match=r"use one of .*cpu"):
             construct(source, device=device)
 
 
-def test_the_users_logging_is_left_as_it_was(tmp_path, capfd):
+class Listener(logging.Handler):
+    """Collects what a library says, as a user's own handler would."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def emit(self, record):
+        self.heard.append(record.getMessage())
+
+
+def test_transformers_is_quiet_inside_and_as_it_was_afterwards(tmp_path):
     folder = saved(tmp_path, HEADS["token-classification"]())
-    change_config(folder, architectures=["BertForMaskedLM"])  # transformers would print a table about this
-    capfd.readouterr()
-    seen = []
-    previous = tf_logging.set_tqdm_hook(lambda factory, args, kwargs: seen.append(1) or factory(*args, **kwargs))
-    before = (tf_logging.get_verbosity(), logging.getLogger("huggingface_hub").level)
+    change_config(folder, architectures=["BertForMaskedLM"])  # transformers prints a table about the weights it makes up
+    listener, bars = Listener(), []
+    logging.getLogger("transformers").addHandler(listener)
+    previous = tf_logging.set_tqdm_hook(lambda factory, args, kwargs: bars.append(1) or factory(*args, **kwargs))
+    level = tf_logging.get_verbosity()
     try:
         tf_logging.set_verbosity_info()
+        tf.BertForMaskedLM.from_pretrained(folder)
+        assert "cls.predictions" in "".join(listener.heard)  # so it would be heard
+        assert bars
+        listener.heard.clear()
+        bars.clear()
         built(folder)
-        assert tf_logging.get_verbosity() == logging.INFO
-        assert capfd.readouterr() == ("", "")
-        assert not seen
+        (folder / "model.safetensors").write_bytes(b"")
         with pytest.raises(BrokenFiles):
-            (folder / "model.safetensors").write_bytes(b"")
             built(folder)
+        assert (listener.heard, bars) == ([], [])
         assert tf_logging.get_verbosity() == logging.INFO
-        assert tf_logging.set_tqdm_hook(None) is not None
+        tf.BertConfig.from_pretrained(folder)
+        assert listener.heard
     finally:
-        tf_logging.set_tqdm_hook(previous)
-        tf_logging.set_verbosity(before[0])
-    assert logging.getLogger("huggingface_hub").level == before[1]
+        logging.getLogger("transformers").removeHandler(listener)
+        hook = tf_logging.set_tqdm_hook(previous)
+        tf_logging.set_verbosity(level)
+    assert hook(lambda **kwargs: kwargs, (), {"total": 1}) == {"total": 1}  # the user's own, which hides nothing
 
 
 def test_loading_leaves_the_random_state_alone(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from atlas.engine import catalog, hub
 from atlas.engine.construct import construct
 from atlas.engine.hub import resolve
 from atlas.engine.hub_errors import explain
-from atlas.errors import AtlasError, BrokenFiles, HubUnreachable, ModelGated, ModelNotFound, TooLarge, UnsafeModel
+from atlas.errors import BrokenFiles, HubUnreachable, ModelGated, ModelNotFound, TooLarge, UnsafeModel, UnsupportedModel
 from tests.engine import tiny_files
 from tests.hub_standin import StandinHub, commit, files_of
 
@@ -26,9 +27,9 @@ REPO = Path(__file__).resolve().parents[2]
 def saved(tmp_path_factory) -> dict[str, bytes]:
     """A tiny model with what repositories keep beside it and nobody here may ask for."""
     folder = tiny_files.save(tmp_path_factory.mktemp("saved") / "tiny", tiny_files.bert())
-    forbidden = {name: b"never to be fetched" for name in ("pytorch_model.bin", "tf_model.h5", "modeling.py", "model.pkl",
-                 "onnx/model.safetensors", "consolidated.safetensors", "README.md")}  # fmt: skip
-    return files_of(folder) | forbidden
+    forbidden = ("pytorch_model.bin", "tf_model.h5", "modeling.py", "model.pkl", "onnx/model.safetensors",
+                 "consolidated.safetensors", "README.md")  # fmt: skip
+    return files_of(folder) | dict.fromkeys(forbidden, b"never to be fetched")
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def test_revision_not_found(standin, saved):
 
 def test_gated(standin, saved):
     standin.add("org/gated", saved, gated=True)
-    with pytest.raises(ModelGated, match="Accept it at .*/org/gated .*hf auth login") as error:
+    with pytest.raises(ModelGated, match=r"Accept it at .*/org/gated .*hf auth login") as error:
         resolve("org/gated")
     one_line(error)
 
@@ -206,12 +207,19 @@ def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(standin, tmp_path
     assert standin.asked == []
 
 
+def test_what_cannot_be_traced_is_not_downloaded(standin):
+    with pytest.raises(UnsupportedModel, match="not downloaded") as error:
+        resolve("vit-base")
+    one_line(error)
+    assert standin.asked == []
+
+
 # Unreachable, broken off
 
 
 def test_nobody_answers(tmp_path, monkeypatch, standin):
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_port()}")
-    with pytest.raises(HubUnreachable, match="No connection to 127.0.0.1") as error:
+    with pytest.raises(HubUnreachable, match=r"No connection to 127\.0\.0\.1") as error:
         resolve("org/tiny")
     one_line(error)
     monkeypatch.setenv("HF_ENDPOINT", "not an address")
@@ -245,16 +253,21 @@ def test_a_hub_in_trouble(standin, saved, status, says):
 
 def test_an_address_where_something_else_lives(standin, monkeypatch):
     standin.page = b"<html>Welcome to our router</html>"
-    with pytest.raises(HubUnreachable, match="not a model hub.*HF_ENDPOINT") as error:
+    with pytest.raises(HubUnreachable, match=r"not a model hub.*HF_ENDPOINT") as error:
         resolve("org/tiny")
     one_line(error)
 
 
-def test_a_download_that_breaks_off_leaves_nothing(standin, saved):
+def test_a_download_that_breaks_off_leaves_nothing_and_is_told_once(standin, saved, caplog, monkeypatch):
     standin.add("org/cut", saved, cut={"model.safetensors": 1000})
-    with pytest.raises(BrokenFiles, match="broke off.*try again") as error:
+    logger = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(logger, "propagate", True)  # so that caplog would hear of each retry
+    level = logger.level
+    with pytest.raises(BrokenFiles, match=r"broke off.*try again") as error:
         resolve("org/cut")
     one_line(error)
+    assert not caplog.records
+    assert logger.level == level
     assert catalog.cached_snapshot("org/cut") is None
     standin.repos["org/cut"].cut.clear()
     assert resolve("org/cut").revision == commit(saved)
@@ -281,7 +294,7 @@ def test_a_cache_that_cannot_be_written(standin, saved, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
     standin.add("org/tiny", saved)
-    with pytest.raises(BrokenFiles, match="could not be kept in .*HF_HOME") as error:
+    with pytest.raises(BrokenFiles, match=r"could not be kept in .*HF_HOME") as error:
         resolve("org/tiny")
     one_line(error)
 
@@ -306,7 +319,7 @@ def test_with_a_copy_on_disk_a_hub_that_cannot_help_is_a_note(standin, saved, mo
 def test_offline_with_and_without_a_copy(standin, saved, monkeypatch):
     standin.add("org/tiny", saved)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(HubUnreachable, match="HF_HUB_OFFLINE.*Unset it") as error:
+    with pytest.raises(HubUnreachable, match=r"HF_HUB_OFFLINE.*Unset it") as error:
         resolve("org/tiny")
     one_line(error)
     monkeypatch.delenv("HF_HUB_OFFLINE")

@@ -10,7 +10,17 @@ import pandas as pd
 from atlas.metrics import Pairs, RowPlan, causal_mask
 
 WORDS = np.array(["the", "cat", "saw", "a", "dog", ",", "and", "ran", "."])
-POS = {"the": "DET", "a": "DET", "and": "CCONJ", ",": "PUNCT", ".": "PUNCT", "cat": "NOUN", "dog": "NOUN", "saw": "VERB", "ran": "VERB"}
+POS = {
+    "the": "DET",
+    "a": "DET",
+    "and": "CCONJ",
+    ",": "PUNCT",
+    ".": "PUNCT",
+    "cat": "NOUN",
+    "dog": "NOUN",
+    "saw": "VERB",
+    "ran": "VERB",
+}
 
 CASES = ("bidirectional", "causal", "causal_bos", "window", "padded", "sink", "cross", "cross_masked")
 
@@ -44,9 +54,7 @@ class Case:
         self.ids = pd.factorize(self.tokens["token"])[0]
         self.causal = causal
         self.pairs = Pairs.build(self.ids, self.special, causal=causal) if self.same_axis else None
-        self.plan = RowPlan.build(
-            self.visible, n, self.n_keys, special=self.special, same_axis=self.same_axis, pairs=self.pairs
-        )
+        self.plan = RowPlan.build(self.visible, n, self.n_keys, special=self.special, same_axis=self.same_axis, pairs=self.pairs)
         scores = 2.0 * rng.standard_normal((heads, n, self.n_keys))
         self.scores = scores if self.visible is None else np.where(self.visible, scores, -np.inf)
         sink = rng.standard_normal((heads, 1)) + 1.0 if name == "sink" else np.full((heads, 1), -np.inf)

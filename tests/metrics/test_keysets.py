@@ -7,7 +7,9 @@ import pytest
 from atlas.metrics.keysets import anchor_key, is_punctuation, key_sets
 
 
-@pytest.mark.parametrize("token", [",", " .", "\u0120,", "\u2581\u201c", "##)", "...", "$", "=", "_", "\u3002", "#", "##", ".</w>"])
+@pytest.mark.parametrize(
+    "token", [",", " .", "\u0120,", "\u2581\u201c", "##)", "...", "$", "=", "_", "\u3002", "#", "##", ".</w>"]
+)
 def test_punctuation(token):
     assert is_punctuation(token)
 
@@ -31,7 +33,9 @@ def test_the_anchor_is_a_special_token_in_front_or_xlnets_cls():
 
 
 def test_special_tokens_are_in_no_set_of_words():
-    tokens = table(["[CLS]", ",", "Ann", "[SEP]"], {"[CLS]", "[SEP]"}, pos=["X", "PUNCT", "PROPN", "NOUN"], entity=["O", "", "PER", "LOC"])
+    tokens = table(
+        ["[CLS]", ",", "Ann", "[SEP]"], {"[CLS]", "[SEP]"}, pos=["X", "PUNCT", "PROPN", "NOUN"], entity=["O", "", "PER", "LOC"]
+    )
     sets = key_sets(tokens)
     assert np.flatnonzero(sets["punctuation"]).tolist() == [1]
     assert np.flatnonzero(sets["content_words"]).tolist() == [2]

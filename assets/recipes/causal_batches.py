@@ -1,0 +1,85 @@
+"""What gpt-mini reads at every step: stories, books and encyclopedia in fixed shares, and rows with repeated spans.
+
+The repeated rows (one in eight) are there so that induction heads form within the budget: half of them are random tokens
+repeated, half are text in which a span comes back. The model card says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .streams import Stream, StoryStream
+from .training import Batch
+
+IGNORE = -100
+TOKENS_PER_STEP = 4096
+SHORT, LONG = 256, 512
+LONG_EVERY = 4  # one step in four has rows of 512, so that every position is trained from the beginning
+SHORTEST_PERIOD = 8
+SHORTEST_SPAN, LONGEST_SPAN = 8, 64
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Rows out of sixteen; even numbers, so that half as many rows of twice the length hold the same share."""
+
+    stories: int = 8
+    repeats: int = 2
+    corpora: tuple[int, ...] = (4, 2)
+
+
+def row_length(step: int) -> int:
+    """Rows of 256, and of 512 every fourth step."""
+    return LONG if step % LONG_EVERY == LONG_EVERY - 1 else SHORT
+
+
+def repeated_random(draw: np.random.Generator, length: int, vocabulary: int, first_word: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Random tokens over and over; what cannot be foreseen (the first round and the first token of the second) is not scored."""
+    period = int(draw.integers(SHORTEST_PERIOD, length // 2 + 1))
+    row = np.resize(draw.integers(first_word, vocabulary, period), length)
+    labels = row.copy()
+    labels[: period + 1] = IGNORE
+    return row, labels
+
+
+def repeated_span(draw: np.random.Generator, row: np.ndarray) -> np.ndarray:
+    """A stretch of the text comes back later in the row, once or twice."""
+    row = row.copy()
+    for _ in range(int(draw.integers(1, 3))):
+        span = int(draw.integers(SHORTEST_SPAN, LONGEST_SPAN + 1))
+        start = int(draw.integers(0, len(row) - 2 * span))
+        to = int(draw.integers(start + span, len(row) - span + 1))
+        row[to: to + span] = row[start: start + span]
+    return row
+
+
+def batch_rule(stories: StoryStream | Stream, corpora: Sequence[Stream], vocabulary: int, seed: int,
+               shares: Shares | None = None) -> Callable[[int], Batch]:
+    """The batch of a step, from the step alone."""
+    shares = shares or Shares()
+    sources = [(stories, shares.stories), *zip(corpora, shares.corpora, strict=False)]
+    unit = TOKENS_PER_STEP // 16
+
+    def rule(step: int) -> Batch:
+        draw = np.random.default_rng((seed, step))
+        length = row_length(step)
+        rows = [stream.take(step * share * unit, share * unit).reshape(-1, length).astype(np.int64) for stream, share in sources]
+        ids = np.concatenate(rows)
+        labels = ids.copy()
+        more, more_labels = [], []
+        for number in range(shares.repeats * unit // length):
+            if (number + step) % 2:
+                row, label = repeated_random(draw, length, vocabulary)
+            else:
+                row = label = repeated_span(draw, ids[int(draw.integers(len(ids)))])
+            more.append(row)
+            more_labels.append(label)
+        if more:
+            ids, labels = np.concatenate([ids, more]), np.concatenate([labels, more_labels])
+        return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+
+    return rule

@@ -1,0 +1,270 @@
+"""The command line: `atlas models`, `atlas trace`, `atlas heads`. Errors are one line, and the exit code says what happened."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atlas import __version__
+from atlas.errors import AtlasError, TextError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from atlas.trace import Trace
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+EXAMPLES = """examples:
+  atlas models                                        what can be traced, and what is on this disk already
+  atlas trace gpt2 "The cat sat on the mat." -o cat.nc
+  atlas heads gpt2 "The cat sat. The cat sat." --sort induction --top 5
+  atlas heads bert-base-uncased @story.txt -o heads.parquet
+  atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
+
+exit codes: 0 done, 1 something can be mended (the line says what), 2 wrong usage, 130 interrupted
+"""
+
+TABLE_ENDINGS = {".csv": "CSV", ".json": "JSON", ".parquet": "Parquet"}
+SHOWN = ("kind", "layer", "head", "entropy_norm", "confidence_mean", "special", "self", "previous", "next", "distance", "induction")
+"""What a terminal is wide enough for; files get every column."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    parser = build_parser()
+    given = parser.parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], None] = given.command
+        command(given)
+    except AtlasError as error:
+        print(f"atlas: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("atlas: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `atlas models | head`: whoever read has read enough. Nothing more is written, not even at exit.
+        sys.stdout = None
+    return DONE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="atlas",
+        description="Look inside a transformer: run a text through it and keep, measure and compare what its attention did.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"attention-atlas {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    models = commands.add_parser("models", help="list the models that can be traced by name", description=_models.__doc__)
+    models.add_argument("--json", action="store_true", help="print the list as JSON, with every field")
+    models.set_defaults(command=_models)
+
+    trace = commands.add_parser("trace", help="run a text through a model and save what its attention did", description=_trace.__doc__)
+    _add_run(trace)
+    trace.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="where to save: NAME.nc (NetCDF) or NAME.zarr")
+    trace.add_argument(
+        "--capture", default="stream,predictions", metavar="GROUPS",
+        help="what to keep beside attention, by commas: stream, ffn, norms, head_outputs, predictions; '' for nothing (default: %(default)s)",
+    )  # fmt: skip
+    trace.set_defaults(command=_trace)
+
+    heads = commands.add_parser("heads", help="measure every head on a text", description=_heads.__doc__)
+    _add_run(heads)
+    heads.add_argument("-o", "--output", type=Path, metavar="FILE", help="write all columns to a .csv, .json or .parquet file")
+    heads.add_argument("--sort", metavar="METRIC", help="order by this column, largest first")
+    heads.add_argument("--top", type=int, metavar="N", help="only the first N heads")
+    heads.add_argument("--kind", choices=("encoder", "decoder", "cross"), help="only heads of this kind")
+    heads.set_defaults(command=_heads)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a name of `atlas models`, a folder, or a hub id such as owner/name")
+    parser.add_argument("text", metavar="TEXT", help="the text; @FILE reads a file, - reads standard input")
+    parser.add_argument("--pair", metavar="TEXT", help="a second segment, for models that take pairs")
+    parser.add_argument("--target", metavar="TEXT", help="what an encoder-decoder's decoder reads (default: what it writes itself)")
+    parser.add_argument("--truncate", action="store_true", help="cut a text that is too long instead of refusing it")
+    parser.add_argument("--keep", default="auto", choices=("auto", "weights", "qk"), help="keep the weights, or what they are made of")
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, mps ... (default: the best there is)")
+    parser.add_argument("--dtype", metavar="NAME", help="float32 (default), bfloat16, float16")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+
+
+def _models(given: argparse.Namespace) -> None:
+    """List the models of the catalog: sizes, what each is good for, and which are on this disk already."""
+    from atlas.engine.catalog import entries, on_disk
+
+    rows = [(entry, on_disk(entry) is not None) for entry in entries()]
+    if given.json:
+        listed = [{**_plain(vars_of(entry)), "on_disk": there} for entry, there in rows]
+        print(json.dumps(listed, indent=2))
+        return
+    header = ("NAME", "KINDS", "LAYERS", "HEADS", "WIDTH", "PARAMETERS", "WHERE", "GOOD FOR")
+    lines = [header, *(_model_line(entry, there=there) for entry, there in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header) - 1)]
+    for line in lines:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]]))
+
+
+def vars_of(entry: Any) -> dict[str, Any]:
+    """The fields of a catalog entry."""
+    from dataclasses import asdict
+
+    return asdict(entry)
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in fields.items()}
+
+
+def _model_line(entry: Any, *, there: bool) -> tuple[str, ...]:
+    layers = f"{entry.layers}+{entry.decoder_layers}" if entry.decoder_layers else str(entry.layers)
+    where = "embedded" if entry.embedded else "on disk" if there else "hub, gated" if entry.gated else "hub"
+    if not entry.traceable:
+        where = "not yet"
+    return (entry.name, "/".join(entry.kinds), layers, str(entry.heads), str(entry.hidden), _million(entry.parameters), where,
+            entry.good_for)  # fmt: skip
+
+
+def _million(count: int) -> str:
+    return f"{count / 1e6:,.1f} M" if count < 1e9 else f"{count / 1e9:,.2f} B"
+
+
+def _trace(given: argparse.Namespace) -> None:
+    """Run a text through a model once and save everything its attention did; atlas.open(FILE) reads it back."""
+    if given.output.suffix not in (".nc", ".zarr"):
+        msg = f"A trace is saved as NAME.nc or NAME.zarr, not {given.output.name!r}."
+        raise TextError(msg)
+    trace = _run(given, tuple(group for group in given.capture.split(",") if group))
+    path = trace.save(given.output)
+    print(f"{trace!r} -> {path}")
+    _print_notes(trace)
+
+
+def _heads(given: argparse.Namespace) -> None:
+    """Measure every head on a text: spread, targets, distance, repetition, roles; each beside its value for uniform attention."""
+    if given.output is not None and given.output.suffix not in TABLE_ENDINGS:
+        endings = ", ".join(TABLE_ENDINGS)
+        msg = f"A table is written as one of {endings}, not {given.output.name!r}."
+        raise TextError(msg)
+    trace = _run(given, ())
+    table = _chosen(trace.heads, given)
+    if given.output is not None:
+        write_table(table, given.output)
+        print(f"{len(table)} heads x {table.shape[1]} columns -> {given.output}")
+    else:
+        columns = list(dict.fromkeys([*SHOWN, *([given.sort] if given.sort else [])]))
+        print(table[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    _print_notes(trace)
+
+
+def _chosen(table: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
+    if given.kind is not None:
+        table = table[table["kind"] == given.kind]
+        if table.empty:
+            msg = f"This model has no {given.kind} attention."
+            raise TextError(msg)
+    if given.sort is not None:
+        if given.sort not in table.columns:
+            known = ", ".join(name for name in table.columns if not name.endswith(("_uniform", "_rows")))
+            msg = f"There is no column {given.sort!r} to sort by; there are {known}."
+            raise TextError(msg)
+        table = table.sort_values(given.sort, ascending=False, kind="stable")
+    return table if given.top is None else table.head(max(given.top, 0))
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table in the format its ending says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    elif path.suffix == ".json":
+        table.to_json(path, orient="records", indent=1)
+    else:
+        table.to_parquet(path, index=False)
+
+
+def _run(given: argparse.Namespace, capture: Sequence[str]) -> Trace:
+    text = read_text(given.text)
+    with _bars(quiet=given.quiet) as (download, layers):
+        from atlas.engine.loading import load
+
+        model = load(
+            given.model, given.revision, given.device, given.dtype, trust_remote_code=given.trust_remote_code, progress=download
+        )
+        return model.trace(
+            text,
+            given.pair,
+            given.target,
+            keep=given.keep,
+            capture=capture,
+            truncate=given.truncate,
+            progress=layers,
+        )
+
+
+def read_text(given: str) -> str:
+    """The text itself, or of the file named after @, or of standard input."""
+    if given == "-":
+        return sys.stdin.read()
+    if not given.startswith("@"):
+        return given
+    path = Path(given[1:])
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        msg = f"The text file {path} cannot be read: {error.strerror or error}."
+        raise TextError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"The text file {path} is not UTF-8 (byte {error.start}). Save it as UTF-8."
+        raise TextError(msg) from error
+
+
+def _print_notes(trace: Trace) -> None:
+    for note in _notes(trace):
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _notes(trace: Trace) -> Iterable[str]:
+    return trace.provenance.get("notes", ())
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[tuple[Callable[[Any], None] | None, Callable[[int, int], None] | None]]:
+    """Progress on standard error for downloads and for the layers of a pass: only where somebody looks at it."""
+    if quiet or not sys.stderr.isatty():
+        yield None, None
+        return
+    from tqdm import tqdm
+
+    open_bars: dict[str, tqdm[Any]] = {}
+
+    def show(name: str, done: int, total: int | None, **how: Any) -> None:
+        if name not in open_bars:
+            open_bars[name] = tqdm(desc=name, total=total, leave=False, **how)
+        bar = open_bars[name]
+        bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        yield (
+            lambda progress: show(progress.what, progress.done, progress.total, unit="B", unit_scale=True),
+            lambda done, total: show("layers", done, total, unit="layer"),
+        )
+    finally:
+        for bar in open_bars.values():
+            bar.close()
