@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,19 @@ exit codes: 0 done, 1 something can be mended (the line says what), 2 wrong usag
 """
 
 TABLE_ENDINGS = {".csv": "CSV", ".json": "JSON", ".parquet": "Parquet"}
-SHOWN = ("kind", "layer", "head", "entropy_norm", "confidence_mean", "special", "self", "previous", "next", "distance", "induction")
+SHOWN = (
+    "kind",
+    "layer",
+    "head",
+    "entropy_norm",
+    "confidence_mean",
+    "special",
+    "self",
+    "previous",
+    "next",
+    "distance",
+    "induction",
+)
 """What a terminal is wide enough for; files get every column."""
 
 
@@ -71,9 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
     models.add_argument("--json", action="store_true", help="print the list as JSON, with every field")
     models.set_defaults(command=_models)
 
-    trace = commands.add_parser("trace", help="run a text through a model and save what its attention did", description=_trace.__doc__)
+    trace = commands.add_parser(
+        "trace", help="run a text through a model and save what its attention did", description=_trace.__doc__
+    )
     _add_run(trace)
-    trace.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="where to save: NAME.nc (NetCDF) or NAME.zarr")
+    trace.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE", help="where to save: NAME.nc (NetCDF) or NAME.zarr"
+    )
     trace.add_argument(
         "--capture", default="stream,predictions", metavar="GROUPS",
         help="what to keep beside attention, by commas: stream, ffn, norms, head_outputs, predictions; '' for nothing (default: %(default)s)",
@@ -84,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(heads)
     heads.add_argument("-o", "--output", type=Path, metavar="FILE", help="write all columns to a .csv, .json or .parquet file")
     heads.add_argument("--sort", metavar="METRIC", help="order by this column, largest first")
-    heads.add_argument("--top", type=int, metavar="N", help="only the first N heads")
+    heads.add_argument("--top", type=_count, metavar="N", help="only the first N heads")
     heads.add_argument("--kind", choices=("encoder", "decoder", "cross"), help="only heads of this kind")
     heads.set_defaults(command=_heads)
     return parser
@@ -92,15 +108,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a name of `atlas models`, a folder, or a hub id such as owner/name")
-    parser.add_argument("text", metavar="TEXT", help="the text; @FILE reads a file, - reads standard input")
+    parser.add_argument("text", metavar="TEXT", help="the text; @FILE reads a file (UTF-8), - reads standard input")
     parser.add_argument("--pair", metavar="TEXT", help="a second segment, for models that take pairs")
-    parser.add_argument("--target", metavar="TEXT", help="what an encoder-decoder's decoder reads (default: what it writes itself)")
+    parser.add_argument(
+        "--target", metavar="TEXT", help="what an encoder-decoder's decoder reads (default: what it writes itself)"
+    )
     parser.add_argument("--truncate", action="store_true", help="cut a text that is too long instead of refusing it")
-    parser.add_argument("--keep", default="auto", choices=("auto", "weights", "qk"), help="keep the weights, or what they are made of")
+    parser.add_argument(
+        "--keep", default="auto", choices=("auto", "weights", "qk"), help="keep the weights, or what they are made of"
+    )
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, mps ... (default: the best there is)")
     parser.add_argument("--dtype", metavar="NAME", help="float32 (default), bfloat16, float16")
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
 
 
@@ -149,7 +171,8 @@ def _trace(given: argparse.Namespace) -> None:
     if given.output.suffix not in (".nc", ".zarr"):
         msg = f"A trace is saved as NAME.nc or NAME.zarr, not {given.output.name!r}."
         raise TextError(msg)
-    trace = _run(given, tuple(group for group in given.capture.split(",") if group))
+    groups = (group.strip() for group in given.capture.split(","))
+    trace = _run(given, tuple(group for group in groups if group))
     path = trace.save(given.output)
     print(f"{trace!r} -> {path}")
     _print_notes(trace)
@@ -184,18 +207,39 @@ def _chosen(table: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
             msg = f"There is no column {given.sort!r} to sort by; there are {known}."
             raise TextError(msg)
         table = table.sort_values(given.sort, ascending=False, kind="stable")
-    return table if given.top is None else table.head(max(given.top, 0))
+    return table if given.top is None else table.head(given.top)
+
+
+def _count(written: str) -> int:
+    count = int(written)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+_count.__name__ = "number from 1"  # argparse says "invalid number from 1 value: '0'"
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table in the format its ending says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False)
-    elif path.suffix == ".json":
-        table.to_json(path, orient="records", indent=1)
-    else:
-        table.to_parquet(path, index=False)
+    """Write a table in the format its ending says; a file that is there already is replaced once the new one is complete."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            table.to_csv(new, index=False)
+        elif path.suffix == ".json":
+            # Not pandas': it rounds numbers to ten digits.
+            rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
+            new.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        else:
+            table.to_parquet(new, index=False)
+        new.replace(path)
+    except OSError as error:
+        msg = f"The table cannot be written to {path}: {error.strerror or error}. Choose another place."
+        raise TextError(msg) from error
+    finally:
+        with suppress(OSError):
+            new.unlink()
 
 
 def _run(given: argparse.Namespace, capture: Sequence[str]) -> Trace:
@@ -220,18 +264,27 @@ def _run(given: argparse.Namespace, capture: Sequence[str]) -> Trace:
 def read_text(given: str) -> str:
     """The text itself, or of the file named after @, or of standard input."""
     if given == "-":
-        return sys.stdin.read()
+        return _decoded(sys.stdin.buffer.read(), "Standard input")
     if not given.startswith("@"):
         return given
     path = Path(given[1:])
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        msg = f"The text file {path} cannot be read: {error.strerror or error}."
+        raw = path.read_bytes()
+    except (OSError, ValueError) as error:
+        hint = "A text that itself begins with @ can be passed on standard input, with - for TEXT."
+        msg = f"The text file {path} cannot be read: {getattr(error, 'strerror', None) or error}. {hint}"
         raise TextError(msg) from error
+    return _decoded(raw, f"The text file {path}")
+
+
+def _decoded(raw: bytes, what: str) -> str:
+    """Text of a file or stream; the line end at its very end is the file's, not the text's."""
+    try:
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        msg = f"The text file {path} is not UTF-8 (byte {error.start}). Save it as UTF-8."
+        msg = f"{what} is not UTF-8 (byte {error.start}). Save it as UTF-8."
         raise TextError(msg) from error
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _print_notes(trace: Trace) -> None:

@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from atlas.errors import UnknownName
 
@@ -62,7 +63,7 @@ def as_head(value: Headlike, kinds: Sequence[str]) -> HeadId:
             raise UnknownName(msg)
         kind, layer, head = (found["kind"] or "").lower(), int(found["layer"]), int(found["head"])
     else:
-        parts = tuple(value)
+        parts: tuple[Any, ...] = tuple(value)
         if len(parts) not in (2, 3):
             msg = f"{value!r} does not name a head; give (layer, head) or (kind, layer, head)."
             raise UnknownName(msg)

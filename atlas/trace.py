@@ -12,6 +12,7 @@ import xarray as xr
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import KINDS, HeadId
+from atlas.resources import assets
 from atlas.tracing.outcomes import Predictions, predictions_table
 from atlas.tracing.record import ALL, Attention
 from atlas.tracing.vectors import derived_vectors, head_vectors, stream_vectors
@@ -23,6 +24,9 @@ ANSWER_BYTES = 1 << 30
 """No answer is larger than this: 1 GiB of weights is more than any reader of them uses at once, and less than a laptop has."""
 
 NO_PREDICTIONS = "This trace holds no predictions, and its model is not here to make them."
+
+EMBEDDED_PIPELINE = "en_atlas"
+"""The spaCy pipeline that serves where the reader has installed none."""
 
 HEAD_VECTORS = ("query", "key", "value")
 DERIVED = ("head_read", "head_output", "logit_lens")
@@ -111,7 +115,7 @@ class Trace:
             f"{kind} {self.n_layers(kind)}x{self.n_heads(kind)}x{self.attention_of(kind).n_queries}x{self.attention_of(kind).n_keys}"
             for kind in self.kinds
         )
-        return f"<Trace of {self.provenance.get('model', 'recorded attention')}: {sizes}>"
+        return f"<Trace of {self.provenance.get('model') or 'recorded attention'}: {sizes}>"
 
     # -- attention -----------------------------------------------------------------------------------------------------
 
@@ -120,12 +124,12 @@ class Trace:
         kind: str | None = None,
         layer: int | Sequence[int] | None = None,
         head: int | Sequence[int] | None = None,
-        queries: Sequence[int] | None = None,
-        keys: Sequence[int] | None = None,
+        queries: int | Sequence[int] | None = None,
+        keys: int | Sequence[int] | None = None,
     ) -> xr.DataArray:
         """Weights (layer, head, query, key), exact; NaN where a query may not look.
 
-        A layer or head given as a number loses its axis; given as a sequence it keeps it.
+        A layer or head given as a number loses its axis; given as a sequence it keeps it. Queries and keys always keep theirs.
         """
         chosen = self.attention_of(kind)
         layers, heads = _pick(layer, len(chosen.layers), "layer"), _pick(head, chosen.n_heads, "head")
@@ -187,17 +191,17 @@ class Trace:
     def vector_names(self) -> tuple[str, ...]:
         """What `vectors` can give from what is held here."""
         held = [name for name in HEAD_VECTORS if any(a.layers[0].has_ingredients for a in self.attentions.values())]
-        return (*held, *(DERIVED[:1] if held else ()), *sorted(self.arrays))
+        derived = [DERIVED[0]] if held else []
+        derived += ["head_output"] if held and "output_projection" in self.arrays else []
+        return tuple(dict.fromkeys([*held, *derived, *sorted(self.arrays)]))
 
-    def vectors(
-        self, name: str, kind: str | None = None, layer: int | None = None, head: int | None = None
-    ) -> xr.DataArray:
+    def vectors(self, name: str, kind: str | None = None, layer: int | None = None, head: int | None = None) -> xr.DataArray:
         """Vectors of a name: (layer, head, position, width) for those of heads, (layer, position, width) for the others."""
         if name in HEAD_VECTORS:
             return head_vectors(self.attention_of(kind), name, layer, head)
         if name in DERIVED:
             return derived_vectors(self, name, kind, layer, head)
-        return stream_vectors(self, name, kind, layer)
+        return stream_vectors(self, name, kind, layer, head)
 
     def with_group_of(self, name: str) -> Trace:
         """This trace or, where an array is missing and the model is still there, the same run with its capture group."""
@@ -225,7 +229,7 @@ class Trace:
     @property
     def heads(self) -> pd.DataFrame:
         """One row a head: kind, layer, head, every metric, and beside each its value for uniform attention (`NAME_uniform`)."""
-        from atlas.tracing.head_table import head_table  # noqa: PLC0415 - metrics only when asked
+        from atlas.tracing.head_table import head_table
 
         if "heads" not in self._cache:
             self._cache["heads"] = head_table(self)
@@ -244,35 +248,43 @@ class Trace:
 
     def save(self, path: str | Path) -> Path:
         """Write the whole trace to a NetCDF file, or a Zarr folder where the name ends in .zarr."""
-        from atlas.tracing.storage import save_trace  # noqa: PLC0415 - storage imports Trace
+        from atlas.tracing.storage import save_trace
 
         return save_trace(self, Path(path))
 
 
 def open_trace(path: str | Path) -> Trace:
     """Open a saved trace; nothing in the file is ever run."""
-    from atlas.tracing.storage import load_trace  # noqa: PLC0415 - storage imports Trace
+    from atlas.tracing.storage import load_trace
 
     return load_trace(Path(path))
 
 
 def annotated(table: pd.DataFrame, texts: Texts, side: str) -> pd.DataFrame:
     """The table with sentences, parts of speech and entities, where a text and a pipeline are there."""
-    from atlas.text.annotate import annotate, find_pipeline  # noqa: PLC0415 - spaCy is heavy and not always wanted
+    from atlas.text.annotate import annotate, find_pipeline
 
     if "sentence" in table.columns:
         return table
     text, pair = (texts.target, None) if side == "target" else (texts.text, texts.pair)
     if text is None:
         return table
-    return annotate(table, text, pair, find_pipeline()).table
+    return annotate(table, text, pair, find_pipeline(embedded=assets() / "models" / EMBEDDED_PIPELINE)).table
 
 
 def _pick(given: int | Iterable[int] | None, size: int, what: str) -> np.ndarray:
     """The positions asked for, checked."""
     if given is None:
         return np.arange(size)
-    chosen = np.atleast_1d(np.asarray(given if np.ndim(given) == 0 else list(given), dtype=np.int64))
+    try:
+        chosen = np.atleast_1d(np.asarray(list(given) if isinstance(given, Iterable) else given))
+    except ValueError:
+        chosen = np.empty((0, 0))
+    # A boolean mask or a fraction would be read as other positions than the ones that were meant.
+    if chosen.ndim != 1 or (len(chosen) and not np.issubdtype(chosen.dtype, np.integer)):
+        msg = f"A {what} is named by its number, or several by a sequence of numbers from 0 to {size - 1}; not by {given!r}."
+        raise UnknownName(msg)
+    chosen = chosen.astype(np.int64)
     wrong = chosen[(chosen < 0) | (chosen >= size)]
     if len(wrong):
         msg = f"There is no {what} {int(wrong[0])}: this trace has {size}, counted from 0."

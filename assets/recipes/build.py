@@ -9,14 +9,15 @@ from __future__ import annotations
 import argparse
 import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import transformers
 
-from . import causal_batches, language_models, t5_dates
+from . import causal_batches, language_models, masked_batches, t5_dates
 from .places import work_folder
 from .training import Outcome, Plan
 
@@ -36,6 +37,7 @@ class Turn:
 TURNS: dict[str, Turn] = {
     language_models.GPT: Turn(language_models.train_gpt, language_models.GPT_PLAN, causal_batches.TOKENS_PER_STEP, 60.0),
     t5_dates.NAME: Turn(t5_dates.train_stretch, t5_dates.PLAN, t5_dates.BATCH * 30, None),
+    language_models.BERT: Turn(language_models.train_bert, language_models.BERT_PLAN, masked_batches.TOKENS_PER_STEP, 60.0),
 }
 
 
@@ -47,13 +49,29 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=float, help="tokens each language model learns from, instead of the recipe's own number")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=DEFAULT_THREADS)
-    parser.add_argument("--work", type=Path, help="folder for shards, checkpoints and final/ (default: $ATLAS_WORK or the user cache)")
+    parser.add_argument(
+        "--work", type=Path, help="folder for shards, checkpoints and final/ (default: $ATLAS_WORK or the user cache)"
+    )
     return parser.parse_args(arguments)
 
 
 def say(name: str) -> Callable[[str], None]:
     """A log line with the time and the model."""
     return lambda line: print(time.strftime("%m-%d %H:%M:%S"), name, line, flush=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the model's lock: two runs on one folder would overwrite each other's checkpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(
+                f"another run is training in {folder}; stop it first (SIGTERM makes it save) or name another --work"
+            ) from None
+        yield
 
 
 def run(turns: dict[str, Turn], work: Path, device: str, minutes: float | None) -> None:
@@ -66,7 +84,8 @@ def run(turns: dict[str, Turn], work: Path, device: str, minutes: float | None) 
             if left is not None and left <= 0:
                 return
             share = [bound for bound in (left, turn.minutes if len(waiting) > 1 else None) if bound is not None]
-            outcome = turn.train(work, min(share) if share else None, device, turn.plan, say(name))
+            with alone(work / name):
+                outcome = turn.train(work, min(share) if share else None, device, turn.plan, say(name))
             say(name)(f"turn ends at step {outcome.step} of {turn.plan.steps}")
             if outcome.stopped_by_signal:
                 return
@@ -84,14 +103,11 @@ def main(arguments: list[str] | None = None) -> None:
     work.mkdir(parents=True, exist_ok=True)
     turns = {name: turn for name, turn in TURNS.items() if not options.only or name in options.only}
     if options.tokens:
-        turns = {name: replace(turn, plan=replace(turn.plan, steps=int(options.tokens // turn.tokens_per_step)))
-                 for name, turn in turns.items()}
-    with (work / "lock").open("w") as lock:  # two runs on one folder would overwrite each other's checkpoints
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(f"another run is training in {work}; stop it first (SIGTERM makes it save) or name another --work") from None
-        run(turns, work, options.device, options.minutes)
+        turns = {
+            name: replace(turn, plan=replace(turn.plan, steps=int(options.tokens // turn.tokens_per_step)))
+            for name, turn in turns.items()
+        }
+    run(turns, work, options.device, options.minutes)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .streams import Stream, StoryStream
+from .streams import StoryStream, Stream
 from .training import Batch
 
 IGNORE = -100
@@ -37,7 +37,9 @@ def row_length(step: int) -> int:
     return LONG if step % LONG_EVERY == LONG_EVERY - 1 else SHORT
 
 
-def repeated_random(draw: np.random.Generator, length: int, vocabulary: int, first_word: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def repeated_random(
+    draw: np.random.Generator, length: int, vocabulary: int, first_word: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """Random tokens over and over; what cannot be foreseen (the first round and the first token of the second) is not scored."""
     period = int(draw.integers(SHORTEST_PERIOD, length // 2 + 1))
     row = np.resize(draw.integers(first_word, vocabulary, period), length)
@@ -53,12 +55,13 @@ def repeated_span(draw: np.random.Generator, row: np.ndarray) -> np.ndarray:
         span = int(draw.integers(SHORTEST_SPAN, LONGEST_SPAN + 1))
         start = int(draw.integers(0, len(row) - 2 * span))
         to = int(draw.integers(start + span, len(row) - span + 1))
-        row[to: to + span] = row[start: start + span]
+        row[to : to + span] = row[start : start + span]
     return row
 
 
-def batch_rule(stories: StoryStream | Stream, corpora: Sequence[Stream], vocabulary: int, seed: int,
-               shares: Shares | None = None) -> Callable[[int], Batch]:
+def batch_rule(
+    stories: StoryStream | Stream, corpora: Sequence[Stream], vocabulary: int, seed: int, shares: Shares | None = None
+) -> Callable[[int], Batch]:
     """The batch of a step, from the step alone."""
     shares = shares or Shares()
     sources = [(stories, shares.stories), *zip(corpora, shares.corpora, strict=False)]

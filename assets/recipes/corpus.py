@@ -21,7 +21,17 @@ WORD = re.compile(r"[A-Za-z']+")
 SENTENCE_END = re.compile(r"[.!?]+[\"'”’)]*\s")
 COMMON_WORDS = 3000
 PIECE_WORDS = 250  # a piece of a book: long enough for a model to use its beginning at its end
-BOILERPLATE = ("gutenberg", "proofread", "produced by", "transcribed", "html version", "e-text", "[illustration", "copyright", "editor")
+BOILERPLATE = (
+    "gutenberg",
+    "proofread",
+    "produced by",
+    "transcribed",
+    "html version",
+    "e-text",
+    "[illustration",
+    "copyright",
+    "editor",
+)
 TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "—": " - ", "–": "-", "…": "...", "\u00a0": " "})
 UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 LARGEST_UNUSUAL_SHARE = 0.01  # beyond that a piece is a table, another language or wrongly decoded
@@ -85,8 +95,10 @@ def difficulty(texts: list[str], common: frozenset[str]) -> np.ndarray:
 
 def plainest(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Piece]]]:
     """For each file the plainest pieces of its documents, in the order of the file; documents are parted by a blank line."""
-    read = {path: [(piece, is_held_out(document)) for document in _read(path).split("\n\n") for piece in pieces_of(document)]
-            for path in paths}
+    read = {
+        path: [(piece, is_held_out(document)) for document in _read(path).split("\n\n") for piece in pieces_of(document)]
+        for path in paths
+    }
     common = common_words(text for found in read.values() for text, _ in found[::5])  # a fifth of the pieces settles the ranking
     for path, found in read.items():
         scores = difficulty([text for text, _ in found], common)

@@ -7,9 +7,25 @@ from dataclasses import dataclass
 from .lexicon import DOUBLING, IRREGULAR, PRONOUNS
 
 VOWELS = "aeiou"
-PLURALS = {"sheep": "sheep", "deer": "deer", "mouse": "mice", "goose": "geese", "loaf": "loaves", "wolf": "wolves", "shelf": "shelves",
-           "knife": "knives", "child": "children", "man": "men", "woman": "women", "potato": "potatoes", "tomato": "tomatoes",
-           "foot": "feet", "tooth": "teeth", "thief": "thieves", "person": "people"}
+PLURALS = {
+    "sheep": "sheep",
+    "deer": "deer",
+    "mouse": "mice",
+    "goose": "geese",
+    "loaf": "loaves",
+    "wolf": "wolves",
+    "shelf": "shelves",
+    "knife": "knives",
+    "child": "children",
+    "man": "men",
+    "woman": "women",
+    "potato": "potatoes",
+    "tomato": "tomatoes",
+    "foot": "feet",
+    "tooth": "teeth",
+    "thief": "thieves",
+    "person": "people",
+}
 
 
 def plural(noun: str) -> str:
@@ -78,7 +94,9 @@ def gerund(verb: str) -> str:
 def finite(verb: str, tense: str, is_plural: bool) -> str:
     """The verb as it agrees with its subject in the tense of the story."""
     if verb == "be":
-        return {("past", True): "were", ("past", False): "was", ("present", True): "are", ("present", False): "is"}[tense, is_plural]
+        return {("past", True): "were", ("past", False): "was", ("present", True): "are", ("present", False): "is"}[
+            tense, is_plural
+        ]
     if tense == "past":
         return past(verb)
     return verb if is_plural else third_person(verb)

@@ -7,17 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from torch.nn import functional
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from . import causal_batches, corpus, vocabularies
-from .streams import Stream, StoryStream, corpus_streams, held_out_stories, vocabulary_sample
-from .training import Outcome, Plan, train
+from . import causal_batches, corpus, masked_batches, vocabularies
+from .streams import StoryStream, Stream, check_stories_are_the_same, corpus_streams, held_out_stories, vocabulary_sample
+from .training import Batch, Outcome, Plan, train
 
-GPT = "gpt-mini"
+GPT, BERT = "gpt-mini", "bert-mini"
 VOCABULARY = 8000
 LAYERS, HEADS, WIDTH = 6, 8, 256
 TOKENS = 60e6
-GPT_PLAN = Plan(steps=int(TOKENS // causal_batches.TOKENS_PER_STEP), learning_rate=1.5e-3, warmup_steps=300, decay_share=0.25, seed=11)
+GPT_PLAN = Plan(
+    steps=int(TOKENS // causal_batches.TOKENS_PER_STEP), learning_rate=1.5e-3, warmup_steps=300, decay_share=0.25, seed=11
+)
+
+BERT_PLAN = Plan(
+    steps=int(TOKENS // masked_batches.TOKENS_PER_STEP), learning_rate=1.5e-3, warmup_steps=500, decay_share=0.25, seed=13
+)
+NEXT_SENTENCE_WEIGHT = 0.25  # it is there to give the segments a meaning, not to compete with the words
 
 
 @dataclass(frozen=True)
@@ -30,9 +38,12 @@ class Prepared:
     held_out: dict[str, Stream]
 
 
-def prepare(name: str, work: Path, files: Sequence[Path], make: Callable[..., PreTrainedTokenizerFast], separator: str) -> Prepared:
+def prepare(
+    name: str, work: Path, files: Sequence[Path], make: Callable[..., PreTrainedTokenizerFast], separator: str
+) -> Prepared:
     """The tokenizer and the streams, made once and kept in the work folder."""
     folder = work / name
+    check_stories_are_the_same(folder / "streams")
     place = folder / "tokenizer"
     if not (place / "tokenizer.json").exists():
         make(vocabulary_sample(files), VOCABULARY).save_pretrained(place)
@@ -43,24 +54,110 @@ def prepare(name: str, work: Path, files: Sequence[Path], make: Callable[..., Pr
     return Prepared(tokenizer, StoryStream(folder / "streams", tokenizer, end), [pair[0] for pair in streams.values()], held_out)
 
 
+def prepare_known(name: str, work: Path, files: Sequence[Path]) -> Prepared:
+    """The same by the model's name."""
+    make, separator = {GPT: (vocabularies.byte_pairs, vocabularies.END_OF_TEXT), BERT: (vocabularies.word_piece, "[SEP]")}[name]
+    return prepare(name, work, files, make, separator)
+
+
 def gpt_model(vocabulary: int) -> GPT2LMHeadModel:
     """A GPT-2 of 6 x 8 heads, width 256; dropout off, since hardly any text is read twice."""
     torch.manual_seed(GPT_PLAN.seed)
-    return GPT2LMHeadModel(GPT2Config(
-        vocab_size=vocabulary, n_positions=vocabularies.GPT_POSITIONS, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
-        activation_function="gelu_pytorch_tanh",  # the same function as gelu_new, in one kernel
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0, use_cache=True))
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=vocabulary,
+            n_positions=vocabularies.GPT_POSITIONS,
+            n_embd=WIDTH,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            activation_function="gelu_pytorch_tanh",  # the same function as gelu_new, in one kernel
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+            use_cache=True,
+        )
+    )
 
 
-def train_gpt(work: Path, minutes: float | None, device: str, plan: Plan = GPT_PLAN, log: Callable[[str], None] = print,
-              files: Sequence[Path] | None = None) -> Outcome:
+def train_gpt(
+    work: Path,
+    minutes: float | None,
+    device: str,
+    plan: Plan = GPT_PLAN,
+    log: Callable[[str], None] = print,
+    files: Sequence[Path] | None = None,
+) -> Outcome:
     """Train gpt-mini on from its last checkpoint."""
-    ready = prepare(GPT, work, files or corpus.default_files(), vocabularies.byte_pairs, vocabularies.END_OF_TEXT)
+    ready = prepare_known(GPT, work, files or corpus.default_files())
     model = gpt_model(len(ready.tokenizer))
     rule = causal_batches.batch_rule(ready.stories, ready.corpora, len(ready.tokenizer), plan.seed)
     outcome = train(model, rule, work / GPT / "checkpoints", plan, minutes=minutes, device=device, log=log)
     if outcome.finished:
         save(model, ready.tokenizer, work / "final" / GPT)
+    return outcome
+
+
+def bert_model(vocabulary: int) -> BertForPreTraining:
+    """A BERT of 6 x 8 heads, width 256, with the heads for words and for "does B follow A"."""
+    torch.manual_seed(BERT_PLAN.seed)
+    return BertForPreTraining(
+        BertConfig(
+            vocab_size=vocabulary,
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            intermediate_size=4 * WIDTH,
+            max_position_embeddings=vocabularies.BERT_POSITIONS,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=0,
+        )
+    )
+
+
+def masked_loss(model: BertForPreTraining, batch: Batch) -> torch.Tensor:
+    """Word loss at the hidden positions only (an eighth of the work of all positions), and the next-sentence loss of pairs."""
+    found = model.bert(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]
+    )
+    told = batch["labels"] != causal_batches.IGNORE
+    words = model.cls.predictions(found.last_hidden_state[told])
+    loss = functional.cross_entropy(words.float(), batch["labels"][told])
+    pairs = batch["next_sentence_label"] != causal_batches.IGNORE
+    if bool(pairs.any()):
+        follows = model.cls.seq_relationship(found.pooler_output[pairs])
+        loss = loss + NEXT_SENTENCE_WEIGHT * functional.cross_entropy(follows.float(), batch["next_sentence_label"][pairs])
+    return loss
+
+
+def without_next_sentence(model: BertForPreTraining) -> BertForMaskedLM:
+    """The same weights as the model that is shipped: encoder and word head."""
+    shipped = BertForMaskedLM(model.config)
+    missing, _ = shipped.load_state_dict(model.state_dict(), strict=False)
+    if missing:
+        raise ValueError(f"weights without a source: {missing}")
+    return shipped
+
+
+def train_bert(
+    work: Path,
+    minutes: float | None,
+    device: str,
+    plan: Plan = BERT_PLAN,
+    log: Callable[[str], None] = print,
+    files: Sequence[Path] | None = None,
+) -> Outcome:
+    """Train bert-mini on from its last checkpoint."""
+    ready = prepare_known(BERT, work, files or corpus.default_files())
+    model = bert_model(len(ready.tokenizer))
+    rule = masked_batches.batch_rule(ready.stories, ready.corpora, ready.tokenizer, plan.seed)
+    outcome = train(
+        model, rule, work / BERT / "checkpoints", plan, minutes=minutes, device=device, log=log, loss_rule=masked_loss
+    )
+    if outcome.finished:
+        save(without_next_sentence(model), ready.tokenizer, work / "final" / BERT)
     return outcome
 
 

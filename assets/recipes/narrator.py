@@ -6,7 +6,7 @@ The little language of the templates:
     <find>  <find en>  <find ing>                                 a verb: agreeing in the story's tense; participle; -ing form
     {a x:toy}  {two x:fruit}  {some x:mass}                       a new thing of a class, bound to x: one, several, an uncountable one
     {the x}  {x}  {one x}  {it x}  {its x}                        the thing again: with "the", bare, with "a", as a pronoun
-    {=the x}  {=it x}                                             the same as a subject: the next verb agrees with it
+    {=the x}  {=it x}  {=people|many}  {=nobody|one}              the same, or plain words, as a subject: the next verb agrees
     {!outside}  {!outside p}  {p}                                 a phrase of a list; bound to p; again
     {~glad}                                                       an adjective
 """
@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass
 
 from .grammar import Person, Thing, finite, gerund, participle
-from .lexicon import ADJECTIVES, CLASSES, LISTS, MANY, NUMBERS
+from .lexicon import ADJECTIVES, CLASSES, LISTS, MANY, NUMBERS, SPEAKING
 
 SLOT = re.compile(r"\[([^\]]+)\]|<([^>]+)>|\{([^}]+)\}")
 OPENED = re.compile(r'(^|[ (])(")([a-z])')
@@ -27,6 +27,7 @@ CASES = {"him": 1, "his": 2, "self": 3}
 PRONOUN_SHARE = 0.75  # where a pronoun would be clear, how often it is used
 ROLE_SHARE = 0.25
 ADJECTIVE_SHARE = 0.45
+LIVING_OR_EATEN = ("animal", "fruit", "food")  # no open monkeys, no broken plums
 UNCOUNTABLE = ("mass", "drink")
 
 
@@ -49,16 +50,17 @@ class Narrator:
     def __init__(self, draw: random.Random, cast: dict[str, Person], tense: str) -> None:
         self.draw, self.cast, self.tense = draw, cast, tense
         self.bound: dict[str, Thing | str] = {}
-        self.salient: dict[str, Person] = {}
         self.last_seen: dict[Person, int] = {}
         self.called_by_role: set[Person] = set()
         self.subject_is_plural = False
+        self.last_adjective = ""
         self.sentence = 0
         self.paragraphs: list[list[str]] = [[]]
 
     def say(self, template: str) -> None:
         """Add one sentence (or several) made from a template."""
         self.sentence += 1
+        self.subject_is_plural = False
         text = SLOT.sub(self._fill, template)
         text = OPENED.sub(lambda found: found[1] + found[2] + found[3].upper(), text)
         self.paragraphs[-1].append(capitalised(text))
@@ -67,7 +69,7 @@ class Narrator:
         """Whether everything the template refers back to has been named."""
         named = set(self.bound)
         for _, _, slot in SLOT.findall(template):
-            if not slot or slot[0] == "~":
+            if not slot or slot[0] == "~" or "|" in slot:
                 continue
             if slot[0] == "!":
                 named.add(slot.rpartition(" ")[2])
@@ -130,10 +132,12 @@ class Narrator:
         return self._name(person) + ("'s" if how == "his" else "")
 
     def _is_clear(self, person: Person) -> bool:
-        return self.salient.get(person.gender) == person and self.sentence - self.last_seen[person] <= 1
+        """Mentioned now or just before, and nobody else of that gender at the same time or since."""
+        seen = self.last_seen.get(person)
+        rivals = [when for other, when in self.last_seen.items() if other.gender == person.gender and other != person]
+        return seen is not None and self.sentence - seen <= 1 and all(when < seen for when in rivals)
 
     def _note(self, person: Person) -> None:
-        self.salient[person.gender] = person
         self.last_seen[person] = self.sentence
 
     def _name(self, person: Person) -> str:
@@ -141,17 +145,20 @@ class Narrator:
         return person.name
 
     def _mention(self, person: Person) -> str:
-        clear = self._is_clear(person)
+        clear, again = self._is_clear(person), self.last_seen.get(person) == self.sentence
         self._note(person)
         if clear and self.draw.random() < PRONOUN_SHARE:
             return person.pronoun(0)
-        if person.role and person in self.called_by_role and self.draw.random() < ROLE_SHARE:
+        if person.role and not again and person in self.called_by_role and self.draw.random() < ROLE_SHARE:
             return f"the {person.role}"
         return person.name
 
     def _thing(self, slot: str) -> str:
         if slot[0] == "~":
-            return self.draw.choice(ADJECTIVES[slot[1:]])
+            self.last_adjective = self.draw.choice([word for word in ADJECTIVES[slot[1:]] if word != self.last_adjective])
+            return self.last_adjective
+        if slot == "!said":
+            return finite(self.draw.choice(SPEAKING), self.tense, is_plural=False)
         if slot[0] == "!":
             phrases, _, key = slot[1:].rpartition(" ") if slot[1:] not in LISTS else (slot[1:], "", "")
             phrase = self.draw.choice(LISTS[phrases])
@@ -159,6 +166,10 @@ class Narrator:
                 self.bound[key] = phrase
             return phrase
         is_subject = slot[0] == "="
+        if is_subject and "|" in slot:
+            words, _, number = slot[1:].partition("|")
+            self.subject_is_plural = number == "many"
+            return words
         how, _, name = slot.lstrip("=").rpartition(" ")
         if ":" in name:
             return self._new_thing(how, *name.split(":"), is_subject=is_subject)
@@ -178,7 +189,8 @@ class Narrator:
         noun = self.draw.choice([word for word in CLASSES[kind] if word not in taken] or CLASSES[kind])
         adjective = ""
         if self.draw.random() < ADJECTIVE_SHARE and kind not in UNCOUNTABLE:
-            adjective = self.draw.choice(ADJECTIVES[self.draw.choice(("size", "colour", "state"))])
+            sorts = ("size", "colour") if kind in LIVING_OR_EATEN else ("size", "colour", "state")
+            adjective = self.draw.choice(ADJECTIVES[self.draw.choice(sorts)])
         number = {"a": "", "the": "", "two": self.draw.choice(NUMBERS), "some": "some", "many": self.draw.choice(MANY)}[how]
         thing = Thing(noun, adjective, number, is_mass=kind in UNCOUNTABLE)
         self.bound[key] = thing

@@ -16,14 +16,45 @@ UNITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 TEENS = ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
 TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 ORDINAL_UNITS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
-ORDINAL_TEENS = ("tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth",
-                 "eighteenth", "nineteenth")
+ORDINAL_TEENS = (
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+)
 ORDINAL_TENS = {20: "twentieth", 30: "thirtieth"}
 MONTHS = tuple(calendar.month_name)[1:]
-DATE_CARRIERS = ("{}", "{}", "{}", "She was born on {}.", "He was born on {}.", "They met on {}.", "The letter is dated {}.",
-                 "It was {}.", "The school opened on {}.", "On {} it rained.", "We arrived on {}.")
-NUMBER_CARRIERS = ("{}", "{}", "{}", "There were {} people.", "She counted {} stars.", "He has {} books.", "It costs {} coins.",
-                   "The town has {} houses.", "They walked {} miles.", "{} birds flew away.")
+DATE_CARRIERS = (
+    "{}",
+    "{}",
+    "{}",
+    "She was born on {}.",
+    "He was born on {}.",
+    "They met on {}.",
+    "The letter is dated {}.",
+    "It was {}.",
+    "The school opened on {}.",
+    "On {} it rained.",
+    "We arrived on {}.",
+)
+NUMBER_CARRIERS = (
+    "{}",
+    "{}",
+    "{}",
+    "There were {} people.",
+    "She counted {} stars.",
+    "He has {} books.",
+    "It costs {} coins.",
+    "The town has {} houses.",
+    "They walked {} miles.",
+    "{} birds flew away.",
+)
 FIRST_YEAR, LAST_YEAR = 1100, 2099
 LARGEST = 999_999
 SHARE_OF_DATES = 0.6
@@ -124,8 +155,10 @@ def day(words: Words, value: int) -> Digits:
     if value in ORDINAL_TENS:
         at = _add(words, " ", ORDINAL_TENS[value])
         return [(str(value // 10), at), ("0", at)]
-    return [(str(value // 10), _add(words, " ", TENS[value // 10])),
-            (str(value % 10), _add(words, "-", ORDINAL_UNITS[value % 10]))]
+    return [
+        (str(value // 10), _add(words, " ", TENS[value // 10])),
+        (str(value % 10), _add(words, "-", ORDINAL_UNITS[value % 10])),
+    ]
 
 
 def date(words: Words, value: datetime.date, draw: random.Random) -> Digits:

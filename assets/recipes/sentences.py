@@ -14,7 +14,22 @@ from .narrator import capitalised
 
 INTRANSITIVE = ("sleep", "sing", "laugh", "run", "wait", "smile", "dance", "work", "walk", "swim", "rest", "shout", "play")
 TRANSITIVE = ("see", "know", "help", "follow", "like", "hear", "meet", "visit", "watch", "call")
-REFLEXIVE = ("hurt", "wash", "admire", "draw", "teach", "dress", "blame", "hide", "warm", "praise", "see", "cut", "dry", "introduce")
+REFLEXIVE = (
+    "hurt",
+    "wash",
+    "admire",
+    "draw",
+    "teach",
+    "dress",
+    "blame",
+    "hide",
+    "warm",
+    "praise",
+    "see",
+    "cut",
+    "dry",
+    "introduce",
+)
 NEAR = ("near", "next to", "behind", "in front of", "beside")
 LICENSED = ("nobody", "no one", "none of the {people}", "no {person}", "neither of the {people}")
 UNLICENSED = ("somebody", "everybody", "one of the {people}", "every {person}", "each of the {people}")
@@ -27,7 +42,9 @@ def _person_noun(draw: random.Random) -> str:
 
 
 def _thing_noun(draw: random.Random) -> str:
-    return draw.choice(CLASSES[draw.choice(("fruit", "toy", "tool", "treasure", "clothes", "vehicle", "furniture", "plant", "building"))])
+    return draw.choice(
+        CLASSES[draw.choice(("fruit", "toy", "tool", "treasure", "clothes", "vehicle", "furniture", "plant", "building"))]
+    )
 
 
 def _number(noun: str, is_plural: bool) -> str:
@@ -42,8 +59,10 @@ def near_subject(draw: random.Random) -> str:
     """The boats near the bridge are old."""
     many, other, tense = draw.random() < 0.5, draw.random() < 0.5, draw.choice(("past", "present"))
     noun, neighbour = _thing_noun(draw), _thing_noun(draw)
-    return (f"the {_number(noun, many)} {draw.choice(NEAR)} the {_number(neighbour, other)} {finite('be', tense, many)} "
-            f"{_adjective(draw)}.")
+    return (
+        f"the {_number(noun, many)} {draw.choice(NEAR)} the {_number(neighbour, other)} {finite('be', tense, many)} "
+        f"{_adjective(draw)}."
+    )
 
 
 def people_do(draw: random.Random) -> str:
@@ -51,9 +70,14 @@ def people_do(draw: random.Random) -> str:
     many, other, tense = draw.random() < 0.5, draw.random() < 0.5, draw.choice(("past", "present"))
     who, whom = _person_noun(draw), _person_noun(draw)
     verb = finite(draw.choice(INTRANSITIVE), tense, many)
-    middle = draw.choice((
-        "", f" who {finite(draw.choice(TRANSITIVE), tense, many)} the {_number(whom, other)}",
-        f" that the {_number(whom, other)} {finite(draw.choice(TRANSITIVE), tense, other)}", f" with the {_number(_thing_noun(draw), other)}"))
+    middle = draw.choice(
+        (
+            "",
+            f" who {finite(draw.choice(TRANSITIVE), tense, many)} the {_number(whom, other)}",
+            f" that the {_number(whom, other)} {finite(draw.choice(TRANSITIVE), tense, other)}",
+            f" with the {_number(_thing_noun(draw), other)}",
+        )
+    )
     return f"the {_number(who, many)}{middle} {verb} {draw.choice(LISTS['loudly'])}."
 
 
@@ -64,8 +88,10 @@ def habits(draw: random.Random) -> str:
     who = f"the {draw.choice(NUMBERS)} {plural(_person_noun(draw))}" if many else person.name
     one, two = draw.sample(INTRANSITIVE, 2)
     pronoun = PRONOUNS["p"][0] if many else person.pronoun(0)
-    return (f"every {draw.choice(LISTS['day'])} {who} {finite(one, 'present', many)} {draw.choice(LISTS['outside'])}, "
-            f"and then {pronoun} {finite(two, 'present', many)} {draw.choice(LISTS['inside'])}.")
+    return (
+        f"every {draw.choice(LISTS['day'])} {who} {finite(one, 'present', many)} {draw.choice(LISTS['outside'])}, "
+        f"and then {pronoun} {finite(two, 'present', many)} {draw.choice(LISTS['inside'])}."
+    )
 
 
 def there_is(draw: random.Random) -> str:
@@ -74,18 +100,24 @@ def there_is(draw: random.Random) -> str:
     amount = draw.choice((*NUMBERS, "many", "several", "some")) if many else "only one"
     near, far = ("these", "those") if many else ("this", "that")
     verb = finite("be", tense, many)
-    return (f"there {verb} {amount} {_number(noun, many)} {draw.choice(LISTS['outside'])}. {draw.choice((near, far))} {_number(noun, many)} "
-            f"{verb} {_adjective(draw)}.")
+    return (
+        f"there {verb} {amount} {_number(noun, many)} {draw.choice(LISTS['outside'])}. {draw.choice((near, far))} {_number(noun, many)} "
+        f"{verb} {_adjective(draw)}."
+    )
 
 
 def determiner_object(draw: random.Random) -> str:
     """Lucy saw those clocks and took one of them."""
     many, gender, noun = draw.random() < 0.5, draw.choice("fm"), _thing_noun(draw)
-    which = draw.choice(("these", "those", "many", "several", "all these") if many else ("this", "that", "every", "each", "another"))
+    which = draw.choice(
+        ("these", "those", "many", "several", "all these") if many else ("this", "that", "every", "each", "another")
+    )
     adjective = f"{_adjective(draw)} " if draw.random() < 0.5 else ""
     end = f", and then {PRONOUNS[gender][0]} {past(draw.choice(('take', 'buy', 'forget', 'hide')))} {'them' if many else 'it'}"
-    return (f"{draw.choice(NAMES[gender])} {past(draw.choice(('see', 'find', 'touch', 'clean', 'count', 'sell')))} {which} {adjective}"
-            f"{_number(noun, many)}{end if draw.random() < 0.6 else ''}.")
+    return (
+        f"{draw.choice(NAMES[gender])} {past(draw.choice(('see', 'find', 'touch', 'clean', 'count', 'sell')))} {which} {adjective}"
+        f"{_number(noun, many)}{end if draw.random() < 0.6 else ''}."
+    )
 
 
 def reflexive(draw: random.Random) -> str:
@@ -94,8 +126,14 @@ def reflexive(draw: random.Random) -> str:
     if kind == "p":
         subject = draw.choice((f"the {plural(_person_noun(draw))}", " and ".join(draw.sample(NAMES["f"] + NAMES["m"], 2))))
     else:
-        subject = draw.choice((draw.choice(NAMES[kind]), draw.choice(NAMES[kind]), f"the {draw.choice(PEOPLE[kind])}",
-                               f"my {draw.choice(KIN[kind][:4])}"))
+        subject = draw.choice(
+            (
+                draw.choice(NAMES[kind]),
+                draw.choice(NAMES[kind]),
+                f"the {draw.choice(PEOPLE[kind])}",
+                f"my {draw.choice(KIN[kind][:4])}",
+            )
+        )
     between = ""
     if draw.random() < 0.4:
         other = draw.choice(NAMES[draw.choice("fm")])
@@ -110,15 +148,25 @@ def polarity(draw: random.Random) -> str:
     subject = draw.choice(LICENSED if licensed else UNLICENSED).format(people=people, person=person)
     noun = _thing_noun(draw)
     if licensed:
-        end = draw.choice((
-            f"had ever {participle(draw.choice(('see', 'find', 'make', 'buy', 'lose')))} any {plural(noun)}",
-            f"{past(draw.choice(('see', 'say', 'hear', 'find', 'eat')))} anything {draw.choice(LISTS['inside'])}",
-            "has come yet", f"had ever been {draw.choice(LISTS['outside'])}", f"knew anything about {draw.choice(LISTS['topic'])}"))
+        end = draw.choice(
+            (
+                f"had ever {participle(draw.choice(('see', 'find', 'make', 'buy', 'lose')))} any {plural(noun)}",
+                f"{past(draw.choice(('see', 'say', 'hear', 'find', 'eat')))} anything {draw.choice(LISTS['inside'])}",
+                "has come yet",
+                f"had ever been {draw.choice(LISTS['outside'])}",
+                f"knew anything about {draw.choice(LISTS['topic'])}",
+            )
+        )
     else:
-        end = draw.choice((
-            f"had once {participle(draw.choice(('see', 'find', 'make', 'buy', 'lose')))} some {plural(noun)}",
-            f"{past(draw.choice(('see', 'say', 'hear', 'find', 'eat')))} something {draw.choice(LISTS['inside'])}",
-            "has come already", f"had once been {draw.choice(LISTS['outside'])}", f"knew something about {draw.choice(LISTS['topic'])}"))
+        end = draw.choice(
+            (
+                f"had once {participle(draw.choice(('see', 'find', 'make', 'buy', 'lose')))} some {plural(noun)}",
+                f"{past(draw.choice(('see', 'say', 'hear', 'find', 'eat')))} something {draw.choice(LISTS['inside'])}",
+                "has come already",
+                f"had once been {draw.choice(LISTS['outside'])}",
+                f"knew something about {draw.choice(LISTS['topic'])}",
+            )
+        )
     return f"{subject} {end}."
 
 
@@ -131,7 +179,8 @@ def listing(draw: random.Random) -> str:
         return f"{body}, and the {items[-1]} met {name}."
     if skip == 1:
         return f"{name} had {', '.join(f'{draw.choice(NUMBERS)} {plural(item)}' for item in items)}. " + " ".join(
-            f"The {plural(item)} were {_adjective(draw)}." for item in items)
+            f"The {plural(item)} were {_adjective(draw)}." for item in items
+        )
     sound = draw.choice(LISTS["sound"])
     return " ".join(f'"{sound.capitalize()}, {sound}, {sound}," said the {item}.' for item in items)
 

@@ -18,6 +18,7 @@ from .sentences import sentence
 
 SHARE_OF_DRILLS = 0.2  # documents that are sentences of the small grammar only
 SHARE_OF_PAST = 0.65
+ONCE_SHARE = 0.3
 WORDS_AT_LEAST = 40
 
 
@@ -40,20 +41,44 @@ def introduce(narrator: Narrator, with_second: bool) -> None:
     """Who they are, what they do and where they live."""
     draw, first, second = narrator.draw, narrator.cast["A"], narrator.cast["B"]
     who = f"{article(first.role)} {first.role}" if first.role else f"a {draw.choice(PEOPLE[first.gender])}"
-    narrator.say(draw.choice((
-        f"Once upon a time there was {who} named [A name].", f"[A name] <be> {who}.", f"There <be> {who} called [A name].",
-        f"This is the story of [A name]. [A] <be> {who}.", f"[A name], {who}, <live> {{!outside}}.")))
+    narrator.say(
+        f"once upon a time there was {who} named [A name]."
+        if narrator.tense == "past" and draw.random() < ONCE_SHARE
+        else draw.choice(
+            (
+                f"[A name] <be> {who}.",
+                f"There <be> {who} called [A name].",
+                f"This is the story of [A name]. [A] <be> {who}.",
+                f"[A name], {who}, <live> {{!outside}}.",
+            )
+        )
+    )
     if first.role:
         narrator.called_by_role.add(first)
-    narrator.say(draw.choice((
-        "[A] <be> {~trait} and {~trait}.", "[A] <live> in {a home:building} {!outside}.", "[A] <like> {!topic} and {!topic}.",
-        "everybody {!said} that [A] <be> {~trait}.", "[A] <have> {two pets:animal} and {a home:building}.",
-        "[A] <work> {!inside}, and [A] <like> [A his] work.")))
+    narrator.say(
+        draw.choice(
+            (
+                "[A] <be> {~trait} and {~trait}.",
+                "[A] <live> in {a home:home} {!outside}.",
+                "[A] <like> {!topic} and {!topic}.",
+                "everybody <say> that [A] <be> {~trait}.",
+                "[A] <have> {two pets:animal} and {a home:home}.",
+                "[A] <work> {!inside}, and [A] <like> [A his] work.",
+            )
+        )
+    )
     if with_second:
         relation = draw.choice(KIN[second.gender])
-        narrator.say(draw.choice((
-            f"[A] <have> {article(relation)} {relation} named [B name].", "[A his] best friend <be> [B name].",
-            f"[B name] <be> [A his] {relation}.", f"[A] <live> with [A his] {relation}, [B name].")))
+        narrator.say(
+            draw.choice(
+                (
+                    f"[A] <have> {article(relation)} {relation} named [B name].",
+                    "[A his] best friend <be> [B name].",
+                    f"[B name] <be> [A his] {relation}.",
+                    f"[A] <live> with [A his] {relation}, [B name].",
+                )
+            )
+        )
         if second.role and draw.random() < 0.7:
             narrator.say(f"[B name] <be> {article(second.role)} {second.role}.")
             narrator.called_by_role.add(second)
@@ -87,11 +112,21 @@ def story(draw: random.Random) -> Story:
     if draw.random() < 0.3:
         narrator.new_paragraph()
         refrain = draw.choice(LISTS["sound"])
-        narrator.say(f'"{refrain.capitalize()}, {refrain}, {refrain}!" {{!said}} [A name]. "{refrain.capitalize()}, {refrain}, {refrain}!"')
+        narrator.say(
+            f'"{refrain.capitalize()}, {refrain}, {refrain}!" {{!said}} [A name]. "{refrain.capitalize()}, {refrain}, {refrain}!"'
+        )
     elif draw.random() < 0.3:
         narrator.new_paragraph()
-        narrator.say(draw.choice(("That <be> the end of the story of [A name].", "[A] <go> home and <sleep>.",
-                                  "Since that day [A] <be> {~glad}.", "And [A] never <forget> it.")))
+        narrator.say(
+            draw.choice(
+                (
+                    "That <be> the end of the story of [A name].",
+                    "[A] <go> home and <sleep>.",
+                    "Since that day [A] <be> {~glad}.",
+                    "And [A] never <forget> it.",
+                )
+            )
+        )
     used = (cast["A"], cast["B"]) if together else (cast["A"],)
     return Story(narrator.text(), used)
 

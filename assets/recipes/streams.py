@@ -6,8 +6,8 @@ own number only, so a run that stops and goes on reads the same stories as one t
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ HELD_OUT_STORY_SEED = 900_000  # shards are seeds 0, 1, 2 ...
 VOCABULARY_STORIES = 14_000
 VOCABULARY_PIECES = 9_000
 ENCODE_AT_ONCE = 500
+FINGERPRINT_STORIES = 100  # every episode is told several times in them
 SHARDS_IN_MEMORY = 2
 
 
@@ -42,9 +43,27 @@ def vocabulary_sample(files: Sequence[Path]) -> Iterator[str]:
     yield from story_texts(0, VOCABULARY_STORIES)
 
 
+def check_stories_are_the_same(folder: Path) -> None:
+    """Refuse to go on with other stories than a run began with: what was learnt would then have no recipe."""
+    digest = hashlib.blake2b(
+        "\n".join(story_texts(HELD_OUT_STORY_SEED + 1, FINGERPRINT_STORIES)).encode(), digest_size=16
+    ).hexdigest()
+    place = folder / "stories.fingerprint"
+    if not place.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        place.write_text(digest + "\n")
+    elif place.read_text().strip() != digest:
+        raise ChangedRecipeError(
+            f"the stories are told differently now than when the run in {folder.parent} began; finish it with the recipe it began with, "
+            f"or remove that folder to begin anew"
+        )
+
+
 def pack(documents: Iterable[Sequence[int]], separator: int) -> Tokens:
     """All tokens of all documents in order, a separator after each: nothing is lost, nothing is padded."""
-    return np.fromiter(itertools.chain.from_iterable(itertools.chain(document, (separator,)) for document in documents), dtype=np.uint16)
+    return np.fromiter(
+        itertools.chain.from_iterable(itertools.chain(document, (separator,)) for document in documents), dtype=np.uint16
+    )
 
 
 def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerFast, separator: int) -> Tokens:
@@ -63,9 +82,13 @@ def cached(path: Path, make: Callable[[], Tokens]) -> Tokens:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".unfinished.npy")
         np.save(unfinished, make())
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     loaded: Tokens = np.load(path, mmap_mode="r")
     return loaded
+
+
+class ChangedRecipeError(ValueError):
+    """A run is resumed with data that is made differently now."""
 
 
 class Stream:
@@ -84,8 +107,9 @@ class Stream:
 class StoryStream:
     """Stories without end by position; every shard is cut to one length, so that a position says which shard it is in."""
 
-    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerFast, separator: int,
-                 documents: int = STORY_SHARD_DOCUMENTS) -> None:
+    def __init__(
+        self, folder: Path, tokenizer: PreTrainedTokenizerFast, separator: int, documents: int = STORY_SHARD_DOCUMENTS
+    ) -> None:
         self.folder, self.tokenizer, self.separator, self.documents = folder, tokenizer, separator, documents
         self.shards: dict[int, Tokens] = {}
         # The shortest story has 40 words, a typical one 100: no shard of so many documents comes out shorter than this.
@@ -95,8 +119,10 @@ class StoryStream:
         if number not in self.shards:
             while len(self.shards) >= SHARDS_IN_MEMORY:
                 self.shards.pop(next(iter(self.shards)))
-            tokens = cached(self.folder / f"stories-{number:03d}.npy",
-                            lambda: encode(story_texts(number, self.documents), self.tokenizer, self.separator))
+            tokens = cached(
+                self.folder / f"stories-{number:03d}.npy",
+                lambda: encode(story_texts(number, self.documents), self.tokenizer, self.separator),
+            )
             self.shards[number] = tokens[: self.shard_tokens]
         return self.shards[number]
 
@@ -105,13 +131,15 @@ class StoryStream:
         parts = []
         while count:
             number, offset = divmod(start, self.shard_tokens)
-            part = self._shard(number)[offset: offset + count]
+            part = self._shard(number)[offset : offset + count]
             parts.append(part)
             start, count = start + len(part), count - len(part)
         return np.concatenate(parts)
 
 
-def corpus_streams(folder: Path, tokenizer: PreTrainedTokenizerFast, separator: int, files: Sequence[Path]) -> dict[str, tuple[Stream, Stream]]:
+def corpus_streams(
+    folder: Path, tokenizer: PreTrainedTokenizerFast, separator: int, files: Sequence[Path]
+) -> dict[str, tuple[Stream, Stream]]:
     """For every file its stream to learn from and its held-out stream."""
     names = [file.name.split(".")[0] for file in files]
     wanted = {(name, part): folder / f"{name}-{part}.npy" for name in names for part in ("train", "held-out")}
@@ -120,11 +148,17 @@ def corpus_streams(folder: Path, tokenizer: PreTrainedTokenizerFast, separator: 
             for part in ("train", "held-out"):
                 texts = [piece.text for piece in pieces if piece.held_out == (part == "held-out")]
                 cached(wanted[file.name.split(".")[0], part], lambda texts=texts: encode(texts, tokenizer, separator))
-    return {name: (Stream(np.load(wanted[name, "train"], mmap_mode="r")), Stream(np.load(wanted[name, "held-out"], mmap_mode="r")))
-            for name in names}
+    return {
+        name: (Stream(np.load(wanted[name, "train"], mmap_mode="r")), Stream(np.load(wanted[name, "held-out"], mmap_mode="r")))
+        for name in names
+    }
 
 
 def held_out_stories(folder: Path, tokenizer: PreTrainedTokenizerFast, separator: int) -> Stream:
     """Stories of a seed no shard has."""
-    return Stream(cached(folder / "stories-held-out.npy",
-                         lambda: encode(story_texts(HELD_OUT_STORY_SEED, HELD_OUT_STORIES), tokenizer, separator)))
+    return Stream(
+        cached(
+            folder / "stories-held-out.npy",
+            lambda: encode(story_texts(HELD_OUT_STORY_SEED, HELD_OUT_STORIES), tokenizer, separator),
+        )
+    )

@@ -104,16 +104,19 @@ class Watch(TrainerCallback):
         logs = kwargs.get("logs", {})
         if "loss" in logs:
             pace = (state.global_step - (self.first_step or 0)) / max(1e-9, time.monotonic() - self.started)
-            self.log(f"step {state.global_step}/{args.max_steps} loss {logs['loss']:.4f} "
-                     f"rate {logs.get('learning_rate', 0):.2e} {pace:.2f} steps/s")
+            self.log(
+                f"step {state.global_step}/{args.max_steps} loss {logs['loss']:.4f} "
+                f"rate {logs.get('learning_rate', 0):.2e} {pace:.2f} steps/s"
+            )
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """Newest complete checkpoint; incomplete ones are removed, so that Trainer does not rotate a good one out for them."""
+def last_checkpoint(folder: Path, *, clean: bool) -> Path | None:
+    """Newest complete checkpoint. `clean` removes incomplete ones, so that Trainer does not rotate a good one out for them."""
     best: tuple[int, Path] | None = None
     for found in folder.glob("checkpoint-*"):
         if not (found / WHOLE).exists():
-            shutil.rmtree(found)
+            if clean:
+                shutil.rmtree(found)
             continue
         step = int(found.name.rsplit("-", 1)[1])
         if best is None or step > best[0]:
@@ -142,26 +145,59 @@ class Outcome:
     losses: tuple[tuple[int, float], ...]
 
 
-def train(model: PreTrainedModel, rule: Callable[[int], Batch], folder: Path, plan: Plan, *, minutes: float | None = None,
-          device: str = "cpu", autocast: bool = True, log: Callable[[str], None] = print, log_steps: int = STEPS_BETWEEN_LOGS,
-          loss_rule: Callable[[Any, Batch], torch.Tensor] | None = None) -> Outcome:
+def train(
+    model: PreTrainedModel,
+    rule: Callable[[int], Batch],
+    folder: Path,
+    plan: Plan,
+    *,
+    minutes: float | None = None,
+    device: str = "cpu",
+    autocast: bool = True,
+    log: Callable[[str], None] = print,
+    log_steps: int = STEPS_BETWEEN_LOGS,
+    loss_rule: Callable[[Any, Batch], torch.Tensor] | None = None,
+) -> Outcome:
     """Train from the newest complete checkpoint in `folder` until the plan is done, the minutes are up or a signal comes."""
     folder.mkdir(parents=True, exist_ok=True)
     decay = int(plan.steps * plan.decay_share)
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=plan.steps, per_device_train_batch_size=1, learning_rate=plan.learning_rate,
-        lr_scheduler_type="warmup_stable_decay", warmup_steps=plan.warmup_steps,
+        output_dir=str(folder),
+        max_steps=plan.steps,
+        per_device_train_batch_size=1,
+        learning_rate=plan.learning_rate,
+        lr_scheduler_type="warmup_stable_decay",
+        warmup_steps=plan.warmup_steps,
         lr_scheduler_kwargs={"num_decay_steps": decay, "decay_type": "1-sqrt"},
-        weight_decay=plan.weight_decay, adam_beta2=0.98, max_grad_norm=1.0, optim="adamw_torch_fused",
-        bf16=autocast, use_cpu=device == "cpu", seed=plan.seed, data_seed=plan.seed, save_strategy="no", save_total_limit=2,
-        logging_steps=log_steps, logging_first_step=True, report_to="none", disable_tqdm=True, dataloader_num_workers=0,
-        dataloader_pin_memory=False, remove_unused_columns=False,
+        weight_decay=plan.weight_decay,
+        adam_beta2=0.98,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
+        bf16=autocast,
+        use_cpu=device == "cpu",
+        seed=plan.seed,
+        data_seed=plan.seed,
+        save_strategy="no",
+        save_total_limit=2,
+        logging_steps=log_steps,
+        logging_first_step=True,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
     )
     watch = Watch(minutes, log)
-    trainer = InStepOrder(model=model, args=arguments, train_dataset=StepBatches(rule, plan.steps), loss_rule=loss_rule,
-                          data_collator=lambda items: items[0], callbacks=[watch])
+    trainer = InStepOrder(
+        model=model,
+        args=arguments,
+        train_dataset=StepBatches(rule, plan.steps),
+        loss_rule=loss_rule,
+        data_collator=lambda items: items[0],
+        callbacks=[watch],
+    )
     trainer.remove_callback(PrinterCallback)
-    checkpoint = last_checkpoint(folder)
+    checkpoint = last_checkpoint(folder, clean=True)
     with stopping_on_signals(watch):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     losses = tuple((int(row["step"]), float(row["loss"])) for row in trainer.state.log_history if "loss" in row)

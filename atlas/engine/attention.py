@@ -21,7 +21,7 @@ NAME = "atlas"
 """What a model's configuration calls this attention function."""
 
 MASKED_SHARE = 0.5
-"""An additive mask entry below this share of the dtype's most negative number means "may not look" (masks are summed now and then)."""
+"""An additive mask entry below this share of the dtype's most negative number means "may not look" (masks get summed)."""
 
 
 def attention(
@@ -45,7 +45,9 @@ def attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
         )
-    terms = terms_of(module, query, key, value, attention_mask, call, scaling, is_causal, kwargs.get("position_bias"), softcap, sinks)
+    terms = terms_of(
+        module, query, key, value, attention_mask, call, scaling, is_causal, kwargs.get("position_bias"), softcap, sinks
+    )
     if call is None or site is None:
         # SDPA refuses a softcap and ignores sinks, so here the exact formula is what keeps the model itself right.
         scores = scores_of(terms, slice(None))
@@ -150,7 +152,8 @@ def scores_of(terms: Terms, heads: slice) -> torch.Tensor:
         scores = scores + (terms.bias[:, heads] if terms.bias.shape[1] > 1 else terms.bias)
     visible = _visible(terms, heads)
     if visible is not None:
-        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+        # In place: `scores` is fresh from the product or the sum above, and nothing upstream needs it for its gradient.
+        scores = scores.masked_fill_(~visible, torch.finfo(scores.dtype).min)
     return scores
 
 

@@ -16,6 +16,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from atlas.engine import attention
 from atlas.engine.quiet import quiet_transformers
 
+SETTING = "_attn_implementation_internal"
+"""Where a configuration names its attention function. Its public face writes to every sub-configuration as well, so what differed
+between them could not be put back through it."""
+
 
 def configs_of(hf: PreTrainedModel) -> list[PreTrainedConfig]:
     """Every configuration object that names an attention implementation, each once."""
@@ -44,11 +48,11 @@ class Attending:
         self._name(self._own)
 
     def _named(self) -> list[Any]:
-        return [config._attn_implementation_internal for config in self._configs]
+        return [getattr(config, SETTING) for config in self._configs]
 
     def _name(self, names: list[Any]) -> None:
         for config, name in zip(self._configs, names, strict=True):
-            config._attn_implementation_internal = name
+            setattr(config, SETTING, name)
 
     def watch(self) -> None:
         """Let the model run the watched function."""

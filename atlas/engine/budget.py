@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from atlas.engine.recorder import BLOCK_BYTES, Keep, TextShape
-from atlas.errors import TooLarge
+from atlas.errors import TooLarge, UnknownName
 from atlas.tracing.statistics import THUMBNAIL
 
 WEIGHTS_BYTES = 256 << 20
@@ -89,8 +89,8 @@ def free_bytes() -> int:
         return UNKNOWN_MEMORY
 
 
-def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str]) -> Keep:
-    """Decide how attention is kept, and refuse with numbers what cannot fit."""
+def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str], n_texts: int = 1) -> Keep:
+    """Decide how attention is kept, and refuse with numbers what cannot fit; `n_texts` of this shape run at once."""
     wanted = tuple(groups)
     chosen: Keep
     if keep == "auto":
@@ -99,16 +99,18 @@ def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str]) 
         chosen = "weights" if keep == "weights" else "qk"
     else:
         msg = f"keep={keep!r} is not known; use 'auto', 'weights' or 'qk'."
-        raise ValueError(msg)
+        raise UnknownName(msg)
     parts = estimate(size, shape, chosen, wanted)
-    needed, room = sum(parts.values()), int(free_bytes() * MEMORY_SHARE)
+    needed, room = n_texts * sum(parts.values()), int(free_bytes() * MEMORY_SHARE)
     if needed > room:
         largest = sorted(parts.items(), key=lambda part: -part[1])[:3]
-        listed = ", ".join(f"{name} {count / 2**30:.2f} GiB" for name, count in largest)
+        listed = ", ".join(f"{name} {n_texts * count / 2**30:.2f} GiB" for name, count in largest)
         hint = "Use keep='qk', or a" if chosen == "weights" else "Use a"
+        several = f"{n_texts} texts of up to " if n_texts > 1 else ""
+        smaller = ", a smaller batch_size" if n_texts > 1 else ""
         msg = (
-            f"Tracing {shape.n_source:,} tokens would take {needed / 2**30:.2f} GiB and {room / 2**30:.2f} GiB may be used here "
-            f"({listed}). {hint} shorter text, or capture=() for fewer groups."
+            f"Tracing {several}{shape.n_source:,} tokens would take {needed / 2**30:.2f} GiB and {room / 2**30:.2f} GiB may be used "
+            f"here ({listed}). {hint} shorter text{smaller}, or capture=() for fewer groups."
         )
         raise TooLarge(msg)
     return chosen

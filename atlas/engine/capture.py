@@ -12,9 +12,11 @@ import torch
 
 from atlas.engine import fallback
 from atlas.engine.context import Call, running
-from atlas.engine.encode import Encoded
+from atlas.engine.encode import INPUTS, Encoded
+from atlas.engine.endings import logits_of
 from atlas.engine.interventions import Intervention, Shape, by_layer
-from atlas.engine.recorder import Keep, Recorder, TextShape, to_numpy
+from atlas.engine.recorder import Keep, Recorder, TextShape, own_array, to_numpy
+from atlas.errors import NotCaptured
 from atlas.text.pieces import surface
 from atlas.trace import Place, Texts, Trace
 from atlas.tracing.outcomes import CLASSIFIES_TEXT, Predictions
@@ -55,16 +57,16 @@ def run(
     call = Call(sites=model.sites, watcher=recorder, interventions=sorted_changes, taps={}, wanted_taps=wanted)
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, batch))
-    logits = _logits(outputs) if "predictions" in capture else None
+    logits = _logits(model, outputs) if "predictions" in capture else None
     return [
         Trace(
             attentions=recorder.attentions(row),
             token_tables=tables(encoded),
             provenance=model.provenance(encoded, keep, changes[row]),
             texts=Texts(encoded.text, encoded.pair, encoded.target),
-            arrays=_arrays(model, call.taps or {}, row, shapes[row], capture) | recorder.reads(row),
+            arrays=_arrays(model, call.taps or {}, row, shapes, capture) | recorder.reads(row),
             outcomes=_outcomes(model, logits, row, shapes[row]),
-            live=Rerun(model, encoded, keep, tuple(capture), changes[row]),
+            live=Rerun(model, encoded, keep, tuple(capture), changes[row], model.weights_version()),
         )
         for row, encoded in enumerate(batch)
     ]
@@ -84,16 +86,16 @@ def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> 
     call = Call(sites={}, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, batch), output_attentions=True)
-    logits = _logits(outputs) if "predictions" in groups else None
+    logits = _logits(model, outputs) if "predictions" in groups else None
     return [
         Trace(
             attentions=fallback.attentions(outputs, model.kinds, row, shapes[row], tables(encoded)),
             token_tables=tables(encoded),
             provenance=model.provenance(encoded, "weights", None),
             texts=Texts(encoded.text, encoded.pair, encoded.target),
-            arrays=_arrays(model, call.taps or {}, row, shapes[row], groups),
+            arrays=_arrays(model, call.taps or {}, row, shapes, groups),
             outcomes=_outcomes(model, logits, row, shapes[row]),
-            live=Rerun(model, encoded, "weights", tuple(groups), None),
+            live=Rerun(model, encoded, "weights", tuple(groups), None, model.weights_version()),
         )
         for row, encoded in enumerate(batch)
     ]
@@ -101,9 +103,11 @@ def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> 
 
 def stacked(model: Model, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
     """The inputs of a batch, padded on the right whatever the tokenizer prefers: padding on the left shifts GPT-2's positions."""
-    names = [name for name in batch[0].inputs if name in model.accepts or name == "input_ids"]
+    # Texts and ready encodings may come with different parts; segment 0 is what a model assumes where none are given.
+    names = [name for name in INPUTS if name == "input_ids" or (name in model.accepts and any(name in e.inputs for e in batch))]
     fill = {"input_ids": model.pad_id}
-    inputs = {name: _padded([encoded.inputs[name] for encoded in batch], fill.get(name, 0)) for name in names}
+    parts = {name: [e.inputs.get(name, np.zeros_like(e.inputs["input_ids"])) for e in batch] for name in names}
+    inputs = {name: _padded(rows, fill.get(name, 0)) for name, rows in parts.items()}
     decoder = [encoded.decoder_ids for encoded in batch if encoded.decoder_ids is not None]
     if decoder:
         inputs["decoder_input_ids"] = _padded(decoder, model.pad_id)
@@ -142,23 +146,28 @@ def _fits(model: Model, shape: TextShape) -> dict[str, Shape]:
 
 
 def _arrays(
-    model: Model, taps: Mapping[str, Mapping[tuple[str, int], torch.Tensor]], row: int, shape: TextShape, capture: Sequence[str]
+    model: Model,
+    taps: Mapping[str, Mapping[tuple[str, int], torch.Tensor]],
+    row: int,
+    shapes: Sequence[TextShape],
+    capture: Sequence[str],
 ) -> dict[str, dict[Place, np.ndarray]]:
+    shape, batch = shapes[row], len(shapes)
     found: dict[str, dict[Place, np.ndarray]] = {}
     for name, places in taps.items():
         found[name] = {}
         for (kind, layer), tensor in places.items():
             # Position embeddings are the same for every text of a batch, and some models compute them once.
-            own = tensor[row if len(tensor) > 1 else 0] if tensor.ndim > 2 else tensor  # noqa: PLR2004 - (batch, position, width)
-            found[name][kind, layer] = to_numpy(own[: shape.queries(kind)])
+            own = tensor[row if len(tensor) > 1 else 0] if tensor.ndim > 2 else tensor
+            found[name][kind, layer] = own_array(own[: shape.queries(kind)], batch=batch)
     if "head_outputs" in capture:
         found["output_projection"] = {place: to_numpy(matrix) for place, matrix in model.output_projections().items()}
     return found
 
 
-def _logits(outputs: Any) -> torch.Tensor | None:
-    logits = getattr(outputs, "logits", None)
-    return logits if isinstance(logits, torch.Tensor) else None
+def _logits(model: Model, outputs: Any) -> torch.Tensor | None:
+    # Where the task is not known, neither is what the numbers mean: ELECTRA's discriminator has one logit a token.
+    return logits_of(outputs) if model.task != "base" else None
 
 
 def _outcomes(model: Model, logits: torch.Tensor | None, row: int, shape: TextShape) -> Predictions | None:
@@ -173,7 +182,8 @@ def _outcomes(model: Model, logits: torch.Tensor | None, row: int, shape: TextSh
         task=task,
         ids=to_numpy(ids),
         logits=to_numpy(top),
-        log_sum_exp=to_numpy(own.logsumexp(dim=-1)),
+        # torch.logsumexp takes three times as long on a CPU as this, a twentieth of a BERT pass.
+        log_sum_exp=to_numpy((own - top[:, :1]).exp_().sum(dim=-1).log() + top[:, 0]),
         names=model.outcome_names(to_numpy(ids)),
         n_outcomes=own.shape[-1],
         multi_label=task in (CLASSIFIES_TEXT, "token-classification") and _multi_label(model.hf.config),
@@ -189,7 +199,9 @@ def token_names(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
     different, places = np.unique(ids, return_inverse=True)
     pieces = tokenizer.convert_ids_to_tokens([int(i) for i in different])
     # An output matrix may be padded beyond the vocabulary; such an outcome has a number and no name.
-    names = np.array([f"<{i}>" if piece is None else surface(piece) for i, piece in zip(different, pieces, strict=True)], dtype=object)
+    names = np.array(
+        [f"<{i}>" if piece is None else surface(piece) for i, piece in zip(different, pieces, strict=True)], dtype=object
+    )
     return names[places].reshape(ids.shape)
 
 
@@ -202,9 +214,12 @@ class Rerun:
     keep: Keep
     capture: tuple[str, ...]
     change: Intervention | None
+    weights: int
+    """`Model.weights_version` when the text was traced."""
 
     def run_again(self, group: str) -> Trace:
         """The same run with one more capture group."""
+        self._check_weights()
         return self.model.run([self.encoded], [self.change], self.keep, (*self.capture, group))[0]
 
     @property
@@ -214,7 +229,14 @@ class Rerun:
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of a state of the residual stream."""
+        self._check_weights()
         return self.model.unembed(hidden)
+
+    def _check_weights(self) -> None:
+        """A model in training is another one after every step: its numbers must not be mixed with those of this trace."""
+        if self.model.weights_version() != self.weights:
+            msg = f"The weights of {self.model.name} have changed since this text was traced. Trace it again."
+            raise NotCaptured(msg)
 
     def group_of(self, name: str) -> str | None:
         """The capture group that holds an array."""

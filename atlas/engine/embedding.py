@@ -85,8 +85,10 @@ def _looked_up(event: Event, ids: torch.Tensor) -> bool:
         return True
     if table.shape[0] <= int(ids.max()):
         return False
-    rows = table.detach()[ids].flatten(0, -2).to(event.outputs[0].rows)
-    return not bool((torch.cosine_similarity(rows, event.outputs[0].rows) < ALIKE).any())
+    rows, output = table.detach()[ids].flatten(0, -2), event.outputs[0].rows
+    if rows.shape != output.shape:
+        return False
+    return not bool((torch.cosine_similarity(rows.to(output), output) < ALIKE).any())
 
 
 def _equal(value: torch.Tensor, other: torch.Tensor) -> bool:

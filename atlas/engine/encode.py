@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,13 @@ TOKENIZER_SAYS_NOTHING = 1_000_000
 """Tokenizers without a limit report 1e30 or the like as theirs; anything above this is no limit."""
 
 Encoding = Mapping[str, Any] | Sequence[int]
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What is taken of an encoding."""
+
+_TOKENIZING = threading.Lock()
+"""A fast tokenizer remembers between calls whether it cuts: two threads, one that cuts and one that does not, would otherwise
+cut each other's texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +82,18 @@ def _position_table(hf: torch.nn.Module) -> int | None:
 
 
 def encode(
-    tokenizer: Any, hf: torch.nn.Module, text: str | Encoding, pair: str | None, *, truncate: bool, limit: int | None
+    tokenizer: Any,
+    hf: torch.nn.Module,
+    text: str | Encoding,
+    pair: str | None,
+    *,
+    truncate: bool,
+    limit: int | None,
+    check: Callable[[int], object] = lambda n_tokens: None,
 ) -> Encoded:
-    """Tokenize a text (or take a ready encoding), refusing or cutting what is too long."""
+    """Tokenize a text (or take a ready encoding), refusing or cutting what is too long; `check` refuses what cannot fit."""
     if not isinstance(text, str):
-        return _ready(tokenizer, hf, text, limit)
+        return _ready(tokenizer, hf, text, pair, limit)
     check_text(text)
     if pair is not None:
         check_text(pair, what="second text")
@@ -92,26 +108,43 @@ def encode(
     if not len(made["input_ids"]):
         msg = "The tokenizer found no token in this text. Type something the model's vocabulary knows."
         raise TextError(msg)
-    inputs = {
-        name: np.asarray(made[name], dtype=np.int64)
-        for name in ("input_ids", "attention_mask", "token_type_ids")
-        if name in made
-    }
+    check(len(made["input_ids"]))
+    inputs = {name: np.asarray(made[name], dtype=np.int64) for name in INPUTS if name in made}
+    # Not every tokenizer returns a mask, and without one a batch would attend to its padding.
+    inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
     _check_ids(hf, inputs["input_ids"])
     return Encoded(inputs, table_of(tokenizer, made, text, pair), text, pair, cut)
 
 
-def too_long(n_tokens: int, limit: int) -> str:
+CAN_BE_CUT = "Shorten it, or pass truncate=True to have the end cut off."
+
+
+def too_long(n_tokens: int, limit: int, what: str = "text", advice: str = CAN_BE_CUT) -> str:
     """The sentence that says by how much a text is too long."""
-    return (
-        f"The text has {n_tokens:,} tokens and this model takes {limit:,}: {n_tokens - limit:,} too many. "
-        "Shorten it, or pass truncate=True to have the end cut off."
-    )
+    return f"The {what} has {n_tokens:,} tokens and this model takes {limit:,}: {n_tokens - limit:,} too many. {advice}"
 
 
 def _tokenize(tokenizer: Any, text: str, pair: str | None, *, target: bool = False, **options: Any) -> Any:
     options |= {"return_special_tokens_mask": True, "return_offsets_mapping": bool(tokenizer.is_fast), "verbose": False}
-    return tokenizer(text_target=text, **options) if target else tokenizer(text, pair, **options)
+    with _as_it_was(tokenizer):
+        return tokenizer(text_target=text, **options) if target else tokenizer(text, pair, **options)
+
+
+@contextmanager
+def _as_it_was(tokenizer: Any) -> Iterator[None]:
+    """Inside, texts are cut at their end if at all; afterwards a borrowed tokenizer cuts and pads as its owner had it."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    with _TOKENIZING:
+        side = tokenizer.truncation_side
+        kept = None if backend is None else (backend.truncation, backend.padding)
+        tokenizer.truncation_side = "right"
+        try:
+            yield
+        finally:
+            tokenizer.truncation_side = side
+            if backend is not None and kept is not None:
+                _ = backend.no_truncation() if kept[0] is None else backend.enable_truncation(**kept[0])
+                _ = backend.no_padding() if kept[1] is None else backend.enable_padding(**kept[1])
 
 
 def table_of(tokenizer: Any, made: Any, text: str, pair: str | None = None) -> pd.DataFrame:
@@ -130,23 +163,22 @@ def table_of(tokenizer: Any, made: Any, text: str, pair: str | None = None) -> p
     )
 
 
-def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Encoding, limit: int | None) -> Encoded:
+def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Any, pair: str | None, limit: int | None) -> Encoded:
     """Take an encoding somebody made: a mapping with `input_ids`, or the ids themselves."""
+    if isinstance(encoding, list | tuple) and any(isinstance(part, str) for part in encoding):
+        msg = "One text is a string; for several texts use model.traces(texts)."
+        raise TextError(msg)
+    if encoding is None or isinstance(encoding, bytes | bool | int | float):
+        msg = f"The text has to be a string, or an encoding with 'input_ids', not {type(encoding).__name__}."
+        raise TextError(msg)
+    if pair is not None:
+        msg = "An encoding holds its pair already. Leave pair out, or give both texts as strings."
+        raise TextError(msg)
     given = encoding if isinstance(encoding, Mapping) else {"input_ids": encoding}
     if "input_ids" not in given:
         msg = f"An encoding needs 'input_ids'; this one has {', '.join(map(repr, given)) or 'nothing'}."
         raise TextError(msg)
-    inputs: dict[str, np.ndarray] = {}
-    for name in ("input_ids", "attention_mask", "token_type_ids"):
-        if name not in given:
-            continue
-        values = given[name]
-        array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
-        array = array[0] if array.ndim > 1 and len(array) == 1 else array
-        if array.ndim != 1 or not len(array) or not np.issubdtype(array.dtype, np.integer):
-            msg = f"{name!r} has to be one row of whole numbers, not an array of shape {array.shape} and type {array.dtype}."
-            raise TextError(msg)
-        inputs[name] = array.astype(np.int64)
+    inputs = {name: _row(name, given[name]) for name in INPUTS if name in given}
     lengths = {name: len(array) for name, array in inputs.items()}
     if len(set(lengths.values())) > 1:
         msg = f"The parts of an encoding have to be equally long; these are {lengths}."
@@ -157,9 +189,32 @@ def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Encoding, limit: int |
     ids = inputs["input_ids"]
     inputs.setdefault("attention_mask", np.ones_like(ids))
     if limit is not None and len(ids) > limit:
-        raise TextTooLong(too_long(len(ids), limit))
+        # Not cut here, whatever `truncate` says: which of its tokens an encoding can spare is known to whoever made it.
+        raise TextTooLong(too_long(len(ids), limit, "encoding", "Make it from a shorter text, or with truncation."))
     _check_ids(hf, ids)
+    _check_segments(hf, inputs.get("token_type_ids"))
     return Encoded(inputs, ids_table(tokenizer, ids), None, None)
+
+
+def _row(name: str, values: Any) -> np.ndarray:
+    """One row of whole numbers, with or without a batch axis of one."""
+    try:
+        array = np.asarray(values.cpu() if isinstance(values, torch.Tensor) else values)
+    except ValueError as error:
+        msg = f"{name!r} has to be one row of whole numbers; this is no regular array ({error})."
+        raise TextError(msg) from error
+    array = array[0] if array.ndim > 1 and len(array) == 1 else array
+    if array.ndim != 1 or not len(array) or not np.issubdtype(array.dtype, np.integer):
+        msg = f"{name!r} has to be one row of whole numbers, not an array of shape {array.shape} and type {array.dtype}."
+        raise TextError(msg)
+    return array.astype(np.int64)
+
+
+def _check_segments(hf: Any, segments: np.ndarray | None) -> None:
+    known = getattr(hf.config, "type_vocab_size", None)
+    if segments is not None and isinstance(known, int) and known > 0 and (segments.min() < 0 or segments.max() >= known):
+        msg = f"'token_type_ids' has {int(segments.max())}, and this model knows the segments 0 to {known - 1}."
+        raise TextError(msg)
 
 
 def ids_table(tokenizer: Any, ids: np.ndarray, *, start: bool = False) -> pd.DataFrame:
@@ -187,19 +242,26 @@ def encode_target(tokenizer: Any, hf: torch.nn.Module, target: str, limit: int |
     made = _tokenize(tokenizer, target, None, target=True)
     ids = np.asarray([start_token(hf), *made["input_ids"][:-1]], dtype=np.int64)
     if limit is not None and len(ids) > limit:
-        raise TextTooLong(too_long(len(ids), limit))
+        raise TextTooLong(too_long(len(ids), limit, "target", "Shorten it."))
     _check_ids(hf, ids)
     table = table_of(tokenizer, made, target).iloc[:-1]
     return ids, _with_start(tokenizer, int(ids[0]), table)
 
 
 def _with_start(tokenizer: Any, start: int, table: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415 - only an encoder-decoder needs it here
+    import pandas as pd
 
     first = ids_table(tokenizer, np.asarray([start]), start=True)
     joined = pd.concat([first, table], ignore_index=True)
     joined.index.name = table.index.name
     return joined.astype(table.dtypes.to_dict())
+
+
+def shifted(tokenizer: Any, hf: torch.nn.Module, encoded: Encoded) -> tuple[np.ndarray, pd.DataFrame]:
+    """What the decoder of a model that writes nothing reads: the text itself, one place later."""
+    start = start_token(hf)
+    ids = np.concatenate([[start], encoded.inputs["input_ids"][:-1]])
+    return ids, _with_start(tokenizer, start, encoded.tokens.iloc[:-1])
 
 
 def start_token(hf: torch.nn.Module) -> int:

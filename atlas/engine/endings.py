@@ -14,7 +14,7 @@ import torch
 from atlas.engine.anatomy import Stage
 from atlas.engine.arithmetic import ROUNDINGS, TOLERANCE, mismatch
 from atlas.engine.context import Call, current, running
-from atlas.engine.recording import Recording, evaluating, unrecorded
+from atlas.engine.recording import Recording, evaluating, passed, unrecorded
 
 LOUD = 100.0
 """The largest output of the last module in the second pass: above every soft cap in use (30 and 50), within float16."""
@@ -64,11 +64,12 @@ def find_ending(
 
 def _error(model: torch.nn.Module, ending: list[Stage], pairs: list[Pair]) -> float:
     worst = 0.0
-    for given, wanted in pairs:
-        values = given
-        for stage in ending:
-            values = finished(model, stage, values)
-        worst = max(worst, mismatch(wanted, values))
+    with torch.no_grad():
+        for given, wanted in pairs:
+            values = given
+            for stage in ending:
+                values = finished(model, stage, values)
+            worst = max(worst, mismatch(wanted, values))
     return worst
 
 
@@ -79,7 +80,7 @@ def _guesses(model: torch.nn.Module, pairs: list[Pair]) -> Iterator[list[Stage]]
     yield [Stage("scale", number=float((wanted.double() * given.double()).sum() / given.double().square().sum()))]
     added = (pairs[0][1] - pairs[0][0]).mean(dim=0)
     for name, vector in (*model.named_buffers(), *model.named_parameters()):
-        if vector.numel() == added.numel() and vector.is_floating_point():
+        if bool(added.any()) and vector.numel() == added.numel() and vector.is_floating_point():
             apart = (vector.detach().reshape(-1).to(added) - added).abs().amax()
             if apart <= CLOSE * added.abs().amax():
                 yield [Stage("add", name)]
@@ -103,7 +104,7 @@ def _passed(model: torch.nn.Module, recording: Recording, last: str, largest: fl
     handle = model.get_submodule(last).register_forward_hook(louder)
     try:
         with evaluating(model), unrecorded(), running(call):
-            logits = logits_of(model(**recording.probe))
+            logits = logits_of(passed(model, recording.probe))
     finally:
         handle.remove()
     assert logits is not None

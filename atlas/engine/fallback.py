@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from atlas.engine.probe import outputs_by_kind
-from atlas.engine.recorder import TextShape, to_numpy
+from atlas.engine.recorder import TextShape, own_array
 from atlas.errors import UnsupportedModel
+from atlas.ids import KINDS
 from atlas.tracing.record import NO_MASK, Attention, Layer, Mask
 from atlas.tracing.statistics import statistics_of, thumbnails_of
 
@@ -28,15 +29,16 @@ def kinds_from_outputs(hf: Any, forward: Any, probe: Mapping[str, torch.Tensor])
     with torch.no_grad():
         outputs = forward(probe, output_attentions=True)
     if hf.config.is_encoder_decoder:
-        found = outputs_by_kind(outputs, ("encoder", "decoder", "cross"))
-        kinds = tuple(kind for kind in ("encoder", "decoder", "cross") if kind in found)
+        found = outputs_by_kind(outputs, KINDS)
+        kinds: tuple[str, ...] = tuple(kind for kind in KINDS if kind in found)
     else:
         own = outputs_by_kind(outputs, ("encoder",)).get("encoder", ())
-        kinds = () if not own or own[0] is None else (("decoder",) if all(map(_is_causal, own)) else ("encoder",))
+        one = "decoder" if own and all(map(_is_causal, own)) else "encoder"
+        kinds = (one,) if own and own[0] is not None else ()
     if not kinds:
         msg = (
-            f"{type(hf).__name__} computes its attention outside transformers' attention interface and does not return its weights "
-            "either, so there is nothing to show. Models of other families work; `atlas models` lists some."
+            f"{type(hf).__name__} computes its attention outside transformers' attention interface and does not return its "
+            "weights either, so there is nothing to show. Models of other families work; `atlas models` lists some."
         )
         raise UnsupportedModel(msg)
     return kinds
@@ -55,7 +57,7 @@ def attentions(
     found = {}
     for kind in kinds:
         n_queries, n_keys = shape.queries(kind), shape.keys(kind)
-        layers = [to_numpy(weights[row, :, :n_queries, :n_keys]) for weights in own[kind]]
+        layers = [own_array(weights[row, :, :n_queries, :n_keys], batch=len(weights)) for weights in own[kind]]
         found[kind] = _attention(kind, layers, tables)
     return found
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from atlas.errors import UnknownName
+from atlas.errors import UnknownName, UnsupportedModel
 
 if TYPE_CHECKING:
     from atlas.engine.encode import Encoded
@@ -77,17 +77,25 @@ def name_in_memory(hf: Any) -> str:
 
 def task_of(hf: Any) -> str:
     """What a model handed over predicts, by the tables transformers keeps of its classes."""
-    from transformers.models.auto import modeling_auto  # noqa: PLC0415 - a large module that only loading needs
+    from transformers.models.auto import modeling_auto
 
     for task, table in TASK_TABLES.items():
         if type(hf).__name__ in _class_names(getattr(modeling_auto, table)):
             return task
     # A class of somebody's own still says by its output layer what it is.
-    for task, ending in (("causal-lm", "ForCausalLM"), ("masked-lm", "ForMaskedLM"), ("causal-lm", "LMHeadModel")):
-        if type(hf).__name__.endswith(ending):
-            return task
-    return "base"
+    return next((task for ending, task in TASK_ENDINGS.items() if type(hf).__name__.endswith(ending)), "base")
 
+
+TASK_ENDINGS = {
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
+    "ForMaskedLM": "masked-lm",
+    # Not every "ForPreTraining": ELECTRA's says of each token whether it was replaced.
+    "BertForPreTraining": "masked-lm",
+    "AlbertForPreTraining": "masked-lm",
+    "ForNextSentencePrediction": "sequence-classification",
+}
+"""How classes that no table has end, and what they predict."""
 
 TASK_TABLES = {
     "masked-lm": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
@@ -111,6 +119,9 @@ def check_pair(given: tuple[Any, ...]) -> tuple[Any, Any]:
         kinds = ", ".join(type(part).__name__ for part in given)
         msg = f"To trace a model in memory give atlas.load((model, tokenizer)) with a transformers model; this is ({kinds})."
         raise UnknownName(msg)
+    if given[0].main_input_name != "input_ids":
+        msg = f"{type(given[0]).__name__} takes {given[0].main_input_name}, not text. Load a model of text; `atlas models` lists some."
+        raise UnsupportedModel(msg)
     if not callable(given[1]) or not hasattr(given[1], "convert_ids_to_tokens"):
         msg = f"The second of (model, tokenizer) has to be a transformers tokenizer, not {type(given[1]).__name__}."
         raise UnknownName(msg)

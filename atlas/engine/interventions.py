@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,7 @@ HEAD_AXES = 2
 
 @dataclass(frozen=True)
 class Pattern:
-    """Put these weights, (query, key), in place of a head's own."""
+    """Put these weights, (query, key), in place of a head's own; NaN, as in a trace's own patterns, counts as 0."""
 
     values: Any
 
@@ -84,6 +84,8 @@ def by_layer(
 ) -> dict[tuple[str, int], LayerInterventions]:
     """Sort the interventions of every row of a batch by layer, checking each against the text it is meant for."""
     sorted_: dict[tuple[str, int], LayerInterventions] = {}
+    for intervention in interventions:
+        _check_form(intervention)
     for row, (intervention, shape) in enumerate(zip(interventions, shapes, strict=True)):
         if not intervention:
             continue
@@ -103,6 +105,18 @@ def by_layer(
     return sorted_
 
 
+def _check_form(given: Any) -> None:
+    if given is not None and not isinstance(given, Intervention):
+        msg = f"What is changed for one text is an Intervention or None, not {type(given).__name__}."
+        raise BadIntervention(msg)
+    if given and given.patch is not None and not isinstance(given.patch, Mapping):
+        msg = f"patch= is a mapping of heads to what is put there, not {type(given.patch).__name__}."
+        raise BadIntervention(msg)
+    if given and (isinstance(given.knock_out, str) or not isinstance(given.knock_out, Iterable)):
+        msg = f"knock_out= is a list of (head, query, key), not {type(given.knock_out).__name__}."
+        raise BadIntervention(msg)
+
+
 def _row(
     sorted_: dict[tuple[str, int], LayerInterventions], head: HeadId, row: int, shape: Mapping[str, Shape]
 ) -> RowInterventions:
@@ -111,7 +125,11 @@ def _row(
 
 
 def _head(name: Headlike, shapes: Mapping[str, Shape]) -> HeadId:
-    head = as_head(name, tuple(shapes))
+    try:
+        head = as_head(name, tuple(shapes))
+    except (TypeError, ValueError) as error:
+        msg = f"{name!r} does not name a head; give 'L5 H3', (layer, head) or (kind, layer, head), several of them in a list."
+        raise BadIntervention(msg) from error
     shape = shapes[head.kind]
     if head.layer >= shape.n_layers or head.head >= shape.n_heads:
         msg = (
@@ -123,6 +141,9 @@ def _head(name: Headlike, shapes: Mapping[str, Shape]) -> HeadId:
 
 
 def _modes(ablate: Sequence[Headlike] | Mapping[Headlike, Ablation], shapes: Mapping[str, Shape]) -> dict[HeadId, Ablation]:
+    if isinstance(ablate, str | HeadId) or not isinstance(ablate, Iterable):
+        msg = f"ablate={ablate!r} is no collection of heads; put heads in a list, or in a mapping to {' or '.join(map(repr, ABLATIONS))}."
+        raise BadIntervention(msg)
     pairs = ablate.items() if isinstance(ablate, Mapping) else ((name, ABLATIONS[0]) for name in ablate)
     modes: dict[HeadId, Ablation] = {}
     for name, mode in pairs:
@@ -134,7 +155,8 @@ def _modes(ablate: Sequence[Headlike] | Mapping[Headlike, Ablation], shapes: Map
 
 
 def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple[HeadId, int, int]:
-    if len(edge) != len(("head", "query", "key")):
+    named = isinstance(edge, Sequence) and len(edge) == len(("head", "query", "key"))
+    if not named or not all(isinstance(place, int | np.integer) for place in edge[1:]):
         msg = f"{edge!r} does not name an edge; give (head, query position, key position)."
         raise BadIntervention(msg)
     head = _head(edge[0], shapes)
@@ -149,10 +171,20 @@ def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple
     return head, query, key
 
 
+def _numbers(head: HeadId, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        msg = f"The patch of {head} is no array of numbers ({error}); give (query, key) weights or (query, width) outputs."
+        raise BadIntervention(msg) from error
+
+
 def _patch(head: HeadId, values: Any, shape: Shape) -> Pattern | Output:
-    inner = values.values if isinstance(values, Pattern | Output) else values
-    array = np.asarray(inner, dtype=np.float32)
+    array = _numbers(head, values.values if isinstance(values, Pattern | Output) else values)
     pattern, output = (shape.n_queries, shape.n_keys), (shape.n_queries, shape.width)
+    if array.shape == pattern and not np.isnan(array).all(axis=1).any():
+        # What a trace gives as a head's pattern is NaN where nothing may be seen: no weight.
+        array = np.where(np.isnan(array), np.float32(0.0), array)
     if array.ndim != HEAD_AXES or not np.isfinite(array).all():
         msg = f"The patch of {head} has to be a finite array of shape {pattern} (a pattern) or {output} (an output)."
         raise BadIntervention(msg)

@@ -14,8 +14,10 @@ from atlas.engine.identity import Identity, check_pair, name_in_memory, task_of
 from atlas.engine.model import Model
 from atlas.errors import UnknownName
 
+NOT_LOADABLE = "Give atlas.load a name of `atlas models`, a folder, a hub id such as 'owner/name', or (model, tokenizer) in memory"
+
 KEPT_MODELS = 0
-"""Loaded models that are remembered: none. Ten callers at once share one load; whoever keeps a model alive decides for how long."""
+"""Loaded models that are remembered: none. Ten callers at once share one load; whoever holds a model decides for how long."""
 
 _loads = SingleFlight(keep=KEPT_MODELS)
 
@@ -47,6 +49,9 @@ def load(
     """
     if isinstance(model, tuple):
         return _borrow(model, revision, device, dtype)
+    if not isinstance(model, str | os.PathLike):
+        msg = f"{NOT_LOADABLE}; not {type(model).__name__}."
+        raise UnknownName(msg)
     key = (os.fspath(model), revision, str(device), str(dtype), trust_remote_code)
     return _loads(key, lambda: _load(model, revision, device, dtype, trust_remote_code=trust_remote_code, progress=progress))
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from atlas.engine.budget import KindSize, ModelSize
+from atlas.engine.context import Sites
 from atlas.engine.probe import outputs_by_kind
-from atlas.engine.sites import Sites, layers_of
+from atlas.engine.sites import layers_of
 
 D_MODEL = ("hidden_size", "d_model", "n_embd", "dim", "n_embed")
 D_FFN = ("intermediate_size", "d_ff", "encoder_ffn_dim", "ffn_dim", "n_inner", "hidden_dim", "ffn_hidden_size")

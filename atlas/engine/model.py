@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ import torch
 from atlas.engine import budget, capture, fallback, internals, verify
 from atlas.engine.anatomy import GROUPS
 from atlas.engine.borrow import Attending, Borrowed
-from atlas.engine.encode import Encoded, Encoding, encode, encode_target, generated, usable_length
+from atlas.engine.context import Sites
+from atlas.engine.encode import Encoded, Encoding, encode, encode_target, generated, shifted, usable_length
 from atlas.engine.identity import Identity, described
 from atlas.engine.interventions import Intervention
 from atlas.engine.measure import measure
 from atlas.engine.probe import probe_of
-from atlas.engine.sites import Sites, find_sites, kinds_of, layers_of
+from atlas.engine.recorder import Keep, TextShape
+from atlas.engine.sites import find_sites, kinds_of, layers_of
 from atlas.errors import BadIntervention, TextError, UnknownName, UnsupportedModel
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 TARGET_TOKENS = 128
-"""Tokens an encoder-decoder writes by itself where no target is given: a paragraph; a translation of a longer one says it was cut."""
+"""Tokens an encoder-decoder writes by itself where no target is given: a paragraph."""
 
 
 Progress = Callable[[int, int], None]
@@ -40,17 +42,20 @@ Progress = Callable[[int, int], None]
 class Model:
     """A model and its tokenizer, checked once, ready to be traced. Made by `atlas.load`."""
 
-    def __init__(self, hf: Any, tokenizer: Any, identity: Identity, *, task: str, borrowed: bool, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, hf: Any, tokenizer: Any, identity: Identity, *, task: str, borrowed: bool, notes: Sequence[str] = ()
+    ) -> None:
         self.hf = hf
         self.tokenizer = tokenizer
         self.identity = identity
         self.task = task
         self.borrowed = borrowed
         self.notes = list(notes)
+        self._released = False
         self.accepts = frozenset(inspect.signature(hf.forward).parameters)
         self.limit = usable_length(hf, tokenizer)
         self._attending = Attending(hf)
-        self._probe = probe_of(hf, tokenizer, self.limit)
+        self._probe = probe_of(hf, tokenizer, self.limit, same_length=self._reads_its_source)
         self.sites: Sites = {}
         self._find_attention()
         self._anatomy = self._find_anatomy()
@@ -154,23 +159,42 @@ class Model:
 
         `interventions` and `targets`, where given, have one entry a text. A pair of texts is a tuple.
         """
+        if isinstance(texts, str | Mapping):
+            msg = "model.traces takes several texts; put one text in a list, or pass it to model.trace."
+            raise TextError(msg)
         given = list(texts)
         for name, sequence in (("targets", targets), ("interventions", interventions)):
             if sequence is not None and len(sequence) != len(given):
                 msg = f"There are {len(given)} texts and {len(sequence)} {name}; give one for each text."
                 raise TextError(msg)
-        if batch_size < 1:
+        if not isinstance(batch_size, int) or batch_size < 1:
             msg = f"A batch has at least one text; batch_size={batch_size} was asked for."
             raise TextError(msg)
+        pairs = [_pair_of(text) for text in given]
+        changes = list(interventions or [None] * len(given))
+        return self._batches(pairs, list(targets or [None] * len(given)), changes, batch_size, keep, capture, truncate=truncate)
+
+    def _batches(
+        self,
+        pairs: Sequence[tuple[Any, str | None]],
+        targets: Sequence[str | None],
+        changes: Sequence[Intervention | None],
+        batch_size: int,
+        keep: str,
+        groups: Sequence[str],
+        *,
+        truncate: bool,
+    ) -> Iterator[Trace]:
         size = 1 if self._one_at_a_time else batch_size
         # Everything is encoded first: a bad last text is found before an hour of work, not after it.
-        encoded = []
-        for i, text in enumerate(given):
-            first, second = text if isinstance(text, tuple) and isinstance(text[0], str) else (text, None)
-            encoded.append(self._encode(first, second, targets[i] if targets else None, truncate=truncate))  # type: ignore[arg-type]
-        changes = list(interventions or [None] * len(given))
+        encoded = [
+            self._encode(text, pair, target, truncate=truncate) for (text, pair), target in zip(pairs, targets, strict=True)
+        ]
         for start in range(0, len(encoded), size):
-            yield from self._traced(encoded[start : start + size], changes[start : start + size], keep, capture)
+            made = self._traced(encoded[start : start + size], changes[start : start + size], keep, groups)
+            while made:
+                # Handed over, not lent: the caller who lets a trace go frees it before the batch is through.
+                yield made.pop(0)
 
     def release(self) -> None:
         """Give a borrowed model back as it was: hooks removed, its own attention implementation in place."""
@@ -178,8 +202,9 @@ class Model:
             handle.remove()
         self._hooks = []
         self._attending.own()
+        self._released = True
 
-    def __enter__(self) -> Model:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -189,7 +214,7 @@ class Model:
         self,
         batch: Sequence[Encoded],
         changes: Sequence[Intervention | None],
-        keep: budget.Keep,
+        keep: Keep,
         groups: Sequence[str],
         progress: Progress | None = None,
     ) -> list[Trace]:
@@ -202,6 +227,9 @@ class Model:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Inside, the model is in the state a run needs."""
+        if self._released:
+            msg = f"{self.name} was released: what watched it is gone. Load it again with atlas.load to trace it."
+            raise UnsupportedModel(msg)
         with self._borrowed.held():
             yield
 
@@ -223,12 +251,20 @@ class Model:
         if not self.interface and any(changes):
             msg = f"{self.name} does not use transformers' attention interface, so its heads cannot be ablated, cut or patched."
             raise BadIntervention(msg)
-        longest = budget.TextShape(max(e.n_source for e in batch), max(e.n_target for e in batch))
-        sized = budget.choose(self.size, longest, keep if self.interface else "weights", wanted)
+        longest = TextShape(max(e.n_source for e in batch), max(e.n_target for e in batch))
+        # A model outside the interface can only keep weights; a misspelt `keep` is an error there too.
+        outside = not self.interface and keep in ("auto", "qk")
+        sized = budget.choose(self.size, longest, "weights" if outside else keep, wanted, len(batch))
         return self.run(batch, changes, sized, wanted, progress)
 
     def _encode(self, text: str | Encoding, pair: str | None, target: str | None, *, truncate: bool) -> Encoded:
-        encoded = encode(self.tokenizer, self.hf, text, pair, truncate=truncate, limit=self.limit)
+        # Before tables are made and a target is written: what cannot fit is refused at once.
+        decoder = 1 if "cross" in self.kinds else 0
+        keep = "auto" if self.interface else "weights"
+        encoded = encode(
+            self.tokenizer, self.hf, text, pair, truncate=truncate, limit=self.limit,
+            check=lambda n_tokens: budget.choose(self.size, TextShape(n_tokens, decoder), keep, ()),
+        )  # fmt: skip
         if "cross" not in self.kinds:
             if target is not None:
                 msg = f"{self.name} has no decoder that reads a target; leave target out."
@@ -237,7 +273,12 @@ class Model:
         return self._with_target(encoded, target)
 
     def _with_target(self, encoded: Encoded, target: str | None) -> Encoded:
-        if target is not None:
+        if not self.hf.can_generate() or self._reads_its_source:
+            if target is not None:
+                msg = f"{self.name} lets its decoder read the text itself; leave target out."
+                raise TextError(msg)
+            ids, table = shifted(self.tokenizer, self.hf, encoded)
+        elif target is not None:
             ids, table = encode_target(self.tokenizer, self.hf, target, self.limit)
         else:
             with self.held():
@@ -245,7 +286,10 @@ class Model:
         return replace(encoded, decoder_ids=ids, target=target, target_tokens=table)
 
     def _groups(self, groups: Sequence[str]) -> tuple[str, ...]:
-        wanted = tuple(dict.fromkeys((groups,) if isinstance(groups, str) else groups))
+        if groups is not None and not isinstance(groups, Iterable):
+            msg = f"capture= is a list of {', '.join(capture.GROUPS)}, not {type(groups).__name__}."
+            raise UnknownName(msg)
+        wanted = tuple(dict.fromkeys((groups,) if isinstance(groups, str) else groups or ()))
         unknown = [group for group in wanted if group not in capture.GROUPS]
         if unknown:
             msg = f"{unknown[0]!r} is no capture group; there are {', '.join(capture.GROUPS)}."
@@ -257,11 +301,17 @@ class Model:
     @property
     def pad_id(self) -> int:
         """An id to fill rows with. Masked, so any will do where none is named; RoBERTa's positions depend on its own."""
-        for source in (self.tokenizer, self.hf.config):
+        # The model's own first: a causal classifier looks for its last token by that id.
+        for source in (self.hf.config, self.tokenizer):
             value = getattr(source, "pad_token_id", None)
             if isinstance(value, int) and 0 <= value < self.hf.get_input_embeddings().weight.shape[0]:
                 return value
         return 0
+
+    @property
+    def _reads_its_source(self) -> bool:
+        """An encoder-decoder that classifies: its decoder reads the source again, token by token."""
+        return self.task == CLASSIFIES_TEXT and bool(self.hf.config.is_encoder_decoder)
 
     @property
     def _one_at_a_time(self) -> bool:
@@ -282,9 +332,15 @@ class Model:
         """Why this model has no array of that name."""
         if name == "predictions":
             return f"{self.name} has no head that predicts anything ({self.task})."
-        known = sorted({name for group in GROUPS for name in self.taps_of([group])} | {"query", "key", "value", "head_output", "logit_lens"})
+        known = sorted(
+            {name for group in GROUPS for name in self.taps_of([group])} | {"query", "key", "value", "head_output", "logit_lens"}
+        )
         why = self._anatomy.absent.get(name)
         return f"{self.name} has no {name!r}: {why}." if why else f"There is no vector {name!r}; there are {', '.join(known)}."
+
+    def weights_version(self) -> int:
+        """A number that changes when weights do: autograd counts every write into a tensor."""
+        return hash(tuple((parameter.data_ptr(), parameter._version) for parameter in self.hf.parameters()))  # noqa: SLF001
 
     def value_gram(self, kind: str, layer: int) -> torch.Tensor | None:
         """W_O W_O^T of every head of a layer; None where the output projection was not found."""
@@ -323,7 +379,7 @@ class Model:
         if self._attending.possible:
             self._borrowed = Borrowed(self.hf, self._attending, plain=False)
             with self.held():
-                self.sites = find_sites(self.hf, self._probe, self.forward)
+                self.sites = self._find_sites()
                 self._kinds = kinds_of(self.sites)
                 if self.sites:
                     verdict = verify.compare(self.hf, self.forward, self._attending, self.sites, self._kinds, self._probe)
@@ -337,15 +393,47 @@ class Model:
             self._kinds = fallback.kinds_from_outputs(self.hf, self.forward, self._probe)
         self.notes.append(f"Only the weights the model itself returns are shown, without {fallback.LACKS}: {why}.")
 
+    def _find_sites(self) -> Sites:
+        forward: Callable[..., Any] = self.forward
+        probe = self._probe
+        if self._reads_its_source:
+            # Two lengths tell the kinds apart. The classifier on top wants equal ones, what is below it does not.
+            probe = probe_of(self.hf, self.tokenizer, self.limit)
+            forward = lambda inputs: self.hf.base_model(**inputs, use_cache=False)  # noqa: E731
+        try:
+            return find_sites(self.hf, probe, forward)
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+            first = (str(error).splitlines() or [""])[0]
+            msg = f"{type(self.hf).__name__} does not run on one plain text ({type(error).__name__}: {first}), so it cannot be traced."
+            raise UnsupportedModel(f"{msg} Load the same weights with a class that does, such as AutoModel's.") from error
+
     def _find_anatomy(self) -> Any:
+        config = self.hf.config
         with self.held():
-            return internals.find_anatomy(self.hf, self.sites, self._probe)
+            if not self._one_at_a_time:
+                return internals.find_anatomy(self.hf, self.sites, self._probe)
+            # The probe has two rows, which a causal classifier refuses without a padding id; the first token's is not looked at.
+            config.pad_token_id = int(self._probe["input_ids"][0, 0])
+            try:
+                return internals.find_anatomy(self.hf, self.sites, self._probe)
+            finally:
+                config.pad_token_id = None
 
     def _measure(self) -> budget.ModelSize:
         if self.interface:
             return measure(self.hf, self.sites, self._kinds)
         with self.held(), torch.no_grad():
             return measure(self.hf, self.sites, self._kinds, self.forward(self._probe, output_attentions=True))
+
+
+def _pair_of(text: Any) -> tuple[Any, str | None]:
+    """A text or encoding and its second segment: a tuple of strings is a pair, one of numbers an encoding."""
+    if not isinstance(text, tuple) or not any(isinstance(part, str) for part in text):
+        return text, None
+    if len(text) != len(("text", "pair")):
+        msg = f"A pair of texts is a tuple of two strings; this one has {len(text)} parts."
+        raise TextError(msg)
+    return text[0], text[1]
 
 
 def sites_of(model: Model, kind: str) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""A short input that every model takes, for finding out at load where it attends and whether what is captured is what it computes."""
+"""A short input that every model takes: it shows at load where a model attends, and whether what is captured is right."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCE, TARGET = 11, 7
 """Different lengths on the two sides, so that a probe's shapes tell encoder, decoder and cross-attention apart."""
 
 
-def probe_of(hf: Any, tokenizer: Any, limit: int | None) -> dict[str, torch.Tensor]:
+def probe_of(hf: Any, tokenizer: Any, limit: int | None, *, same_length: bool = False) -> dict[str, torch.Tensor]:
     """Token ids from the middle of the vocabulary: specials sit at its ends, and padding would shift RoBERTa's positions."""
     embedding = hf.get_input_embeddings().weight
     device = embedding.device
@@ -26,7 +26,8 @@ def probe_of(hf: Any, tokenizer: Any, limit: int | None) -> dict[str, torch.Tens
         ids[-1] = end
     inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, n_source, dtype=torch.long)}
     if hf.config.is_encoder_decoder:
-        target = [start_token(hf), *(plain[(i + 3) % len(plain)] for i in range(TARGET - 1))]
+        n_target = n_source if same_length else TARGET
+        target = [start_token(hf), *(plain[(i + 3) % len(plain)] for i in range(n_target - 1))]
         if end is not None:
             target[-1] = end
         inputs["decoder_input_ids"] = torch.tensor([target])

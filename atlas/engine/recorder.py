@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from atlas.errors import UnsupportedModel
+from atlas.errors import BadIntervention, UnsupportedModel
 from atlas.metrics.rows import row_statistics
+from atlas.trace import Place
 from atlas.tracing.record import NO_MASK, Attention, Bias, Layer, Mask
 from atlas.tracing.statistics import THUMBNAIL
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Keep = Literal["weights", "qk"]
 
 BLOCK_BYTES = 48 << 20
-"""Scores computed at once when the weights are not kept: small enough to stay near the caches, large enough for the matrix product."""
+"""Scores computed at once when the weights are not kept: small enough to stay near the caches, large enough for the product."""
 
 PlanMaker = Callable[[str, Mask], "RowPlan"]
 """(kind, mask) -> the plan of one text's row statistics."""
@@ -64,6 +65,25 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return tensor.cpu().numpy()
+
+
+def own_array(tensor: torch.Tensor, *, batch: int) -> np.ndarray:
+    """The part of one text: a view where it is alone, else a copy, since a view would keep the whole padded batch alive."""
+    array = to_numpy(tensor)
+    return array if batch == 1 else array.copy()
+
+
+def _check_patterns(site: Site, layer: Layer, n_queries: int, n_keys: int) -> None:
+    """Refuse a pattern with weight where nothing may be seen: the run would use it, and every reader would find it masked."""
+    for head, pattern in layer.patterns.items():
+        visible = layer.mask.visible(n_queries, n_keys, head)
+        if visible is not None and pattern[~visible].any():
+            query, key = (int(place) for place in np.argwhere((pattern != 0) & ~visible)[0])
+            msg = (
+                f"The pattern for {site.kind} L{site.layer} H{head} has weight from position {query} to {key}, which this model masks. "
+                "Set it to 0 there."
+            )
+            raise BadIntervention(msg)
 
 
 class Recorder:
@@ -109,9 +129,9 @@ class Recorder:
             layer = Layer(
                 n_heads=site.n_heads,
                 mask=self._mask(row, terms, n_queries, n_keys),
-                query=to_numpy(terms.query[row, :, :n_queries]),
-                key=to_numpy(terms.key[row, :, :n_keys]),
-                value=to_numpy(terms.value[row, :, :n_keys]),
+                query=self._own(terms.query[row, :, :n_queries]),
+                key=self._own(terms.key[row, :, :n_keys]),
+                value=self._own(terms.value[row, :, :n_keys]),
                 scaling=terms.scaling,
                 softcap=terms.softcap,
                 sinks=None if terms.sinks is None else to_numpy(terms.sinks.float()),
@@ -119,6 +139,7 @@ class Recorder:
                 edges=np.asarray(changed.edges, dtype=np.int64) if changed and changed.edges else None,
                 patterns={head: to_numpy(pattern) for head, pattern in changed.patterns.items()} if changed else {},
             )
+            _check_patterns(site, layer, n_queries, n_keys)
             self.kept[row][site.kind, site.layer] = _Kept(layer)
 
     def saw_weights(self, site: Site, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:
@@ -129,9 +150,12 @@ class Recorder:
             own = weights[row, :, :n_queries, :n_keys].detach()
             own_scores = scores[row, :, :n_queries, :n_keys].detach()
             plan = self._plan(row, site.kind, kept.layer.mask, own)
-            lse = _log_sum_exp(own_scores, own, patched=bool(kept.layer.patterns))
+            sinks = None if terms.sinks is None else terms.sinks[heads].detach()
+            lse = _log_sum_exp(own_scores, own, sinks, patched=bool(kept.layer.patterns))
             wide = own if own.dtype in (torch.float32, torch.float64) else own.float()
-            stats = {name: to_numpy(values) for name, values in row_statistics(wide, plan, own_scores.to(wide.dtype), lse).items()}
+            stats = {
+                name: to_numpy(values) for name, values in row_statistics(wide, plan, own_scores.to(wide.dtype), lse).items()
+            }
             stats["log_sum_exp"] = to_numpy(lse)
             norms = self._value_norms(site, terms, heads, row, n_keys)
             if norms is not None:
@@ -139,7 +163,7 @@ class Recorder:
             kept.stats.append(stats)
             kept.thumbnails.append(self._thumbnail(row, kept.layer.mask, own))
             if self.keep == "weights":
-                kept.weights.append(to_numpy(own))
+                kept.weights.append(self._own(own))
 
     def saw_output(self, site: Site, output: torch.Tensor) -> None:
         """Keep what heads read where the run changed it; elsewhere weights and values give it back."""
@@ -148,9 +172,9 @@ class Recorder:
         if self.layer_done is not None:
             self.layer_done()
 
-    def reads(self, row: int) -> dict[str, dict[tuple[str, int] | None, np.ndarray]]:
+    def reads(self, row: int) -> dict[str, dict[Place, np.ndarray]]:
         """What heads read in the layers that were changed."""
-        return {"head_read": dict(self._reads[row])} if self._reads[row] else {}
+        return {"head_read": dict[Place, np.ndarray](self._reads[row].items())} if self._reads[row] else {}
 
     def attentions(self, row: int) -> dict[str, Attention]:
         """Everything kept of one text, by kind."""
@@ -171,6 +195,10 @@ class Recorder:
             thumbnails=np.stack([np.concatenate(kept.thumbnails) for kept in layers]),
         )
 
+    def _own(self, tensor: torch.Tensor) -> np.ndarray:
+        """A tensor of one text as an array that does not keep the rest of a padded batch alive."""
+        return own_array(tensor, batch=len(self.shapes))
+
     def _mask(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Mask:
         """The mask of one text: by one object for all the layers that share one in the model."""
         if terms.visible is None:
@@ -181,7 +209,7 @@ class Recorder:
             if cells.shape[0] > 1 and not bool((cells == cells[:1]).all()):
                 msg = "The heads of this model see different keys by their mask; that cannot be held exactly yet."
                 raise UnsupportedModel(msg)
-            self._masks[key] = (_simplified(to_numpy(cells[0])), terms.visible)
+            self._masks[key] = (_simplified(self._own(cells[0])), terms.visible)
         return self._masks[key][0]
 
     def _plan(self, row: int, kind: str, mask: Mask, like: torch.Tensor) -> RowPlan:
@@ -242,11 +270,17 @@ def pooled(weights: torch.Tensor) -> torch.Tensor:
     return weights.clone()
 
 
-def _log_sum_exp(scores: torch.Tensor, weights: torch.Tensor, *, patched: bool) -> torch.Tensor:
-    """Per row, log of the softmax's denominator (sinks included): the top score less the log of the weight it got."""
+def _log_sum_exp(scores: torch.Tensor, weights: torch.Tensor, sinks: torch.Tensor | None, *, patched: bool) -> torch.Tensor:
+    """Per row, log of the softmax's denominator, sinks included."""
     top = scores.amax(dim=-1).float()
     nothing = top <= torch.finfo(scores.dtype).min
-    lse = torch.logsumexp(scores.float(), dim=-1) if patched else top - weights.amax(dim=-1).float().log()
+    if patched or sinks is not None or weights.dtype not in (torch.float32, torch.float64):
+        # A pattern hides the weights, a strong sink leaves none above 0, and a half-precision weight has three digits.
+        lse = torch.logsumexp(scores.float(), dim=-1)
+        lse = lse if sinks is None else torch.logaddexp(lse, sinks.float()[:, None].expand_as(lse))
+    else:
+        # The top score less the log of the weight it got: two passes over the row less.
+        lse = top - weights.amax(dim=-1).float().log()
     return torch.where(nothing, torch.full_like(lse, -torch.inf), lse)
 
 

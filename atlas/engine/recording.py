@@ -7,6 +7,7 @@ it was reshaped on the way. So what feeds what is found without any name.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -106,9 +107,8 @@ class Recording:
         use = self.uses.get(name, 0)
         self.uses[name] = use + 1
         event = Event(module, name, use, len(self.events), self.open[-1] if self.open else None)
-        event.inputs = [
-            _seen(event, "in", item, value) for item, value in (*enumerate(args), *kwargs.items()) if _recorded(value)
-        ]
+        given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        event.inputs = [_seen(event, "in", item, value) for item, value in given if _recorded(value)]
         self.events.append(event)
         self.open.append(event)
 
@@ -140,8 +140,15 @@ def record(model: torch.nn.Module, sites: Sites, probe: Mapping[str, torch.Tenso
     recording = Recording({name: value.repeat(BATCH, *[1] * (value.dim() - 1)) for name, value in probe.items()})
     call = Call(sites=sites, watcher=recording)
     with evaluating(model), _listening(model, recording, call), unrecorded(), running(call):
-        recording.output = model(**recording.probe)
+        recording.output = passed(model, recording.probe)
     return recording
+
+
+def passed(model: torch.nn.Module, probe: Mapping[str, torch.Tensor]) -> Any:
+    """Run the probe, without what the model does not take and without a cache of keys and values."""
+    accepted = inspect.signature(model.forward).parameters
+    options = {"use_cache": False} if "use_cache" in accepted else {}
+    return model(**{name: value for name, value in probe.items() if name in accepted}, **options)
 
 
 def _recorded(value: Any) -> bool:

@@ -15,6 +15,7 @@ import torch
 
 from atlas.engine.context import Call, Site, Sites, Terms, running
 from atlas.errors import UnsupportedModel
+from atlas.ids import KINDS
 
 Encoding = Mapping[str, torch.Tensor]
 
@@ -116,7 +117,7 @@ def _kind(use: _Use, probe: Encoding) -> str:
 def kinds_of(sites: Sites) -> tuple[str, ...]:
     """The kinds that exist, in the order of `atlas.ids.KINDS`."""
     found = {site.kind for uses in sites.values() for site in uses}
-    return tuple(kind for kind in ("encoder", "decoder", "cross") if kind in found)
+    return tuple(kind for kind in KINDS if kind in found)
 
 
 def layers_of(sites: Sites, kind: str) -> tuple[Site, ...]:

@@ -32,7 +32,10 @@ def describe_layers(taps: Taps, layers: list[Layer]) -> list[Chain]:
     if broken is not None:
         taps.found.pop((kind, "hidden"))
         taps.lack(kind, "hidden", broken)
-    complete = all(chain.reason is None for chain in chains)
+    open_ends = [(layer.index, chain.reason) for layer, chain in zip(layers, chains, strict=True) if chain.reason is not None]
+    complete = not open_ends
+    if open_ends:
+        anatomy.notes.append(f"{kind}: the parts of layer {open_ends[0][0]} do not add up to what leaves it: {open_ends[0][1]}.")
     forms = {_form(layer, chain) for layer, chain in zip(layers, chains, strict=True)} if complete else set()
     anatomy.schema[kind] = " / ".join(sorted(forms)) or "not found"
     if len({_shape(chain) for chain in chains}) == 1 and complete and broken is None:

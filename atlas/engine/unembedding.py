@@ -21,26 +21,24 @@ def find_unembedding(recording: Recording, layers: list[Layer], anatomy: Anatomy
     last = layers[-1].leaving
     if logits is None:
         return "this model was loaded without a head that turns states into predictions"
-    if logits.shape == last.value.shape[:2]:
-        return "this model's head gives one number for every position, not one for every outcome"
     if logits.dim() != last.value.dim() or logits.shape[:2] != last.value.shape[:2]:
-        return "this model's head gives one answer for the whole input, not one for every position"
+        one_number = logits.shape == last.value.shape[:2]
+        what = "one number for every position" if one_number else "one answer for the whole input"
+        return f"this model's head gives {what}, not one for every outcome at every position"
     events = [event for event in recording.events if event.start > layers[-1].event.end]
     chain = _search(events, last, tuple(logits.shape))
     if chain is None:
         return "no chain of modules leads from the last state of the stream to the logits"
     ending, error = find_ending(model, recording, chain, logits)
-    if ending is None:
-        return f"what is done to the logits after the last module was not found out (nearest guess: off by {error:.1e} of their size)"
-    anatomy.unembedding = (*chain, *ending)
-    with torch.no_grad():
-        again = unembed(model, anatomy, last.value)
-    error = mismatch(as_rows(logits), as_rows(again))
-    if not error <= tolerance_of(last):
+    if ending is not None:
+        anatomy.unembedding = (*chain, *ending)
+        with torch.no_grad():
+            error = mismatch(as_rows(logits), as_rows(unembed(model, anatomy, last.value)))
+        if error <= tolerance_of(last):
+            anatomy.errors[layers[-1].kind, "logits"] = error
+            return None
         anatomy.unembedding = ()
-        return f"the logits made from the last state differ from the model's own by {error:.1e} of their size"
-    anatomy.errors[layers[-1].kind, "logits"] = error
-    return None
+    return f"the logits made from the last state differ from the model's own by {error:.1e} of their size"
 
 
 def unembed(hf: torch.nn.Module, anatomy: Anatomy, hidden: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Once, at load: are the weights we capture the weights the model itself computes?"""
+"""Holds, once at load, the weights we capture against the weights the model itself computes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from atlas.engine.borrow import Attending
 
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""What "equal" means in each precision: 1e-5 in float32, two units in the last place of a weight near 1 in the half precisions."""
+"""What "equal" means in each precision: 1e-5 in float32, two units in the last place of a weight near 1 in the halves."""
 
 
 @dataclass(slots=True)
@@ -49,7 +49,9 @@ class Verdict:
     """Why the captured weights cannot be trusted; None where they can."""
 
 
-def compare(hf: Any, forward: Any, attending: Attending, sites: Sites, kinds: tuple[str, ...], probe: Mapping[str, torch.Tensor]) -> Verdict:
+def compare(
+    hf: Any, forward: Any, attending: Attending, sites: Sites, kinds: tuple[str, ...], probe: Mapping[str, torch.Tensor]
+) -> Verdict:
     """Run the probe twice, watched and with the model's own eager attention, and compare every weight.
 
     The caller holds the model (`Borrowed.held`): the attention implementation is switched to eager and back here.
@@ -65,16 +67,25 @@ def compare(hf: Any, forward: Any, attending: Attending, sites: Sites, kinds: tu
         attending.watch()
     missing = [kind for kind in kinds if kind not in own]
     if missing:
-        return Verdict(None, f"{type(hf).__name__} does not return its own {' and '.join(missing)} weights, so they could not be compared")
+        return Verdict(
+            None, f"{type(hf).__name__} does not return its own {' and '.join(missing)} weights, so they could not be compared"
+        )
     worst = 0.0
     for kind in kinds:
         sites_of_kind = layers_of(sites, kind)
         if len(own[kind]) != len(sites_of_kind):
-            return Verdict(None, f"the model has {len(own[kind])} {kind} layers and {len(sites_of_kind)} of them were seen attending")
+            return Verdict(
+                None, f"the model has {len(own[kind])} {kind} layers and {len(sites_of_kind)} of them were seen attending"
+            )
         for site in sites_of_kind:
             ours, theirs = watcher.found[kind, site.layer], own[kind][site.layer]
             if ours.shape != theirs.shape:
-                return Verdict(None, f"{kind} layer {site.layer} has weights of shape {tuple(theirs.shape)}, captured {tuple(ours.shape)}")
+                return Verdict(
+                    None, f"{kind} layer {site.layer} has weights of shape {tuple(theirs.shape)}, captured {tuple(ours.shape)}"
+                )
             worst = max(worst, float((ours.float() - theirs.float()).abs().max()))
     allowed = TOLERANCES.get(hf.dtype, max(TOLERANCES.values()))
-    return Verdict(worst, None if worst <= allowed else f"captured weights differ from the model's own by {worst:.2g} (allowed: {allowed:.0e})")
+    return Verdict(
+        worst,
+        None if worst <= allowed else f"captured weights differ from the model's own by {worst:.2g} (allowed: {allowed:.0e})",
+    )

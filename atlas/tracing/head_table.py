@@ -26,7 +26,9 @@ def head_table(trace: Trace) -> pd.DataFrame:
         tokens = trace.tokens(trace.side(kind, "query"))
         keys = trace.tokens(trace.side(kind, "key")) if kind == "cross" else None
         if not chosen.stats:
-            msg = f"This trace holds no statistics of its {kind} attention, so its heads cannot be measured. Trace the text again."
+            msg = (
+                f"This trace holds no statistics of its {kind} attention, so its heads cannot be measured. Trace the text again."
+            )
             raise NotCaptured(msg)
         table = head_metrics(chosen.stats, layer_plans(chosen, tokens, keys), tokens, keys)
         table.insert(0, "kind", kind)

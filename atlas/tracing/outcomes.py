@@ -31,15 +31,19 @@ class Predictions:
 
 
 def predictions_table(outcomes: Predictions, k: int) -> pd.DataFrame:
-    """The k likeliest outcomes of every position, one row each."""
+    """The k likeliest outcomes of every position, one row each; all of them where there are fewer."""
     kept = outcomes.ids.shape[1]
-    if k < 1 or k > min(kept, outcomes.n_outcomes):
+    if k < 1 or (k > kept and kept < outcomes.n_outcomes):
         msg = f"This trace holds the {kept} likeliest of {outcomes.n_outcomes:,} outcomes; ask for k between 1 and {kept}."
         raise NotCaptured(msg)
+    k = min(k, kept)
     n_positions = len(outcomes.ids)
     logits = outcomes.logits[:, :k].astype(np.float64)
     if outcomes.multi_label:
         probability = 1 / (1 + np.exp(-logits))
+    elif outcomes.n_outcomes == 1:
+        # A regression: one number, of which no share is known (a softmax over one outcome would call it certain).
+        probability = np.full_like(logits, np.nan)
     else:
         probability = np.exp(logits - outcomes.log_sum_exp[:, None])
     named = "label" if outcomes.task.endswith("classification") else "token"

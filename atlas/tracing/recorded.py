@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,10 @@ def from_attention(
         if not isinstance(tokens, Mapping):
             msg = "With several kinds of attention give the tokens as {'source': [...], 'target': [...]}."
             raise BadAttention(msg)
-        return _several(weights, tokens, known)
+        if key_tokens is not None or not (mask is None or isinstance(mask, Mapping)):
+            msg = "With several kinds of attention there is no key_tokens=, and mask= is {kind: mask}."
+            raise BadAttention(msg)
+        return _several(weights, tokens, mask or {}, known)
     if isinstance(tokens, Mapping):
         msg = "For one kind of attention give the tokens as a sequence, and key_tokens where the keys are others."
         raise BadAttention(msg)
@@ -78,18 +81,21 @@ def from_attention(
     return _trace({kind: (weights, mask)}, {"source": key_tokens, "target": tokens}, known)
 
 
-def _several(weights: Mapping[str, Any], tokens: Mapping[str, Sequence[str]], special: frozenset[str]) -> Trace:
-    for kind in weights:
+def _several(
+    weights: Mapping[str, Any], tokens: Mapping[str, Sequence[str]], masks: Mapping[str, Any], special: frozenset[str]
+) -> Trace:
+    for kind in (*weights, *masks):
         _check_kind(kind)
-    needed = {"source"} if set(weights) == {"encoder"} else {"source", "target"}
-    if not weights or not needed <= set(tokens):
+    # A decoder alone reads the one text there is; beside an encoder it reads the target.
+    needed = {"source"} if set(weights) in ({"encoder"}, {"decoder"}) else {"source", "target"}
+    if not weights or not needed <= set(tokens) <= {"source", "target"}:
         msg = f"The tokens of {' and '.join(sorted(needed))} are needed for {', '.join(weights) or 'no kind'}; given: {', '.join(tokens)}."
         raise BadAttention(msg)
-    return _trace({kind: (array, None) for kind, array in weights.items()}, tokens, special)
+    return _trace({kind: (array, masks.get(kind)) for kind, array in weights.items()}, tokens, special)
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         msg = f"{kind!r} is no kind of attention; use one of {', '.join(KINDS)}."
         raise BadAttention(msg)
 
@@ -106,8 +112,9 @@ def _trace(given: Mapping[str, tuple[Any, Any]], tokens: Mapping[str, Sequence[s
     return Trace(attentions=attentions, token_tables=tables, provenance=provenance)
 
 
-def _table(names: Sequence[str], special: frozenset[str]) -> pd.DataFrame:
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+def _table(names: Any, special: frozenset[str]) -> pd.DataFrame:
+    names = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [None]
+    if not all(isinstance(name, str) for name in names):
         msg = "Tokens are a sequence of strings, one a position."
         raise BadAttention(msg)
     # Recordings rarely carry ids; equal strings are equal tokens, which is all that the repetition scores need.
@@ -125,9 +132,7 @@ def shown(piece: str) -> str:
     return plain or piece
 
 
-def _attention(
-    kind: str, weights: Any, mask: Any, queries: pd.DataFrame, keys: pd.DataFrame, notes: list[str]
-) -> Attention:
+def _attention(kind: str, weights: Any, mask: Any, queries: pd.DataFrame, keys: pd.DataFrame, notes: list[str]) -> Attention:
     array = _stacked(weights, kind)
     expected = (len(queries), len(keys))
     if array.shape[2:] != expected:
@@ -177,7 +182,7 @@ def _plain(values: Any) -> np.ndarray:
 def _visible(array: np.ndarray, mask: Any, kind: str) -> np.ndarray | None:
     shape = array.shape[2:]
     if mask is not None:
-        visible = np.asarray(mask)
+        visible = _mask_array(mask)
         if visible.shape != shape or visible.dtype != bool:
             msg = f"The mask has to be boolean with shape {shape} (True where a query may look); it is {visible.dtype} {visible.shape}."
             raise BadAttention(msg)
@@ -191,6 +196,14 @@ def _visible(array: np.ndarray, mask: Any, kind: str) -> np.ndarray | None:
     return visible_cells(array)
 
 
+def _mask_array(mask: Any) -> np.ndarray:
+    try:
+        return np.asarray(mask.cpu() if hasattr(mask, "cpu") else mask)
+    except ValueError as error:
+        msg = f"The mask is no rectangular array: {error}."
+        raise BadAttention(msg) from error
+
+
 def _checked_rows(array: np.ndarray, visible: np.ndarray | None, kind: str, notes: list[str]) -> np.ndarray:
     seen = array if visible is None else array[..., visible]
     if not np.isfinite(seen).all():
@@ -201,16 +214,18 @@ def _checked_rows(array: np.ndarray, visible: np.ndarray | None, kind: str, note
         raise BadAttention(msg)
     clean = array if visible is None else np.where(visible, array, np.float32(0.0))
     sums = clean.sum(axis=-1, dtype=np.float64)
-    off = np.abs(sums - 1) if visible is None else np.abs(sums - 1)[..., visible.any(axis=1)]
+    # A row that sees nothing has no sum to check.
+    off = np.abs(sums - 1) * (True if visible is None else visible.any(axis=1))
     if off.max(initial=0.0) > ROW_SUM_TOLERANCE:
-        worst = tuple(int(i) for i in np.argwhere(np.abs(sums - 1) >= off.max())[0])
+        worst = tuple(int(i) for i in np.unravel_index(off.argmax(), off.shape))
         msg = (
             f"Row {worst[2]} of {kind} L{worst[0]} H{worst[1]} sums to {sums[worst]:.4f}; rows of attention sum to 1 "
             f"(within {ROW_SUM_TOLERANCE}). Give mask= for padding, or normalise the rows."
         )
         raise BadAttention(msg)
     if off.max(initial=0.0) <= EXACT_ROW:
-        return clean
+        # A trace does not change when the array it was made from does.
+        return clean.copy() if clean is array else clean
     notes.append(f"{kind}: rows summed to 1 within {off.max():.1e} and were rescaled to 1")
     return (clean / np.where(sums > 0, sums, 1)[..., None]).astype(np.float32)
 

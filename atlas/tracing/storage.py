@@ -5,6 +5,7 @@ Text travels as UTF-8 bytes in a numeric array, not as HDF5 strings: those end a
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from atlas.tracing.record import Attention, Bias, Layer, Mask
 
 FORMAT = "attention-atlas trace"
 VERSION = 1
+ZARR = ".zarr"
 
 PER_LAYER = ("weights", "query", "key", "value", "sinks", "edges")
 """Arrays of a layer; stacked into one variable where all layers have the same shape."""
@@ -41,30 +43,61 @@ AXES: dict[str, tuple[str, ...]] = {
 
 def save_trace(trace: Trace, path: Path) -> Path:
     """Write a trace; a file that is there already is replaced only once the new one is complete."""
+    _check_replaceable(path)
     tree = xr.DataTree.from_dict(_groups(trace))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    zarr = path.suffix == ".zarr"
-    holding = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        new = holding / path.name
-        if zarr:
-            tree.to_zarr(new, zarr_format=3, consolidated=False)
-        else:
-            tree.to_netcdf(new, engine="h5netcdf")
-        if zarr and path.is_dir():
-            _check_ours(path)
-            shutil.rmtree(path)
-        os.replace(new, path)
-    finally:
-        shutil.rmtree(holding, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holding = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            _write(tree, holding / path.name, zarr=path.suffix == ZARR)
+            _put(holding / path.name, path, holding / "old")
+        finally:
+            shutil.rmtree(holding, ignore_errors=True)
+    except OSError as error:
+        msg = f"The trace cannot be written to {path}: {error.strerror or error}. Choose another place."
+        raise BadTraceFile(msg) from error
     return path
 
 
-def _check_ours(path: Path) -> None:
-    """Refuse to replace a folder that is not a Zarr store: a typo must not delete somebody's work."""
-    if not (path / "zarr.json").is_file():
+def _write(tree: xr.DataTree, new: Path, *, zarr: bool) -> None:
+    if not zarr:
+        tree.to_netcdf(new, engine="h5netcdf")
+        return
+    if importlib.util.find_spec("zarr") is None:
+        msg = f"Writing {new.name} needs the package zarr: pip install zarr. Or save as NetCDF, with a name that ends in .nc."
+        raise BadTraceFile(msg)
+    tree.to_zarr(new, zarr_format=3, consolidated=False)
+
+
+def _put(new: Path, path: Path, old: Path) -> None:
+    """Move the new one into place. A folder cannot be replaced in one step, so the old one waits beside it, and comes back."""
+    if not path.is_dir():
+        os.replace(new, path)
+        return
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a file or a trace of ours: a typo must not delete somebody's work."""
+    if path.is_dir() and not (path.suffix == ZARR and _is_trace_folder(path)):
         msg = f"{path} is a folder that holds no trace, so it is not replaced. Choose another name."
         raise BadTraceFile(msg)
+    if path.suffix == ZARR and path.exists() and not path.is_dir():
+        msg = f"{path} is a file, and a Zarr trace is a folder. Choose another name."
+        raise BadTraceFile(msg)
+
+
+def _is_trace_folder(path: Path) -> bool:
+    try:
+        about = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        return bool(about["attributes"]["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_trace(path: Path) -> Trace:
@@ -108,7 +141,9 @@ def _groups(trace: Trace) -> dict[str, xr.Dataset]:
         "texts": _bytes({"text": trace.texts.text, "pair": trace.texts.pair, "target": trace.texts.target}),
         "tables": _bytes({side: _table_to_plain(table) for side, table in tables.items()}),
     }
-    root = xr.Dataset({name: ((f"{name}_byte",), data) for name, data in head.items()}, attrs={"format": FORMAT, "version": VERSION})
+    root = xr.Dataset(
+        {name: ((f"{name}_byte",), data) for name, data in head.items()}, attrs={"format": FORMAT, "version": VERSION}
+    )
     groups = {"/": root}
     for kind, attention in trace.attentions.items():
         groups[f"/attention/{kind}"] = _attention_to_dataset(attention)
@@ -233,7 +268,7 @@ def _attention_from(kind: str, node: Any) -> Attention:
     layers = []
     for index, about in enumerate(described):
         own = {name: _of_layer(node, name, index, once) for name in PER_LAYER}
-        cells = once(f"mask.{about['mask']}").astype(bool) if "mask" in about else None
+        cells = once(f"mask.{about['mask']}").astype(bool, copy=False) if "mask" in about else None
         bias = _bias_from(about, once)
         patterns = {
             int(name.rpartition(".")[2]): node[name].to_numpy() for name in node.data_vars if name.startswith(f"pattern.{index}.")
@@ -272,9 +307,7 @@ def _plain(variable: Any) -> Any:
 
 
 def _table_from(plain: Mapping[str, Any]) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {name: pd.Series(column["values"], dtype=column["dtype"]) for name, column in plain["columns"].items()}
-    )
+    table = pd.DataFrame({name: pd.Series(column["values"], dtype=column["dtype"]) for name, column in plain["columns"].items()})
     table.index.name = plain["index"]
     table.attrs.update(plain["attrs"])
     return table

@@ -29,15 +29,20 @@ def _one_layer(chosen: Attention, name: str, layer: int, heads: range | list[int
     here = chosen.layers[layer]
     array = getattr(here, name)
     if array is None:
-        msg = f"This trace holds weights only, no {name} vectors (recorded attention, or a model outside the attention interface)."
+        msg = (
+            f"This trace holds weights only, no {name} vectors (recorded attention, or a model outside the attention interface)."
+        )
         raise NotCaptured(msg)
     index = list(heads) if name == "query" else [here.key_head(head) for head in heads]
     return np.asarray(array[index])
 
 
-def stream_vectors(trace: Trace, name: str, kind: str | None, layer: int | None) -> xr.DataArray:
+def stream_vectors(trace: Trace, name: str, kind: str | None, layer: int | None, head: int | None = None) -> xr.DataArray:
     """A captured array by name, from this trace or from one more run of its model."""
     places = trace.with_group_of(name).arrays[name]
+    if head is not None:
+        msg = f"{name!r} belongs to a whole layer, not to its heads; leave out head=, or ask for 'head_output'."
+        raise UnknownName(msg)
     if set(places) == {None}:
         return xr.DataArray(places[None], dims=_dims(places[None].ndim), name=name)
     chosen = kind if kind is not None else _only_kind(name, sorted({place[0] for place in places if place}))
@@ -60,7 +65,7 @@ def stream_vectors(trace: Trace, name: str, kind: str | None, layer: int | None)
 def derived_vectors(trace: Trace, name: str, kind: str | None, layer: int | None, head: int | None) -> xr.DataArray:
     """What heads read (`head_read`), what they write into the stream (`head_output`), what a state would predict (`logit_lens`)."""
     if name == "logit_lens":
-        return _logit_lens(trace, kind, layer)
+        return _logit_lens(trace, kind, layer, head)
     chosen = trace.attention_of(kind)
     layers = _layers(len(chosen.layers), layer)
     heads = range(chosen.n_heads) if head is None else [_checked(head, chosen.n_heads, "head")]
@@ -69,7 +74,9 @@ def derived_vectors(trace: Trace, name: str, kind: str | None, layer: int | None
         out = trace.with_group_of("output_projection").arrays["output_projection"]
         missing = [at for at in layers if (chosen.kind, at) not in out]
         if missing:
-            msg = f"The output projection of {chosen.kind} layer {missing[0]} was not found, so what its heads write is not known."
+            msg = (
+                f"The output projection of {chosen.kind} layer {missing[0]} was not found, so what its heads write is not known."
+            )
             raise NotCaptured(msg)
         read = np.stack([read[i] @ out[chosen.kind, at][list(heads)] for i, at in enumerate(layers)])
     return _labelled(read, ("layer", "head", "position", "width"), layers, heads, layer, head, name, chosen.kind)
@@ -84,14 +91,16 @@ def _read(trace: Trace, chosen: Attention, layer: int, heads: range | list[int])
     if here.value is None:
         msg = "This trace holds no value vectors, so what heads read is not known."
         raise NotCaptured(msg)
-    return np.stack([np.nan_to_num(chosen.block(layer, head)) @ here.value[here.key_head(head)].astype(np.float32) for head in heads])
+    return np.stack(
+        [np.nan_to_num(chosen.block(layer, head)) @ here.value[here.key_head(head)].astype(np.float32) for head in heads]
+    )
 
 
-def _logit_lens(trace: Trace, kind: str | None, layer: int | None) -> xr.DataArray:
+def _logit_lens(trace: Trace, kind: str | None, layer: int | None, head: int | None) -> xr.DataArray:
     if trace.live is None:
         msg = "The logit lens needs the model's unembedding, and the model of this trace is not here. Trace the text again."
         raise NotCaptured(msg)
-    hidden = stream_vectors(trace, "hidden", kind, layer)
+    hidden = stream_vectors(trace, "hidden", kind, layer, head)
     rows = int(np.prod(hidden.shape[:-1]))
     size = rows * trace.live.vocabulary * 4
     if size > LENS_BYTES:
@@ -103,7 +112,7 @@ def _logit_lens(trace: Trace, kind: str | None, layer: int | None) -> xr.DataArr
     )
 
 
-def _labelled(  # noqa: PLR0913 - the axes of one array
+def _labelled(
     values: np.ndarray,
     dims: tuple[str, ...],
     layers: range | list[int],
@@ -113,9 +122,7 @@ def _labelled(  # noqa: PLR0913 - the axes of one array
     name: str,
     kind: str,
 ) -> xr.DataArray:
-    answer = xr.DataArray(
-        values, dims=dims, coords={"layer": list(layers), "head": list(heads)}, name=name, attrs={"kind": kind}
-    )
+    answer = xr.DataArray(values, dims=dims, coords={"layer": list(layers), "head": list(heads)}, name=name, attrs={"kind": kind})
     return answer.isel({axis: 0 for axis, given in (("layer", layer), ("head", head)) if given is not None})
 
 
@@ -124,7 +131,7 @@ def _layers(n_layers: int, layer: int | None) -> range | list[int]:
 
 
 def _checked(index: int, size: int, what: str) -> int:
-    if not 0 <= index < size:
+    if not isinstance(index, int | np.integer) or not 0 <= index < size:
         msg = f"There is no {what} {index}: there are {size}, counted from 0."
         raise UnknownName(msg)
     return index

@@ -69,10 +69,13 @@ class Family:
 
 _BERT = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40,
          "max_position_embeddings": 64, "pad_token_id": 0}  # fmt: skip
-_LLAMA = _BERT | {"num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 3}
+_BOUNDS = {"bos_token_id": 2, "eos_token_id": 3}
+_LLAMA = _BERT | _BOUNDS | {"num_key_value_heads": 2}
+_MODERN = _BERT | _BOUNDS | {"cls_token_id": 2, "sep_token_id": 3}
 _ENDS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 0}
 _BART = {"vocab_size": VOCABULARY, "d_model": 32, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
-         "decoder_attention_heads": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "max_position_embeddings": 64, **_ENDS}  # fmt: skip
+         "decoder_attention_heads": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40, "max_position_embeddings": 64,
+         **_ENDS}  # fmt: skip
 _T5 = {"vocab_size": VOCABULARY, "d_model": 32, "d_kv": 8, "d_ff": 40, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 4,
        "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12, **_ENDS}  # fmt: skip
 _ALL = ("encoder", "decoder", "cross")
@@ -80,7 +83,7 @@ _TWO_SIDES = {"encoder": (2, 4), "decoder": (3, 2), "cross": (3, 2)}
 
 FAMILIES = (
     Family("BERT", lambda: tr.BertForMaskedLM(tr.BertConfig(**_BERT)), ("encoder",)),
-    Family("RoBERTa", lambda: tr.RobertaForMaskedLM(tr.RobertaConfig(**_BERT | {"bos_token_id": 2, "eos_token_id": 3})), ("encoder",)),
+    Family("RoBERTa", lambda: tr.RobertaForMaskedLM(tr.RobertaConfig(**_BERT | _BOUNDS)), ("encoder",)),
     Family(
         "DistilBERT",
         lambda: tr.DistilBertForMaskedLM(
@@ -93,9 +96,7 @@ FAMILIES = (
     Family(
         "ModernBERT",
         lambda: tr.ModernBertForMaskedLM(
-            tr.ModernBertConfig(
-                local_attention=6, global_attn_every_n_layers=3, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3, **_BERT
-            )
+            tr.ModernBertConfig(local_attention=6, global_attn_every_n_layers=3, **_MODERN)
         ),
         ("encoder",),
         ("window",),
@@ -110,12 +111,18 @@ FAMILIES = (
     ),
     Family(
         "GPT-NeoX",
-        lambda: tr.GPTNeoXForCausalLM(tr.GPTNeoXConfig(**_BERT | {"bos_token_id": 2, "eos_token_id": 3})),
+        lambda: tr.GPTNeoXForCausalLM(tr.GPTNeoXConfig(**_BERT | _BOUNDS)),
         ("decoder",),
         special=False,
     ),
     Family("Llama", lambda: tr.LlamaForCausalLM(tr.LlamaConfig(**_LLAMA)), ("decoder",), ("grouped keys",), special=False),
-    Family("Qwen3", lambda: tr.Qwen3ForCausalLM(tr.Qwen3Config(head_dim=8, **_LLAMA)), ("decoder",), ("grouped keys",), special=False),
+    Family(
+        "Qwen3",
+        lambda: tr.Qwen3ForCausalLM(tr.Qwen3Config(head_dim=8, **_LLAMA)),
+        ("decoder",),
+        ("grouped keys",),
+        special=False,
+    ),
     Family(
         "Mistral",
         lambda: tr.MistralForCausalLM(tr.MistralConfig(sliding_window=5, **_LLAMA)),

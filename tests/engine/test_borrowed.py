@@ -16,7 +16,7 @@ from atlas.errors import AtlasError
 from tests.engine.families import BY_NAME, TARGET, TEXT
 
 TEXTS = ["the cat ran after the dog", "a doctor said hello", "she was tired because the nurse ran away", "the dog",
-         "he said that the cat was tired", "the nurse and the doctor", "a cat ran", "the tired dog said hello to the cat"]  # fmt: skip
+         "he said that the cat was tired", "the nurse and the doctor", "a cat ran", "the dog said hello to the cat"]  # fmt: skip
 
 
 def state_of(hf: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The weights are the model's own: for every family, kept or recomputed, and every feature of its attention is needed for that."""
+"""The weights are the model's own: for every family, kept or recomputed, and no feature of its attention may be missing."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ class Watcher:
     def __init__(self) -> None:
         self.terms: list[Terms] = []
 
-    def block_of_heads(self, site: Site, terms: Terms) -> int:
+    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - the protocol's signature
         return terms.query.shape[1]
 
-    def saw_terms(self, site: Site, terms: Terms) -> None:
+    def saw_terms(self, site: Site, terms: Terms) -> None:  # noqa: ARG002
         self.terms.append(terms)
 
     def saw_weights(self, *args: Any) -> None:

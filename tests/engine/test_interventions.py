@@ -76,7 +76,9 @@ def zero_bert_heads(heads: list[tuple[int, int]]) -> Callable[[Any], None]:
 
 def test_zero_all_heads_but_one(bert: Any) -> None:
     others = [(layer, head) for layer in range(LAYERS) for head in range(HEADS) if (layer, head) != (1, 2)]
-    assert_same_logits(bert.trace(TEXT, ablate=others), logits_by_hand(bert, zero_bert_heads(others)), differs_from=bert.trace(TEXT))
+    assert_same_logits(
+        bert.trace(TEXT, ablate=others), logits_by_hand(bert, zero_bert_heads(others)), differs_from=bert.trace(TEXT)
+    )
 
 
 def test_zero_heads_of_gpt2(gpt2: Any) -> None:
@@ -144,7 +146,7 @@ def test_patching_a_pattern(gpt2: Any) -> None:
 
         seen: dict[str, torch.Tensor] = {}
         attn = hf.transformer.h[1].attn
-        attn.c_attn.register_forward_hook(lambda module, args, output: seen.update(qkv=output))
+        attn.c_attn.register_forward_hook(lambda _module, _args, output: seen.update(qkv=output))
         attn.c_proj.register_forward_pre_hook(averaged)
 
     by_hand = logits_by_hand(gpt2, change)

@@ -1,0 +1,163 @@
+"""Measure models: `python -m assets.recipes.evaluate [--only NAME] [--model FOLDER] [--work DIR]`; JSON and a table for the card.
+
+Without --model the final model of the work folder is measured, or its newest checkpoint while it is still being trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5ForConditionalGeneration,
+)
+
+from . import corpus, head_measures, language_models, masked_batches, t5_dates, t5_measures, vocabularies
+from .minimal_pairs import PER_KIND, preferences
+from .places import work_folder
+from .streams import Stream
+from .training import last_checkpoint
+
+NAMES = (language_models.GPT, language_models.BERT, t5_dates.NAME)
+ROW = 256
+ROWS = 32  # per source: 8,192 tokens, a standard error of the loss of about 0.03
+ROWS_FOR_HEADS = 8
+TOP = 5
+SEED = 3
+
+
+def rows(stream: Stream, length: int, count: int) -> np.ndarray:
+    """The first rows of a held-out stream, no more than it holds."""
+    count = min(count, len(stream.tokens) // length)
+    return stream.take(0, count * length).astype(np.int64).reshape(count, length)
+
+
+def causal_quality(model: PreTrainedModel, ids: np.ndarray) -> tuple[float, float]:
+    """Loss in nats a token, and how often the token is among the five likeliest."""
+    losses, tops = [], []
+    for part in torch.from_numpy(ids).split(ROWS_FOR_HEADS):
+        with torch.no_grad():
+            logits = model(input_ids=part).logits[:, :-1].float()
+        target = part[:, 1:]
+        losses.append(torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten()).item() * target.numel())
+        tops.append((logits.topk(TOP, -1).indices == target[..., None]).any(-1).sum().item())
+    count = ids.shape[0] * (ids.shape[1] - 1)
+    return sum(losses) / count, sum(tops) / count
+
+
+def masked_quality(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, ids: np.ndarray) -> tuple[float, float]:
+    """The same for a masked model: 15 % of the tokens masked by BERT's rule, fixed by a seed."""
+    marks = masked_batches.Marks.of(tokenizer)
+    words = ids[:, : vocabularies.BERT_POSITIONS - 2]
+    framed = np.concatenate([np.full((len(ids), 1), marks.cls), words, np.full((len(ids), 1), marks.sep)], axis=1)
+    hidden, labels = masked_batches.hide(framed, marks, np.random.default_rng(SEED))
+    loss, top, count = 0.0, 0, 0
+    for part, told in zip(
+        torch.from_numpy(hidden).split(ROWS_FOR_HEADS), torch.from_numpy(labels).split(ROWS_FOR_HEADS), strict=True
+    ):
+        with torch.no_grad():
+            logits = model(input_ids=part).logits.float()[told >= 0]
+        target = told[told >= 0]
+        loss += torch.nn.functional.cross_entropy(logits, target, reduction="sum").item()
+        top += (logits.topk(TOP, -1).indices == target[:, None]).any(-1).sum().item()
+        count += len(target)
+    return loss / count, top / count
+
+
+def language_measures(
+    name: str, model: PreTrainedModel, ready: language_models.Prepared, per_kind: int = PER_KIND
+) -> dict[str, object]:
+    """Everything the issue asks of a language model."""
+    causal = name == language_models.GPT
+    quality = {}
+    for source, stream in ready.held_out.items():
+        ids = rows(stream, ROW, ROWS)
+        loss, top = causal_quality(model, ids) if causal else masked_quality(model, ready.tokenizer, ids)
+        quality[source] = {"loss": round(loss, 4), "top5": round(top, 4), "tokens": int(ids.size)}
+    first = next(iter(set(ready.held_out) - {"stories"}))
+    some = rows(ready.held_out[first], ROW // 2, ROWS_FOR_HEADS)
+    heads = (
+        head_measures.causal_heads(model, some, len(ready.tokenizer))
+        if causal
+        else head_measures.masked_heads(model, ready.tokenizer, some)
+    )
+    pairs = {kind: round(share, 3) for kind, share in preferences(model, ready.tokenizer, per_kind).items()}
+    return {"held_out": quality, "minimal_pairs": pairs, "heads": heads}
+
+
+def found_model(name: str, work: Path, given: Path | None) -> tuple[Path, str]:
+    """The folder to measure and what it is."""
+    if given:
+        return given, str(given)
+    if (work / "final" / name / "model.safetensors").exists():
+        return work / "final" / name, "final"
+    checkpoint = last_checkpoint(work / name / "checkpoints", clean=False)
+    if checkpoint is None:
+        raise SystemExit(f"nothing of {name} in {work}: build it first, or name a folder with --model")
+    return checkpoint, checkpoint.name
+
+
+def measure(
+    name: str, work: Path, files: Sequence[Path], given: Path | None = None, per_kind: int = PER_KIND
+) -> dict[str, object]:
+    """Measures of one model as plain values."""
+    folder, what = found_model(name, work, given)
+    if name == t5_dates.NAME:
+        measured = t5_measures.measures(
+            T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), t5_dates.prepare(work)[1]
+        )
+    else:
+        ready = language_models.prepare_known(name, work, files)
+        kind = AutoModelForCausalLM if name == language_models.GPT else AutoModelForMaskedLM
+        model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+        measured = language_measures(name, model, ready, per_kind)
+    return {"name": name, "measured": what, **measured}
+
+
+def table(measured: dict[str, object]) -> str:
+    """The measures as a Markdown table."""
+    lines = [f"| {measured['name']} ({measured['measured']}) | |", "|---|---|"]
+
+    def add(prefix: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                add(f"{prefix} · {key}" if prefix else str(key), inner)
+        elif not isinstance(value, list):
+            lines.append(f"| {prefix} | {value} |")
+
+    add("", {key: value for key, value in measured.items() if key not in {"name", "measured"}})
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=NAMES, action="append")
+    parser.add_argument("--model", type=Path, help="a folder in the standard layout; needs one --only")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--text", type=Path, nargs="+", help="text files instead of the corpora")
+    parser.add_argument("--pairs", type=int, default=PER_KIND, help="minimal pairs of each kind")
+    options = parser.parse_args(arguments)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    work = work_folder(options.work)
+    for name in options.only or NAMES:
+        measured = measure(name, work, options.text or corpus.default_files(), options.model, options.pairs)
+        place = work / "measures"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{name}.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+        (place / f"{name}.md").write_text(table(measured) + "\n", encoding="utf-8")
+        print(table(measured), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Run the benchmarks and print the table: `python -m tests.benchmarks [NAME ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from atlas.engine.quiet import quiet_transformers
+from tests.benchmarks.engine import ROWS
+from tests.places import REPO
+
+OUTPUT = REPO / "benchmarks.json"
+
+
+def main() -> None:
+    """Measure, print, write."""
+    by_name = {row.__name__: row for row in ROWS}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of: {', '.join(by_name)}")
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT, help="where the JSON goes (default: %(default)s)")
+    given = parser.parse_args()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    machine = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    print(f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; ratios are medians of pairs")
+    print("\n| what | measured | bar | |\n|---|---|---|---|")
+    rows = []
+    with quiet_transformers():
+        for name in given.names or by_name:
+            row = by_name[name]()
+            rows.append({"name": name, **row.plain()})
+            print(f"| {row.what} | {row.measured} | {row.bar} | {'holds' if row.holds else 'missed'} |", flush=True)
+    given.output.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten to {given.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from assets.recipes import causal_batches, corpus, masked_batches, streams, vocabularies
+from assets.recipes.language_models import bert_model, masked_loss
+from assets.recipes.places import HELD_OUT_EVERY, is_held_out, work_folder
+
+SIZE = 600
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return list(streams.story_texts(8, 400))
+
+
+@pytest.fixture(scope="module")
+def gpt(texts):
+    return vocabularies.byte_pairs(texts, SIZE)
+
+
+@pytest.fixture(scope="module")
+def bert(texts):
+    return vocabularies.word_piece(texts, SIZE)
+
+
+def test_packing_loses_no_token_and_adds_one_separator_a_document(gpt, texts):
+    stream = streams.encode(iter(texts), gpt, separator=0)
+    single = [gpt(text)["input_ids"] for text in texts]
+    assert list(stream) == list(itertools.chain.from_iterable([*ids, 0] for ids in single))
+    parts = np.split(stream, np.flatnonzero(stream == 0) + 1)[:-1]
+    assert [gpt.decode(part[:-1]) for part in parts] == texts
+
+
+def test_a_stream_goes_round_and_an_empty_one_is_refused():
+    stream = streams.Stream(np.arange(10, dtype=np.uint16))
+    assert list(stream.take(7, 6)) == [7, 8, 9, 0, 1, 2]
+    assert list(stream.take(1_000_007, 2)) == [7, 8]
+    with pytest.raises(ValueError, match="no text was left"):
+        streams.Stream(np.empty(0, np.uint16))
+
+
+def test_story_shards_join_without_a_gap_and_are_read_back_from_disk(gpt, tmp_path):
+    made = streams.StoryStream(tmp_path, gpt, 0, documents=40)
+    length = made.shard_tokens
+    across = made.take(length - 50, 100)
+    assert list(across) == [*made.take(length - 50, 50), *made.take(length, 50)]
+    expected = streams.encode(streams.story_texts(1, 40), gpt, 0)[:50]
+    assert list(across[50:]) == list(expected)
+    again = streams.StoryStream(tmp_path, gpt, 0, documents=40)
+    assert list(again.take(length - 50, 100)) == list(across)
+
+
+def test_a_write_that_broke_off_is_made_again(tmp_path):
+    path = tmp_path / "shard.npy"
+
+    def broken():
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk"):
+        streams.cached(path, broken)
+    assert list(streams.cached(path, lambda: np.arange(3))) == [0, 1, 2]
+
+
+def test_causal_batches_cover_every_text_token_once(gpt, texts):
+    stream = streams.Stream(streams.encode(iter(texts), gpt, 0))
+    rule = causal_batches.batch_rule(stream, [stream], SIZE, seed=1, shares=causal_batches.Shares(12, 0, (4,)))
+    lengths, read = set(), []
+    for step in range(8):
+        batch = rule(step)
+        lengths.add(batch["input_ids"].shape[1])
+        assert batch["input_ids"].numel() == causal_batches.TOKENS_PER_STEP
+        assert torch.equal(batch["input_ids"], batch["labels"])
+        share = 12 * causal_batches.TOKENS_PER_STEP // 16
+        read.extend(batch["input_ids"].flatten()[:share].tolist())
+    assert lengths == {causal_batches.SHORT, causal_batches.LONG}
+    assert read == stream.take(0, len(read)).tolist()
+
+
+def test_repeated_rows_repeat_and_score_only_what_can_be_foreseen(gpt, texts):
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        row, labels = causal_batches.repeated_random(draw, 256, SIZE)
+        period = int((labels == causal_batches.IGNORE).sum()) - 1
+        assert causal_batches.SHORTEST_PERIOD <= period <= 128
+        assert np.array_equal(row[period:], row[:-period])
+        assert np.array_equal(labels[period + 1 :], row[period + 1 :])
+        text = draw.integers(0, SIZE, 256)
+        copied = causal_batches.repeated_span(draw, text)
+        changed = np.flatnonzero(copied != text)
+        assert len(changed)
+        windows = np.lib.stride_tricks.sliding_window_view(copied, causal_batches.SHORTEST_SPAN)
+        assert len(np.unique(windows, axis=0)) < len(windows)
+
+
+def test_batches_depend_on_the_step_alone(gpt, bert, texts):
+    for tokenizer, make in (
+        (gpt, lambda stream: causal_batches.batch_rule(stream, [stream, stream], SIZE, seed=1)),
+        (bert, lambda stream: masked_batches.batch_rule(stream, [stream, stream], bert, seed=1)),
+    ):
+        stream = streams.Stream(streams.encode(iter(texts), tokenizer, 0 if tokenizer is gpt else tokenizer.sep_token_id))
+        one, other = make(stream), make(stream)
+        for _ in range(3):
+            one(0)
+        for step in (5, 2):
+            first, second = one(step), other(step)
+            assert first.keys() == second.keys()
+            assert all(torch.equal(first[key], second[key]) for key in first)
+        assert not torch.equal(one(0)["input_ids"], one(4)["input_ids"])
+
+
+def test_masked_rows_are_framed_and_segments_change_at_the_separator(bert, texts):
+    stream = streams.Stream(streams.encode(iter(texts), bert, bert.sep_token_id))
+    rule = masked_batches.batch_rule(stream, [stream, stream], bert, seed=2)
+    follows = []
+    for step, length in enumerate(masked_batches.LENGTHS):
+        batch = rule(step)
+        original = torch.where(batch["labels"] >= 0, batch["labels"], batch["input_ids"])
+        assert original.shape == (masked_batches.TOKENS_PER_STEP // length, length)
+        assert (original[:, 0] == bert.cls_token_id).all()
+        assert ((original == bert.sep_token_id).sum(1) == (1 if length == masked_batches.SINGLE else 2)).all()
+        assert ((original == bert.pad_token_id) == (batch["attention_mask"] == 0)).all()
+        for row, segments in zip(original, batch["token_type_ids"], strict=True):
+            separators = torch.where(row == bert.sep_token_id)[0]
+            assert (segments[: separators[0] + 1] == 0).all()
+            if length != masked_batches.SINGLE:
+                assert (segments[separators[0] + 1 : separators[1] + 1] == 1).all()
+        told = (batch["labels"] >= 0).float().sum() / batch["attention_mask"].sum()
+        assert 0.10 < told < 0.18
+        follows += [value for value in batch["next_sentence_label"].tolist() if value >= 0]
+    assert 0.3 < sum(follows) / len(follows) < 0.7
+
+
+def test_the_sparse_word_loss_equals_the_full_one(bert, texts):
+    stream = streams.Stream(streams.encode(iter(texts), bert, bert.sep_token_id))
+    batch = {key: value[:4] for key, value in masked_batches.batch_rule(stream, [stream, stream], bert, seed=2)(1).items()}
+    model = bert_model(len(bert)).eval()
+    with torch.no_grad():
+        full = model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]
+        ).prediction_logits
+        expected = torch.nn.functional.cross_entropy(full.flatten(0, 1), batch["labels"].flatten(), ignore_index=-100)
+        assert torch.allclose(masked_loss(model, batch), expected, atol=1e-5)
+
+
+def test_held_out_documents_are_chosen_by_their_words():
+    documents = [f"Document number {number} has its own words." for number in range(20_000)]
+    share = sum(map(is_held_out, documents)) / len(documents)
+    assert share == pytest.approx(1 / HELD_OUT_EVERY, rel=0.2)
+    assert is_held_out(documents[3]) == is_held_out(documents[3])
+
+
+def test_the_plainest_pieces_of_any_text_are_kept(tmp_path):
+    plain = "The cat sat on the mat. The dog ran to the cat. They were glad. " * 40
+    hard = (
+        "Notwithstanding epistemological incommensurability, poststructuralist historiography problematizes teleological metanarratives, "
+        * 20
+    )
+    file = tmp_path / "childrens_books.txt.xz"
+    import lzma
+
+    with lzma.open(file, "wt", encoding="utf-8") as out:
+        out.write("\n\n".join([plain, hard, "Produced by Somebody and the Online Distributed Proofreading Team"]))
+    ((path, pieces),) = corpus.plainest([file])
+    assert path == file
+    assert [piece.text for piece in pieces] == [plain.strip()]
+
+
+def test_the_work_folder_is_named_or_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("ATLAS_WORK", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert work_folder() == tmp_path / "attention-atlas" / "recipes"
+    monkeypatch.setenv("ATLAS_WORK", str(tmp_path / "mine"))
+    assert work_folder() == tmp_path / "mine"
+    assert work_folder(tmp_path / "given") == tmp_path / "given"
