@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,16 +28,21 @@ DEFAULT_THREADS = 2
 class Turn:
     """One model's way of training a stretch, its plan, how many tokens a step reads, and minutes a turn (None: until done)."""
 
-    train: Callable[[Path, float | None, str, Plan, Callable[[str], None]], Outcome]
+    train: Callable[..., Outcome]
     plan: Plan
     tokens_per_step: int
     minutes: float | None
+    reads_text: bool = False
 
 
 TURNS: dict[str, Turn] = {
-    language_models.GPT: Turn(language_models.train_gpt, language_models.GPT_PLAN, causal_batches.TOKENS_PER_STEP, 60.0),
+    language_models.GPT: Turn(
+        language_models.train_gpt, language_models.GPT_PLAN, causal_batches.TOKENS_PER_STEP, 60.0, reads_text=True
+    ),
     t5_dates.NAME: Turn(t5_dates.train_stretch, t5_dates.PLAN, t5_dates.BATCH * 30, None),
-    language_models.BERT: Turn(language_models.train_bert, language_models.BERT_PLAN, masked_batches.TOKENS_PER_STEP, 60.0),
+    language_models.BERT: Turn(
+        language_models.train_bert, language_models.BERT_PLAN, masked_batches.TOKENS_PER_STEP, 60.0, reads_text=True
+    ),
 }
 
 
@@ -48,6 +53,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="stop after so many minutes; the next call goes on from there")
     parser.add_argument("--tokens", type=float, help="tokens each language model learns from, instead of the recipe's own number")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--text", type=Path, nargs="+", help="text files to learn from instead of the corpora in ../shared/data")
     parser.add_argument("--threads", type=int, default=DEFAULT_THREADS)
     parser.add_argument(
         "--work", type=Path, help="folder for shards, checkpoints and final/ (default: $ATLAS_WORK or the user cache)"
@@ -68,13 +74,12 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SystemExit(
-                f"another run is training in {folder}; stop it first (SIGTERM makes it save) or name another --work"
-            ) from None
+            message = f"another run is training in {folder}; stop it first (SIGTERM makes it save) or name another --work"
+            raise SystemExit(message) from None
         yield
 
 
-def run(turns: dict[str, Turn], work: Path, device: str, minutes: float | None) -> None:
+def run(turns: dict[str, Turn], work: Path, device: str, minutes: float | None, files: Sequence[Path] | None = None) -> None:
     """Take turns until everything is finished, time is up or a signal came."""
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     waiting = dict(turns)
@@ -85,7 +90,8 @@ def run(turns: dict[str, Turn], work: Path, device: str, minutes: float | None) 
                 return
             share = [bound for bound in (left, turn.minutes if len(waiting) > 1 else None) if bound is not None]
             with alone(work / name):
-                outcome = turn.train(work, min(share) if share else None, device, turn.plan, say(name))
+                text = {"files": files} if turn.reads_text else {}
+                outcome = turn.train(work, min(share) if share else None, device, turn.plan, say(name), **text)
             say(name)(f"turn ends at step {outcome.step} of {turn.plan.steps}")
             if outcome.stopped_by_signal:
                 return
@@ -105,9 +111,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.tokens:
         turns = {
             name: replace(turn, plan=replace(turn.plan, steps=int(options.tokens // turn.tokens_per_step)))
+            if turn.reads_text
+            else turn
             for name, turn in turns.items()
         }
-    run(turns, work, options.device, options.minutes)
+    run(turns, work, options.device, options.minutes, options.text)
 
 
 if __name__ == "__main__":

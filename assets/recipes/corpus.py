@@ -32,7 +32,7 @@ BOILERPLATE = (
     "copyright",
     "editor",
 )
-TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "—": " - ", "–": "-", "…": "...", "\u00a0": " "})
+TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "\u2018": "'", "’": "'", "—": " - ", "–": "-", "…": "...", "\u00a0": " "})
 UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 LARGEST_UNUSUAL_SHARE = 0.01  # beyond that a piece is a table, another language or wrongly decoded
 KEEP = {"childrens_books.txt.xz": 0.5, "enwiki2015_openings.txt.xz": 0.4}
@@ -112,5 +112,6 @@ def default_files() -> list[Path]:
     files = [CORPORA / name for name in KEEP]
     missing = [file for file in files if not file.exists()]
     if missing:
-        raise FileNotFoundError(f"no corpus at {missing[0]}; name text files of your own with --text FILE ...")
+        message = f"no corpus at {missing[0]}; name text files of your own with --text FILE ..."
+        raise FileNotFoundError(message)
     return files

@@ -102,7 +102,8 @@ def found_model(name: str, work: Path, given: Path | None) -> tuple[Path, str]:
         return work / "final" / name, "final"
     checkpoint = last_checkpoint(work / name / "checkpoints", clean=False)
     if checkpoint is None:
-        raise SystemExit(f"nothing of {name} in {work}: build it first, or name a folder with --model")
+        message = f"nothing of {name} in {work}: build it first, or name a folder with --model"
+        raise SystemExit(message)
     return checkpoint, checkpoint.name
 
 

@@ -91,7 +91,7 @@ def gerund(verb: str) -> str:
     return verb + (verb[-1] if double else "") + "ing"
 
 
-def finite(verb: str, tense: str, is_plural: bool) -> str:
+def finite(verb: str, tense: str, *, is_plural: bool) -> str:
     """The verb as it agrees with its subject in the tense of the story."""
     if verb == "be":
         return {("past", True): "were", ("past", False): "was", ("present", True): "are", ("present", False): "is"}[
@@ -129,7 +129,7 @@ class Thing:
         """Whether verbs and pronouns are plural."""
         return bool(self.number) and not self.is_mass
 
-    def bare(self, with_adjective: bool = True) -> str:
+    def bare(self, *, with_adjective: bool = True) -> str:
         """The noun without determiner."""
         noun = plural(self.noun) if self.is_plural else self.noun
         return f"{self.adjective} {noun}" if self.adjective and with_adjective else noun

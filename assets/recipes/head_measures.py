@@ -1,10 +1,14 @@
-"""What the heads of a language model do: previous token, next token, induction, first position, separators. Arrays (layer, head)."""
+"""What the heads of a language model do: previous and next token, induction, first position, separators; arrays (layer, head)."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 PERIOD = 64  # of the repeated random tokens
 SEQUENCES = 24
@@ -28,7 +32,7 @@ def diagonal(weights: np.ndarray, offset: int, first_query: int = 0) -> np.ndarr
 
 
 def induction(model: PreTrainedModel, first_word: int, vocabulary: int) -> tuple[np.ndarray, float]:
-    """On random tokens said twice: weight from a token to the one after its first occurrence, and what uniform attention gives."""
+    """On random tokens said twice: weight from a token to the one after its first occurrence, and the uniform weight."""
     draw = np.random.default_rng(SEED)
     once = draw.integers(first_word, vocabulary, (SEQUENCES, PERIOD))
     weights = attentions(model, torch.from_numpy(np.concatenate([once, once], axis=1)))

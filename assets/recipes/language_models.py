@@ -137,7 +137,8 @@ def without_next_sentence(model: BertForPreTraining) -> BertForMaskedLM:
     shipped = BertForMaskedLM(model.config)
     missing, _ = shipped.load_state_dict(model.state_dict(), strict=False)
     if missing:
-        raise ValueError(f"weights without a source: {missing}")
+        message = f"weights without a source: {missing}"
+        raise ValueError(message)
     return shipped
 
 

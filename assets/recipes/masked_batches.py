@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from .causal_batches import IGNORE, Shares
 from .streams import StoryStream, Stream
 from .training import Batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TOKENS_PER_STEP = 4096
 LENGTHS = (128, 32, 128, 256)  # of the rows of steps 0, 1, 2, 3, and again; 32: single sentences

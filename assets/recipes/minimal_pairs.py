@@ -1,4 +1,4 @@
-"""Pairs of sentences that differ in one word, one of them grammatical: does a model prefer it?
+"""Pairs of sentences that differ in one word, one of them grammatical, and whether a model prefers that one.
 
 Held out from training by construction: the frames are not those of the generated stories, and about half of the nouns and verbs
 are not in their lexicon (they occur in the books). Preference is by the log-probability of the whole sentence: left to right for
@@ -10,12 +10,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from .grammar import plural
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SEED = 77
 PER_KIND = 100

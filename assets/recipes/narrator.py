@@ -2,13 +2,14 @@
 
 The little language of the templates:
 
-    [A]  [A name]  [A him]  [A his]  [A self]  [A+B]  [they]     people: subject, name, object, possessive, reflexive, both, both again
-    <find>  <find en>  <find ing>                                 a verb: agreeing in the story's tense; participle; -ing form
-    {a x:toy}  {two x:fruit}  {some x:mass}                       a new thing of a class, bound to x: one, several, an uncountable one
-    {the x}  {x}  {one x}  {it x}  {its x}                        the thing again: with "the", bare, with "a", as a pronoun
-    {=the x}  {=it x}  {=people|many}  {=nobody|one}              the same, or plain words, as a subject: the next verb agrees
-    {!outside}  {!outside p}  {p}                                 a phrase of a list; bound to p; again
-    {~glad}                                                       an adjective
+    [A]  [A name]  [A him]  [A his]  [A self]          a person: subject, name, object, possessive, reflexive
+    [A+B]  [they]  [they self]                         both; both again
+    <find>  <find en>  <find ing>                      a verb: agreeing in the story's tense; participle; -ing form
+    {a x:toy}  {two x:fruit}  {some x:mass}            a new thing of a class, bound to x: one, several, an uncountable one
+    {the x}  {x}  {one x}  {it x}  {its x}             the thing again: with "the", bare, with "a", as a pronoun
+    {=the x}  {=it x}  {=people|many}  {=nobody|one}   the same, or plain words, as a subject: the next verb agrees
+    {!outside}  {!outside p}  {p}                      a phrase of a list; bound to p; again
+    {~glad}                                            an adjective
 """
 
 from __future__ import annotations
@@ -105,25 +106,22 @@ class Narrator:
             return participle(verb)
         if form == "ing":
             return gerund(verb)
-        return finite(verb, self.tense, self.subject_is_plural)
+        return finite(verb, self.tense, is_plural=self.subject_is_plural)
 
     def _people(self, slot: str) -> str:
-        if slot == "they":
-            self.subject_is_plural = True
-            return "they"
         if slot == "they self":
             return "themselves"
-        if "+" in slot:
+        if slot == "they" or "+" in slot:
             self.subject_is_plural = True
-            return " and ".join(self._name(self.cast[key]) for key in slot.split("+"))
+            return slot if slot == "they" else " and ".join(self._name(self.cast[key]) for key in slot.split("+"))
         key, _, how = slot.partition(" ")
         person = self.cast[key]
-        if how == "name":
+        if how in {"", "name"}:
             self.subject_is_plural = False
-            return self._name(person)
-        if how == "":
-            self.subject_is_plural = False
-            return self._mention(person)
+            return self._name(person) if how else self._mention(person)
+        return self._not_subject(person, how)
+
+    def _not_subject(self, person: Person, how: str) -> str:
         if how == "self":
             return person.pronoun(3)
         if self._is_clear(person):
@@ -154,17 +152,8 @@ class Narrator:
         return person.name
 
     def _thing(self, slot: str) -> str:
-        if slot[0] == "~":
-            self.last_adjective = self.draw.choice([word for word in ADJECTIVES[slot[1:]] if word != self.last_adjective])
-            return self.last_adjective
-        if slot == "!said":
-            return finite(self.draw.choice(SPEAKING), self.tense, is_plural=False)
-        if slot[0] == "!":
-            phrases, _, key = slot[1:].rpartition(" ") if slot[1:] not in LISTS else (slot[1:], "", "")
-            phrase = self.draw.choice(LISTS[phrases])
-            if key:
-                self.bound[key] = phrase
-            return phrase
+        if slot[0] in "~!":
+            return self._from_list(slot)
         is_subject = slot[0] == "="
         if is_subject and "|" in slot:
             words, _, number = slot[1:].partition("|")
@@ -174,8 +163,21 @@ class Narrator:
         if ":" in name:
             return self._new_thing(how, *name.split(":"), is_subject=is_subject)
         thing = self.bound[name]
-        if isinstance(thing, str):
-            return thing
+        return thing if isinstance(thing, str) else self._known_thing(thing, how, is_subject=is_subject)
+
+    def _from_list(self, slot: str) -> str:
+        if slot[0] == "~":
+            self.last_adjective = self.draw.choice([word for word in ADJECTIVES[slot[1:]] if word != self.last_adjective])
+            return self.last_adjective
+        if slot == "!said":
+            return finite(self.draw.choice(SPEAKING), self.tense, is_plural=False)
+        phrases, _, key = slot[1:].rpartition(" ") if slot[1:] not in LISTS else (slot[1:], "", "")
+        phrase = self.draw.choice(LISTS[phrases])
+        if key:
+            self.bound[key] = phrase
+        return phrase
+
+    def _known_thing(self, thing: Thing, how: str, *, is_subject: bool) -> str:
         if is_subject:
             self.subject_is_plural = thing.is_plural
         if how in {"it", "its"}:

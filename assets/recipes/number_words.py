@@ -7,7 +7,7 @@ what nothing says (the dashes of a date; the zero of "four hundred and six" that
 from __future__ import annotations
 
 import calendar
-import datetime
+import datetime as dt
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def _below_hundred(words: Words, value: int, glue: str = " ") -> Digits:
     return [(str(value // 10), tens), (str(value % 10), unit)]
 
 
-def _below_thousand(words: Words, value: int, with_and: bool) -> Digits:
+def _below_thousand(words: Words, value: int, *, with_and: bool) -> Digits:
     """Three digits; the hundreds only where there are some."""
     digits: Digits = [("0", None)]
     if value >= 100:
@@ -104,15 +104,16 @@ def _below_thousand(words: Words, value: int, with_and: bool) -> Digits:
     return digits + _below_hundred(words, value % 100)
 
 
-def cardinal(words: Words, value: int, with_and: bool) -> Digits:
+def cardinal(words: Words, value: int, *, with_and: bool) -> Digits:
     """0 to 999,999, without leading zeros."""
     if not 0 <= value <= LARGEST:
-        raise ValueError(f"{value} is not between 0 and {LARGEST}")
+        message = f"{value} is not between 0 and {LARGEST}"
+        raise ValueError(message)
     if value == 0:
         return [("0", _add(words, " ", UNITS[0]))]
     digits: Digits = []
     if value >= 1000:
-        digits = _below_thousand(words, value // 1000, with_and)
+        digits = _below_thousand(words, value // 1000, with_and=with_and)
         _add(words, " ", "thousand")
         rest = value % 1000
         if rest == 0:
@@ -120,19 +121,19 @@ def cardinal(words: Words, value: int, with_and: bool) -> Digits:
         else:
             if rest < 100 and with_and:
                 _add(words, " ", "and")
-            digits += _below_thousand(words, rest, with_and)
+            digits += _below_thousand(words, rest, with_and=with_and)
     else:
-        digits = _below_thousand(words, value, with_and)
+        digits = _below_thousand(words, value, with_and=with_and)
     while digits[0] == ("0", None):
         digits = digits[1:]
     return digits
 
 
-def year(words: Words, value: int, with_and: bool, by_thousand: bool) -> Digits:
+def year(words: Words, value: int, *, with_and: bool, by_thousand: bool) -> Digits:
     """A year as it is said: two thousand and five, nineteen oh five, nineteen hundred, nineteen ninety-eight."""
     century, rest = divmod(value, 100)
     if century == 20 and (by_thousand or rest == 0) and rest < 20:
-        return cardinal(words, value, with_and)
+        return cardinal(words, value, with_and=with_and)
     at_tens = _below_hundred(words, century)
     at = at_tens[0][1]
     digits: Digits = [(str(century // 10), at), (str(century % 10), at if at_tens[1][1] is None else at_tens[1][1])]
@@ -161,7 +162,7 @@ def day(words: Words, value: int) -> Digits:
     ]
 
 
-def date(words: Words, value: datetime.date, draw: random.Random) -> Digits:
+def date(words: Words, value: dt.date, draw: random.Random) -> Digits:
     """A date in one of four orders of words; the digits are always year-month-day."""
     month = MONTHS[value.month - 1]
     if draw.random() < 0.2:
@@ -216,7 +217,7 @@ def example(draw: random.Random) -> Example:
     if draw.random() < SHARE_OF_DATES:
         value = draw.randint(FIRST_YEAR, LAST_YEAR)
         month = draw.randint(1, 12)
-        when = datetime.date(value, month, draw.randint(1, calendar.monthrange(value, month)[1]))
+        when = dt.date(value, month, draw.randint(1, calendar.monthrange(value, month)[1]))
         return phrase(lambda words: date(words, when, draw), draw.choice(DATE_CARRIERS))
     number, with_and = random_number(draw), draw.random() < 0.7
-    return phrase(lambda words: cardinal(words, number, with_and), draw.choice(NUMBER_CARRIERS))
+    return phrase(lambda words: cardinal(words, number, with_and=with_and), draw.choice(NUMBER_CARRIERS))

@@ -6,6 +6,7 @@ tied to a plot. Templates of minimal_pairs.py use other frames and, where it say
 
 from __future__ import annotations
 
+import itertools
 import random
 
 from .grammar import Person, finite, participle, past, plural
@@ -47,7 +48,7 @@ def _thing_noun(draw: random.Random) -> str:
     )
 
 
-def _number(noun: str, is_plural: bool) -> str:
+def _number(noun: str, *, is_plural: bool) -> str:
     return plural(noun) if is_plural else noun
 
 
@@ -60,8 +61,8 @@ def near_subject(draw: random.Random) -> str:
     many, other, tense = draw.random() < 0.5, draw.random() < 0.5, draw.choice(("past", "present"))
     noun, neighbour = _thing_noun(draw), _thing_noun(draw)
     return (
-        f"the {_number(noun, many)} {draw.choice(NEAR)} the {_number(neighbour, other)} {finite('be', tense, many)} "
-        f"{_adjective(draw)}."
+        f"the {_number(noun, is_plural=many)} {draw.choice(NEAR)} the {_number(neighbour, is_plural=other)} "
+        f"{finite('be', tense, is_plural=many)} {_adjective(draw)}."
     )
 
 
@@ -69,16 +70,16 @@ def people_do(draw: random.Random) -> str:
     """The nurse who knows the sailors sings."""
     many, other, tense = draw.random() < 0.5, draw.random() < 0.5, draw.choice(("past", "present"))
     who, whom = _person_noun(draw), _person_noun(draw)
-    verb = finite(draw.choice(INTRANSITIVE), tense, many)
+    verb = finite(draw.choice(INTRANSITIVE), tense, is_plural=many)
     middle = draw.choice(
         (
             "",
-            f" who {finite(draw.choice(TRANSITIVE), tense, many)} the {_number(whom, other)}",
-            f" that the {_number(whom, other)} {finite(draw.choice(TRANSITIVE), tense, other)}",
-            f" with the {_number(_thing_noun(draw), other)}",
+            f" who {finite(draw.choice(TRANSITIVE), tense, is_plural=many)} the {_number(whom, is_plural=other)}",
+            f" that the {_number(whom, is_plural=other)} {finite(draw.choice(TRANSITIVE), tense, is_plural=other)}",
+            f" with the {_number(_thing_noun(draw), is_plural=other)}",
         )
     )
-    return f"the {_number(who, many)}{middle} {verb} {draw.choice(LISTS['loudly'])}."
+    return f"the {_number(who, is_plural=many)}{middle} {verb} {draw.choice(LISTS['loudly'])}."
 
 
 def habits(draw: random.Random) -> str:
@@ -89,8 +90,8 @@ def habits(draw: random.Random) -> str:
     one, two = draw.sample(INTRANSITIVE, 2)
     pronoun = PRONOUNS["p"][0] if many else person.pronoun(0)
     return (
-        f"every {draw.choice(LISTS['day'])} {who} {finite(one, 'present', many)} {draw.choice(LISTS['outside'])}, "
-        f"and then {pronoun} {finite(two, 'present', many)} {draw.choice(LISTS['inside'])}."
+        f"every {draw.choice(LISTS['day'])} {who} {finite(one, 'present', is_plural=many)} {draw.choice(LISTS['outside'])}, "
+        f"and then {pronoun} {finite(two, 'present', is_plural=many)} {draw.choice(LISTS['inside'])}."
     )
 
 
@@ -99,10 +100,10 @@ def there_is(draw: random.Random) -> str:
     many, tense, noun = draw.random() < 0.5, draw.choice(("past", "present")), _thing_noun(draw)
     amount = draw.choice((*NUMBERS, "many", "several", "some")) if many else "only one"
     near, far = ("these", "those") if many else ("this", "that")
-    verb = finite("be", tense, many)
+    verb = finite("be", tense, is_plural=many)
     return (
-        f"there {verb} {amount} {_number(noun, many)} {draw.choice(LISTS['outside'])}. {draw.choice((near, far))} {_number(noun, many)} "
-        f"{verb} {_adjective(draw)}."
+        f"there {verb} {amount} {_number(noun, is_plural=many)} {draw.choice(LISTS['outside'])}. "
+        f"{draw.choice((near, far))} {_number(noun, is_plural=many)} {verb} {_adjective(draw)}."
     )
 
 
@@ -113,10 +114,12 @@ def determiner_object(draw: random.Random) -> str:
         ("these", "those", "many", "several", "all these") if many else ("this", "that", "every", "each", "another")
     )
     adjective = f"{_adjective(draw)} " if draw.random() < 0.5 else ""
-    end = f", and then {PRONOUNS[gender][0]} {past(draw.choice(('take', 'buy', 'forget', 'hide')))} {'them' if many else 'it'}"
+    then = past(draw.choice(("take", "buy", "forget", "hide")))
+    end = f", and then {PRONOUNS[gender][0]} {then} {'them' if many else 'it'}"
+    did = ("see", "find", "touch", "clean", "count", "sell")
     return (
-        f"{draw.choice(NAMES[gender])} {past(draw.choice(('see', 'find', 'touch', 'clean', 'count', 'sell')))} {which} {adjective}"
-        f"{_number(noun, many)}{end if draw.random() < 0.6 else ''}."
+        f"{draw.choice(NAMES[gender])} {past(draw.choice(did))} {which} {adjective}"
+        f"{_number(noun, is_plural=many)}{end if draw.random() < 0.6 else ''}."
     )
 
 
@@ -175,7 +178,7 @@ def listing(draw: random.Random) -> str:
     items = draw.sample(CLASSES[draw.choice(("animal", "fruit", "tool", "clothes", "toy"))], draw.randint(3, 5))
     name, skip = draw.choice(NAMES[draw.choice("fm")]), draw.randrange(3)
     if skip == 0:
-        body = ", ".join(f"the {one} met the {two}" for one, two in zip(items, items[1:], strict=False))
+        body = ", ".join(f"the {one} met the {two}" for one, two in itertools.pairwise(items))
         return f"{body}, and the {items[-1]} met {name}."
     if skip == 1:
         return f"{name} had {', '.join(f'{draw.choice(NUMBERS)} {plural(item)}' for item in items)}. " + " ".join(

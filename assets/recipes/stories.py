@@ -37,7 +37,7 @@ def draw_cast(draw: random.Random) -> dict[str, Person]:
     return cast
 
 
-def introduce(narrator: Narrator, with_second: bool) -> None:
+def introduce(narrator: Narrator, *, with_second: bool) -> None:
     """Who they are, what they do and where they live."""
     draw, first, second = narrator.draw, narrator.cast["A"], narrator.cast["B"]
     who = f"{article(first.role)} {first.role}" if first.role else f"a {draw.choice(PEOPLE[first.gender])}"
@@ -94,7 +94,8 @@ def tell(narrator: Narrator, episode: Episode) -> None:
                 narrator.say(way)
                 break
         else:
-            raise ValueError(f"no way to say {step} after {narrator.text()!r}")
+            message = f"no way to say {step} after {narrator.text()!r}"
+            raise ValueError(message)
 
 
 def story(draw: random.Random) -> Story:
@@ -102,7 +103,7 @@ def story(draw: random.Random) -> Story:
     cast = draw_cast(draw)
     narrator = Narrator(draw, cast, "past" if draw.random() < SHARE_OF_PAST else "present")
     together = draw.random() < 0.65
-    introduce(narrator, together)
+    introduce(narrator, with_second=together)
     for episode in draw.sample((*ALONE, *TOGETHER, *TOGETHER) if together else ALONE, draw.randint(1, 3)):
         narrator.new_paragraph()
         narrator.forget_things()

@@ -53,10 +53,11 @@ def check_stories_are_the_same(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         place.write_text(digest + "\n")
     elif place.read_text().strip() != digest:
-        raise ChangedRecipeError(
-            f"the stories are told differently now than when the run in {folder.parent} began; finish it with the recipe it began with, "
-            f"or remove that folder to begin anew"
+        message = (
+            f"the stories are told differently now than when the run in {folder.parent} began; "
+            f"finish it with the recipe it began with, or remove that folder to begin anew"
         )
+        raise ChangedRecipeError(message)
 
 
 def pack(documents: Iterable[Sequence[int]], separator: int) -> Tokens:
@@ -96,7 +97,8 @@ class Stream:
 
     def __init__(self, tokens: Tokens) -> None:
         if not len(tokens):
-            raise ValueError("an empty stream: no text was left to learn from")
+            message = "an empty stream: no text was left to learn from"
+            raise ValueError(message)
         self.tokens = tokens
 
     def take(self, start: int, count: int) -> Tokens:

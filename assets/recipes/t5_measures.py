@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from .number_words import Example
 from .t5_dates import HELD_OUT_SEED, encode, examples
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 FRESH = 1000
 LONGEST_OUTPUT = 16
@@ -29,10 +33,10 @@ def written(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFas
 
 
 def pointing(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, items: list[Example]) -> np.ndarray:
-    """Share of spoken output digits whose row has its maximum at the word that says the digit, (layer, head); the last row and column are of the means over layers and heads.
+    """Share of spoken output digits whose row has its maximum at the word that says the digit: (layer, head).
 
-    The row of a digit is the decoder position that predicts it. Digits nothing says (the zero of "four hundred and six") are not
-    counted. The last entry of both is the mean of all.
+    The row of a digit is the decoder position that predicts it. Digits nothing says (the zero of "four hundred and six") are
+    not counted. A last row and a last column are of the means over layers and over heads.
     """
     batch = encode(tokenizer, items)
     said_by = batch.pop("said_by")

@@ -64,9 +64,10 @@ class InStepOrder(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset[Batch] | None = None) -> Sampler[int]:
         return SequentialSampler(train_dataset or self.train_dataset)
 
-    def compute_loss(self, model: Any, inputs: Batch, return_outputs: bool = False, **kwargs: Any) -> Any:
-        if self.loss_rule is None or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
+    def compute_loss(self, model: Any, inputs: Batch, *args: Any, **kwargs: Any) -> Any:
+        """The recipe's own loss where it has one."""
+        if self.loss_rule is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
         return self.loss_rule(model, inputs)
 
 
@@ -83,10 +84,12 @@ class Watch(TrainerCallback):
         """Signal handler: the step under way ends, a checkpoint is written, the run returns."""
         self.asked_to_stop = True
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
+        """Start the clock."""
         self.started, self.first_step = time.monotonic(), state.global_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Ask for a checkpoint, and for an end where it is time."""
         now = time.monotonic()
         out_of_time = self.minutes is not None and now - self.started >= 60 * self.minutes
         finished = state.global_step >= args.max_steps
@@ -95,12 +98,14 @@ class Watch(TrainerCallback):
         elif now - self.saved >= 60 * MINUTES_BETWEEN_CHECKPOINTS:
             control.should_save = True
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Everything is written: say so in the checkpoint."""
         self.saved = time.monotonic()
         Path(str(args.output_dir), f"checkpoint-{state.global_step}", WHOLE).write_text("complete\n")
         self.log(f"checkpoint at step {state.global_step}")
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
+        """A line with loss and pace."""
         logs = kwargs.get("logs", {})
         if "loss" in logs:
             pace = (state.global_step - (self.first_step or 0)) / max(1e-9, time.monotonic() - self.started)

@@ -22,6 +22,12 @@ PART_TOLERANCE = 1e-3
 ROUNDINGS = 2
 """Rounding errors of the sum that are forgiven a part that is smaller still (two: that of the factor and that of the sum)."""
 
+DIGITS = 4
+"""Significant digits of a multiplier that somebody wrote into a configuration."""
+
+AS_WELL = 1.1
+"""A rounded multiplier is taken if its error is at most this many times that of the best one."""
+
 PAIR = ("attention", "ffn")
 """Blocks that some models add at once."""
 
@@ -70,13 +76,19 @@ def factor_of(total: Seen, base: torch.Tensor | None, part: Seen, *, free: bool)
     """The number c for which total = base + c * part, None where there is none; only c = 1 is tried unless `free`."""
     whole, rows = total.rows, part.rows
     difference = whole if base is None else whole - base
-    factor = 1.0
-    if free:
-        factor = float((difference.double() * rows.double()).sum() / rows.double().square().sum().clamp_min(1e-300))
+    factor = _fitted(difference.double(), rows.double()) if free else 1.0
     error = size(difference - factor * rows)
     rounding = ROUNDINGS * torch.finfo(total.value.dtype).eps * size(whole)
     allowed = torch.minimum(tolerance_of(total) * size(whole), torch.maximum(PART_TOLERANCE * size(factor * rows), rounding))
     return factor if bool((error <= allowed).all()) and factor != 0.0 else None
+
+
+def _fitted(whole: torch.Tensor, part: torch.Tensor) -> float:
+    """The number by which a part has to be multiplied; the round number it is near (a model's 0.22) where that fits as well."""
+    exact = float((whole * part).sum() / part.square().sum().clamp_min(torch.finfo(part.dtype).tiny))
+    short = float(f"{exact:.{DIGITS}g}")
+    errors = [float(torch.linalg.vector_norm(whole - number * part)) for number in (exact, short)]
+    return short if errors[1] <= AS_WELL * errors[0] else exact
 
 
 def distinct(seen: Iterable[Seen]) -> list[Seen]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -55,14 +55,15 @@ class Terms:
     """(head,)"""
 
 
-class Watcher(Protocol):
-    """Sees every layer's attention while it is computed."""
+class Watcher:
+    """Sees every layer's attention while it is computed; a subclass says what it wants to see."""
 
-    keep_graph: bool
+    keep_graph: bool = False
     """Whether the weights must be computed in one piece, with gradients."""
 
-    def block_of_heads(self, site: Site, terms: Terms) -> int:
+    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - a subclass looks at both
         """How many heads to compute at once."""
+        return terms.query.shape[1]
 
     def saw_terms(self, site: Site, terms: Terms) -> None:
         """Called once a layer, before its weights exist."""

@@ -14,7 +14,9 @@ from atlas.engine.identity import Identity, check_pair, name_in_memory, task_of
 from atlas.engine.model import Model
 from atlas.errors import UnknownName
 
-NOT_LOADABLE = "Give atlas.load a name of `atlas models`, a folder, a hub id such as 'owner/name', or (model, tokenizer) in memory"
+NOT_LOADABLE = (
+    "Give atlas.load a name of `atlas models`, a folder, a hub id such as 'owner/name', or (model, tokenizer) in memory"
+)
 
 KEPT_MODELS = 0
 """Loaded models that are remembered: none. Ten callers at once share one load; whoever holds a model decides for how long."""

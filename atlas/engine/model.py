@@ -61,7 +61,6 @@ class Model:
         self._anatomy = self._find_anatomy()
         self._hooks = internals.install(hf, self._anatomy)
         self.size = self._measure()
-        self._grams: dict[tuple[str, int], torch.Tensor | None] = {}
         if not borrowed:
             # An owned model stays as a run needs it: unobserved it runs SDPA all the same, and no run has to switch anything.
             hf.eval()
@@ -331,7 +330,7 @@ class Model:
     def reason(self, name: str) -> str:
         """Why this model has no array of that name."""
         if name == "predictions":
-            return f"{self.name} has no head that predicts anything ({self.task})."
+            return f"{self.name} has no output that can be read as likelier and less likely outcomes ({self.task})."
         known = sorted(
             {name for group in GROUPS for name in self.taps_of([group])} | {"query", "key", "value", "head_output", "logit_lens"}
         )
@@ -344,11 +343,9 @@ class Model:
 
     def value_gram(self, kind: str, layer: int) -> torch.Tensor | None:
         """W_O W_O^T of every head of a layer; None where the output projection was not found."""
-        place = (kind, layer)
-        # Weights of a borrowed model change between traces, so only an owned model's are kept.
-        if self.borrowed or place not in self._grams:
-            self._grams[place] = internals.value_gram(self._anatomy, kind, layer)
-        return self._grams[place]
+        if (kind, layer) not in self._anatomy.projections:
+            return None
+        return internals.value_gram(self._anatomy, kind, layer)
 
     def output_projections(self) -> dict[tuple[str, int], torch.Tensor]:
         """(head, width, d_model) of every layer whose output projection was found."""

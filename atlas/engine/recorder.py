@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from atlas.engine.context import Site, Terms, Watcher
 from atlas.errors import BadIntervention, UnsupportedModel
 from atlas.metrics.rows import row_statistics
 from atlas.trace import Place
@@ -20,7 +21,6 @@ from atlas.tracing.record import NO_MASK, Attention, Bias, Layer, Mask
 from atlas.tracing.statistics import THUMBNAIL
 
 if TYPE_CHECKING:
-    from atlas.engine.context import Site, Terms
     from atlas.engine.interventions import LayerInterventions
     from atlas.metrics.rows import RowPlan
 
@@ -86,10 +86,8 @@ def _check_patterns(site: Site, layer: Layer, n_queries: int, n_keys: int) -> No
             raise BadIntervention(msg)
 
 
-class Recorder:
+class Recorder(Watcher):
     """The watcher of a trace: one for a call, however many texts are in the batch."""
-
-    keep_graph = False
 
     def __init__(
         self,
@@ -152,10 +150,10 @@ class Recorder:
             plan = self._plan(row, site.kind, kept.layer.mask, own)
             sinks = None if terms.sinks is None else terms.sinks[heads].detach()
             lse = _log_sum_exp(own_scores, own, sinks, patched=bool(kept.layer.patterns))
+            # Scores say nothing about the weights of a head whose pattern was put in from elsewhere.
             wide = own if own.dtype in (torch.float32, torch.float64) else own.float()
-            stats = {
-                name: to_numpy(values) for name, values in row_statistics(wide, plan, own_scores.to(wide.dtype), lse).items()
-            }
+            known = () if kept.layer.patterns else (own_scores.to(wide.dtype), lse)
+            stats = {name: to_numpy(values) for name, values in row_statistics(wide, plan, *known).items()}
             stats["log_sum_exp"] = to_numpy(lse)
             norms = self._value_norms(site, terms, heads, row, n_keys)
             if norms is not None:

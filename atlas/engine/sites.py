@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from atlas.engine.context import Call, Site, Sites, Terms, running
+from atlas.engine.context import Call, Site, Sites, Terms, Watcher, running
 from atlas.errors import UnsupportedModel
 from atlas.ids import KINDS
 
@@ -34,18 +34,13 @@ class _Use:
     width: int = 0
 
 
-@dataclass(slots=True)
-class _Listener:
+class _Listener(Watcher):
     """Notes every module that attends, in order."""
 
-    keep_graph: bool = True
-    uses: list[_Use] = field(default_factory=list)
+    keep_graph = True
 
-    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - the protocol's signature
-        return terms.query.shape[1]
-
-    def saw_terms(self, site: Site, terms: Terms) -> None:
-        pass
+    def __init__(self) -> None:
+        self.uses: list[_Use] = []
 
     def saw_weights(self, site: Site, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:  # noqa: ARG002
         future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device).triu(1)
@@ -53,9 +48,6 @@ class _Listener:
         use.n_heads, use.n_queries, use.n_keys = weights.shape[1], weights.shape[2], weights.shape[3]
         use.key_heads, use.width = terms.value.shape[1], terms.value.shape[-1]
         use.causal = use.n_queries == use.n_keys and not bool(weights[..., future].any())
-
-    def saw_output(self, site: Site, output: torch.Tensor) -> None:
-        pass
 
 
 class _Everything(dict[int, tuple[Site, ...]]):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from atlas.engine.context import Call, Site, Sites, Terms, running
+from atlas.engine.context import Call, Site, Sites, Terms, Watcher, running
 from atlas.engine.probe import outputs_by_kind
 from atlas.engine.sites import layers_of
 
@@ -19,24 +19,16 @@ TOLERANCES = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, tor
 """What "equal" means in each precision: 1e-5 in float32, two units in the last place of a weight near 1 in the halves."""
 
 
-@dataclass(slots=True)
-class _Weights:
+class _Weights(Watcher):
     """Keeps every layer's weights."""
 
-    keep_graph: bool = True
-    found: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
+    keep_graph = True
 
-    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - the protocol's signature
-        return terms.query.shape[1]
-
-    def saw_terms(self, site: Site, terms: Terms) -> None:
-        pass
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, int], torch.Tensor] = {}
 
     def saw_weights(self, site: Site, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:  # noqa: ARG002
         self.found[site.kind, site.layer] = weights.detach()
-
-    def saw_output(self, site: Site, output: torch.Tensor) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True)

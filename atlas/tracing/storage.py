@@ -195,8 +195,15 @@ def _per_key(name: str) -> bool:
 def _layer_variables(name: str, arrays: list[np.ndarray | None]) -> dict[str, Any]:
     held = [array for array in arrays if array is not None]
     if len(held) == len(arrays) and len({array.shape for array in held}) == 1 and len({array.dtype for array in held}) == 1:
-        return {name: (("layer", *(_axis(name, axis) for axis in AXES[name])), np.stack(held))}
-    return {f"{name}.{i}": _own_dims(f"{name}.{i}", array) for i, array in enumerate(arrays) if array is not None}
+        return {_stored(name): (("layer", *(_axis(name, axis) for axis in AXES[name])), np.stack(held))}
+    names = {i: f"{_stored(name)}.{i}" for i in range(len(arrays))}
+    return {names[i]: _own_dims(names[i], array) for i, array in enumerate(arrays) if array is not None}
+
+
+def _stored(name: str) -> str:
+    """What an array of a layer is called in the file. A variable called like an axis ('query', 'key') would come back as the
+    axis' coordinate, and not among the data."""
+    return f"of.{name}"
 
 
 def _axis(name: str, axis: str) -> str:
@@ -283,9 +290,9 @@ def _attention_from(kind: str, node: Any) -> Attention:
 
 
 def _of_layer(node: Any, name: str, index: int, once: Any) -> np.ndarray | None:
-    if name in node.data_vars:
-        return np.asarray(once(name)[index])
-    single = f"{name}.{index}"
+    if _stored(name) in node.data_vars:
+        return np.asarray(once(_stored(name))[index])
+    single = f"{_stored(name)}.{index}"
     return np.asarray(once(single)) if single in node.data_vars else None
 
 

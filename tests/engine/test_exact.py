@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atlas.engine.attention import scores_of, softmax
-from atlas.engine.context import Call, Site, Terms, running
+from atlas.engine.context import Call, Site, Terms, Watcher, running
 from atlas.engine.loading import load
 from atlas.engine.probe import outputs_by_kind
 from tests.engine.families import FAMILIES, TARGET, TEXT, Family, gptj
@@ -101,7 +101,7 @@ def test_step_by_step_numbers_are_the_heads_own(model: Any) -> None:
                 assert np.array_equal(np.isnan(steps["masked"]), np.isnan(weights))
 
 
-class Watcher:
+class Listener(Watcher):
     """Keeps the terms of every layer."""
 
     keep_graph = True
@@ -109,17 +109,8 @@ class Watcher:
     def __init__(self) -> None:
         self.terms: list[Terms] = []
 
-    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - the protocol's signature
-        return terms.query.shape[1]
-
     def saw_terms(self, site: Site, terms: Terms) -> None:  # noqa: ARG002
         self.terms.append(terms)
-
-    def saw_weights(self, *args: Any) -> None:
-        pass
-
-    def saw_output(self, *args: Any) -> None:
-        pass
 
 
 def without(terms: Terms, feature: str) -> Terms:
@@ -146,7 +137,7 @@ def test_every_feature_bites(model: Any, family: Family) -> None:
         assert family.name in {"BERT", "RoBERTa", "DistilBERT", "ELECTRA", "ALBERT", "GPT-2", "GPT-NeoX", "BART", "Marian"}
         return
     trace = model.trace(TEXT, **arguments(model))
-    watcher = Watcher()
+    watcher = Listener()
     inputs = {"input_ids": torch.as_tensor(trace.tokens()["id"].to_numpy(copy=True))[None]}
     if "cross" in model.kinds:
         inputs["decoder_input_ids"] = torch.as_tensor(trace.tokens("target")["id"].to_numpy(copy=True))[None]

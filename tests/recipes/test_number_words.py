@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import random
 import re
 
@@ -85,7 +85,7 @@ def read_year(words):
 
 def read_date(source):
     words = re.findall(r"[a-z]+", source.lower())
-    months = [datetime.date(2000, number, 1).strftime("%B").lower() for number in range(1, 13)]
+    months = [dt.date(2000, number, 1).strftime("%B").lower() for number in range(1, 13)]
     month = next(index for index, name in enumerate(months, 1) if name in words)
     rest = [word for word in words if word not in months]
     day = year = None
@@ -96,19 +96,17 @@ def read_date(source):
             day = before + VALUES[plain]
             tail = [word for word in rest[index + 1 :] if word in VALUES or word in {"hundred", "thousand", "and", "oh"}]
             year = read_year(tail)
-    return datetime.date(year, month, day)
+    return dt.date(year, month, day)
 
 
 @given(st.integers(0, number_words.LARGEST), st.booleans())
 def test_a_number_in_words_reads_back(value, with_and):
-    made = number_words.phrase(lambda words: number_words.cardinal(words, value, with_and), "{}")
+    made = number_words.phrase(lambda words: number_words.cardinal(words, value, with_and=with_and), "{}")
     assert made.target == str(value)
     assert read(re.findall(r"[a-z]+", made.source)) == value
 
 
-@given(
-    st.dates(datetime.date(number_words.FIRST_YEAR, 1, 1), datetime.date(number_words.LAST_YEAR, 12, 31)), st.integers(0, 10**6)
-)
+@given(st.dates(dt.date(number_words.FIRST_YEAR, 1, 1), dt.date(number_words.LAST_YEAR, 12, 31)), st.integers(0, 10**6))
 def test_a_date_in_words_reads_back(value, seed):
     made = number_words.phrase(lambda words: number_words.date(words, value, random.Random(seed)), "{}")
     assert made.target == value.isoformat()

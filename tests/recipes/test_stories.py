@@ -85,7 +85,8 @@ def test_reflexives_agree_with_the_subject_of_their_sentence(told):
     for made in told:
         for sentence in re.split(r"(?<=[.!?])\s", QUOTED.sub("", made.text)):
             found = re.fullmatch(
-                r"(\w+) (?:hurts?|cuts?|washe[sd]|admire[sd]|warm(?:s|ed)|blame[sd]|hides?|hid|teache?s|taught|drew|dried) (\w+sel\w+)\.",
+                r"(\w+) (?:hurts?|cuts?|washe[sd]|admire[sd]|warm(?:s|ed)|blame[sd]|hides?|hid|teache?s|taught|drew|dried) "
+                r"(\w+sel\w+)\.",
                 sentence,
             )
             if found and found[1] in GENDER_OF:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import lzma
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_a_write_that_broke_off_is_made_again(tmp_path):
     path = tmp_path / "shard.npy"
 
     def broken():
-        raise OSError("the disk is full")
+        raise OSError(28, "the disk is full")
 
     with pytest.raises(OSError, match="disk"):
         streams.cached(path, broken)
@@ -156,15 +157,10 @@ def test_held_out_documents_are_chosen_by_their_words():
 
 def test_the_plainest_pieces_of_any_text_are_kept(tmp_path):
     plain = "The cat sat on the mat. The dog ran to the cat. They were glad. " * 40
-    hard = (
-        "Notwithstanding epistemological incommensurability, poststructuralist historiography problematizes teleological metanarratives, "
-        * 20
-    )
+    hard = "Notwithstanding epistemological incommensurability, historiography problematizes teleological metanarratives, " * 20
     file = tmp_path / "childrens_books.txt.xz"
-    import lzma
-
     with lzma.open(file, "wt", encoding="utf-8") as out:
-        out.write("\n\n".join([plain, hard, "Produced by Somebody and the Online Distributed Proofreading Team"]))
+        out.write(f"{plain}\n\n{hard}\n\nProduced by Somebody and the Online Distributed Proofreading Team")
     ((path, pieces),) = corpus.plainest([file])
     assert path == file
     assert [piece.text for piece in pieces] == [plain.strip()]

@@ -44,7 +44,7 @@ def batch(step):
 
 def run(folder, rule=batch):
     model = tiny()
-    outcome = train(model, rule, folder, PLAN, autocast=False, log=lambda line: None, log_steps=1)
+    outcome = train(model, rule, folder, PLAN, autocast=False, log=print, log_steps=1)
     return model, outcome
 
 
@@ -81,7 +81,7 @@ def test_a_terminated_run_goes_on_exactly_where_it_was(whole, tmp_path):
 
 
 def test_a_checkpoint_cut_off_while_written_is_passed_over(whole, tmp_path):
-    run(tmp_path, lambda step: batch(step))
+    run(tmp_path)
     good = last_checkpoint(tmp_path, clean=False)
     broken = tmp_path / f"checkpoint-{STEPS + 7}"
     shutil.copytree(good, broken)
@@ -103,6 +103,6 @@ def test_a_finished_run_started_again_stays_finished(whole, tmp_path):
 
 def test_time_that_is_up_stops_with_a_checkpoint(tmp_path):
     model = tiny()
-    outcome = train(model, batch, tmp_path, PLAN, minutes=0.0, autocast=False, log=lambda line: None)
+    outcome = train(model, batch, tmp_path, PLAN, minutes=0.0, autocast=False, log=print)
     assert (outcome.step, outcome.finished, outcome.stopped_by_signal) == (1, False, False)
     assert last_checkpoint(tmp_path, clean=False) is not None
