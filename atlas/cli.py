@@ -92,7 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     trace.add_argument(
         "--capture", default="stream,predictions", metavar="GROUPS",
-        help="what to keep beside attention, by commas: stream, ffn, norms, head_outputs, predictions; '' for nothing (default: %(default)s)",
+        help="what to keep beside attention, by commas: stream, ffn, norms, head_outputs, predictions; '' for nothing "
+        "(default: %(default)s)",
     )  # fmt: skip
     trace.set_defaults(command=_trace)
 

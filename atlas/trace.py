@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import xarray as xr
@@ -14,6 +16,7 @@ from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import KINDS, HeadId
 from atlas.resources import assets
 from atlas.tracing.outcomes import Predictions, predictions_table
+from atlas.tracing.plans import side_of
 from atlas.tracing.record import ALL, Attention
 from atlas.tracing.vectors import derived_vectors, head_vectors, stream_vectors
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 ANSWER_BYTES = 1 << 30
 """No answer is larger than this: 1 GiB of weights is more than any reader of them uses at once, and less than a laptop has."""
+
+NO_MODEL = "The model of this trace is not here to run its text again."
 
 NO_PREDICTIONS = "This trace holds no predictions, and its model is not here to make them."
 
@@ -35,11 +40,27 @@ Place = tuple[str, int] | None
 """(kind, layer) of an array, or None where it belongs to the model as a whole."""
 
 
+Captured = tuple[dict[str, dict[Place, np.ndarray]], Predictions | None]
+"""(arrays, outcomes) of a capture group."""
+
+GROUP = "group "
+"""How the keys of groups that were asked for later begin."""
+
+Special = Literal["keep", "drop", "renormalise"]
+
+
+class Reading(NamedTuple):
+    """Tokens, and the words they were read as."""
+
+    table: pd.DataFrame
+    parse: pd.DataFrame | None
+
+
 class Live(Protocol):
     """The model behind a trace, while it is there."""
 
-    def run_again(self, group: str) -> Trace:
-        """The same run, with one more capture group."""
+    def run_again(self, group: str) -> Captured:
+        """The same run, for one capture group: (arrays, outcomes)."""
 
     @property
     def vocabulary(self) -> int:
@@ -78,6 +99,11 @@ class Trace:
     outcomes: Predictions | None = None
     live: Live | None = None
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    def __post_init__(self) -> None:
+        _protect(self.arrays)
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
 
     # -- shape ---------------------------------------------------------------------------------------------------------
 
@@ -96,9 +122,7 @@ class Trace:
 
     def side(self, kind: str, axis: str) -> str:
         """Which tokens a kind's queries or keys are: 'source' or 'target'."""
-        if "target" not in self.token_tables or kind == "encoder":
-            return "source"
-        return "source" if kind == "cross" and axis == "key" else "target"
+        return side_of(kind, axis, self.token_tables)
 
     @property
     def head_ids(self) -> tuple[HeadId, ...]:
@@ -112,8 +136,8 @@ class Trace:
 
     def __repr__(self) -> str:
         sizes = ", ".join(
-            f"{kind} {self.n_layers(kind)}x{self.n_heads(kind)}x{self.attention_of(kind).n_queries}x{self.attention_of(kind).n_keys}"
-            for kind in self.kinds
+            f"{kind} {len(each.layers)}x{each.n_heads}x{each.n_queries}x{each.n_keys}"
+            for kind, each in ((kind, self.attentions[kind]) for kind in self.kinds)
         )
         return f"<Trace of {self.provenance.get('model') or 'recorded attention'}: {sizes}>"
 
@@ -179,11 +203,13 @@ class Trace:
         if side not in self.token_tables:
             msg = f"This trace has no {side!r} tokens; it has {', '.join(self.token_tables)}."
             raise UnknownName(msg)
-        key = f"tokens {side}"
-        if key not in self._cache:
-            self._cache[key] = annotated(self.token_tables[side], self.texts, side)
         # A copy: whoever adds a column to their table must not change everybody's.
-        return self._cache[key].copy()
+        return self.reading(side).table.copy()
+
+    def reading(self, side: str = "source") -> Reading:
+        """The tokens of a side with what is known of their words; `parse` has one row a word where a pipeline parsed them."""
+        made: Reading = self._once(f"tokens {side}", lambda: annotated(self.token_tables[side], self.texts, side))
+        return made
 
     # -- vectors -------------------------------------------------------------------------------------------------------
 
@@ -203,26 +229,46 @@ class Trace:
             return derived_vectors(self, name, kind, layer, head)
         return stream_vectors(self, name, kind, layer, head)
 
-    def with_group_of(self, name: str) -> Trace:
-        """This trace or, where an array is missing and the model is still there, the same run with its capture group."""
-        if name in self.arrays:
-            return self
+    def captured(self, name: str) -> Mapping[Place, np.ndarray]:
+        """An array of a capture group: from this trace or, while its model is there, from one more run of the text."""
+        held = self.held_arrays()
+        if name in held:
+            return held[name]
         if self.live is None:
             msg = f"This trace holds {', '.join(self.vector_names) or 'no vectors'}, not {name!r}, and its model is not here."
             raise NotCaptured(msg)
         group = self.live.group_of(name)
-        again = self._again(group) if group is not None else None
-        if again is None or name not in again.arrays:
+        found = self._run_for(group)[0] if group is not None else {}
+        if name not in found:
             raise UnknownName(self.live.reason(name))
-        return again
+        return found[name]
 
-    def _again(self, group: str) -> Trace:
-        """The same run with one more capture group, made once."""
-        key = f"group {group}"
-        if key not in self._cache and self.live is not None:
-            self._cache[key] = self.live.run_again(group)
-        again: Trace = self._cache[key]
-        return again
+    def held_arrays(self) -> dict[str, Mapping[Place, np.ndarray]]:
+        """Every captured array, also of groups that were asked for later."""
+        held: dict[str, Mapping[Place, np.ndarray]] = {}
+        for key, value in list(self._cache.items()):
+            held |= value[0] if key.startswith(GROUP) else {}
+        return held | dict(self.arrays)
+
+    def _run_for(self, group: str) -> Captured:
+        """One more run of the text for one capture group: once, however many threads ask."""
+
+        def run() -> Captured:
+            if self.live is None:
+                raise NotCaptured(NO_MODEL)
+            arrays, outcomes = self.live.run_again(group)
+            _protect(arrays)
+            return arrays, outcomes
+
+        made: Captured = self._once(GROUP + group, run)
+        return made
+
+    def _once(self, key: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made by the first who asks."""
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = make()
+            return self._cache[key]
 
     # -- heads and predictions -----------------------------------------------------------------------------------------
 
@@ -231,15 +277,43 @@ class Trace:
         """One row a head: kind, layer, head, every metric, and beside each its value for uniform attention (`NAME_uniform`)."""
         from atlas.tracing.head_table import head_table
 
-        if "heads" not in self._cache:
-            self._cache["heads"] = head_table(self)
-        return self._cache["heads"].copy()
+        table: pd.DataFrame = self._once("heads", lambda: head_table(self))
+        return table.copy()
+
+    def medians(self, kind: str | None = None) -> xr.DataArray:
+        """(layer, head) median of the visible weights: from every matrix itself, so not among the columns of `heads`."""
+        from atlas.tracing.head_table import exact_medians
+
+        medians: xr.DataArray = self._once(f"medians {self.attention_of(kind).kind}", lambda: exact_medians(self, kind))
+        return medians.copy()
+
+    def word_attention(
+        self, kind: str | None = None, *, layer: int, head: int, special: Special = "keep", zero_diagonal: bool = False
+    ) -> xr.DataArray:
+        """Weights between words: to a split word summed over its pieces, from it averaged.
+
+        `special` tokens are kept as units of their own, dropped, or dropped with the rows rescaled ('renormalise');
+        `zero_diagonal` leaves out what a word gives to itself, as Clark et al. (2019) do.
+        """
+        from atlas.tracing.words import word_attention
+
+        return word_attention(self, kind, layer, head, special=special, zero_diagonal=zero_diagonal)
+
+    def relations(self, kind: str | None = None) -> pd.DataFrame:
+        """Per head and dependency relation: how often its strongest word is the syntactic partner (Clark et al. 2019).
+
+        Needs a spaCy pipeline that parses; beside each accuracy the best fixed offset, and how many arcs it rests on.
+        """
+        from atlas.tracing.words import relations
+
+        table: pd.DataFrame = self._once(f"relations {self.attention_of(kind).kind}", lambda: relations(self, kind))
+        return table.copy()
 
     def predictions(self, k: int = 5) -> pd.DataFrame:
         """The k likeliest outcomes: position, rank, token, probability, logit; a classifier's has label and no position."""
         outcomes = self.outcomes
         if outcomes is None and self.live is not None:
-            outcomes = self._again("predictions").outcomes
+            outcomes = self._run_for("predictions")[1]
         if outcomes is None:
             raise NotCaptured(self.live.reason("predictions") if self.live is not None else NO_PREDICTIONS)
         return predictions_table(outcomes, k)
@@ -260,16 +334,22 @@ def open_trace(path: str | Path) -> Trace:
     return load_trace(Path(path))
 
 
-def annotated(table: pd.DataFrame, texts: Texts, side: str) -> pd.DataFrame:
+def annotated(table: pd.DataFrame, texts: Texts, side: str) -> Reading:
     """The table with sentences, parts of speech and entities, where a text and a pipeline are there."""
     from atlas.text.annotate import annotate, find_pipeline
 
-    if "sentence" in table.columns:
-        return table
     text, pair = (texts.target, None) if side == "target" else (texts.text, texts.pair)
-    if text is None:
-        return table
-    return annotate(table, text, pair, find_pipeline(embedded=assets() / "models" / EMBEDDED_PIPELINE)).table
+    if "sentence" in table.columns or text is None:
+        return Reading(table, None)
+    read = annotate(table, text, pair, find_pipeline(embedded=assets() / "models" / EMBEDDED_PIPELINE))
+    return Reading(read.table, read.parse)
+
+
+def _protect(arrays: Mapping[str, Mapping[Place, np.ndarray]]) -> None:
+    """Make arrays read-only: whoever writes into a trace would change it for all who look at it."""
+    for places in arrays.values():
+        for array in places.values():
+            array.setflags(write=False)
 
 
 def _pick(given: int | Iterable[int] | None, size: int, what: str) -> np.ndarray:

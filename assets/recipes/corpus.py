@@ -28,14 +28,19 @@ BOILERPLATE = (
     "transcribed",
     "html version",
     "e-text",
-    "[illustration",
+    "was a common year",
+    "was a leap year",
     "copyright",
     "editor",
 )
 TYPOGRAPHY = str.maketrans({"“": '"', "”": '"', "\u2018": "'", "’": "'", "—": " - ", "–": "-", "…": "...", "\u00a0": " "})
+ASIDE = re.compile(r"\[[^\]]*\]|[\[\]_*]")  # stage directions, illustrations, notes, marks of emphasis
+EMPTIED = re.compile(r"\([\s;,]*\)")  # where a pronunciation was
+HALF_EMPTIED = re.compile(r"\(\s*(?:[;,]\s*)+")
+LARGEST_DIGIT_SHARE = 0.08  # beyond that a paragraph is a table or a bibliography
 UNUSUAL = re.compile(r"[^\x20-\x7e\n]")
 LARGEST_UNUSUAL_SHARE = 0.01  # beyond that a piece is a table, another language or wrongly decoded
-KEEP = {"childrens_books.txt.xz": 0.5, "enwiki2015_openings.txt.xz": 0.4}
+KEEP = {"childrens_books.txt.xz": 0.5, "enwiki2015_openings.txt.xz": 0.35}
 KEEP_OF_OTHERS = 1.0
 
 
@@ -53,14 +58,23 @@ def _read(path: Path) -> str:
         return file.read()
 
 
+def clean(line: str) -> str:
+    """A paragraph without typographic marks, asides and what their removal leaves behind."""
+    text = HALF_EMPTIED.sub("(", EMPTIED.sub("", ASIDE.sub("", line.translate(TYPOGRAPHY))))
+    return re.sub(r"\s+([,.;:!?)])", r"\1", " ".join(text.split()))
+
+
 def pieces_of(document: str) -> Iterator[str]:
     """Whole paragraphs, about PIECE_WORDS words together, without the producers' notes."""
     gathered: list[str] = []
     words = 0
     for line in document.split("\n"):
-        paragraph = " ".join(line.translate(TYPOGRAPHY).split())
-        lowered = paragraph.lower()
+        paragraph = clean(line)
+        lowered = line.lower()
+        digits = sum(map(str.isdigit, paragraph))
         if not paragraph or paragraph.isupper() or any(mark in lowered for mark in BOILERPLATE):
+            continue
+        if digits > LARGEST_DIGIT_SHARE * len(paragraph):
             continue
         gathered.append(paragraph)
         words += paragraph.count(" ") + 1
@@ -107,9 +121,14 @@ def plainest(paths: Iterable[Path]) -> Iterator[tuple[Path, list[Piece]]]:
         yield path, [Piece(*found[index]) for index in chosen]
 
 
+def known_files() -> list[Path]:
+    """Where the corpora lie, if they do."""
+    return [CORPORA / name for name in KEEP]
+
+
 def default_files() -> list[Path]:
     """The corpora beside the repository; an error that says what to do where they are absent."""
-    files = [CORPORA / name for name in KEEP]
+    files = known_files()
     missing = [file for file in files if not file.exists()]
     if missing:
         message = f"no corpus at {missing[0]}; name text files of your own with --text FILE ..."

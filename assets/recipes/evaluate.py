@@ -1,6 +1,7 @@
 """Measure models: `python -m assets.recipes.evaluate [--only NAME] [--model FOLDER] [--work DIR]`; JSON and a table for the card.
 
-Without --model the final model of the work folder is measured, or its newest checkpoint while it is still being trained.
+Without --model the embedded model is measured; where there is none, the final one of the work folder, or its newest checkpoint
+while it is still being trained. Without the corpora a language model is measured on stories and minimal pairs only.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from . import corpus, head_measures, language_models, masked_batches, t5_dates, t5_measures, vocabularies
+from . import causal_batches, corpus, head_measures, language_models, masked_batches, t5_dates, t5_measures, vocabularies
+from .card import card, table
 from .minimal_pairs import PER_KIND, preferences
-from .places import work_folder
+from .places import EMBEDDED, work_folder
 from .streams import Stream
 from .training import last_checkpoint
 
 NAMES = (language_models.GPT, language_models.BERT, t5_dates.NAME)
+PER_STEP = {  # tokens a step, examples for t5-mini
+    language_models.GPT: causal_batches.TOKENS_PER_STEP,
+    language_models.BERT: masked_batches.TOKENS_PER_STEP,
+    t5_dates.NAME: t5_dates.BATCH,
+}
 ROW = 256
 ROWS = 32  # per source: 8,192 tokens, a standard error of the loss of about 0.03
 ROWS_FOR_HEADS = 8
@@ -83,8 +90,8 @@ def language_measures(
         ids = rows(stream, ROW, ROWS)
         loss, top = causal_quality(model, ids) if causal else masked_quality(model, ready.tokenizer, ids)
         quality[source] = {"loss": round(loss, 4), "top5": round(top, 4), "tokens": int(ids.size)}
-    first = next(iter(set(ready.held_out) - {"stories"}))
-    some = rows(ready.held_out[first], ROW // 2, ROWS_FOR_HEADS)
+    prose = next((name for name in ready.held_out if name != "stories"), "stories")
+    some = rows(ready.held_out[prose], ROW // 2, ROWS_FOR_HEADS)
     heads = (
         head_measures.causal_heads(model, some, len(ready.tokenizer))
         if causal
@@ -98,6 +105,8 @@ def found_model(name: str, work: Path, given: Path | None) -> tuple[Path, str]:
     """The folder to measure and what it is."""
     if given:
         return given, str(given)
+    if (EMBEDDED / name / "model.safetensors").exists():
+        return EMBEDDED / name, "embedded"
     if (work / "final" / name / "model.safetensors").exists():
         return work / "final" / name, "final"
     checkpoint = last_checkpoint(work / name / "checkpoints", clean=False)
@@ -117,26 +126,16 @@ def measure(
             T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), t5_dates.prepare(work)[1]
         )
     else:
-        ready = language_models.prepare_known(name, work, files)
+        shipped = (folder / "tokenizer.json").exists()  # a checkpoint has none: its tokenizer lies beside it
+        ready = (
+            language_models.prepare_to_measure(name, folder, work, files)
+            if shipped
+            else language_models.prepare(name, work, files)
+        )
         kind = AutoModelForCausalLM if name == language_models.GPT else AutoModelForMaskedLM
         model = kind.from_pretrained(folder, dtype=torch.float32).eval()
         measured = language_measures(name, model, ready, per_kind)
     return {"name": name, "measured": what, **measured}
-
-
-def table(measured: dict[str, object]) -> str:
-    """The measures as a Markdown table."""
-    lines = [f"| {measured['name']} ({measured['measured']}) | |", "|---|---|"]
-
-    def add(prefix: str, value: object) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                add(f"{prefix} · {key}" if prefix else str(key), inner)
-        elif not isinstance(value, list):
-            lines.append(f"| {prefix} | {value} |")
-
-    add("", {key: value for key, value in measured.items() if key not in {"name", "measured"}})
-    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -151,13 +150,17 @@ def main(arguments: list[str] | None = None) -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     work = work_folder(options.work)
+    files = options.text or [file for file in corpus.known_files() if file.exists()]
     for name in options.only or NAMES:
-        measured = measure(name, work, options.text or corpus.default_files(), options.model, options.pairs)
+        measured = measure(name, work, files, options.model, options.pairs)
         place = work / "measures"
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{name}.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
         (place / f"{name}.md").write_text(table(measured) + "\n", encoding="utf-8")
-        print(table(measured), flush=True)
+        if measured["measured"] == "final":
+            final = work / "final" / name
+            (final / "MODEL_CARD.md").write_text(card(name, final, work / name, measured, PER_STEP[name]), encoding="utf-8")
+        print(f"{name} ({measured['measured']})", table(measured), sep="\n\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from . import causal_batches, corpus, masked_batches, vocabularies
+from .shipping import ship
 from .streams import StoryStream, Stream, check_stories_are_the_same, corpus_streams, held_out_stories, vocabulary_sample
 from .training import Batch, Outcome, Plan, train
 
@@ -38,26 +40,33 @@ class Prepared:
     held_out: dict[str, Stream]
 
 
-def prepare(
-    name: str, work: Path, files: Sequence[Path], make: Callable[..., PreTrainedTokenizerFast], separator: str
-) -> Prepared:
-    """The tokenizer and the streams, made once and kept in the work folder."""
-    folder = work / name
-    check_stories_are_the_same(folder / "streams")
-    place = folder / "tokenizer"
+MAKERS: dict[str, tuple[Callable[..., PreTrainedTokenizerFast], str]] = {
+    GPT: (vocabularies.byte_pairs, vocabularies.END_OF_TEXT),
+    BERT: (vocabularies.word_piece, "[SEP]"),
+}
+
+
+def prepare(name: str, work: Path, files: Sequence[Path]) -> Prepared:
+    """The tokenizer and the streams to train with, made once and kept in the work folder."""
+    place = work / name / "tokenizer"
     if not (place / "tokenizer.json").exists():
-        make(vocabulary_sample(files), VOCABULARY).save_pretrained(place)
-    tokenizer = vocabularies.load(place)
-    end = tokenizer.convert_tokens_to_ids(separator)
-    streams = corpus_streams(folder / "streams", tokenizer, end, files)
-    held_out = {"stories": held_out_stories(folder / "streams", tokenizer, end)} | {key: pair[1] for key, pair in streams.items()}
-    return Prepared(tokenizer, StoryStream(folder / "streams", tokenizer, end), [pair[0] for pair in streams.values()], held_out)
+        MAKERS[name][0](vocabulary_sample(files), VOCABULARY).save_pretrained(place)
+    return prepare_with(vocabularies.load(place), name, work / name / "streams", files)
 
 
-def prepare_known(name: str, work: Path, files: Sequence[Path]) -> Prepared:
-    """The same by the model's name."""
-    make, separator = {GPT: (vocabularies.byte_pairs, vocabularies.END_OF_TEXT), BERT: (vocabularies.word_piece, "[SEP]")}[name]
-    return prepare(name, work, files, make, separator)
+def prepare_to_measure(name: str, model: Path, work: Path, files: Sequence[Path]) -> Prepared:
+    """The same for a model made elsewhere: streams in its own tokens, apart from those of a run in the work folder."""
+    digest = hashlib.blake2b((model / "tokenizer.json").read_bytes(), digest_size=4).hexdigest()
+    return prepare_with(vocabularies.load(model), name, work / "measured" / f"{name}-{digest}", files)
+
+
+def prepare_with(tokenizer: PreTrainedTokenizerFast, name: str, folder: Path, files: Sequence[Path]) -> Prepared:
+    """Streams of a tokenizer's numbers, kept in a folder."""
+    check_stories_are_the_same(folder)
+    end = int(tokenizer.convert_tokens_to_ids(MAKERS[name][1]))
+    streams = corpus_streams(folder, tokenizer, end, files)
+    held_out = {"stories": held_out_stories(folder, tokenizer, end)} | {key: pair[1] for key, pair in streams.items()}
+    return Prepared(tokenizer, StoryStream(folder, tokenizer, end), [pair[0] for pair in streams.values()], held_out)
 
 
 def gpt_model(vocabulary: int) -> GPT2LMHeadModel:
@@ -90,12 +99,12 @@ def train_gpt(
     files: Sequence[Path] | None = None,
 ) -> Outcome:
     """Train gpt-mini on from its last checkpoint."""
-    ready = prepare_known(GPT, work, files or corpus.default_files())
+    ready = prepare(GPT, work, files or corpus.default_files())
     model = gpt_model(len(ready.tokenizer))
     rule = causal_batches.batch_rule(ready.stories, ready.corpora, len(ready.tokenizer), plan.seed)
     outcome = train(model, rule, work / GPT / "checkpoints", plan, minutes=minutes, device=device, log=log)
     if outcome.finished:
-        save(model, ready.tokenizer, work / "final" / GPT)
+        ship(model, ready.tokenizer, work / "final" / GPT)
     return outcome
 
 
@@ -151,19 +160,12 @@ def train_bert(
     files: Sequence[Path] | None = None,
 ) -> Outcome:
     """Train bert-mini on from its last checkpoint."""
-    ready = prepare_known(BERT, work, files or corpus.default_files())
+    ready = prepare(BERT, work, files or corpus.default_files())
     model = bert_model(len(ready.tokenizer))
     rule = masked_batches.batch_rule(ready.stories, ready.corpora, ready.tokenizer, plan.seed)
     outcome = train(
         model, rule, work / BERT / "checkpoints", plan, minutes=minutes, device=device, log=log, loss_rule=masked_loss
     )
     if outcome.finished:
-        save(without_next_sentence(model), ready.tokenizer, work / "final" / BERT)
+        ship(without_next_sentence(model), ready.tokenizer, work / "final" / BERT)
     return outcome
-
-
-def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """The standard layout, float16."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

@@ -30,31 +30,19 @@ ORDINAL_TEENS = (
 )
 ORDINAL_TENS = {20: "twentieth", 30: "thirtieth"}
 MONTHS = tuple(calendar.month_name)[1:]
+# Sentences around the phrase. {w} is a made-up word, unknown to the tokenizer: any words may stand around a date, and the model
+# has to look past them.
 DATE_CARRIERS = (
-    "{}",
-    "{}",
-    "{}",
-    "She was born on {}.",
-    "He was born on {}.",
-    "They met on {}.",
-    "The letter is dated {}.",
-    "It was {}.",
-    "The school opened on {}.",
-    "On {} it rained.",
-    "We arrived on {}.",
-)
+    "{}", "{}", "{}", "{}", "She was born on {}.", "He was born on {}.", "They met on {}.", "The letter is dated {}.",
+    "It was {}.", "The school opened on {}.", "On {} it rained.", "We arrived on {}.", "{w} was born on {}.",
+    "{w} {w} on {}.", "{} {w} {w} {w}.", "The {w} of {w} {w} on {}, {w} {w} {w}.", "On {} {w} {w} the {w}.",
+)  # fmt: skip
 NUMBER_CARRIERS = (
-    "{}",
-    "{}",
-    "{}",
-    "There were {} people.",
-    "She counted {} stars.",
-    "He has {} books.",
-    "It costs {} coins.",
-    "The town has {} houses.",
-    "They walked {} miles.",
-    "{} birds flew away.",
-)
+    "{}", "{}", "{}", "{}", "There were {} people.", "She counted {} stars.", "He has {} books.",
+    "It costs {} coins.", "The town has {} houses.", "They walked {} miles.", "{} birds flew away.",
+    "{w} has {} {w}.", "{w} {w} {}.", "{} {w} {w} {w}.", "The {w} of {w} is {} {w}.",
+)  # fmt: skip
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 FIRST_YEAR, LAST_YEAR = 1100, 2099
 LARGEST = 999_999
 SHARE_OF_DATES = 0.6
@@ -189,6 +177,13 @@ def date(words: Words, value: dt.date, draw: random.Random) -> Digits:
     return [*years, ("-", None), (two[0], at), (two[1], at), ("-", None), *days]
 
 
+def with_made_up_words(draw: random.Random, carrier: str) -> str:
+    """Fill the {w} of a carrier."""
+    while "{w}" in carrier:
+        carrier = carrier.replace("{w}", "".join(draw.choices(LETTERS, k=draw.randint(4, 9))), 1)
+    return carrier
+
+
 def phrase(fill: Callable[[Words], Digits], carrier: str) -> Example:
     """Set words into a carrier sentence and turn word numbers into character spans."""
     words: Words = []
@@ -218,6 +213,8 @@ def example(draw: random.Random) -> Example:
         value = draw.randint(FIRST_YEAR, LAST_YEAR)
         month = draw.randint(1, 12)
         when = dt.date(value, month, draw.randint(1, calendar.monthrange(value, month)[1]))
-        return phrase(lambda words: date(words, when, draw), draw.choice(DATE_CARRIERS))
+        return phrase(lambda words: date(words, when, draw), with_made_up_words(draw, draw.choice(DATE_CARRIERS)))
     number, with_and = random_number(draw), draw.random() < 0.7
-    return phrase(lambda words: cardinal(words, number, with_and=with_and), draw.choice(NUMBER_CARRIERS))
+    return phrase(
+        lambda words: cardinal(words, number, with_and=with_and), with_made_up_words(draw, draw.choice(NUMBER_CARRIERS))
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 CORPORA = REPO.parent / "shared" / "data" / "corpora"
+EMBEDDED = REPO / "assets" / "models"
 HELD_OUT_EVERY = 50  # one document in fifty is never trained on: 2 % of 18 million words is plenty to measure a loss on
 
 

@@ -11,17 +11,20 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from .number_words import Example, example
+from .shipping import ship
 from .training import Batch, Outcome, Plan, train
 
 NAME = "t5-mini"
 SEED = 31
 HELD_OUT_SEED = 1_000_003  # steps use SEED + step: far from any of them, so fresh data is fresh
 BATCH = 128
-PLAN = Plan(steps=6_000, learning_rate=2e-3, warmup_steps=300, decay_share=0.4, weight_decay=0.01, seed=SEED)
+PLAN = Plan(steps=5_000, learning_rate=2e-3, warmup_steps=300, decay_share=0.4, weight_decay=0.01, seed=SEED)
+LONGEST_OUTPUT = 16  # tokens: a date has eleven with the end, a number at most seven
 GUIDANCE = 0.2  # weight of the alignment loss: enough to break the tie early, a small part of the whole
 SMALLEST_MASS = 1e-6
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
-VOCABULARY_SAMPLE = 60_000  # examples read for the vocabulary: each of its two hundred words appears hundreds of times
+RAREST_WORD = 20  # made-up words come once, real ones hundreds of times
+VOCABULARY_SAMPLE = 30_000  # examples read for the vocabulary: each of its two hundred words appears hundreds of times
 # One token is a word, a digit or a mark, with the space before it: whole words keep the source side of the attention readable,
 # single digits give every digit a row of its own.
 TOKEN = Regex(r"▁?(\d|[^\s\d▁\W]+|[^\w\s▁])")
@@ -47,7 +50,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
             yield item.source
             yield item.target
 
-    tokenizer.train_from_iterator(texts(), trainers.WordLevelTrainer(special_tokens=[PAD, END, UNKNOWN]))
+    tokenizer.train_from_iterator(
+        texts(), trainers.WordLevelTrainer(special_tokens=[PAD, END, UNKNOWN], min_frequency=RAREST_WORD)
+    )
     tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN, model_max_length=64
@@ -57,7 +62,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def build_model(vocabulary: int) -> T5ForConditionalGeneration:
     """Three layers a side, four heads a layer: 1.5 million parameters."""
     torch.manual_seed(SEED)
-    return T5ForConditionalGeneration(
+    model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=vocabulary,
             d_model=128,
@@ -71,9 +76,10 @@ def build_model(vocabulary: int) -> T5ForConditionalGeneration:
             eos_token_id=1,
             decoder_start_token_id=0,
             relative_attention_max_distance=32,
-            max_length=24,
         )
     )
+    model.generation_config.max_new_tokens = LONGEST_OUTPUT
+    return model
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, items: list[Example]) -> Batch:
@@ -111,32 +117,26 @@ def batch_rule(tokenizer: PreTrainedTokenizerFast) -> Callable[[int], Batch]:
     return lambda step: encode(tokenizer, examples(SEED + step, BATCH))
 
 
-def save(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """The standard layout, float16."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def prepare(work: Path) -> tuple[T5ForConditionalGeneration, PreTrainedTokenizerFast]:
-    """The untrained model, the same every time, and the tokenizer, made once and kept in the work folder."""
-    place = work / NAME / "tokenizer"
+def tokenizer_of(model: Path, work: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer beside a finished model, else the one made once and kept in the work folder."""
+    place = model if (model / "tokenizer.json").exists() else work / NAME / "tokenizer"
     if not (place / "tokenizer.json").exists():
         build_tokenizer().save_pretrained(place)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(place)
-    return build_model(len(tokenizer)), tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(place)
 
 
 def train_stretch(
     work: Path, minutes: float | None, device: str, plan: Plan = PLAN, log: Callable[[str], None] = print
 ) -> Outcome:
     """Train on from the last checkpoint; float32, because at this size bfloat16 autocast was no faster (0.18 s a step each)."""
-    model, tokenizer = prepare(work)
+    folder = work / NAME
+    tokenizer = tokenizer_of(folder, work)
+    model = build_model(len(tokenizer))
     model.set_attn_implementation("eager")  # only the plain attention hands out its weights
     outcome = train(
         model,
         batch_rule(tokenizer),
-        work / NAME / "checkpoints",
+        folder / "checkpoints",
         plan,
         minutes=minutes,
         device=device,
@@ -145,5 +145,5 @@ def train_stretch(
         loss_rule=guided_loss,
     )
     if outcome.finished:
-        save(model, tokenizer, work / "final" / NAME)
+        ship(model, tokenizer, work / "final" / NAME)
     return outcome

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from .number_words import Example
-from .t5_dates import HELD_OUT_SEED, encode, examples
+from .t5_dates import HELD_OUT_SEED, LONGEST_OUTPUT, encode, examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 FRESH = 1000
-LONGEST_OUTPUT = 16
 
 
 def written(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, items: list[Example]) -> list[str]:

@@ -6,6 +6,7 @@ order is the step order: what a run does after step n depends on the checkpoint 
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Batch = dict[str, torch.Tensor]
 
 MINUTES_BETWEEN_CHECKPOINTS = 8.0  # a machine may vanish at any time: at most this much work is lost
+TIMES = "times.jsonl"  # one line a checkpoint: its step, and seconds of training since the one before
 WHOLE = "whole"  # written last into a checkpoint; a folder without it was cut off while being written
 STEPS_BETWEEN_LOGS = 50
 
@@ -86,7 +88,8 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Start the clock."""
-        self.started, self.first_step = time.monotonic(), state.global_step
+        self.started = self.saved = time.monotonic()
+        self.first_step = state.global_step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Ask for a checkpoint, and for an end where it is time."""
@@ -99,9 +102,13 @@ class Watch(TrainerCallback):
             control.should_save = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Everything is written: say so in the checkpoint."""
-        self.saved = time.monotonic()
-        Path(str(args.output_dir), f"checkpoint-{state.global_step}", WHOLE).write_text("complete\n")
+        """Everything is written: say so in the checkpoint, and note how long it took since the one before."""
+        now = time.monotonic()
+        folder = Path(str(args.output_dir))
+        (folder / f"checkpoint-{state.global_step}" / WHOLE).write_text("complete\n")
+        with (folder / TIMES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, "seconds": round(now - self.saved, 1)}) + "\n")
+        self.saved = now
         self.log(f"checkpoint at step {state.global_step}")
 
     def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, **kwargs: Any) -> None:
@@ -127,6 +134,13 @@ def last_checkpoint(folder: Path, *, clean: bool) -> Path | None:
         if best is None or step > best[0]:
             best = (step, found)
     return best[1] if best else None
+
+
+def hours_trained(folder: Path) -> float:
+    """Hours of training that led to the newest checkpoint; a stretch that broke off counts up to its last checkpoint."""
+    place = folder / TIMES
+    lines = place.read_text(encoding="utf-8").splitlines() if place.exists() else []
+    return sum(json.loads(line)["seconds"] for line in lines) / 3600
 
 
 @contextmanager

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -75,35 +77,64 @@ class Attending:
         self._own = self._named()
 
 
-class Borrowed:
-    """Holds a model in the state a run needs: evaluating, watched, its random state kept."""
+@dataclass(slots=True)
+class _Hold:
+    """How many runs hold a model now, and what the first of them changed."""
 
-    def __init__(self, hf: PreTrainedModel, attending: Attending, *, plain: bool) -> None:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    training: list[torch.nn.Module] = field(default_factory=list)
+
+
+_HOLDS: WeakKeyDictionary[torch.nn.Module, _Hold] = WeakKeyDictionary()
+"""By the model itself, not by who holds it: two `Model`s of one model in memory would put it back under each other's runs."""
+
+_HOLDS_LOCK = threading.Lock()
+
+
+class Borrowed:
+    """Holds a model in the state a run needs: evaluating, watched, and its random state kept where it draws."""
+
+    def __init__(self, hf: PreTrainedModel, attending: Attending, *, plain: bool, draws: bool = True) -> None:
         self._hf = hf
         self._attending = attending
         self._plain = plain
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._training: list[torch.nn.Module] = []
+        self._draws = draws
+        with _HOLDS_LOCK:
+            self._hold = _HOLDS.setdefault(hf, _Hold())
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Inside, the model is ready to be run; afterwards it is as it was, whatever happened."""
-        with torch.random.fork_rng(devices=_devices(self._hf)):
+        # A caller may be in inference mode, whose tensors know no versions and could never be used in training again.
+        with torch.inference_mode(mode=False), self._random_state_kept():
             self._enter()
             try:
                 yield
             finally:
                 self._leave()
 
+    def settle(self) -> None:
+        """Make the state a run needs the model's own, for good: it belongs to us."""
+        self._attending.settle(plain=self._plain)
+
+    def give_back(self) -> None:
+        """Let the model run the attention it ran before."""
+        self._attending.own()
+
+    def _random_state_kept(self) -> AbstractContextManager[None]:
+        """Only for models that draw in evaluation: the state is the process's, and putting it back rewinds other threads."""
+        return torch.random.fork_rng(devices=_devices(self._hf)) if self._draws else nullcontext()
+
     def _enter(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside > 1:
+        hold = self._hold
+        with hold.lock:
+            hold.inside += 1
+            if hold.inside > 1:
                 return
             # Flags are kept module by module: a frozen part of a model in training is in evaluation mode already.
-            self._training = [module for module in self._hf.modules() if module.training]
-            for module in self._training:
+            hold.training = [module for module in self._hf.modules() if module.training]
+            for module in hold.training:
                 module.training = False
             if self._plain:
                 self._attending.plain()
@@ -111,14 +142,15 @@ class Borrowed:
                 self._attending.watch()
 
     def _leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside:
+        hold = self._hold
+        with hold.lock:
+            hold.inside -= 1
+            if hold.inside:
                 return
             self._attending.own()
-            for module in self._training:
+            for module in hold.training:
                 module.training = True
-            self._training = []
+            hold.training = []
 
 
 def _devices(hf: torch.nn.Module) -> list[int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from atlas.engine.recorder import BLOCK_BYTES, Keep, TextShape
 from atlas.errors import TooLarge, UnknownName
@@ -44,9 +44,11 @@ class ModelSize:
     """The sizes of a model that decide what a run holds."""
 
     kinds: tuple[KindSize, ...]
-    d_model: int
-    d_ffn: int
     n_outcomes: int
+    group_widths: Mapping[str, int] = field(default_factory=dict)
+    """Capture group -> numbers it keeps for one token, over all layers."""
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    """Capture group -> numbers it keeps whatever the text."""
 
 
 def weights_bytes(size: ModelSize, shape: TextShape) -> int:
@@ -71,22 +73,35 @@ def estimate(size: ModelSize, shape: TextShape, keep: Keep, groups: Iterable[str
         # The mask, its split and the templates of the repetition scores: five arrays of queries by keys.
         working = max(working, BLOCKS_ALIVE * block + 5 * n_queries * n_keys * 4)
     parts["the pass itself"] = working
-    n_layers = sum(kind.n_layers for kind in size.kinds if kind.kind != "cross")
     tokens = max(shape.n_source, shape.n_target)
     for group in groups:
-        per_token = {"stream": 4 * size.d_model, "ffn": size.d_model + 3 * size.d_ffn, "norms": 4 * size.d_model}.get(group, 0)
-        parts[group] = n_layers * tokens * per_token * 4
+        parts[group] = (tokens * size.group_widths.get(group, 0) + size.fixed.get(group, 0)) * 4
     # Every model computes all its logits at once, kept or not.
     parts["logits"] = tokens * size.n_outcomes * 4
     return parts
 
 
 def free_bytes() -> int:
-    """Memory that is free now."""
+    """Memory that can be had now: what the system would give up for it counts, what a container may not use does not."""
+    found = [_meminfo_available(), _container_free()]
+    return min((count for count in found if count is not None), default=UNKNOWN_MEMORY)
+
+
+def _meminfo_available() -> int | None:
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return UNKNOWN_MEMORY
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _container_free(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else max(int(limit) - used, 0)
 
 
 def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str], n_texts: int = 1) -> Keep:
@@ -109,8 +124,8 @@ def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str], 
         several = f"{n_texts} texts of up to " if n_texts > 1 else ""
         smaller = ", a smaller batch_size" if n_texts > 1 else ""
         msg = (
-            f"Tracing {several}{shape.n_source:,} tokens would take {needed / 2**30:.2f} GiB and {room / 2**30:.2f} GiB may be used "
-            f"here ({listed}). {hint} shorter text{smaller}, or capture=() for fewer groups."
+            f"Tracing {several}{shape.n_source:,} tokens would take {needed / 2**30:.2f} GiB and {room / 2**30:.2f} GiB may be "
+            f"used here ({listed}). {hint} shorter text{smaller}, or capture=() for fewer groups."
         )
         raise TooLarge(msg)
     return chosen

@@ -20,7 +20,6 @@ from atlas.errors import NotCaptured
 from atlas.text.pieces import surface
 from atlas.trace import Place, Texts, Trace
 from atlas.tracing.outcomes import CLASSIFIES_TEXT, Predictions
-from atlas.tracing.plans import plan_maker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +47,8 @@ def run(
     recorder = Recorder(
         shapes,
         keep,
-        [_plans(encoded) for encoded in batch],
+        [tables(encoded) for encoded in batch],
+        expected={kind.kind: kind.n_layers for kind in model.size.kinds},
         value_gram=model.value_gram,
         changes=sorted_changes,
         layer_done=_counted(progress, sum(kind.n_layers for kind in model.size.kinds)),
@@ -58,6 +58,7 @@ def run(
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, batch))
     logits = _logits(model, outputs) if "predictions" in capture else None
+    version = model.weights_version()
     return [
         Trace(
             attentions=recorder.attentions(row),
@@ -66,10 +67,25 @@ def run(
             texts=Texts(encoded.text, encoded.pair, encoded.target),
             arrays=_arrays(model, call.taps or {}, row, shapes, capture) | recorder.reads(row),
             outcomes=_outcomes(model, logits, row, shapes[row]),
-            live=Rerun(model, encoded, keep, tuple(capture), changes[row], model.weights_version()),
+            live=Rerun(model, encoded, changes[row], version),
         )
         for row, encoded in enumerate(batch)
     ]
+
+
+Captured = tuple[dict[str, dict[Place, np.ndarray]], Predictions | None]
+"""(arrays, outcomes) of some capture groups."""
+
+
+def run_groups(model: Model, encoded: Encoded, change: Intervention | None, groups: Sequence[str]) -> Captured:
+    """Run a text once for capture groups alone: a trace that lacks one must not cost a second copy of its attention."""
+    shape = TextShape(encoded.n_source, encoded.n_target)
+    changes = by_layer([change], [_fits(model, shape)], model.device) if change else {}
+    call = Call(sites=model.sites, interventions=changes, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
+    with torch.no_grad(), running(call):
+        outputs = model.forward(stacked(model, [encoded]))
+    logits = _logits(model, outputs) if "predictions" in groups else None
+    return _arrays(model, call.taps or {}, 0, [shape], groups), _outcomes(model, logits, 0, shape)
 
 
 def _counted(progress: Callable[[int, int], None] | None, n_layers: int) -> Callable[[], None] | None:
@@ -87,6 +103,7 @@ def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> 
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, batch), output_attentions=True)
     logits = _logits(model, outputs) if "predictions" in groups else None
+    version = model.weights_version()
     return [
         Trace(
             attentions=fallback.attentions(outputs, model.kinds, row, shapes[row], tables(encoded)),
@@ -95,7 +112,7 @@ def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> 
             texts=Texts(encoded.text, encoded.pair, encoded.target),
             arrays=_arrays(model, call.taps or {}, row, shapes, groups),
             outcomes=_outcomes(model, logits, row, shapes[row]),
-            live=Rerun(model, encoded, "weights", tuple(groups), None, model.weights_version()),
+            live=Rerun(model, encoded, None, version),
         )
         for row, encoded in enumerate(batch)
     ]
@@ -127,17 +144,6 @@ def tables(encoded: Encoded) -> dict[str, pd.DataFrame]:
     return found if encoded.target_tokens is None else found | {"target": encoded.target_tokens}
 
 
-def _plans(encoded: Encoded) -> Any:
-    """Makes the plan of the row statistics for a kind and a mask of this text."""
-    target = encoded.target_tokens
-
-    def make(kind: str, mask: Any) -> Any:
-        queries = encoded.tokens if target is None or kind == "encoder" else target
-        return plan_maker(queries, encoded.tokens if kind == "cross" else None, causal=mask.causal)(mask)
-
-    return make
-
-
 def _fits(model: Model, shape: TextShape) -> dict[str, Shape]:
     return {
         kind.kind: Shape(kind.n_layers, kind.n_heads, shape.queries(kind.kind), shape.keys(kind.kind), kind.width)
@@ -152,16 +158,17 @@ def _arrays(
     shapes: Sequence[TextShape],
     capture: Sequence[str],
 ) -> dict[str, dict[Place, np.ndarray]]:
-    shape, batch = shapes[row], len(shapes)
+    shape = shapes[row]
     found: dict[str, dict[Place, np.ndarray]] = {}
     for name, places in taps.items():
         found[name] = {}
         for (kind, layer), tensor in places.items():
             # Position embeddings are the same for every text of a batch, and some models compute them once.
             own = tensor[row if len(tensor) > 1 else 0] if tensor.ndim > 2 else tensor
-            found[name][kind, layer] = own_array(own[: shape.queries(kind)], batch=batch)
+            found[name][kind, layer] = own_array(own[: shape.queries(kind)])
     if "head_outputs" in capture:
-        found["output_projection"] = {place: to_numpy(matrix) for place, matrix in model.output_projections().items()}
+        found["output_projection"] = {place: to_numpy(matrix).copy() for place, matrix in model.output_projections().items()}
+        found["output_bias"] = {place: to_numpy(bias).copy() for place, bias in model.output_biases().items()}
     return found
 
 
@@ -207,20 +214,18 @@ def token_names(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Rerun:
-    """The model behind a trace: the same text once more, with more captured."""
+    """The model behind a trace: the same text once more, for what was not captured."""
 
     model: Model
     encoded: Encoded
-    keep: Keep
-    capture: tuple[str, ...]
     change: Intervention | None
     weights: int
     """`Model.weights_version` when the text was traced."""
 
-    def run_again(self, group: str) -> Trace:
-        """The same run with one more capture group."""
+    def run_again(self, group: str) -> Captured:
+        """The same run for one capture group."""
         self._check_weights()
-        return self.model.run([self.encoded], [self.change], self.keep, (*self.capture, group))[0]
+        return self.model.run_groups(self.encoded, self.change, (group,))
 
     @property
     def vocabulary(self) -> int:

@@ -89,7 +89,7 @@ def encode(
     *,
     truncate: bool,
     limit: int | None,
-    check: Callable[[int], object] = lambda n_tokens: None,
+    check: Callable[[int], object] = lambda _: None,
 ) -> Encoded:
     """Tokenize a text (or take a ready encoding), refusing or cutting what is too long; `check` refuses what cannot fit."""
     if not isinstance(text, str):
@@ -226,7 +226,7 @@ def ids_table(tokenizer: Any, ids: np.ndarray, *, start: bool = False) -> pd.Dat
     )
 
 
-def _check_ids(hf: torch.nn.Module, ids: np.ndarray) -> None:
+def _check_ids(hf: Any, ids: np.ndarray) -> None:
     rows = hf.get_input_embeddings().weight.shape[0]
     if ids.min() < 0 or ids.max() >= rows:
         msg = (

@@ -7,7 +7,7 @@ import torch
 from atlas.engine.anatomy import Anatomy, Projection
 from atlas.engine.arithmetic import Chain, downstream, mismatch, projection_of, tolerance_of
 from atlas.engine.layers import Layer
-from atlas.engine.recording import Seen
+from atlas.engine.recording import Seen, writes_into
 from atlas.errors import NotCaptured
 
 KIND_OF_BLOCK = {"cross": "cross"}
@@ -57,7 +57,7 @@ def value_gram(anatomy: Anatomy, kind: str, layer: int) -> torch.Tensor:
     projection = _known(anatomy, kind, layer)
     weight = projection.module.weight
     assert isinstance(weight, torch.Tensor)
-    version = (weight.data_ptr(), weight._version)  # noqa: SLF001 - autograd's own count of in-place writes
+    version = (weight.data_ptr(), writes_into(weight))
     if projection.gram is None or projection.gram[0] != version:
         with torch.no_grad():
             blocks = _blocks(projection) * projection.factor

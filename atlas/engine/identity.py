@@ -120,7 +120,8 @@ def check_pair(given: tuple[Any, ...]) -> tuple[Any, Any]:
         msg = f"To trace a model in memory give atlas.load((model, tokenizer)) with a transformers model; this is ({kinds})."
         raise UnknownName(msg)
     if given[0].main_input_name != "input_ids":
-        msg = f"{type(given[0]).__name__} takes {given[0].main_input_name}, not text. Load a model of text; `atlas models` lists some."
+        takes = given[0].main_input_name
+        msg = f"{type(given[0]).__name__} takes {takes}, not text. Load a model of text; `atlas models` lists some."
         raise UnsupportedModel(msg)
     if not callable(given[1]) or not hasattr(given[1], "convert_ids_to_tokens"):
         msg = f"The second of (model, tokenizer) has to be a transformers tokenizer, not {type(given[1]).__name__}."

@@ -142,7 +142,8 @@ def _head(name: Headlike, shapes: Mapping[str, Shape]) -> HeadId:
 
 def _modes(ablate: Sequence[Headlike] | Mapping[Headlike, Ablation], shapes: Mapping[str, Shape]) -> dict[HeadId, Ablation]:
     if isinstance(ablate, str | HeadId) or not isinstance(ablate, Iterable):
-        msg = f"ablate={ablate!r} is no collection of heads; put heads in a list, or in a mapping to {' or '.join(map(repr, ABLATIONS))}."
+        modes_known = " or ".join(map(repr, ABLATIONS))
+        msg = f"ablate={ablate!r} is no collection of heads; put heads in a list, or in a mapping to {modes_known}."
         raise BadIntervention(msg)
     pairs = ablate.items() if isinstance(ablate, Mapping) else ((name, ABLATIONS[0]) for name in ablate)
     modes: dict[HeadId, Ablation] = {}

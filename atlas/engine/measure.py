@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from atlas.engine.anatomy import GROUPS, Anatomy
 from atlas.engine.budget import KindSize, ModelSize
 from atlas.engine.context import Sites
 from atlas.engine.probe import outputs_by_kind
 from atlas.engine.sites import layers_of
 
-D_MODEL = ("hidden_size", "d_model", "n_embd", "dim", "n_embed")
-D_FFN = ("intermediate_size", "d_ff", "encoder_ffn_dim", "ffn_dim", "n_inner", "hidden_dim", "ffn_hidden_size")
-USUAL_RATIO = 4
-"""Feed-forward width to model width where a configuration names none (GPT-2's n_inner is None)."""
+SMALLEST = 2
+"""Bytes of a number at least: quantised weights compute in half precision."""
 
 
-def measure(hf: Any, sites: Sites, kinds: tuple[str, ...], outputs: Any = None) -> ModelSize:
+def measure(hf: Any, sites: Sites, kinds: tuple[str, ...], anatomy: Anatomy, outputs: Any = None) -> ModelSize:
     """Sizes from what was found; `outputs` of a pass with attentions where the model is outside the interface."""
-    item = torch.finfo(hf.dtype).bits // 8
+    item = max(torch.finfo(hf.dtype).bits // 8, SMALLEST)
     if sites:
-        sizes = tuple(_from_sites(sites, kind, max(item, 2)) for kind in kinds)
+        sizes = tuple(_from_sites(sites, kind, item) for kind in kinds)
     else:
         own = outputs_by_kind(outputs, kinds)
-        sizes = tuple(KindSize(kind, len(own[kind]), own[kind][0].shape[1], 0, 0, max(item, 2)) for kind in kinds)
-    d_model = _first(hf.config, D_MODEL) or hf.get_input_embeddings().weight.shape[1]
-    return ModelSize(sizes, d_model, _first(hf.config, D_FFN) or USUAL_RATIO * d_model, n_outcomes(hf))
+        sizes = tuple(KindSize(kind, len(own[kind]), own[kind][0].shape[1], 0, 0, item) for kind in kinds)
+    projections = sum(int(layer.module.get_parameter("weight").numel()) for layer in anatomy.projections.values())
+    return ModelSize(sizes, n_outcomes(hf), group_widths(anatomy), {"head_outputs": projections})
+
+
+def group_widths(anatomy: Anatomy) -> dict[str, int]:
+    """Numbers a token costs in every capture group, over all layers."""
+    return {
+        group: sum(anatomy.tap_widths.get((tap.kind, tap.name), 0) for tap in anatomy.taps if tap.name in names)
+        for group, names in GROUPS.items()
+    }
 
 
 def _from_sites(sites: Sites, kind: str, item: int) -> KindSize:
@@ -42,8 +48,3 @@ def n_outcomes(hf: Any) -> int:
     if head is not None and hasattr(head, "weight"):
         return int(head.weight.shape[0])
     return int(hf.config.num_labels) if "Classification" in type(hf).__name__ else 0
-
-
-def _first(config: Any, names: tuple[str, ...]) -> int:
-    known: Mapping[str, Any] = {name: getattr(config, name, None) for name in names}
-    return next((int(value) for value in known.values() if isinstance(value, int) and value > 0), 0)

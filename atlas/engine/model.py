@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from atlas.engine import budget, capture, fallback, internals, verify
+from atlas.engine import budget, capture, internals
 from atlas.engine.anatomy import GROUPS
-from atlas.engine.borrow import Attending, Borrowed
-from atlas.engine.context import Sites
 from atlas.engine.encode import Encoded, Encoding, encode, encode_target, generated, shifted, usable_length
+from atlas.engine.examine import alone_in_a_batch, examine, reads_its_source
 from atlas.engine.identity import Identity, described
 from atlas.engine.interventions import Intervention
-from atlas.engine.measure import measure
-from atlas.engine.probe import probe_of
 from atlas.engine.recorder import Keep, TextShape
-from atlas.engine.sites import find_sites, kinds_of, layers_of
+from atlas.engine.recording import writes_into
+from atlas.engine.sites import layers_of
 from atlas.errors import BadIntervention, TextError, UnknownName, UnsupportedModel
-from atlas.tracing.outcomes import CLASSIFIES_TEXT
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -50,21 +47,21 @@ class Model:
         self.identity = identity
         self.task = task
         self.borrowed = borrowed
-        self.notes = list(notes)
-        self._released = False
         self.accepts = frozenset(inspect.signature(hf.forward).parameters)
         self.limit = usable_length(hf, tokenizer)
-        self._attending = Attending(hf)
-        self._probe = probe_of(hf, tokenizer, self.limit, same_length=self._reads_its_source)
-        self.sites: Sites = {}
-        self._find_attention()
-        self._anatomy = self._find_anatomy()
-        self._hooks = internals.install(hf, self._anatomy)
-        self.size = self._measure()
+        found = examine(hf, tokenizer, self.forward, task=task, limit=self.limit)
+        self.kinds = found.kinds
+        self.sites = found.sites
+        self.size = found.size
+        self.notes = [*notes, *found.notes]
+        self._anatomy = found.anatomy
+        self._borrowed = found.borrowed
+        self._hooks = internals.install(hf, found.anatomy)
+        self._released = False
         if not borrowed:
             # An owned model stays as a run needs it: unobserved it runs SDPA all the same, and no run has to switch anything.
             hf.eval()
-            self._attending.settle(plain=not self.interface)
+            self._borrowed.settle()
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 
@@ -77,11 +74,6 @@ class Model:
     def revision(self) -> str | None:
         """Which version of it this is."""
         return self.identity.revision
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Its kinds of attention: ('encoder',), ('decoder',) or ('encoder', 'decoder', 'cross')."""
-        return self._kinds
 
     @property
     def interface(self) -> bool:
@@ -140,23 +132,27 @@ class Model:
             Called with the number of layers done and of all layers.
         """
         change = Intervention(ablate, knock_out, patch)
-        encoded = self._encode(text, pair, target, truncate=truncate)
+        encoded = self._with_target(self._encode(text, pair, truncate=truncate), target)
         return self._traced([encoded], [change or None], keep, capture, progress)[0]
 
     def traces(
         self,
         texts: Iterable[str | tuple[str, str] | Encoding],
-        *,
         batch_size: int = 8,
+        *,
         targets: Sequence[str | None] | None = None,
         interventions: Sequence[Intervention | None] | None = None,
+        ablate: Sequence[Headlike] | Mapping[Headlike, Any] = (),
+        knock_out: Sequence[tuple[Headlike, int, int]] = (),
+        patch: Mapping[Headlike, Any] | None = None,
         keep: str = "auto",
         capture: Sequence[str] = capture.DEFAULT_CAPTURE,
         truncate: bool = False,
     ) -> Iterator[Trace]:
         """Trace many texts in padded batches, one Trace at a time, each equal to what `trace` gives.
 
-        `interventions` and `targets`, where given, have one entry a text. A pair of texts is a tuple.
+        `interventions` and `targets`, where given, have one entry a text; `ablate`, `knock_out` and `patch` are for all of
+        them alike. A pair of texts is a tuple.
         """
         if isinstance(texts, str | Mapping):
             msg = "model.traces takes several texts; put one text in a list, or pass it to model.trace."
@@ -170,7 +166,11 @@ class Model:
             msg = f"A batch has at least one text; batch_size={batch_size} was asked for."
             raise TextError(msg)
         pairs = [_pair_of(text) for text in given]
-        changes = list(interventions or [None] * len(given))
+        alike = Intervention(ablate, knock_out, patch) or None
+        if alike and interventions is not None:
+            msg = "Give either interventions=, one for each text, or ablate=, knock_out= and patch= for all of them."
+            raise BadIntervention(msg)
+        changes = list(interventions or [alike] * len(given))
         return self._batches(pairs, list(targets or [None] * len(given)), changes, batch_size, keep, capture, truncate=truncate)
 
     def _batches(
@@ -184,13 +184,14 @@ class Model:
         *,
         truncate: bool,
     ) -> Iterator[Trace]:
-        size = 1 if self._one_at_a_time else batch_size
-        # Everything is encoded first: a bad last text is found before an hour of work, not after it.
-        encoded = [
-            self._encode(text, pair, target, truncate=truncate) for (text, pair), target in zip(pairs, targets, strict=True)
-        ]
+        size = 1 if alone_in_a_batch(self.hf, self.task, self.kinds) else batch_size
+        # Everything is encoded first: a bad last text is found before an hour of work, not after it. What a decoder reads is
+        # written batch by batch: that is work, and the first trace should not wait for all of it.
+        encoded = [self._encode(text, pair, truncate=truncate) for text, pair in pairs]
         for start in range(0, len(encoded), size):
-            made = self._traced(encoded[start : start + size], changes[start : start + size], keep, groups)
+            chunk = slice(start, start + size)
+            batch = [self._with_target(*each) for each in zip(encoded[chunk], targets[chunk], strict=True)]
+            made = self._traced(batch, changes[chunk], keep, groups)
             while made:
                 # Handed over, not lent: the caller who lets a trace go frees it before the batch is through.
                 yield made.pop(0)
@@ -200,7 +201,7 @@ class Model:
         for handle in self._hooks:
             handle.remove()
         self._hooks = []
-        self._attending.own()
+        self._borrowed.give_back()
         self._released = True
 
     def __enter__(self) -> Self:
@@ -222,6 +223,12 @@ class Model:
             if self.interface:
                 return capture.run(self, batch, changes, keep, groups, progress)
             return capture.run_plain(self, batch, groups)
+
+    def run_groups(self, encoded: Encoded, change: Intervention | None, groups: Sequence[str]) -> capture.Captured:
+        """Run an encoded text once more for capture groups alone, without its attention."""
+        budget.choose(self.size, TextShape(encoded.n_source, encoded.n_target), "qk", groups)
+        with self.held():
+            return capture.run_groups(self, encoded, change, groups)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -256,32 +263,33 @@ class Model:
         sized = budget.choose(self.size, longest, "weights" if outside else keep, wanted, len(batch))
         return self.run(batch, changes, sized, wanted, progress)
 
-    def _encode(self, text: str | Encoding, pair: str | None, target: str | None, *, truncate: bool) -> Encoded:
+    def _encode(self, text: str | Encoding, pair: str | None, *, truncate: bool) -> Encoded:
         # Before tables are made and a target is written: what cannot fit is refused at once.
         decoder = 1 if "cross" in self.kinds else 0
         keep = "auto" if self.interface else "weights"
-        encoded = encode(
+        return encode(
             self.tokenizer, self.hf, text, pair, truncate=truncate, limit=self.limit,
             check=lambda n_tokens: budget.choose(self.size, TextShape(n_tokens, decoder), keep, ()),
         )  # fmt: skip
+
+    def _with_target(self, encoded: Encoded, target: str | None) -> Encoded:
+        """The text with what the decoder reads, where there is a decoder beside an encoder."""
         if "cross" not in self.kinds:
             if target is not None:
                 msg = f"{self.name} has no decoder that reads a target; leave target out."
                 raise TextError(msg)
             return encoded
-        return self._with_target(encoded, target)
-
-    def _with_target(self, encoded: Encoded, target: str | None) -> Encoded:
-        if not self.hf.can_generate() or self._reads_its_source:
-            if target is not None:
-                msg = f"{self.name} lets its decoder read the text itself; leave target out."
-                raise TextError(msg)
-            ids, table = shifted(self.tokenizer, self.hf, encoded)
-        elif target is not None:
+        rereads = reads_its_source(self.hf, self.task)
+        if rereads and target is not None:
+            msg = f"{self.name} lets its decoder read the text itself; leave target out."
+            raise TextError(msg)
+        if target is not None:
             ids, table = encode_target(self.tokenizer, self.hf, target, self.limit)
+        elif rereads or not self.hf.can_generate():
+            ids, table = shifted(self.tokenizer, self.hf, encoded)
         else:
             with self.held():
-                ids, target, table = generated(self.tokenizer, self.hf, encoded, min(TARGET_TOKENS, self.limit or TARGET_TOKENS))
+                ids, target, table = generated(self.tokenizer, self.hf, encoded, _to_write(self.limit))
         return replace(encoded, decoder_ids=ids, target=target, target_tokens=table)
 
     def _groups(self, groups: Sequence[str]) -> tuple[str, ...]:
@@ -307,24 +315,14 @@ class Model:
                 return value
         return 0
 
-    @property
-    def _reads_its_source(self) -> bool:
-        """An encoder-decoder that classifies: its decoder reads the source again, token by token."""
-        return self.task == CLASSIFIES_TEXT and bool(self.hf.config.is_encoder_decoder)
-
-    @property
-    def _one_at_a_time(self) -> bool:
-        """A causal classifier finds its last token by the padding id, and refuses batches where there is none."""
-        return self.task == CLASSIFIES_TEXT and self.kinds == ("decoder",) and self.hf.config.pad_token_id is None
-
     def taps_of(self, groups: Sequence[str]) -> tuple[str, ...]:
         """The taps of some capture groups that this model has."""
         return tuple(name for group in groups for name in GROUPS.get(group, ()) if name not in self._anatomy.absent)
 
     def group_of(self, name: str) -> str | None:
         """The capture group that holds an array; None where this model has none such."""
-        if name == "output_projection":
-            return "head_outputs" if self.output_projections() else None
+        if name in ("output_projection", "output_bias"):
+            return "head_outputs" if self._anatomy.projections else None
         return next((group for group, names in GROUPS.items() if name in names and name not in self._anatomy.absent), None)
 
     def reason(self, name: str) -> str:
@@ -339,7 +337,7 @@ class Model:
 
     def weights_version(self) -> int:
         """A number that changes when weights do: autograd counts every write into a tensor."""
-        return hash(tuple((parameter.data_ptr(), parameter._version) for parameter in self.hf.parameters()))  # noqa: SLF001
+        return hash(tuple((parameter.data_ptr(), writes_into(parameter)) for parameter in self.hf.parameters()))
 
     def value_gram(self, kind: str, layer: int) -> torch.Tensor | None:
         """W_O W_O^T of every head of a layer; None where the output projection was not found."""
@@ -350,6 +348,11 @@ class Model:
     def output_projections(self) -> dict[tuple[str, int], torch.Tensor]:
         """(head, width, d_model) of every layer whose output projection was found."""
         return internals.output_projections(self._anatomy)
+
+    def output_biases(self) -> dict[tuple[str, int], torch.Tensor]:
+        """What the output projections add by themselves, (d_model,), where they add anything: no head wrote it."""
+        found = {place: internals.output_bias(self._anatomy, *place) for place in self._anatomy.projections}
+        return {place: bias for place, bias in found.items() if bias is not None}
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of any state of the residual stream (the logit lens)."""
@@ -369,58 +372,10 @@ class Model:
         """Where a trace came from, as plain values."""
         return described(self, encoded, keep, change)
 
-    # -- finding out, once ---------------------------------------------------------------------------------------------
 
-    def _find_attention(self) -> None:
-        problem = None
-        if self._attending.possible:
-            self._borrowed = Borrowed(self.hf, self._attending, plain=False)
-            with self.held():
-                self.sites = self._find_sites()
-                self._kinds = kinds_of(self.sites)
-                if self.sites:
-                    verdict = verify.compare(self.hf, self.forward, self._attending, self.sites, self._kinds, self._probe)
-                    problem = verdict.problem
-        if self.sites and problem is None:
-            return
-        why = problem or f"{type(self.hf).__name__} does not use transformers' attention interface"
-        self.sites = {}
-        self._borrowed = Borrowed(self.hf, self._attending, plain=True)
-        with self.held():
-            self._kinds = fallback.kinds_from_outputs(self.hf, self.forward, self._probe)
-        self.notes.append(f"Only the weights the model itself returns are shown, without {fallback.LACKS}: {why}.")
-
-    def _find_sites(self) -> Sites:
-        forward: Callable[..., Any] = self.forward
-        probe = self._probe
-        if self._reads_its_source:
-            # Two lengths tell the kinds apart. The classifier on top wants equal ones, what is below it does not.
-            probe = probe_of(self.hf, self.tokenizer, self.limit)
-            forward = lambda inputs: self.hf.base_model(**inputs, use_cache=False)  # noqa: E731
-        try:
-            return find_sites(self.hf, probe, forward)
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
-            first = (str(error).splitlines() or [""])[0]
-            msg = f"{type(self.hf).__name__} does not run on one plain text ({type(error).__name__}: {first}), so it cannot be traced."
-            raise UnsupportedModel(f"{msg} Load the same weights with a class that does, such as AutoModel's.") from error
-
-    def _find_anatomy(self) -> Any:
-        config = self.hf.config
-        with self.held():
-            if not self._one_at_a_time:
-                return internals.find_anatomy(self.hf, self.sites, self._probe)
-            # The probe has two rows, which a causal classifier refuses without a padding id; the first token's is not looked at.
-            config.pad_token_id = int(self._probe["input_ids"][0, 0])
-            try:
-                return internals.find_anatomy(self.hf, self.sites, self._probe)
-            finally:
-                config.pad_token_id = None
-
-    def _measure(self) -> budget.ModelSize:
-        if self.interface:
-            return measure(self.hf, self.sites, self._kinds)
-        with self.held(), torch.no_grad():
-            return measure(self.hf, self.sites, self._kinds, self.forward(self._probe, output_attentions=True))
+def _to_write(limit: int | None) -> int:
+    """How many tokens a decoder may write: it reads its start token before them, and that has a position too."""
+    return TARGET_TOKENS if limit is None else min(TARGET_TOKENS, limit - 1)
 
 
 def _pair_of(text: Any) -> tuple[Any, str | None]:

@@ -14,23 +14,23 @@ import numpy as np
 import torch
 
 from atlas.engine.context import Site, Terms, Watcher
-from atlas.errors import BadIntervention, UnsupportedModel
+from atlas.errors import BadIntervention, CaptureMismatch, UnsupportedModel
 from atlas.metrics.rows import row_statistics
 from atlas.trace import Place
-from atlas.tracing.record import NO_MASK, Attention, Bias, Layer, Mask
-from atlas.tracing.statistics import THUMBNAIL
+from atlas.tracing.plans import Plans, plans_of
+from atlas.tracing.record import NO_MASK, Attention, Bias, Layer, Mask, simplified
+from atlas.tracing.statistics import THUMBNAIL, stacked
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from atlas.engine.interventions import LayerInterventions
-    from atlas.metrics.rows import RowPlan
+    from atlas.metrics.plan import RowPlan
 
 Keep = Literal["weights", "qk"]
 
 BLOCK_BYTES = 48 << 20
 """Scores computed at once when the weights are not kept: small enough to stay near the caches, large enough for the product."""
-
-PlanMaker = Callable[[str, Mask], "RowPlan"]
-"""(kind, mask) -> the plan of one text's row statistics."""
 
 
 @dataclass(slots=True)
@@ -67,10 +67,11 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 
-def own_array(tensor: torch.Tensor, *, batch: int) -> np.ndarray:
-    """The part of one text: a view where it is alone, else a copy, since a view would keep the whole padded batch alive."""
+def own_array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array that keeps nothing else alive: no padded batch, no fused projection it is a third of."""
     array = to_numpy(tensor)
-    return array if batch == 1 else array.copy()
+    shares = tensor.device.type == "cpu" and tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
+    return array.copy() if shares else array
 
 
 def _check_patterns(site: Site, layer: Layer, n_queries: int, n_keys: int) -> None:
@@ -80,8 +81,8 @@ def _check_patterns(site: Site, layer: Layer, n_queries: int, n_keys: int) -> No
         if visible is not None and pattern[~visible].any():
             query, key = (int(place) for place in np.argwhere((pattern != 0) & ~visible)[0])
             msg = (
-                f"The pattern for {site.kind} L{site.layer} H{head} has weight from position {query} to {key}, which this model masks. "
-                "Set it to 0 there."
+                f"The pattern for {site.kind} L{site.layer} H{head} has weight from position {query} to {key}, which this model "
+                "masks. Set it to 0 there."
             )
             raise BadIntervention(msg)
 
@@ -93,22 +94,25 @@ class Recorder(Watcher):
         self,
         shapes: Sequence[TextShape],
         keep: Keep,
-        plans: Sequence[PlanMaker],
+        tables: Sequence[Mapping[str, pd.DataFrame]],
         *,
+        expected: Mapping[str, int],
         value_gram: Callable[[str, int], torch.Tensor | None],
         changes: Mapping[tuple[str, int], LayerInterventions],
         layer_done: Callable[[], None] | None = None,
     ) -> None:
         self.shapes = shapes
         self.keep = keep
-        self.plans = plans
+        self.tables = tables
+        self.expected = expected
         self.value_gram = value_gram
         self.changes = changes
         self.layer_done = layer_done
         self.kept: list[dict[tuple[str, int], _Kept]] = [{} for _ in shapes]
         self._reads: list[dict[tuple[str, int], np.ndarray]] = [{} for _ in shapes]
         self._masks: dict[tuple[int, int], tuple[Mask, Any]] = {}
-        self._plans: dict[tuple[int, str, int], tuple[RowPlan, Mask]] = {}
+        self._plans: dict[tuple[int, str], Plans] = {}
+        self._on_device: dict[int, tuple[RowPlan, RowPlan]] = {}
         self._biases: dict[tuple[int, int], tuple[Bias, Any]] = {}
         self._seen_blocks: dict[tuple[int, int, int, int], tuple[np.ndarray | None, Any]] = {}
 
@@ -127,12 +131,13 @@ class Recorder(Watcher):
             layer = Layer(
                 n_heads=site.n_heads,
                 mask=self._mask(row, terms, n_queries, n_keys),
-                query=self._own(terms.query[row, :, :n_queries]),
-                key=self._own(terms.key[row, :, :n_keys]),
-                value=self._own(terms.value[row, :, :n_keys]),
+                query=own_array(terms.query[row, :, :n_queries]),
+                key=own_array(terms.key[row, :, :n_keys]),
+                value=own_array(terms.value[row, :, :n_keys]),
                 scaling=terms.scaling,
                 softcap=terms.softcap,
-                sinks=None if terms.sinks is None else to_numpy(terms.sinks.float()),
+                # A copy: the sinks are the model's own parameter, and a step of training would change the trace.
+                sinks=None if terms.sinks is None else to_numpy(terms.sinks.float()).copy(),
                 bias=self._bias(row, terms, n_queries, n_keys),
                 edges=np.asarray(changed.edges, dtype=np.int64) if changed and changed.edges else None,
                 patterns={head: to_numpy(pattern) for head, pattern in changed.patterns.items()} if changed else {},
@@ -150,10 +155,10 @@ class Recorder(Watcher):
             plan = self._plan(row, site.kind, kept.layer.mask, own)
             sinks = None if terms.sinks is None else terms.sinks[heads].detach()
             lse = _log_sum_exp(own_scores, own, sinks, patched=bool(kept.layer.patterns))
-            # Scores say nothing about the weights of a head whose pattern was put in from elsewhere.
             wide = own if own.dtype in (torch.float32, torch.float64) else own.float()
-            known = () if kept.layer.patterns else (own_scores.to(wide.dtype), lse)
-            stats = {name: to_numpy(values) for name, values in row_statistics(wide, plan, *known).items()}
+            # Entropy from the weights, not from scores and their log-sum-exp: at scores of thousands that difference of two
+            # large numbers has nothing left.
+            stats = {name: to_numpy(values) for name, values in row_statistics(wide, plan).items()}
             stats["log_sum_exp"] = to_numpy(lse)
             norms = self._value_norms(site, terms, heads, row, n_keys)
             if norms is not None:
@@ -161,7 +166,7 @@ class Recorder(Watcher):
             kept.stats.append(stats)
             kept.thumbnails.append(self._thumbnail(row, kept.layer.mask, own))
             if self.keep == "weights":
-                kept.weights.append(self._own(own))
+                kept.weights.append(own_array(own))
 
     def saw_output(self, site: Site, output: torch.Tensor) -> None:
         """Keep what heads read where the run changed it; elsewhere weights and values give it back."""
@@ -176,10 +181,17 @@ class Recorder(Watcher):
 
     def attentions(self, row: int) -> dict[str, Attention]:
         """Everything kept of one text, by kind."""
-        kinds: dict[str, list[tuple[int, _Kept]]] = {}
-        for (kind, layer), kept in sorted(self.kept[row].items(), key=lambda item: item[0][1]):
-            kinds.setdefault(kind, []).append((layer, kept))
-        return {kind: self._attention(row, kind, [kept for _, kept in layers]) for kind, layers in kinds.items()}
+        kinds: dict[str, list[_Kept]] = {}
+        for (kind, _), kept in sorted(self.kept[row].items(), key=lambda item: item[0][1]):
+            kinds.setdefault(kind, []).append(kept)
+        seen = {kind: len(layers) for kind, layers in kinds.items()}
+        if seen != self.expected:
+            msg = (
+                f"The pass showed {seen} layers of attention where this model has {self.expected}: something else changed its "
+                "attention implementation while it ran. Trace again, and do not switch it in another thread meanwhile."
+            )
+            raise CaptureMismatch(msg)
+        return {kind: self._attention(row, kind, layers) for kind, layers in kinds.items()}
 
     def _attention(self, row: int, kind: str, layers: list[_Kept]) -> Attention:
         joined = [{name: np.concatenate([part[name] for part in kept.stats]) for name in kept.stats[0]} for kept in layers]
@@ -189,13 +201,9 @@ class Recorder(Watcher):
             n_queries=self.shapes[row].queries(kind),
             n_keys=self.shapes[row].keys(kind),
             layers=tuple(_with_weights(kept) for kept in layers),
-            stats={name: np.stack([part[name] for part in joined]) for name in joined[0]},
+            stats=stacked(joined),
             thumbnails=np.stack([np.concatenate(kept.thumbnails) for kept in layers]),
         )
-
-    def _own(self, tensor: torch.Tensor) -> np.ndarray:
-        """A tensor of one text as an array that does not keep the rest of a padded batch alive."""
-        return own_array(tensor, batch=len(self.shapes))
 
     def _mask(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Mask:
         """The mask of one text: by one object for all the layers that share one in the model."""
@@ -207,15 +215,17 @@ class Recorder(Watcher):
             if cells.shape[0] > 1 and not bool((cells == cells[:1]).all()):
                 msg = "The heads of this model see different keys by their mask; that cannot be held exactly yet."
                 raise UnsupportedModel(msg)
-            self._masks[key] = (_simplified(self._own(cells[0])), terms.visible)
+            self._masks[key] = (simplified(own_array(cells[0])), terms.visible)
         return self._masks[key][0]
 
     def _plan(self, row: int, kind: str, mask: Mask, like: torch.Tensor) -> RowPlan:
-        key = (row, kind, mask.key)
-        if key not in self._plans:
-            plan = self.plans[row](kind, mask)
-            self._plans[key] = (plan.to(lambda array: torch.as_tensor(array, device=like.device)), mask)
-        return self._plans[key][0]
+        """The plan of a mask of one text, its arrays where the weights are."""
+        if (row, kind) not in self._plans:
+            self._plans[row, kind] = plans_of(kind, self.tables[row])
+        plan = self._plans[row, kind].of(mask)
+        if id(plan) not in self._on_device:
+            self._on_device[id(plan)] = plan.to(lambda array: torch.as_tensor(array, device=like.device)), plan
+        return self._on_device[id(plan)][0]
 
     def _bias(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Bias | None:
         if terms.bias is None:
@@ -236,7 +246,7 @@ class Recorder(Watcher):
         groups = terms.query.shape[1] // terms.value.shape[1]
         value = terms.value[row, :, :n_keys].detach().float()
         value = value.repeat_interleave(groups, dim=0)[heads] if groups > 1 else value[heads]
-        squared = ((value @ gram[heads]) * value).sum(dim=-1)
+        squared = ((value @ gram[heads].float()) * value).sum(dim=-1)
         return to_numpy(squared.clamp_min(0).sqrt())
 
     def _thumbnail(self, row: int, mask: Mask, weights: torch.Tensor) -> np.ndarray:
@@ -269,26 +279,17 @@ def pooled(weights: torch.Tensor) -> torch.Tensor:
 
 
 def _log_sum_exp(scores: torch.Tensor, weights: torch.Tensor, sinks: torch.Tensor | None, *, patched: bool) -> torch.Tensor:
-    """Per row, log of the softmax's denominator, sinks included."""
-    top = scores.amax(dim=-1).float()
+    """Per row, log of the softmax's denominator, sinks included; float64, since it is subtracted from scores of its size."""
+    top = scores.amax(dim=-1).double()
     nothing = top <= torch.finfo(scores.dtype).min
     if patched or sinks is not None or weights.dtype not in (torch.float32, torch.float64):
         # A pattern hides the weights, a strong sink leaves none above 0, and a half-precision weight has three digits.
-        lse = torch.logsumexp(scores.float(), dim=-1)
-        lse = lse if sinks is None else torch.logaddexp(lse, sinks.float()[:, None].expand_as(lse))
+        lse = torch.logsumexp(scores.double(), dim=-1)
+        lse = lse if sinks is None else torch.logaddexp(lse, sinks.double()[:, None].expand_as(lse))
     else:
         # The top score less the log of the weight it got: two passes over the row less.
-        lse = top - weights.amax(dim=-1).float().log()
+        lse = top - weights.amax(dim=-1).double().log()
     return torch.where(nothing, torch.full_like(lse, -torch.inf), lse)
-
-
-def _simplified(cells: np.ndarray) -> Mask:
-    """The same mask, said shorter where it says nothing special."""
-    if cells.all():
-        return NO_MASK
-    if cells.shape[0] == cells.shape[1] and np.array_equal(cells, np.tri(len(cells), dtype=bool)):
-        return Mask(causal=True)
-    return Mask(cells=np.ascontiguousarray(cells))
 
 
 def _bias_record(cells: np.ndarray) -> Bias:

@@ -16,10 +16,15 @@ from typing import Any
 import torch
 
 from atlas.engine.anatomy import Place
-from atlas.engine.context import Call, Site, Sites, Terms, current, running
+from atlas.engine.context import Call, Site, Sites, Terms, Watcher, current, running
 
 BATCH = 2
 """Rows of the probe: with two, a tensor that a model flattens or shares between rows is told from one it does not."""
+
+
+def writes_into(tensor: torch.Tensor) -> int:
+    """Autograd's own count of in-place writes into a tensor; there is no other. Tensors of inference mode are not counted."""
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 @dataclass(eq=False, slots=True)
@@ -41,7 +46,7 @@ class Seen:
     @property
     def overwritten(self) -> bool:
         """Whether the model wrote into it in place after it passed."""
-        return self.live._version != self.version  # noqa: SLF001 - autograd's own count of in-place writes; there is no other
+        return writes_into(self.live) != self.version
 
 
 @dataclass(eq=False, slots=True)
@@ -77,7 +82,7 @@ class Attended:
 
 
 @dataclass(slots=True)
-class Recording:
+class Recording(Watcher):
     """A whole probe pass."""
 
     probe: dict[str, torch.Tensor]
@@ -166,7 +171,7 @@ def _elements(output: Any) -> Iterator[tuple[int | str | None, Any]]:
 
 def _seen(event: Event, side: str, item: int | str | None, value: torch.Tensor) -> Seen:
     copy = value.detach().clone()
-    return Seen(event, Place(side, item), copy, key_of(copy), value, value._version)  # noqa: SLF001 - see Seen.overwritten
+    return Seen(event, Place(side, item), copy, key_of(copy), value, writes_into(value))
 
 
 @contextmanager

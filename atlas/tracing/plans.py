@@ -1,8 +1,11 @@
-"""From a mask and a table of tokens to the plan of the row statistics: the same for a pass that runs and for recorded weights."""
+"""From masks and token tables to the plans of the row statistics: one place for a running pass, a saved trace and recordings.
+
+Three planners that had to agree once did not: the layers of a model that alternates windows were scored over different tokens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,18 +19,40 @@ if TYPE_CHECKING:
     from atlas.tracing.record import Mask
 
 
-def plan_maker(tokens: pd.DataFrame, key_tokens: pd.DataFrame | None, *, causal: bool) -> Callable[[Mask], RowPlan]:
-    """Plans for one text and kind; `key_tokens` only where keys are other tokens than queries (cross-attention)."""
-    same_axis = key_tokens is None
-    keys = tokens if key_tokens is None else key_tokens
-    special = keys["special"].to_numpy(dtype=bool)
-    n_queries, n_keys = len(tokens), len(keys)
-    pairs = Pairs.build(keys["id"].to_numpy(), special, causal=causal) if same_axis and "id" in keys.columns else None
+def side_of(kind: str, axis: str, sides: Container[str]) -> str:
+    """Which tokens a kind's queries or keys are: 'source' or, of an encoder-decoder, 'target'."""
+    if "target" not in sides or kind == "encoder":
+        return "source"
+    return "source" if kind == "cross" and axis == "key" else "target"
 
-    def make(mask: Mask) -> RowPlan:
-        visible = mask.visible(n_queries, n_keys)
-        return RowPlan.build(
-            None if visible is None else np.asarray(visible), n_queries, n_keys, special=special, same_axis=same_axis, pairs=pairs
-        )
 
-    return make
+def plans_of(kind: str, tables: Mapping[str, pd.DataFrame]) -> Plans:
+    """The plans of a kind for the token tables of a text."""
+    return Plans(kind, tables[side_of(kind, "query", tables)], tables[side_of(kind, "key", tables)])
+
+
+class Plans:
+    """The plans of one kind of attention of one text; layers with one mask share one."""
+
+    def __init__(self, kind: str, tokens: pd.DataFrame, key_tokens: pd.DataFrame) -> None:
+        self._same_axis = kind != "cross"
+        self._shape = len(tokens), len(key_tokens)
+        self._special = key_tokens["special"].to_numpy(dtype=bool)
+        # By kind, not by mask: the mask of a sliding layer is no triangle, and its model is causal all the same.
+        self._pairs = Pairs.build(tokens["id"].to_numpy(), self._special, causal=kind == "decoder") if self._same_axis else None
+        self._made: dict[int, tuple[RowPlan, Mask]] = {}
+
+    def of(self, mask: Mask) -> RowPlan:
+        """The plan of the layers with this mask."""
+        if mask.key not in self._made:
+            visible = mask.visible(*self._shape)
+            plan = RowPlan.build(
+                None if visible is None else np.asarray(visible),
+                *self._shape,
+                special=self._special,
+                same_axis=self._same_axis,
+                pairs=self._pairs,
+            )
+            # The mask is held beside its plan: the key is an id, good only while the mask is alive.
+            self._made[mask.key] = plan, mask
+        return self._made[mask.key][0]

@@ -65,6 +65,15 @@ class Bias:
 NO_MASK = Mask()
 
 
+def simplified(visible: Array) -> Mask:
+    """The mask of what is visible, said shorter where it says nothing special."""
+    if visible.all():
+        return NO_MASK
+    if visible.shape[0] == visible.shape[1] and np.array_equal(visible, np.tri(len(visible), dtype=bool)):
+        return Mask(causal=True)
+    return Mask(cells=np.ascontiguousarray(visible))
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """The attention of one layer. Arrays are (head, token, ...) and never written to."""
@@ -84,6 +93,12 @@ class Layer:
     """(n, 3) head, query, key: edges knocked out in this run (their weight is 0, and visible)."""
     patterns: Mapping[int, Array] = field(default_factory=dict)
     """Heads whose weights were replaced by a given pattern in this run."""
+
+    def __post_init__(self) -> None:
+        # A trace is looked at by many; whoever writes into it would change it for all of them, and for the saved file.
+        for array in (self.weights, self.query, self.key, self.value, self.sinks, self.edges, *self.patterns.values()):
+            if array is not None:
+                array.setflags(write=False)
 
     @property
     def has_ingredients(self) -> bool:
@@ -110,6 +125,10 @@ class Attention:
     """Reductions made while the pass ran: (layer, head, query) or (layer, head, key)."""
     thumbnails: Array | None = None
     """(layer, head, row, column): the maximum of each block of the visible weights; the weights themselves in a short text."""
+
+    def __post_init__(self) -> None:
+        for array in (*self.stats.values(), *(() if self.thumbnails is None else (self.thumbnails,))):
+            array.setflags(write=False)
 
     @property
     def keeps_weights(self) -> bool:
@@ -159,38 +178,42 @@ class Attention:
 
     def _recomputed(self, layer: int, head: int, rows: Index, columns: Index) -> Array:
         """Weights from q and k: a softmax where whole rows are asked for, else through the row's kept log-sum-exp."""
-        whole = isinstance(columns, slice) and columns == ALL
         here = self.layers[layer]
-        masked = self.scores(layer, head, rows, columns)["masked"]
-        scores = np.where(np.isnan(masked), -np.inf, masked)
-        self._cut_edges(here, head, scores, rows, columns)
+        scores = self._cut_scores(layer, head, rows, columns)
+        if isinstance(columns, slice) and columns == ALL:
+            powers, total, _ = self._softmax_parts(here, head, scores)
+            # A row whose every edge was knocked out sees nothing: its weights are 0, not NaN.
+            return powers / np.where(total > 0, total, np.float32(1.0))[:, None]
         kept = self.stats.get("log_sum_exp")
-        if kept is None or whole:
-            lse = self._log_sum_exp(here, head, scores) if whole else self._rows_log_sum_exp(layer, head, rows)
-        else:
-            lse = kept[layer, head][rows].astype(np.float32, copy=False)
-        # A row whose every edge was knocked out sees nothing: its log-sum-exp is -inf and its weights are 0, not NaN.
-        safe = np.where(np.isfinite(lse), lse, np.float32(0.0))
-        return np.exp(scores - safe[:, None])
+        lse = kept[layer, head][rows] if kept is not None else self._rows_log_sum_exp(layer, head, rows)
+        # In float64: at scores of thousands, float32 loses in the difference what the weight is made of.
+        safe = np.where(np.isfinite(lse), lse, 0.0).astype(np.float64)
+        return np.exp(scores - safe[:, None]).astype(np.float32)
+
+    def _cut_scores(self, layer: int, head: int, rows: Index, columns: Index) -> Array:
+        """Scores with -inf where nothing may be seen or the run cut the edge."""
+        masked = self.scores(layer, head, rows, columns)["masked"]
+        scores = np.where(np.isnan(masked), np.float32(-np.inf), masked)
+        self._cut_edges(self.layers[layer], head, scores, rows, columns)
+        return scores
 
     def _rows_log_sum_exp(self, layer: int, head: int, rows: Index) -> Array:
-        here = self.layers[layer]
-        masked = self.scores(layer, head, rows)["masked"]
-        scores = np.where(np.isnan(masked), -np.inf, masked)
-        self._cut_edges(here, head, scores, rows, ALL)
-        return self._log_sum_exp(here, head, scores)
+        _, total, top = self._softmax_parts(self.layers[layer], head, self._cut_scores(layer, head, rows, ALL))
+        with np.errstate(divide="ignore"):
+            return top.astype(np.float64) + np.log(total.astype(np.float64))
 
     @staticmethod
-    def _log_sum_exp(here: Layer, head: int, scores: Array) -> Array:
+    def _softmax_parts(here: Layer, head: int, scores: Array) -> tuple[Array, Array, Array]:
+        """exp(score - top), its sum over the row with the sink's share, and top."""
         top = scores.max(axis=-1)
         if here.sinks is not None:
             top = np.maximum(top, here.sinks[head])
         top = np.where(np.isfinite(top), top, np.float32(0.0))
-        total = np.exp(scores - top[:, None]).sum(axis=-1)
+        powers = np.exp(scores - top[:, None])
+        total = powers.sum(axis=-1)
         if here.sinks is not None:
             total = total + np.exp(here.sinks[head] - top)
-        with np.errstate(divide="ignore"):
-            return top + np.log(total)
+        return powers, total, top
 
     def _cut_edges(self, here: Layer, head: int, scores: Array, rows: Index, columns: Index) -> None:
         if here.edges is None:

@@ -12,7 +12,8 @@ from atlas.errors import BadAttention
 from atlas.ids import KINDS
 from atlas.metrics.plan import visible_cells
 from atlas.trace import Trace
-from atlas.tracing.record import NO_MASK, Attention, Layer, Mask
+from atlas.tracing.plans import side_of
+from atlas.tracing.record import NO_MASK, Attention, Layer, simplified
 from atlas.tracing.statistics import statistics_of, thumbnails_of
 
 ROW_SUM_TOLERANCE = 2e-3
@@ -89,7 +90,8 @@ def _several(
     # A decoder alone reads the one text there is; beside an encoder it reads the target.
     needed = {"source"} if set(weights) in ({"encoder"}, {"decoder"}) else {"source", "target"}
     if not weights or not needed <= set(tokens) <= {"source", "target"}:
-        msg = f"The tokens of {' and '.join(sorted(needed))} are needed for {', '.join(weights) or 'no kind'}; given: {', '.join(tokens)}."
+        wanted, kinds = " and ".join(sorted(needed)), ", ".join(weights) or "no kind"
+        msg = f"The tokens of {wanted} are needed for {kinds}; given: {', '.join(tokens)}."
         raise BadAttention(msg)
     return _trace({kind: (array, masks.get(kind)) for kind, array in weights.items()}, tokens, special)
 
@@ -105,9 +107,7 @@ def _trace(given: Mapping[str, tuple[Any, Any]], tokens: Mapping[str, Sequence[s
     notes: list[str] = []
     attentions = {}
     for kind, (weights, mask) in given.items():
-        query_side = "source" if kind == "encoder" or "target" not in tables else "target"
-        key_side = "source" if kind == "cross" else query_side
-        attentions[kind] = _attention(kind, weights, mask, tables[query_side], tables[key_side], notes)
+        attentions[kind] = _attention(kind, weights, mask, tables, notes)
     provenance = {"model": None, "source": "recorded attention", "notes": notes, "lacks": "queries, keys, values and scores"}
     return Trace(attentions=attentions, token_tables=tables, provenance=provenance)
 
@@ -132,9 +132,9 @@ def shown(piece: str) -> str:
     return plain or piece
 
 
-def _attention(kind: str, weights: Any, mask: Any, queries: pd.DataFrame, keys: pd.DataFrame, notes: list[str]) -> Attention:
+def _attention(kind: str, weights: Any, mask: Any, tables: Mapping[str, pd.DataFrame], notes: list[str]) -> Attention:
     array = _stacked(weights, kind)
-    expected = (len(queries), len(keys))
+    expected = len(tables[side_of(kind, "query", tables)]), len(tables[side_of(kind, "key", tables)])
     if array.shape[2:] != expected:
         msg = (
             f"The {kind} weights are {array.shape[2]} x {array.shape[3]} (query x key), but there are {expected[0]} query "
@@ -143,10 +143,10 @@ def _attention(kind: str, weights: Any, mask: Any, queries: pd.DataFrame, keys: 
         raise BadAttention(msg)
     visible = _visible(array, mask, kind)
     array = _checked_rows(array, visible, kind, notes)
-    the_mask = NO_MASK if visible is None else _mask(visible)
+    the_mask = NO_MASK if visible is None else simplified(visible)
     layers = tuple(Layer(n_heads=array.shape[1], mask=the_mask, weights=layer) for layer in array)
     bare = Attention(kind, array.shape[1], *expected, layers=layers)
-    stats = statistics_of(bare, queries, keys if kind == "cross" else None)
+    stats = statistics_of(bare, tables)
     return Attention(kind, array.shape[1], *expected, layers=layers, stats=stats, thumbnails=thumbnails_of(bare))
 
 
@@ -184,7 +184,8 @@ def _visible(array: np.ndarray, mask: Any, kind: str) -> np.ndarray | None:
     if mask is not None:
         visible = _mask_array(mask)
         if visible.shape != shape or visible.dtype != bool:
-            msg = f"The mask has to be boolean with shape {shape} (True where a query may look); it is {visible.dtype} {visible.shape}."
+            is_ = f"it is {visible.dtype} {visible.shape}"
+            msg = f"The mask has to be boolean with shape {shape} (True where a query may look); {is_}."
             raise BadAttention(msg)
         return visible
     if kind == "decoder" and not np.isnan(array).any():
@@ -207,10 +208,14 @@ def _mask_array(mask: Any) -> np.ndarray:
 def _checked_rows(array: np.ndarray, visible: np.ndarray | None, kind: str, notes: list[str]) -> np.ndarray:
     seen = array if visible is None else array[..., visible]
     if not np.isfinite(seen).all():
-        msg = f"The {kind} weights have NaN or infinite cells that no mask explains. NaN is allowed where a query may not look in any head."
+        msg = (
+            f"The {kind} weights have NaN or infinite cells that no mask explains. NaN is allowed where a query may not look in "
+            "any head."
+        )
         raise BadAttention(msg)
     if (seen < 0).any() or (seen > 1 + ROW_SUM_TOLERANCE).any():
-        msg = f"The {kind} weights lie between {seen.min():.3g} and {seen.max():.3g}; attention lies between 0 and 1. Are these scores?"
+        lowest, highest = seen.min(), seen.max()
+        msg = f"The {kind} weights lie between {lowest:.3g} and {highest:.3g}; attention lies between 0 and 1. Are these scores?"
         raise BadAttention(msg)
     clean = array if visible is None else np.where(visible, array, np.float32(0.0))
     sums = clean.sum(axis=-1, dtype=np.float64)
@@ -228,11 +233,3 @@ def _checked_rows(array: np.ndarray, visible: np.ndarray | None, kind: str, note
         return clean.copy() if clean is array else clean
     notes.append(f"{kind}: rows summed to 1 within {off.max():.1e} and were rescaled to 1")
     return (clean / np.where(sums > 0, sums, 1)[..., None]).astype(np.float32)
-
-
-def _mask(visible: np.ndarray) -> Mask:
-    if visible.all():
-        return NO_MASK
-    if visible.shape[0] == visible.shape[1] and np.array_equal(visible, np.tri(len(visible), dtype=bool)):
-        return Mask(causal=True)
-    return Mask(cells=visible)

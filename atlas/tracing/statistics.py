@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.metrics.rows import row_statistics
-from atlas.tracing.plans import plan_maker
+from atlas.tracing.plans import plans_of
 from atlas.tracing.record import Attention
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from atlas.metrics.plan import RowPlan
-
 THUMBNAIL = 64
 """Cells along the side of a head's thumbnail: what a head gets on a Map of 12 x 12 heads on a large screen."""
 
 
-def statistics_of(attention: Attention, tokens: pd.DataFrame, key_tokens: pd.DataFrame | None) -> dict[str, np.ndarray]:
+def statistics_of(attention: Attention, tables: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:
     """Row and key statistics of held weights, (layer, head, query) or (layer, head, key)."""
-    make = plan_maker(tokens, key_tokens, causal=attention.layers[0].mask.causal)
-    plans: dict[int, RowPlan] = {}
+    plans = plans_of(attention.kind, tables)
     found = []
-    for layer in range(len(attention.layers)):
-        mask = attention.layers[layer].mask
-        if mask.key not in plans:
-            plans[mask.key] = make(mask)
+    for layer, about in enumerate(attention.layers):
         weights = np.stack([np.nan_to_num(attention.block(layer, head)) for head in range(attention.n_heads)])
-        found.append(row_statistics(weights, plans[mask.key]))
-    return {name: np.stack([stats[name] for stats in found]) for name in found[0]}
+        found.append(row_statistics(weights, plans.of(about.mask)))
+    return stacked(found)
+
+
+def stacked(layers: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The statistics of all layers; NaN in a layer that lacks one (a window may be too short to see any repetition)."""
+    like = {name: values for stats in layers for name, values in stats.items()}
+    return {
+        name: np.stack([stats[name] if name in stats else np.full_like(values, np.nan) for stats in layers])
+        for name, values in like.items()
+    }
 
 
 def thumbnails_of(attention: Attention) -> np.ndarray:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from atlas.errors import BadTraceFile
+from atlas.ids import KINDS
 from atlas.trace import Place, Texts, Trace
 from atlas.tracing.outcomes import Predictions
 from atlas.tracing.record import Attention, Bias, Layer, Mask
@@ -27,6 +28,12 @@ from atlas.tracing.record import Attention, Bias, Layer, Mask
 FORMAT = "attention-atlas trace"
 VERSION = 1
 ZARR = ".zarr"
+
+OPEN_BYTES = 64 << 30
+"""No trace is larger: a file that says so would fill the memory before anything else could be said about it."""
+
+SPARE_BYTES = 1 << 20
+"""What the format itself may declare beyond the file's size: axes without numbers of their own."""
 
 PER_LAYER = ("weights", "query", "key", "value", "sinks", "edges")
 """Arrays of a layer; stacked into one variable where all layers have the same shape."""
@@ -72,13 +79,13 @@ def _write(tree: xr.DataTree, new: Path, *, zarr: bool) -> None:
 def _put(new: Path, path: Path, old: Path) -> None:
     """Move the new one into place. A folder cannot be replaced in one step, so the old one waits beside it, and comes back."""
     if not path.is_dir():
-        os.replace(new, path)
+        new.replace(path)
         return
-    os.replace(path, old)
+    path.replace(old)
     try:
-        os.replace(new, path)
+        new.replace(path)
     except BaseException:
-        os.replace(old, path)
+        old.replace(path)
         raise
 
 
@@ -106,6 +113,9 @@ def load_trace(path: Path) -> Trace:
         msg = f"There is no file {path}."
         raise BadTraceFile(msg)
     try:
+        if path.is_file():
+            with h5py.File(path, "r") as file:
+                _check_contents(file, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # xarray warns about foreign files in many ways; the check below says it once.
             # zarr_format is fixed because older formats can name a codec that unpickles.
@@ -115,20 +125,53 @@ def load_trace(path: Path) -> Trace:
                 else xr.open_datatree(path, engine="h5netcdf")
             )
         with opened as tree:
-            tree.load()
-            if tree.attrs.get("format") != FORMAT:
-                msg = f"{path} is no saved trace of Attention Atlas."
-                raise BadTraceFile(msg)
-            if int(tree.attrs["version"]) > VERSION:
-                msg = f"{path} was written by a newer Attention Atlas (format {tree.attrs['version']}, this one reads {VERSION}). Upgrade."
-                raise BadTraceFile(msg)
-            return _trace(tree)
+            _check_size(sum(node.dataset.nbytes for node in tree.subtree), OPEN_BYTES, path)
+            _check_format(tree, path)
+            return _trace(tree.load())
     except BadTraceFile:
         raise
     except Exception as error:
         # Whatever a damaged or foreign file makes the readers raise, the person needs one sentence.
         msg = f"{path} cannot be read as a saved trace ({type(error).__name__}: {error}). It is damaged or something else."
         raise BadTraceFile(msg) from error
+
+
+def _check_format(tree: Any, path: Path) -> None:
+    if tree.attrs.get("format") != FORMAT:
+        msg = f"{path} is no saved trace of Attention Atlas."
+        raise BadTraceFile(msg)
+    if int(tree.attrs["version"]) > VERSION:
+        theirs = tree.attrs["version"]
+        msg = f"{path} was written by a newer Attention Atlas (format {theirs}, this one reads {VERSION}). Upgrade."
+        raise BadTraceFile(msg)
+
+
+def _check_contents(file: h5py.File, path: Path) -> None:
+    """Refuse a file that takes its data from elsewhere on this disk, or declares far more than it holds."""
+    declared = 0
+    waiting = [file["/"]]
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                msg = f"{path} holds links to elsewhere instead of data. No trace does; it is not opened."
+                raise BadTraceFile(msg)
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                waiting.append(item)
+            elif item.is_virtual or item.external:
+                msg = f"{path} takes its data from other files. No trace does; it is not opened."
+                raise BadTraceFile(msg)
+            else:
+                declared += item.nbytes
+    # Traces are written as they are, without compression.
+    _check_size(declared, 2 * path.stat().st_size + SPARE_BYTES, path)
+
+
+def _check_size(declared: int, allowed: int, path: Path) -> None:
+    if declared > allowed:
+        msg = f"{path} declares {declared / 2**30:.1f} GiB of data, more than a trace of its size has. It is not opened."
+        raise BadTraceFile(msg)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -147,13 +190,30 @@ def _groups(trace: Trace) -> dict[str, xr.Dataset]:
     groups = {"/": root}
     for kind, attention in trace.attentions.items():
         groups[f"/attention/{kind}"] = _attention_to_dataset(attention)
-    for name, places in trace.arrays.items():
-        groups[f"/arrays/{name}"] = xr.Dataset(
-            {_place_name(place): _own_dims(_place_name(place), array) for place, array in places.items()}
-        )
+    for name, places in trace.held_arrays().items():
+        groups[f"/arrays/{name}"] = _places_to_dataset(places)
     if trace.outcomes is not None:
         groups["/outcomes"] = _outcomes_to_dataset(trace.outcomes)
     return groups
+
+
+def _places_to_dataset(places: Mapping[Place, np.ndarray]) -> xr.Dataset:
+    """One variable a kind where all its layers have one shape: opening a file costs time for every variable in it."""
+    variables: dict[str, Any] = {}
+    by_kind: dict[str, dict[int, np.ndarray]] = {}
+    for place, array in places.items():
+        if place is None:
+            variables["model"] = _own_dims("model", array)
+        else:
+            by_kind.setdefault(place[0], {})[place[1]] = array
+    for kind, layers in by_kind.items():
+        arrays = list(layers.values())
+        if len({(array.shape, array.dtype) for array in arrays}) == 1:
+            dims, _ = _own_dims(kind, arrays[0])
+            variables[kind] = ((f"{kind}_layer", *dims), np.stack(arrays), {"layers": list(layers)})
+        else:
+            variables |= {f"{kind}.{layer}": _own_dims(f"{kind}.{layer}", array) for layer, array in layers.items()}
+    return xr.Dataset(variables)
 
 
 def _attention_to_dataset(attention: Attention) -> xr.Dataset:
@@ -201,8 +261,10 @@ def _layer_variables(name: str, arrays: list[np.ndarray | None]) -> dict[str, An
 
 
 def _stored(name: str) -> str:
-    """What an array of a layer is called in the file. A variable called like an axis ('query', 'key') would come back as the
-    axis' coordinate, and not among the data."""
+    """What an array of a layer is called in the file.
+
+    A variable called like an axis ('query', 'key') would come back as the axis' coordinate, and not among the data.
+    """
     return f"of.{name}"
 
 
@@ -240,20 +302,17 @@ def _table_to_plain(table: pd.DataFrame) -> dict[str, Any]:
     return {"columns": columns, "index": table.index.name, "attrs": dict(table.attrs)}
 
 
-def _place_name(place: Place) -> str:
-    return "model" if place is None else f"{place[0]}.{place[1]}"
-
-
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def _trace(tree: Any) -> Trace:
     texts = _plain(tree["texts"])
+    kinds = tree["attention"].children
     arrays: dict[str, dict[Place, np.ndarray]] = {}
     for name, node in tree["arrays"].children.items() if "arrays" in tree.children else ():
-        arrays[name] = {_place(key): node[key].to_numpy() for key in node.data_vars}
+        arrays[name] = dict(_places_from(node))
     return Trace(
-        attentions={kind: _attention_from(kind, node) for kind, node in tree["attention"].children.items()},
+        attentions={kind: _attention_from(kind, kinds[kind]) for kind in KINDS if kind in kinds},
         token_tables={side: _table_from(plain) for side, plain in _plain(tree["tables"]).items()},
         provenance=_plain(tree["provenance"]),
         texts=Texts(**texts),
@@ -320,8 +379,15 @@ def _table_from(plain: Mapping[str, Any]) -> pd.DataFrame:
     return table
 
 
-def _place(name: str) -> Place:
-    if name == "model":
-        return None
-    kind, _, layer = name.rpartition(".")
-    return kind, int(layer)
+def _places_from(node: Any) -> Iterator[tuple[Place, np.ndarray]]:
+    for name, variable in node.data_vars.items():
+        array = variable.to_numpy()
+        if name == "model":
+            yield None, array
+        elif "layers" in variable.attrs:
+            yield from (
+                ((name, int(layer)), part) for layer, part in zip(np.atleast_1d(variable.attrs["layers"]), array, strict=True)
+            )
+        else:
+            kind, _, layer = name.rpartition(".")
+            yield (kind, int(layer)), array

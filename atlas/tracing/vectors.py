@@ -39,7 +39,7 @@ def _one_layer(chosen: Attention, name: str, layer: int, heads: range | list[int
 
 def stream_vectors(trace: Trace, name: str, kind: str | None, layer: int | None, head: int | None = None) -> xr.DataArray:
     """A captured array by name, from this trace or from one more run of its model."""
-    places = trace.with_group_of(name).arrays[name]
+    places = trace.captured(name)
     if head is not None:
         msg = f"{name!r} belongs to a whole layer, not to its heads; leave out head=, or ask for 'head_output'."
         raise UnknownName(msg)
@@ -63,7 +63,7 @@ def stream_vectors(trace: Trace, name: str, kind: str | None, layer: int | None,
 
 
 def derived_vectors(trace: Trace, name: str, kind: str | None, layer: int | None, head: int | None) -> xr.DataArray:
-    """What heads read (`head_read`), what they write into the stream (`head_output`), what a state would predict (`logit_lens`)."""
+    """What heads read (`head_read`), what they write (`head_output`), what a state would predict (`logit_lens`)."""
     if name == "logit_lens":
         return _logit_lens(trace, kind, layer, head)
     chosen = trace.attention_of(kind)
@@ -71,7 +71,7 @@ def derived_vectors(trace: Trace, name: str, kind: str | None, layer: int | None
     heads = range(chosen.n_heads) if head is None else [_checked(head, chosen.n_heads, "head")]
     read = np.stack([_read(trace, chosen, at, heads) for at in layers])
     if name == "head_output":
-        out = trace.with_group_of("output_projection").arrays["output_projection"]
+        out = trace.captured("output_projection")
         missing = [at for at in layers if (chosen.kind, at) not in out]
         if missing:
             msg = (

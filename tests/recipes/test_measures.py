@@ -6,6 +6,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from assets.recipes import evaluate, head_measures, minimal_pairs, streams, t5_dates, t5_measures, vocabularies
+from assets.recipes.card import card
+from assets.recipes.shipping import ship
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +59,6 @@ def test_an_untrained_model_prefers_neither_sentence_and_a_score_is_the_log_prob
     assert minimal_pairs.causal_score(model, tokenizer, "The king saw himself.") == pytest.approx(-loss, rel=1e-5)
 
 
-@pytest.fixture(scope="module")
-def t5_tokenizer():
-    return t5_dates.build_tokenizer()
-
-
 def test_pointing_counts_the_argmax_at_the_word_that_says_the_digit(t5_tokenizer):
     tokenizer = t5_tokenizer
     model = t5_dates.build_model(len(tokenizer)).eval()
@@ -95,3 +92,41 @@ def test_the_guided_loss_is_lower_where_the_last_layer_points_right(t5_tokenizer
         everywhere = t5_dates.guided_loss(model, batch | {"said_by": torch.ones_like(batch["said_by"])})
     assert guided > plain
     assert everywhere == pytest.approx(plain.item(), abs=1e-4)
+
+
+def test_a_card_has_the_figures_of_the_finished_model(tmp_path, t5_tokenizer):
+    model = t5_dates.build_model(len(t5_tokenizer))
+    ship(model, t5_tokenizer, tmp_path / "final")
+    run = tmp_path / "t5-mini" / "checkpoints"
+    for step, seconds in ((3, 1800.0), (7, 3600.0)):
+        (run / f"checkpoint-{step}").mkdir(parents=True)
+        (run / f"checkpoint-{step}" / "whole").touch()
+        (run / f"checkpoint-{step}" / "trainer_state.json").write_text(f'{{"global_step": {step}}}')
+        with (run / "times.jsonl").open("a") as file:
+            file.write(f'{{"step": {step}, "seconds": {seconds}}}\n')
+    measured = {"name": "t5-mini", "measured": "final", "exact_match": 0.5, "deep": {"er": {"est": 1}}, "mistakes": ["one"]}
+    text = card("t5-mini", tmp_path / "final", run.parent, measured, 128)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert f"{count:,} parameters" in text
+    assert "7 steps of 128 examples" in text
+    assert "1.5 hours" in text
+    assert "| exact_match | 0.5 |" in text
+    assert "| deep · er · est | 1 |" in text
+    assert "mistakes" not in text
+
+
+def test_what_is_measured_is_the_embedded_model_before_the_final_one_before_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "EMBEDDED", tmp_path / "embedded")
+    with pytest.raises(SystemExit, match="build it first"):
+        evaluate.found_model("gpt-mini", tmp_path, None)
+    expected = []
+    for folder, mark in (
+        (tmp_path / "gpt-mini" / "checkpoints" / "checkpoint-5", "whole"),
+        (tmp_path / "final" / "gpt-mini", "model.safetensors"),
+        (tmp_path / "embedded" / "gpt-mini", "model.safetensors"),
+    ):
+        folder.mkdir(parents=True)
+        (folder / mark).touch()
+        expected.append(folder)
+        assert evaluate.found_model("gpt-mini", tmp_path, None)[0] == folder
+    assert evaluate.found_model("gpt-mini", tmp_path, expected[0])[0] == expected[0]

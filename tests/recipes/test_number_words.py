@@ -135,8 +135,8 @@ def test_examples_are_seeded_and_said_by_words_that_mean_the_digit():
     assert spoken > 1500
 
 
-def test_the_tokenizer_keeps_words_whole_digits_apart_and_text_intact():
-    tokenizer = t5_dates.build_tokenizer()
+def test_the_tokenizer_keeps_words_whole_digits_apart_and_text_intact(t5_tokenizer):
+    tokenizer = t5_tokenizer
     ids = tokenizer("the third of March, nineteen ninety-eight")["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == [
         "▁the",
@@ -153,8 +153,15 @@ def test_the_tokenizer_keeps_words_whole_digits_apart_and_text_intact():
     target = tokenizer("1998-03-03")["input_ids"]
     assert len(target) == 11
     assert tokenizer.decode(target, skip_special_tokens=True) == "1998-03-03"
+    known = 0
     for item in t5_dates.examples(9, 300):
         for text in (item.source, item.target):
             encoded = tokenizer(text)["input_ids"]
-            assert tokenizer.unk_token_id not in encoded
-            assert tokenizer.decode(encoded, skip_special_tokens=True) == text.lower()
+            if tokenizer.unk_token_id not in encoded:
+                known += 1
+                assert tokenizer.decode(encoded, skip_special_tokens=True) == text.lower()
+        # only the made-up words around a phrase are unknown: never its own words, never a digit
+        assert tokenizer.unk_token_id not in tokenizer(item.target)["input_ids"]
+        said = {item.source[slice(*span)] for span in item.said_by if span}
+        assert tokenizer.unk_token_id not in tokenizer(" ".join(sorted(said)))["input_ids"]
+    assert known > 400

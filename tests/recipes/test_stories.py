@@ -11,7 +11,7 @@ from assets.recipes.grammar import article, finite, gerund, participle, plural
 from assets.recipes.lexicon import NAMES, OCCUPATIONS, SPEAKING
 from assets.recipes.minimal_pairs import pairs
 
-COUNT = 1500
+COUNT = 1000
 GENDERED = {"he": "m", "him": "m", "his": "m", "himself": "m", "she": "f", "her": "f", "hers": "f", "herself": "f"}
 GENDER_OF = {name: gender for gender, names in NAMES.items() for name in names}
 QUOTED = re.compile(r'"[^"]*"')
@@ -92,7 +92,7 @@ def test_reflexives_agree_with_the_subject_of_their_sentence(told):
             if found and found[1] in GENDER_OF:
                 assert GENDERED[found[2]] == GENDER_OF[found[1]], sentence
                 checked += 1
-    assert checked > 50
+    assert checked > 30
 
 
 def test_verbs_of_being_agree_with_plain_subjects(told):
@@ -104,7 +104,7 @@ def test_verbs_of_being_agree_with_plain_subjects(told):
 
 def test_both_genders_hold_every_occupation_alike():
     held = Counter()
-    for made in itertools.islice(stories.documents(5), 8_000):
+    for made in itertools.islice(stories.documents(5), 4_000):
         held.update((person.role, person.gender) for person in made.cast if person.role)
     for role in OCCUPATIONS:
         women, men = held[role, "f"], held[role, "m"]

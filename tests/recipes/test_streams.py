@@ -173,3 +173,8 @@ def test_the_work_folder_is_named_or_in_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("ATLAS_WORK", str(tmp_path / "mine"))
     assert work_folder() == tmp_path / "mine"
     assert work_folder(tmp_path / "given") == tmp_path / "given"
+
+
+def test_asides_and_what_they_leave_behind_are_cleaned_away():
+    assert corpus.clean("Strabo (; 64 BC) was “born” [1] in _Pontus_ [[note]] .") == 'Strabo (64 BC) was "born" in Pontus.'
+    assert corpus.clean("bitumen (), is  a [see: x] sticky thing*") == "bitumen, is a sticky thing"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from assets.recipes.training import WHOLE, Plan, last_checkpoint, train
+from assets.recipes.training import TIMES, WHOLE, Plan, hours_trained, last_checkpoint, train
 
 STEPS, STOP_AT = 12, 5
 PLAN = Plan(steps=STEPS, learning_rate=1e-2, warmup_steps=2, decay_share=0.4, seed=3)
@@ -57,6 +57,15 @@ def test_an_uninterrupted_run_finishes_and_learns(whole):
     _, outcome = whole
     assert (outcome.step, outcome.finished, outcome.stopped_by_signal) == (STEPS, True, False)
     assert [step for step, _ in outcome.losses] == list(range(1, STEPS + 1))
+
+
+def test_the_time_of_all_stretches_is_added_up(tmp_path):
+    assert hours_trained(tmp_path) == 0
+    run(tmp_path)
+    first = hours_trained(tmp_path)
+    assert 0 < first < 0.1
+    (tmp_path / TIMES).write_text((tmp_path / TIMES).read_text() + '{"step": 12, "seconds": 3600.0}\n')
+    assert hours_trained(tmp_path) == pytest.approx(first + 1)
 
 
 def test_a_terminated_run_goes_on_exactly_where_it_was(whole, tmp_path):
