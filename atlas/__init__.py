@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atlas import attribution, bias, errors, metrics, text
-    from atlas.engine.interventions import Output, Pattern
+    from atlas.engine.interventions import Intervention, Output, Pattern
     from atlas.engine.loading import load
     from atlas.ids import HeadId
     from atlas.trace import Trace
@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "HeadId",
+    "Intervention",
     "Output",
     "Pattern",
     "Trace",
@@ -40,6 +41,7 @@ _MODULES = frozenset({"attribution", "bias", "errors", "metrics", "text"})
 
 _HOMES = {
     "HeadId": ("atlas.ids", "HeadId"),
+    "Intervention": ("atlas.engine.interventions", "Intervention"),
     "Output": ("atlas.engine.interventions", "Output"),
     "Pattern": ("atlas.engine.interventions", "Pattern"),
     "Trace": ("atlas.trace", "Trace"),

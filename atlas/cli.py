@@ -207,6 +207,11 @@ def _chosen(table: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
             known = ", ".join(name for name in table.columns if not name.endswith(("_uniform", "_rows")))
             msg = f"There is no column {given.sort!r} to sort by; there are {known}."
             raise TextError(msg)
+        if table[given.sort].isna().all():
+            msg = (
+                f"{given.sort!r} is not known for these heads: it needs words, repeats or queries and keys that this run has not."
+            )
+            raise TextError(msg)
         table = table.sort_values(given.sort, ascending=False, kind="stable")
     return table if given.top is None else table.head(given.top)
 

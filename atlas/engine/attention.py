@@ -145,7 +145,8 @@ def _watched(call: Call, site: Site, terms: Terms) -> tuple[torch.Tensor, torch.
 
 def scores_of(terms: Terms, heads: slice) -> torch.Tensor:
     """Masked scores of some heads, (batch, head, query, key); what may not be seen has the dtype's most negative number."""
-    scores = (terms.query[:, heads] * terms.scaling) @ _grouped(terms.key, terms.query, heads).transpose(-1, -2)
+    # Scaled after the product, as the models do and as the steps are shown: before it, large scores round otherwise.
+    scores = (terms.query[:, heads] @ _grouped(terms.key, terms.query, heads).transpose(-1, -2)).mul_(terms.scaling)
     if terms.softcap is not None:
         scores = torch.tanh(scores / terms.softcap) * terms.softcap
     if terms.bias is not None:

@@ -275,12 +275,18 @@ def start_token(hf: torch.nn.Module) -> int:
     raise TextError(msg)
 
 
+def _cache_fits(config: Any) -> bool:
+    """Whether transformers makes room for all decoder layers in its cache: it makes T5's as deep as the encoder."""
+    deep = getattr(config, "num_decoder_layers", None)
+    return deep is None or deep <= getattr(config, "num_layers", deep)
+
+
 def generated(tokenizer: Any, hf: Any, encoded: Encoded, limit: int) -> tuple[np.ndarray, str, pd.DataFrame]:
     """What a model itself writes, greedily: the ids its decoder read, the text, the table."""
     device = hf.get_input_embeddings().weight.device
     inputs = {name: torch.as_tensor(array)[None].to(device) for name, array in encoded.inputs.items() if name != "token_type_ids"}
     with torch.no_grad():
-        made = hf.generate(**inputs, max_new_tokens=limit, do_sample=False, num_beams=1)
+        made = hf.generate(**inputs, max_new_tokens=limit, do_sample=False, num_beams=1, use_cache=_cache_fits(hf.config))
     ids = made[0].cpu().numpy().astype(np.int64)
     ends = hf.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]

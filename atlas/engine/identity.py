@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from atlas.errors import UnknownName, UnsupportedModel
+from atlas.ids import as_head, as_heads
 
 if TYPE_CHECKING:
     from atlas.engine.encode import Encoded
@@ -45,7 +46,7 @@ def described(model: Model, encoded: Encoded, keep: str, change: Intervention | 
         "device": model.device.type,
         "keep": keep,
         "tokens_cut": encoded.cut,
-        "changed": _plain_change(change),
+        "changed": _plain_change(change, model.kinds),
         "lacks": lacks,
         "notes": notes,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,15 +58,17 @@ def described(model: Model, encoded: Encoded, keep: str, change: Intervention | 
     }
 
 
-def _plain_change(change: Intervention | None) -> dict[str, list[str]]:
+def _plain_change(change: Intervention | None, kinds: tuple[str, ...]) -> dict[str, list[str]]:
     if not change:
         return {}
     ablate = change.ablate
     pairs = ablate.items() if isinstance(ablate, Mapping) else ((head, "zero") for head in ablate)
+    modes = {as_head(head, kinds): mode for head, mode in pairs}
+    edges = sorted({(as_head(head, kinds), int(query), int(key)) for head, query, key in change.knock_out})
     return {
-        "ablated": [f"{head} ({mode})" for head, mode in pairs],
-        "knocked out": [f"{head}: {query} -> {key}" for head, query, key in change.knock_out],
-        "patched": [str(head) for head in change.patch or {}],
+        "ablated": [f"{head.label(kinds)} ({mode})" for head, mode in sorted(modes.items())],
+        "knocked out": [f"{head.label(kinds)}: {query} -> {key}" for head, query, key in edges],
+        "patched": [head.label(kinds) for head in as_heads(change.patch or {}, kinds)],
     }
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Ablation = Literal["zero", "mean"]
 ABLATIONS: tuple[Ablation, ...] = ("zero", "mean")
+PATTERN_TOLERANCE = 2e-3
+"""How far beyond 1 a row of a pattern may sum: recorded patterns are rounded."""
+
 HEAD_AXES = 2
 """A pattern is (query, key), an output (query, width): what a patch replaces has two axes either way."""
 
@@ -89,8 +92,8 @@ def by_layer(
     for row, (intervention, shape) in enumerate(zip(interventions, shapes, strict=True)):
         if not intervention:
             continue
-        for head in _modes(intervention.ablate, shape):
-            mode = _modes(intervention.ablate, shape)[head]
+        modes = _modes(intervention.ablate, shape)
+        for head, mode in modes.items():
             here = _row(sorted_, head, row, shape)
             (here.zero if mode == "zero" else here.mean).append(head.head)
         for edge in intervention.knock_out:
@@ -98,10 +101,13 @@ def by_layer(
             _row(sorted_, head, row, shape).edges.append((head.head, query, key))
         for name, values in (intervention.patch or {}).items():
             head = _head(name, shape)
+            if head in modes:
+                msg = f"{head.label(tuple(shape))} cannot be ablated and patched in one run; leave one of the two out."
+                raise BadIntervention(msg)
             here = _row(sorted_, head, row, shape)
             patch = _patch(head, values, shape[head.kind])
             target = here.patterns if isinstance(patch, Pattern) else here.outputs
-            target[head.head] = torch.as_tensor(np.asarray(patch.values, dtype=np.float32)).to(device)
+            target[head.head] = torch.tensor(patch.values, dtype=torch.float32).to(device)
     return sorted_
 
 
@@ -194,7 +200,7 @@ def _patch(head: HeadId, values: Any, shape: Shape) -> Pattern | Output:
         if array.shape != expected:
             msg = f"The patch of {head} has shape {array.shape}; for this text it has to be {expected}."
             raise BadIntervention(msg)
-        return type(values)(array)
+        return _checked(head, type(values)(array))
     fits = [make for make, expected in ((Pattern, pattern), (Output, output)) if array.shape == expected]
     if len(fits) != 1:
         msg = (
@@ -203,4 +209,12 @@ def _patch(head: HeadId, values: Any, shape: Shape) -> Pattern | Output:
             + "; wrap the array in atlas.Pattern(...) or atlas.Output(...) to say which it is."
         )
         raise BadIntervention(msg)
-    return fits[0](array)
+    return _checked(head, fits[0](array))
+
+
+def _checked(head: HeadId, patch: Pattern | Output) -> Pattern | Output:
+    """Refuse weights that no softmax gives: the head would read more than there is, or less than nothing."""
+    if isinstance(patch, Pattern) and (patch.values.min() < 0 or patch.values.sum(axis=-1).max() > 1 + PATTERN_TOLERANCE):
+        msg = f"The pattern of {head} has negative weights or rows that sum to more than 1; attention has neither."
+        raise BadIntervention(msg)
+    return patch

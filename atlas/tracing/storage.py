@@ -79,14 +79,18 @@ def _write(tree: xr.DataTree, new: Path, *, zarr: bool) -> None:
 def _put(new: Path, path: Path, old: Path) -> None:
     """Move the new one into place. A folder cannot be replaced in one step, so the old one waits beside it, and comes back."""
     if not path.is_dir():
-        new.replace(path)
+        _move(new, path)
         return
-    path.replace(old)
+    _move(path, old)
     try:
-        new.replace(path)
+        _move(new, path)
     except BaseException:
-        old.replace(path)
+        _move(old, path)
         raise
+
+
+def _move(source: Path, target: Path) -> None:
+    source.replace(target)
 
 
 def _check_replaceable(path: Path) -> None:

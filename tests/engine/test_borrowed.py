@@ -12,7 +12,7 @@ import torch
 
 from atlas.engine.borrow import configs_of
 from atlas.engine.loading import load
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, CaptureMismatch
 from tests.engine.families import BY_NAME, TARGET, TEXT
 
 TEXTS = ["the cat ran after the dog", "a doctor said hello", "she was tired because the nurse ran away", "the dog",
@@ -202,3 +202,62 @@ def test_gradients_flow_through_the_named_points() -> None:
     numeric = (moved(step) - moved(-step)) / (2 * step)
     assert abs(numeric) > 1e-3
     assert gradient[0, 1, 2, 3].item() == pytest.approx(numeric, rel=0.02)
+
+
+def test_two_models_of_one_model_do_not_undo_each_other() -> None:
+    """Holders are counted by the model in memory: the run of one used to lose layers when the other's ended."""
+    hf, tokenizer = BY_NAME["BERT"].model().train(), BY_NAME["BERT"].tokenizer()
+    both = [load((hf, tokenizer)), load((hf, tokenizer))]
+    expected = both[0].trace(TEXT).attention().to_numpy()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: both[i % 2].trace(TEXT).attention().to_numpy(), range(60)))
+    assert all(np.array_equal(expected, weights) for weights in found)
+    assert hf.training
+    assert hf.config._attn_implementation == "sdpa"
+
+
+def test_a_switch_of_the_attention_function_in_mid_run_is_noticed() -> None:
+    hf = BY_NAME["BERT"].model()
+    model = load((hf, BY_NAME["BERT"].tokenizer()))
+
+    def switch(*args: Any) -> None:
+        for config in configs_of(hf):
+            config._attn_implementation_internal = "sdpa"
+
+    handle = hf.bert.encoder.layer[1].register_forward_hook(switch)
+    with pytest.raises(CaptureMismatch, match="while it ran"):
+        model.trace(TEXT)
+    handle.remove()
+
+
+def test_other_threads_keep_their_random_numbers() -> None:
+    """A trace must not put back a random state that another thread has moved on: numbers would come twice."""
+    model = load((BY_NAME["BERT"].model(), BY_NAME["BERT"].tokenizer()))
+    torch.manual_seed(0)
+    expected = [torch.rand(1).item() for _ in range(300)]
+    stop = threading.Event()
+
+    def trace_on() -> None:
+        while not stop.is_set():
+            model.trace(TEXT)
+
+    worker = threading.Thread(target=trace_on)
+    torch.manual_seed(0)
+    worker.start()
+    drawn = []
+    for _ in range(300):
+        drawn.append(torch.rand(1).item())
+        stop.wait(0.001)
+    stop.set()
+    worker.join()
+    assert drawn == expected
+
+
+def test_a_model_that_draws_gives_the_random_state_back() -> None:
+    hf = BY_NAME["BERT"].model()
+    handle = hf.bert.encoder.layer[0].register_forward_hook(lambda *_: torch.rand(1) and None)
+    model = load((hf, BY_NAME["BERT"].tokenizer()))
+    before = torch.get_rng_state()
+    model.trace(TEXT)
+    handle.remove()
+    assert torch.equal(before, torch.get_rng_state())

@@ -79,7 +79,7 @@ def test_queries_and_keys_of_a_batch(name: str) -> None:
 @pytest.mark.parametrize("name", ["T5", "BART", "Marian"])
 def test_generated_targets(name: str) -> None:
     model = loaded(name)
-    texts = TEXTS[:3]
+    texts = TEXTS[:2]
     alone = [model.trace(text) for text in texts]
     assert any(len(trace.tokens("target")) > 1 for trace in alone)
     for one, other in zip(model.traces(texts), alone, strict=True):
@@ -94,8 +94,14 @@ def test_what_is_generated_fits_the_position_table() -> None:
     assert len(model.trace("the cat").tokens("target")) == model.limit == 64
 
 
+def with_segments() -> Any:
+    own = tokenizer()
+    own.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    return load((BY_NAME["BERT"].model(), own))
+
+
 def test_pairs_and_single_texts_in_one_batch() -> None:
-    model = loaded("BERT")
+    model = with_segments()
     texts = ["the cat ran", ("the cat", "she was tired because the dog ran"), ("she was tired", "the doctor")]
     batch = list(model.traces(texts))
     for text, trace in zip(texts, batch, strict=True):
@@ -108,7 +114,7 @@ def test_pairs_and_single_texts_in_one_batch() -> None:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_encodings_and_texts_in_one_batch(order: tuple[int, int]) -> None:
     """Bare ids have no segments, a pair has: neither may lose or lend them."""
-    model = loaded("BERT")
+    model = with_segments()
     given: list[Any] = [[2, 10, 11, 12, 13, 3], ("the cat ran away", "she was tired")]
     alone = [model.trace(given[0]), model.trace(*given[1])]
     batch = list(model.traces([given[i] for i in order]))
@@ -274,7 +280,7 @@ def test_wrong_arguments_are_told_at_the_call(texts: Any, options: dict[str, Any
 
 def test_a_bad_last_text_is_found_before_the_first_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded("BERT")
-    monkeypatch.setattr(model, "run", lambda *args: pytest.fail("ran before the texts were checked"))
+    monkeypatch.setattr(model, "run", lambda *_: pytest.fail("ran before the texts were checked"))
     for last, error in (("", TextError), (None, TextError), ("cat " * 100, TextTooLong), (("the cat", ""), TextError)):
         with pytest.raises(error):
             next(model.traces([*TEXTS, last], batch_size=1))
@@ -308,7 +314,9 @@ def test_the_whole_batch_has_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def roberta(rows: int) -> Any:
     torch.manual_seed(0)
-    config = tr.RobertaConfig(**_BERT | {"max_position_embeddings": rows, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 1})
+    config = tr.RobertaConfig(
+        **_BERT | {"max_position_embeddings": rows, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 1}
+    )
     return tr.RobertaForMaskedLM(config).eval()
 
 
@@ -320,23 +328,23 @@ def test_robertas_table_has_two_rows_that_no_text_can_use() -> None:
     with pytest.raises(TextTooLong, match="33 tokens and this model takes 32: 1 too many"):
         model.trace("cat " * 31)
     # One token more is one more than the table has rows for.
-    with pytest.raises(IndexError), torch.no_grad():
+    with pytest.raises((IndexError, RuntimeError), match="index"), torch.no_grad():
         hf(torch.full((1, 33), 7))
 
 
 @pytest.mark.parametrize(
     ("make", "own", "usable"),
     [
-        (lambda: BY_NAME["BERT"].model(), 1e30, 64),
-        (lambda: BY_NAME["BERT"].model(), 20, 20),
-        (lambda: BY_NAME["BERT"].model(), 100, 64),
-        (lambda: BY_NAME["GPT-2"].model(), 100, 64),
-        (lambda: BY_NAME["BART"].model(), 1e30, 64),
-        (lambda: BY_NAME["Marian"].model(), 1e30, 64),
-        (lambda: BY_NAME["DistilBERT"].model(), 1e30, 64),
-        (lambda: BY_NAME["Llama"].model(), 100, 64),
-        (lambda: BY_NAME["T5"].model(), 1e30, None),
-        (lambda: BY_NAME["T5"].model(), 50, 50),
+        (BY_NAME["BERT"].model, 1e30, 64),
+        (BY_NAME["BERT"].model, 20, 20),
+        (BY_NAME["BERT"].model, 100, 64),
+        (BY_NAME["GPT-2"].model, 100, 64),
+        (BY_NAME["BART"].model, 1e30, 64),
+        (BY_NAME["Marian"].model, 1e30, 64),
+        (BY_NAME["DistilBERT"].model, 1e30, 64),
+        (BY_NAME["Llama"].model, 100, 64),
+        (BY_NAME["T5"].model, 1e30, None),
+        (BY_NAME["T5"].model, 50, 50),
     ],
 )
 def test_the_smaller_limit_counts(make: Any, own: float, usable: int | None) -> None:

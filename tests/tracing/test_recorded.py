@@ -82,7 +82,8 @@ def test_gpt2s_previous_token_head() -> None:
         table = trace_of(entry).heads
         best = best_heads(table, "previous", 2)
         assert (best["layer"][0], best["head"][0]) == (4, 11)
-        assert best["previous"][0] > 0.99 > 0.65 > best["previous"][1]
+        assert best["previous"][0] > 0.99
+        assert best["previous"][1] < 0.65
         assert table["next"].isna().all()
 
 
@@ -144,12 +145,12 @@ def same(trace: atlas.Trace, weights: np.ndarray) -> None:
         lambda w: w,
         lambda w: w.astype(np.float32),
         lambda w: w.tolist(),
-        lambda w: list(w),
+        list,
         lambda w: [layer[None] for layer in w],
         torch.tensor,
         lambda w: tuple(torch.tensor(layer)[None] for layer in w),
         lambda w: tuple(torch.tensor(layer, requires_grad=True)[None] * 1.0 for layer in w),
-        lambda w: np.asfortranarray(w),
+        np.asfortranarray,
     ],
 )
 def test_forms(form: Callable[[np.ndarray], Any]) -> None:
