@@ -35,7 +35,8 @@ def test_no_error_is_swallowed() -> None:
 
 
 def test_modules_have_one_duty() -> None:
-    short = [path for path in sources("atlas", "apps", "assets", "tests") if str(path.relative_to(REPO)) not in LONGER]
+    # Tests are lists of cases: their length is no sign of two duties.
+    short = [path for path in sources("atlas", "apps", "assets") if str(path.relative_to(REPO)) not in LONGER]
     assert length_problems(short, REPO, LONGEST) == []
 
 

@@ -123,7 +123,7 @@ def measure(
     folder, what = found_model(name, work, given)
     if name == t5_dates.NAME:
         measured = t5_measures.measures(
-            T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), t5_dates.prepare(work)[1]
+            T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), t5_dates.tokenizer_of(folder, work)
         )
     else:
         shipped = (folder / "tokenizer.json").exists()  # a checkpoint has none: its tokenizer lies beside it

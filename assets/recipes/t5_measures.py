@@ -51,8 +51,11 @@ def pointing(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFa
     return table
 
 
-def measures(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, count: int = FRESH) -> dict[str, object]:
+def measures(
+    model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, count: int | None = None
+) -> dict[str, object]:
     """Exact match on fresh examples and where the cross attention points."""
+    count = count or FRESH
     model = model.float().eval()
     items = examples(HELD_OUT_SEED, count)
     made = written(model, tokenizer, items)

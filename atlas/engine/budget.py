@@ -104,6 +104,11 @@ def _container_free(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
     return None if limit == "max" else max(int(limit) - used, 0)
 
 
+def readable(count: int) -> str:
+    """Bytes as people say them."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
 def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str], n_texts: int = 1) -> Keep:
     """Decide how attention is kept, and refuse with numbers what cannot fit; `n_texts` of this shape run at once."""
     wanted = tuple(groups)
@@ -119,13 +124,13 @@ def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str], 
     needed, room = n_texts * sum(parts.values()), int(free_bytes() * MEMORY_SHARE)
     if needed > room:
         largest = sorted(parts.items(), key=lambda part: -part[1])[:3]
-        listed = ", ".join(f"{name} {n_texts * count / 2**30:.2f} GiB" for name, count in largest)
+        listed = ", ".join(f"{name} {readable(n_texts * count)}" for name, count in largest)
         hint = "Use keep='qk', or a" if chosen == "weights" else "Use a"
         several = f"{n_texts} texts of up to " if n_texts > 1 else ""
         smaller = ", a smaller batch_size" if n_texts > 1 else ""
         msg = (
-            f"Tracing {several}{shape.n_source:,} tokens would take {needed / 2**30:.2f} GiB and {room / 2**30:.2f} GiB may be "
-            f"used here ({listed}). {hint} shorter text{smaller}, or capture=() for fewer groups."
+            f"Tracing {several}{shape.n_source:,} tokens would take {readable(needed)} and {readable(room)} may be used here "
+            f"({listed}). {hint} shorter text{smaller}, or capture=() for fewer groups."
         )
         raise TooLarge(msg)
     return chosen

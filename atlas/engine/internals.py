@@ -98,8 +98,6 @@ def _put_embedding(taps: Taps, layer: Layer, begins: int, ids: torch.Tensor | No
     taps.put("embedding_sum", layer, found.total)
     taps.anatomy.sums.append(Sum(kind, "embedding_sum", tuple(found.parts)))
     taps.anatomy.errors[kind, "embedding"] = found.error
-    if found.path:
-        taps.anatomy.notes.append(f"{kind}: the sum of the embeddings goes through {found.path} into layer 0.")
     if found.norm is not None:
         taps.put("embedding_norm_in", layer, found.norm.inputs[0])
         taps.put("embedding_norm_out", layer, found.norm.outputs[0])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from array_api_compat import array_namespace, size
 
 from atlas.metrics.plan import NEAR, Array, RowPlan
@@ -48,7 +47,7 @@ class _Slab:
         return self.xp.astype(operand, self.weights.dtype, copy=False)
 
 
-def row_statistics(weights: Array, plan: RowPlan, scores: Array | None = None, lse: Array | None = None) -> dict[str, Array]:
+def row_statistics(weights: Array, plan: RowPlan) -> dict[str, Array]:
     """Reduce attention to numbers per query and per key.
 
     Parameters
@@ -57,9 +56,6 @@ def row_statistics(weights: Array, plan: RowPlan, scores: Array | None = None, l
         (..., query, key), exactly 0 where masked. Rows of a model with learned sinks may sum to less than 1.
     plan
         Mask and tokens; its operands on the device of `weights` (`RowPlan.to`).
-    scores, lse
-        (..., query, key) what the softmax was taken of and (..., query) its log-sum-exp (a learned sink included), where
-        they are at hand: they give the entropy without a logarithm. Masked scores may be anything, also -inf.
 
     Returns
     -------
@@ -71,7 +67,6 @@ def row_statistics(weights: Array, plan: RowPlan, scores: Array | None = None, l
     """
     xp: Any = array_namespace(weights)
     weights = _detached(weights)
-    known = None if scores is None or lse is None else (_detached(scores), _detached(lse))
     step = _slab_rows(weights)
     precise = _precise(xp, weights[..., :0, :]).dtype
     scratch = xp.empty((*weights.shape[:-2], step, plan.n_keys), dtype=precise, device=weights.device)
@@ -81,7 +76,7 @@ def row_statistics(weights: Array, plan: RowPlan, scores: Array | None = None, l
         rows = slice(start, min(start + step, plan.n_queries))
         here = scratch[..., : rows.stop - start, :]
         slab = _Slab(xp, plan, rows, weights=_precise(xp, weights[..., rows, :]), scratch=here)
-        parts.append(_statistics(slab, None if known is None else (known[0][..., rows, :], known[1][..., rows])))
+        parts.append(_statistics(slab))
         arrived = xp.matmul(slab.like(plan.operands.receive[:, rows]), slab.weights)
         received = arrived if received is None else received + arrived
     table = parts[0] if len(parts) == 1 else xp.concat(parts, axis=-1)
@@ -89,14 +84,14 @@ def row_statistics(weights: Array, plan: RowPlan, scores: Array | None = None, l
     return statistics | {"received": received[..., 0, :], "received_informative": received[..., 1, :]}
 
 
-def _statistics(slab: _Slab, known: tuple[Array, Array] | None) -> Array:
+def _statistics(slab: _Slab) -> Array:
     """(..., statistic, row) in the order of `plan.names`."""
     xp, plan = slab.xp, slab.plan
     mass = xp.sum(slab.weights, axis=-1)
     # A row that gave everything to a learned sink has no distribution over tokens: not a number, rather than 0.
     scale = xp.where(mass > 0, mass, xp.nan)
     found: dict[str, Array] = {
-        "entropy": _entropy(slab, scale, known),
+        "entropy": _entropy(slab, scale),
         "maximum": xp.max(slab.weights, axis=-1),
         "mass": mass,
         "square_sum": xp.linalg.vector_norm(slab.weights, axis=-1) ** 2,
@@ -111,23 +106,17 @@ def _statistics(slab: _Slab, known: tuple[Array, Array] | None) -> Array:
     return xp.where(plan.operands.defined[:, slab.rows], table, xp.nan)
 
 
-def _entropy(slab: _Slab, scale: Array, known: tuple[Array, Array] | None) -> Array:
-    """Entropy of the rows scaled to sum to 1: H(p / m) = -(sum p ln p) / m + ln m."""
+def _entropy(slab: _Slab, scale: Array) -> Array:
+    """Entropy of the rows scaled to sum to 1: H(p / m) = -(sum p ln p) / m + ln m.
+
+    From the weights alone: the log-sum-exp less the mean score is the same number without a logarithm, but at scores of
+    thousands that difference of two large numbers has no digit left.
+    """
     xp = slab.xp
-    if known is None:
-        # The scratch array holds the logarithms first and then, cell by cell, their products.
-        logarithms = xp.log(_at_least_tiny(slab), out=slab.scratch)
-        plain = -slab.dot(logarithms)
-    else:
-        scores, lse = (_precise(xp, part) for part in known)
-        with np.errstate(invalid="ignore"):
-            products = slab.dot(scores)
-        # A masked score of -inf makes 0 * -inf; only then is a clean copy worth its cost.
-        if bool(xp.any(xp.isnan(products))):
-            products = slab.dot(xp.where(slab.weights > 0, scores, xp.zeros_like(scores)))
-        plain = lse * scale - products
+    # The scratch array holds the logarithms first and then, cell by cell, their products.
+    logarithms = xp.log(_at_least_tiny(slab), out=slab.scratch)
     # A tiny negative entropy is rounding.
-    return xp.clip(plain / scale + xp.log(scale), min=0.0)
+    return xp.clip(-slab.dot(logarithms) / scale + xp.log(scale), min=0.0)
 
 
 def _at_least_tiny(slab: _Slab) -> Array:

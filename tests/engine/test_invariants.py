@@ -126,3 +126,15 @@ def test_a_thumbnail_loses_no_peak(shape: tuple[int, int], cell: tuple[float, fl
         assert small.shape == tuple(-(-size // step) for size, step in zip(shape, steps, strict=True))
         assert max(small.shape) <= 64
         assert np.argwhere(small == 0.75).tolist() == [[row // steps[0], column // steps[1]]]
+
+
+def test_beside_a_patched_head_a_block_is_still_the_slice_of_the_whole() -> None:
+    """In a layer with sinks: the log-sum-exp that a block goes through has the sink in it, patched neighbour or not."""
+    model = model_of("GPT-OSS")
+    text = "the cat ran after the dog"
+    pattern = model.trace(text).attention(layer=1, head=0)
+    trace = model.trace(text, keep="qk", patch={(1, 0): pattern})
+    for head in range(4):
+        whole = trace.attention(layer=1, head=head).to_numpy()
+        block = trace.attention(layer=1, head=head, keys=[1, 2]).to_numpy()
+        np.testing.assert_allclose(block, whole[:, 1:3], atol=1e-5)

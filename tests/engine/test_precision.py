@@ -24,7 +24,8 @@ def test_half_precision(family: Family, dtype: torch.dtype) -> None:
     model = load((hf, family.tokenizer()))
     kept, recomputed = (model.trace(TEXT, keep=keep, **arguments(model)) for keep in ("weights", "qk"))
     assert kept.provenance["dtype"] == str(dtype).removeprefix("torch.")
-    allowed = 2e-2 if dtype == torch.bfloat16 else 4e-3
+    # Scores of about ten have two digits after the point in bfloat16, three in float16: so has a weight near 1/2.
+    allowed = 4e-2 if dtype == torch.bfloat16 else 6e-3
     for kind in model.kinds:
         difference = np.abs(kept.attention(kind).to_numpy() - recomputed.attention(kind).to_numpy())
         assert np.nanmax(difference) <= allowed

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +133,30 @@ def test_what_is_measured_is_the_embedded_model_before_the_final_one_before_a_ch
         expected.append(folder)
         assert evaluate.found_model("gpt-mini", tmp_path, None)[0] == folder
     assert evaluate.found_model("gpt-mini", tmp_path, expected[0])[0] == expected[0]
+
+
+def test_the_command_measures_a_model_and_writes_json_and_table(tmp_path, t5_tokenizer, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "EMBEDDED", tmp_path / "none")
+    monkeypatch.setattr(t5_measures, "FRESH", 4)
+    model = t5_dates.build_model(len(t5_tokenizer))
+    ship(model, t5_tokenizer, tmp_path / "final" / "t5-mini")
+    (tmp_path / "t5-mini" / "checkpoints").mkdir(parents=True)
+    evaluate.main(["--only", "t5-mini", "--work", str(tmp_path)])
+    found = json.loads((tmp_path / "measures" / "t5-mini.json").read_text())
+    assert (found["measured"], found["examples"]) == ("final", 4)
+    assert 0 <= found["exact_match"] <= 1
+    assert "exact_match" in (tmp_path / "measures" / "t5-mini.md").read_text()
+    assert "exact_match" in (tmp_path / "final" / "t5-mini" / "MODEL_CARD.md").read_text()
+    assert "exact_match" in capsys.readouterr().out
+
+
+def test_the_command_measures_a_language_model_without_the_corpora(tmp_path, tokenizer, model, monkeypatch):
+    monkeypatch.setattr(evaluate, "EMBEDDED", tmp_path / "none")
+    monkeypatch.setattr(streams, "HELD_OUT_STORIES", 20)
+    monkeypatch.setattr(evaluate.corpus, "known_files", list)
+    ship(copy.deepcopy(model), tokenizer, tmp_path / "mine")
+    evaluate.main(["--only", "gpt-mini", "--model", str(tmp_path / "mine"), "--work", str(tmp_path), "--pairs", "2"])
+    found = json.loads((tmp_path / "measures" / "gpt-mini.json").read_text())
+    assert set(found["held_out"]) == {"stories"}
+    assert found["held_out"]["stories"]["loss"] == pytest.approx(np.log(len(tokenizer)), rel=0.1)
+    assert {"induction", "previous token"} <= set(found["heads"])
