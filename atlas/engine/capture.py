@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 OUTCOMES_KEPT = 50
 """Likeliest outcomes kept at every position: a vocabulary of 50,000 at 4,000 tokens would be 800 MB, and nobody reads rank 51."""
 
+ROWS_AT_ONCE = 16
+"""Rows of logits summed up together: 2 MB for a vocabulary of 30,000, which stays in a core's cache."""
+
 GROUPS = ("stream", "ffn", "norms", "head_outputs", "predictions")
 DEFAULT_CAPTURE = ("stream", "predictions")
 
@@ -189,12 +192,17 @@ def _outcomes(model: Model, logits: torch.Tensor | None, row: int, shape: TextSh
         task=task,
         ids=to_numpy(ids),
         logits=to_numpy(top),
-        # torch.logsumexp takes three times as long on a CPU as this, a twentieth of a BERT pass.
-        log_sum_exp=to_numpy((own - top[:, :1]).exp_().sum(dim=-1).log() + top[:, 0]),
+        log_sum_exp=to_numpy(_log_sum_exp(own, top[:, :1])),
         names=model.outcome_names(to_numpy(ids)),
         n_outcomes=own.shape[-1],
         multi_label=task in (CLASSIFIES_TEXT, "token-classification") and _multi_label(model.hf.config),
     )
+
+
+def _log_sum_exp(logits: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+    """Over the outcomes of every row, with the row's top already known; torch's own takes a twentieth of a BERT pass more."""
+    parts = zip(logits.split(ROWS_AT_ONCE), top.split(ROWS_AT_ONCE), strict=True)
+    return torch.cat([(rows - highest).exp_().sum(dim=-1) for rows, highest in parts]).log() + top[:, 0]
 
 
 def _multi_label(config: Any) -> bool:

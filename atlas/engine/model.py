@@ -58,6 +58,8 @@ class Model:
         self._borrowed = found.borrowed
         self._hooks = internals.install(hf, found.anatomy)
         self._released = False
+        # Listed once: walking the modules at every run takes as long as all its hooks together.
+        self._parameters = list(hf.parameters())
         if not borrowed:
             # An owned model stays as a run needs it: unobserved it runs SDPA all the same, and no run has to switch anything.
             hf.eval()
@@ -337,7 +339,7 @@ class Model:
 
     def weights_version(self) -> int:
         """A number that changes when weights do: autograd counts every write into a tensor."""
-        return hash(tuple((parameter.data_ptr(), writes_into(parameter)) for parameter in self.hf.parameters()))
+        return hash(tuple((parameter.data_ptr(), writes_into(parameter)) for parameter in self._parameters))
 
     def value_gram(self, kind: str, layer: int) -> torch.Tensor | None:
         """W_O W_O^T of every head of a layer; None where the output projection was not found."""

@@ -17,9 +17,10 @@ from atlas.engine.context import Site, Terms, Watcher
 from atlas.errors import BadIntervention, CaptureMismatch, UnsupportedModel
 from atlas.metrics.rows import row_statistics
 from atlas.trace import Place
+from atlas.tracing.late import Late
 from atlas.tracing.plans import Plans, plans_of
 from atlas.tracing.record import NO_MASK, Attention, Bias, Layer, Mask, simplified
-from atlas.tracing.statistics import THUMBNAIL, stacked
+from atlas.tracing.statistics import THUMBNAIL, stacked, statistics_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,11 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return tensor.cpu().numpy()
+
+
+def _joined(blocks: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The statistics of all blocks of heads of a layer."""
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def own_array(tensor: torch.Tensor) -> np.ndarray:
@@ -152,21 +158,22 @@ class Recorder(Watcher):
             n_queries, n_keys = shape.queries(site.kind), shape.keys(site.kind)
             own = weights[row, :, :n_queries, :n_keys].detach()
             own_scores = scores[row, :, :n_queries, :n_keys].detach()
-            plan = self._plan(row, site.kind, kept.layer.mask, own)
             sinks = None if terms.sinks is None else terms.sinks[heads].detach()
             lse = _log_sum_exp(own_scores, own, sinks, patched=bool(kept.layer.patterns))
-            wide = own if own.dtype in (torch.float32, torch.float64) else own.float()
-            # Entropy from the weights, not from scores and their log-sum-exp: at scores of thousands that difference of two
-            # large numbers has nothing left.
-            stats = {name: to_numpy(values) for name, values in row_statistics(wide, plan).items()}
-            stats["log_sum_exp"] = to_numpy(lse)
+            stats = {"log_sum_exp": to_numpy(lse)}
             norms = self._value_norms(site, terms, heads, row, n_keys)
             if norms is not None:
                 stats["value_norm"] = norms
-            kept.stats.append(stats)
-            kept.thumbnails.append(self._thumbnail(row, kept.layer.mask, own))
             if self.keep == "weights":
                 kept.weights.append(own_array(own))
+            else:
+                stats |= self._row_statistics(row, site.kind, kept.layer.mask, own)
+            kept.stats.append(stats)
+            kept.thumbnails.append(self._thumbnail(row, kept.layer.mask, own))
+
+    def _row_statistics(self, row: int, kind: str, mask: Mask, weights: torch.Tensor) -> dict[str, np.ndarray]:
+        wide = weights if weights.dtype in (torch.float32, torch.float64) else weights.float()
+        return {name: to_numpy(values) for name, values in row_statistics(wide, self._plan(row, kind, mask, weights)).items()}
 
     def saw_output(self, site: Site, output: torch.Tensor) -> None:
         """Keep what heads read where the run changed it; elsewhere weights and values give it back."""
@@ -194,16 +201,22 @@ class Recorder(Watcher):
         return {kind: self._attention(row, kind, layers) for kind, layers in kinds.items()}
 
     def _attention(self, row: int, kind: str, layers: list[_Kept]) -> Attention:
-        joined = [{name: np.concatenate([part[name] for part in kept.stats]) for name in kept.stats[0]} for kept in layers]
-        return Attention(
+        joined = [kept.stats[0] if len(kept.stats) == 1 else _joined(kept.stats) for kept in layers]
+        thumbnails = [np.concatenate(kept.thumbnails) if len(kept.thumbnails) > 1 else kept.thumbnails[0] for kept in layers]
+        made = Attention(
             kind=kind,
             n_heads=layers[0].layer.n_heads,
             n_queries=self.shapes[row].queries(kind),
             n_keys=self.shapes[row].keys(kind),
             layers=tuple(_with_weights(kept) for kept in layers),
             stats=stacked(joined),
-            thumbnails=np.stack([np.concatenate(kept.thumbnails) for kept in layers]),
+            thumbnails=np.stack(thumbnails),
         )
+        if self.keep != "weights":
+            return made
+        # The weights stay, so their statistics can wait for whoever looks at them.
+        tables = self.tables[row]
+        return replace(made, stats=Late(made.stats, lambda: statistics_of(made, tables)))
 
     def _mask(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Mask:
         """The mask of one text: by one object for all the layers that share one in the model."""

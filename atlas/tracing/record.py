@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from atlas.errors import NotCaptured
+from atlas.tracing.late import protect
 
 Array = np.ndarray
 Index = np.ndarray | slice
@@ -127,8 +128,10 @@ class Attention:
     """(layer, head, row, column): the maximum of each block of the visible weights; the weights themselves in a short text."""
 
     def __post_init__(self) -> None:
-        for array in (*self.stats.values(), *(() if self.thumbnails is None else (self.thumbnails,))):
-            array.setflags(write=False)
+        if isinstance(self.stats, dict):
+            protect(self.stats)
+        if self.thumbnails is not None:
+            self.thumbnails.setflags(write=False)
 
     @property
     def keeps_weights(self) -> bool:

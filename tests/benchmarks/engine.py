@@ -63,9 +63,9 @@ def metrics_against_forward() -> Row:
     trace = model.trace(ids(SHORT), capture=())
     attention = trace.attention_of()
     tokens = trace.tokens()
-    plans = layer_plans(attention, tokens, None)
+    plans = layer_plans(attention, trace.token_tables)
     device = [plan.to(torch.as_tensor) for plan in plans]
-    weights = [torch.as_tensor(layer.weights) for layer in attention.layers]
+    weights = [torch.tensor(layer.weights) for layer in attention.layers]
 
     def metrics() -> None:
         each = [row_statistics(layer, plan) for layer, plan in zip(weights, device, strict=True)]
