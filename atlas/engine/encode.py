@@ -220,7 +220,8 @@ def _check_segments(hf: Any, segments: np.ndarray | None) -> None:
 def ids_table(tokenizer: Any, ids: np.ndarray, *, start: bool = False) -> pd.DataFrame:
     """The table of bare ids; `start`: the first one is the decoder's start token, special whatever it is."""
     text = tokenizer.decode(ids, skip_special_tokens=True)
-    special = [int(token) in set(tokenizer.all_special_ids) or (start and i == 0) for i, token in enumerate(ids)]
+    known = set(tokenizer.all_special_ids)
+    special = [int(token) in known or (start and i == 0) for i, token in enumerate(ids)]
     return token_table(
         text, ids=[int(i) for i in ids], pieces=tokenizer.convert_ids_to_tokens([int(i) for i in ids]), special=special
     )

@@ -80,7 +80,7 @@ def _attention(kind: str, weights: Sequence[np.ndarray], tables: Mapping[str, pd
         mask = masks.setdefault(visible.tobytes(), simplified(visible))
         layers.append(Layer(n_heads=n_heads, mask=mask, weights=layer))
     bare = Attention(kind, n_heads, n_queries, n_keys, tuple(layers))
-    return replace(bare, stats=statistics_of(bare, tables), thumbnails=thumbnails_of(bare))
+    return replace(bare, stats=statistics_of(bare, tables), small={"maximum": thumbnails_of(bare)})
 
 
 def _visible(weights: np.ndarray, *, causal: bool) -> np.ndarray:

@@ -20,7 +20,7 @@ from atlas.trace import Place
 from atlas.tracing.late import Late
 from atlas.tracing.plans import Plans, plans_of
 from atlas.tracing.record import NO_MASK, Attention, Bias, Layer, Mask, simplified
-from atlas.tracing.statistics import THUMBNAIL, stacked, statistics_of
+from atlas.tracing.statistics import THUMBNAIL, stacked, statistics_of, thumbnails_of, value_norms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,8 @@ class _Kept:
     weights: list[np.ndarray] = field(default_factory=list)
     stats: list[dict[str, np.ndarray]] = field(default_factory=list)
     thumbnails: list[np.ndarray] = field(default_factory=list)
+    gram: np.ndarray | None = None
+    """W_O W_O^T of every head, (head, width, width), as it was in this run."""
 
 
 @dataclass(slots=True)
@@ -131,6 +133,8 @@ class Recorder(Watcher):
 
     def saw_terms(self, site: Site, terms: Terms) -> None:
         """Keep the ingredients of every text of the batch, without padding."""
+        found = self.value_gram(site.kind, site.layer)
+        gram = None if found is None else to_numpy(found)
         for row, shape in enumerate(self.shapes):
             n_queries, n_keys = shape.queries(site.kind), shape.keys(site.kind)
             changed = self.changes.get((site.kind, site.layer), {}).get(row)
@@ -149,25 +153,21 @@ class Recorder(Watcher):
                 patterns={head: to_numpy(pattern) for head, pattern in changed.patterns.items()} if changed else {},
             )
             _check_patterns(site, layer, n_queries, n_keys)
-            self.kept[row][site.kind, site.layer] = _Kept(layer)
+            self.kept[row][site.kind, site.layer] = _Kept(layer, gram=gram)
 
     def saw_weights(self, site: Site, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:
-        """Reduce a block of heads, and keep its weights where they are to be kept."""
+        """Keep the weights, or reduce a block of heads and let its weights go."""
         for row, shape in enumerate(self.shapes):
             kept = self.kept[row][site.kind, site.layer]
             n_queries, n_keys = shape.queries(site.kind), shape.keys(site.kind)
             own = weights[row, :, :n_queries, :n_keys].detach()
-            own_scores = scores[row, :, :n_queries, :n_keys].detach()
-            sinks = None if terms.sinks is None else terms.sinks[heads].detach()
-            lse = _log_sum_exp(own_scores, own, sinks, patched=bool(kept.layer.patterns))
-            stats = {"log_sum_exp": to_numpy(lse)}
-            norms = self._value_norms(site, terms, heads, row, n_keys)
-            if norms is not None:
-                stats["value_norm"] = norms
             if self.keep == "weights":
                 kept.weights.append(own_array(own))
-            else:
-                stats |= self._row_statistics(row, site.kind, kept.layer.mask, own)
+                continue
+            sinks = None if terms.sinks is None else terms.sinks[heads].detach()
+            own_scores = scores[row, :, :n_queries, :n_keys].detach()
+            lse = _log_sum_exp(own_scores, own, sinks, patched=bool(kept.layer.patterns))
+            stats = {"log_sum_exp": to_numpy(lse)} | self._row_statistics(row, site.kind, kept.layer.mask, own)
             kept.stats.append(stats)
             kept.thumbnails.append(self._thumbnail(row, kept.layer.mask, own))
 
@@ -201,22 +201,23 @@ class Recorder(Watcher):
         return {kind: self._attention(row, kind, layers) for kind, layers in kinds.items()}
 
     def _attention(self, row: int, kind: str, layers: list[_Kept]) -> Attention:
-        joined = [kept.stats[0] if len(kept.stats) == 1 else _joined(kept.stats) for kept in layers]
-        thumbnails = [np.concatenate(kept.thumbnails) if len(kept.thumbnails) > 1 else kept.thumbnails[0] for kept in layers]
-        made = Attention(
+        bare = Attention(
             kind=kind,
             n_heads=layers[0].layer.n_heads,
             n_queries=self.shapes[row].queries(kind),
             n_keys=self.shapes[row].keys(kind),
             layers=tuple(_with_weights(kept) for kept in layers),
-            stats=stacked(joined),
-            thumbnails=np.stack(thumbnails),
         )
-        if self.keep != "weights":
-            return made
-        # The weights stay, so their statistics can wait for whoever looks at them.
-        tables = self.tables[row]
-        return replace(made, stats=Late(made.stats, lambda: statistics_of(made, tables)))
+        grams, tables = [kept.gram for kept in layers], self.tables[row]
+        if self.keep == "weights":
+            # The weights stay, so whatever is reduced from them can wait for whoever looks at it.
+            late = Late(
+                {}, lambda: {**statistics_of(bare, tables), "log_sum_exp": bare.log_sum_exp(), **value_norms(bare, grams)}
+            )
+            return replace(bare, stats=late, small=Late({}, lambda: {"maximum": thumbnails_of(bare)}))
+        stats = stacked([kept.stats[0] if len(kept.stats) == 1 else _joined(kept.stats) for kept in layers])
+        thumbnails = [np.concatenate(kept.thumbnails) if len(kept.thumbnails) > 1 else kept.thumbnails[0] for kept in layers]
+        return replace(bare, stats=Late(stats, lambda: value_norms(bare, grams)), small={"maximum": np.stack(thumbnails)})
 
     def _mask(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Mask:
         """The mask of one text: by one object for all the layers that share one in the model."""
@@ -250,17 +251,6 @@ class Recorder(Watcher):
             own = terms.bias[0 if shared else row].expand(-1, terms.query.shape[2], -1)[:, :n_queries, :n_keys]
             self._biases[key] = (_bias_record(to_numpy(own.float())), terms.bias)
         return self._biases[key][0]
-
-    def _value_norms(self, site: Site, terms: Terms, heads: slice, row: int, n_keys: int) -> np.ndarray | None:
-        """||v_j W_O|| of every head and key, through the Gram matrix of W_O: what a unit of attention really moves."""
-        gram = self.value_gram(site.kind, site.layer)
-        if gram is None:
-            return None
-        groups = terms.query.shape[1] // terms.value.shape[1]
-        value = terms.value[row, :, :n_keys].detach().float()
-        value = value.repeat_interleave(groups, dim=0)[heads] if groups > 1 else value[heads]
-        squared = ((value @ gram[heads].float()) * value).sum(dim=-1)
-        return to_numpy(squared.clamp_min(0).sqrt())
 
     def _thumbnail(self, row: int, mask: Mask, weights: torch.Tensor) -> np.ndarray:
         """The maximum of each block of cells, NaN where a block has no visible cell."""

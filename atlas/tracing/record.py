@@ -124,14 +124,23 @@ class Attention:
     layers: tuple[Layer, ...]
     stats: Mapping[str, Array] = field(default_factory=dict)
     """Reductions made while the pass ran: (layer, head, query) or (layer, head, key)."""
-    thumbnails: Array | None = None
-    """(layer, head, row, column): the maximum of each block of the visible weights; the weights themselves in a short text."""
+    small: Mapping[str, Array] = field(default_factory=dict)
+    """'maximum': see `thumbnails`."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.stats, dict):
-            protect(self.stats)
-        if self.thumbnails is not None:
-            self.thumbnails.setflags(write=False)
+        for arrays in (self.stats, self.small):
+            if isinstance(arrays, dict):
+                protect(arrays)
+
+    @property
+    def thumbnails(self) -> Array | None:
+        """(layer, head, row, column): the maximum of each block of visible weights; the weights themselves in a short text."""
+        return self.small.get("maximum")
+
+    def log_sum_exp(self) -> Array:
+        """(layer, head, query) log of the softmax's denominator, from q and k."""
+        layers = range(len(self.layers))
+        return np.stack([[self._rows_log_sum_exp(layer, head, ALL) for head in range(self.n_heads)] for layer in layers])
 
     @property
     def keeps_weights(self) -> bool:

@@ -147,7 +147,7 @@ def _attention(kind: str, weights: Any, mask: Any, tables: Mapping[str, pd.DataF
     layers = tuple(Layer(n_heads=array.shape[1], mask=the_mask, weights=layer) for layer in array)
     bare = Attention(kind, array.shape[1], *expected, layers=layers)
     stats = statistics_of(bare, tables)
-    return Attention(kind, array.shape[1], *expected, layers=layers, stats=stats, thumbnails=thumbnails_of(bare))
+    return Attention(kind, array.shape[1], *expected, layers=layers, stats=stats, small={"maximum": thumbnails_of(bare)})
 
 
 def _stacked(weights: Any, kind: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from atlas.metrics.rows import row_statistics
 from atlas.tracing.plans import plans_of
-from atlas.tracing.record import Attention
+from atlas.tracing.record import Attention, Layer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,25 @@ def stacked(layers: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
         name: np.stack([stats[name] if name in stats else np.full_like(values, np.nan) for stats in layers])
         for name, values in like.items()
     }
+
+
+def value_norms(attention: Attention, grams: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
+    """||v_j W_O|| of every head and key: what a unit of attention really moves. `grams`: W_O W_O^T of every head, by layer.
+
+    Through that matrix, since sqrt(v G v^T) takes a width of 64 where v W_O would take one of 768.
+    """
+    if any(gram is None for gram in grams):
+        return {}
+    return {"value_norm": np.stack([_layer_norms(layer, gram) for layer, gram in zip(attention.layers, grams, strict=True)])}
+
+
+def _layer_norms(layer: Layer, gram: np.ndarray | None) -> np.ndarray:
+    if layer.value is None or gram is None:
+        msg = "The length of what is moved needs values and the output projection."
+        raise ValueError(msg)
+    value = layer.value[[layer.key_head(head) for head in range(layer.n_heads)]].astype(np.float32, copy=False)
+    squared = ((value @ gram.astype(np.float32, copy=False)) * value).sum(axis=-1)
+    return np.sqrt(np.maximum(squared, 0))
 
 
 def thumbnails_of(attention: Attention) -> np.ndarray:

@@ -348,8 +348,8 @@ def _attention_from(kind: str, node: Any) -> Attention:
                   bias=bias, patterns=patterns, **own)
         )  # fmt: skip
     stats = {name.removeprefix("stat."): node[name].to_numpy() for name in node.data_vars if name.startswith("stat.")}
-    thumbnails = node["thumbnails"].to_numpy() if "thumbnails" in node.data_vars else None
-    return Attention(kind, n_heads, int(node.attrs["n_queries"]), int(node.attrs["n_keys"]), tuple(layers), stats, thumbnails)
+    small = {"maximum": node["thumbnails"].to_numpy()} if "thumbnails" in node.data_vars else {}
+    return Attention(kind, n_heads, int(node.attrs["n_queries"]), int(node.attrs["n_keys"]), tuple(layers), stats, small)
 
 
 def _of_layer(node: Any, name: str, index: int, once: Any) -> np.ndarray | None:
