@@ -79,6 +79,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"attention-atlas {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
+    serve = commands.add_parser("serve", help="open the app (not part of this version yet)", description=_serve.__doc__)
+    serve.set_defaults(command=_serve)
+
     models = commands.add_parser("models", help="list the models that can be traced by name", description=_models.__doc__)
     models.add_argument("--json", action="store_true", help="print the list as JSON, with every field")
     models.set_defaults(command=_models)
@@ -125,6 +128,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+
+
+def _serve(_: argparse.Namespace) -> None:
+    """Open the app in a browser. This version has none yet: it has the engine, its Python interface and this command line."""
+    msg = "This version has no app yet. Use `atlas heads` and `atlas trace` here, or `import atlas` in Python; README shows how."
+    raise AtlasError(msg)
 
 
 def _models(given: argparse.Namespace) -> None:
