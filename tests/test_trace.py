@@ -15,14 +15,9 @@ import atlas
 import atlas.trace
 from atlas.engine.loading import load
 from atlas.errors import NotCaptured, TooLarge, UnknownName
-from tests.engine.families import _BERT, BY_NAME, TARGET, TEXT, VOCABULARY, tokenizer
+from tests.engine.families import _BERT, BY_NAME, TARGET, TEXT, VOCABULARY, loaded, tokenizer
 
 SHORT = "the doctor said that she was tired"
-
-
-def loaded(name: str) -> Any:
-    family = BY_NAME[name]
-    return load((family.model(), family.tokenizer()))
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ class Watch(TrainerCallback):
         folder = Path(str(args.output_dir))
         (folder / f"checkpoint-{state.global_step}" / WHOLE).write_text("complete\n")
         with (folder / TIMES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, "seconds": round(now - self.saved, 1)}) + "\n")
+            file.write(json.dumps({"step": state.global_step, "seconds": round(now - self.saved, 6)}) + "\n")
         self.saved = now
         self.log(f"checkpoint at step {state.global_step}")
 

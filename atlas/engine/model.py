@@ -19,7 +19,6 @@ from atlas.engine.identity import Identity, described
 from atlas.engine.interventions import Intervention
 from atlas.engine.recorder import Keep, TextShape
 from atlas.engine.recording import writes_into
-from atlas.engine.sites import layers_of
 from atlas.errors import BadIntervention, TextError, UnknownName, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -388,11 +387,3 @@ def _pair_of(text: Any) -> tuple[Any, str | None]:
         msg = f"A pair of texts is a tuple of two strings; this one has {len(text)} parts."
         raise TextError(msg)
     return text[0], text[1]
-
-
-def sites_of(model: Model, kind: str) -> tuple[Any, ...]:
-    """The places where a model attends, of one kind."""
-    if not model.interface:
-        msg = f"{model.name} does not use transformers' attention interface; its layers cannot be attributed to."
-        raise UnsupportedModel(msg)
-    return layers_of(model.sites, kind)

@@ -10,6 +10,7 @@ import torch
 import transformers as tr
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from atlas.engine.loading import load
 from atlas.engine.quiet import quiet_transformers
 
 VOCABULARY = 96
@@ -158,6 +159,12 @@ FAMILIES = (
 )  # fmt: skip
 
 BY_NAME = {family.name: family for family in FAMILIES}
+
+
+def loaded(name: str, dtype: torch.dtype = torch.float32) -> Any:
+    """The tiny model of a family, borrowed and ready to be traced."""
+    family = BY_NAME[name]
+    return load((family.model().to(dtype), family.tokenizer()))
 
 
 def gptj() -> Any:

@@ -13,15 +13,10 @@ import torch
 from atlas.engine.interventions import Intervention, Output, Pattern
 from atlas.engine.loading import load
 from atlas.errors import BadIntervention, UnknownName
-from tests.engine.families import BY_NAME, TARGET, TEXT, gptj
+from tests.engine.families import BY_NAME, TARGET, TEXT, gptj, loaded
 
 EXACT = 2e-5
 WIDTH, HEADS, LAYERS = 8, 4, 3
-
-
-def loaded(name: str) -> Any:
-    family = BY_NAME[name]
-    return load((family.model(), family.tokenizer()))
 
 
 @pytest.fixture(scope="module")

@@ -17,16 +17,11 @@ from atlas.engine.interventions import Intervention
 from atlas.engine.loading import load
 from atlas.errors import BadIntervention, TextError, TextTooLong, TooLarge
 from atlas.trace import Trace
-from tests.engine.families import _BART, _BERT, _T5, BY_NAME, TARGET, TEXT, VOCABULARY, gptj, tokenizer
+from tests.engine.families import _BART, _BERT, _T5, BY_NAME, TARGET, TEXT, VOCABULARY, gptj, loaded, tokenizer
 
 EXACT = 1e-5
 TEXTS = ["the cat", TEXT, "she was tired because the dog ran after the cat", "the", "a doctor and a nurse said hello to the dog"]
 TARGETS = [TARGET, "a cat", "the tired dog said hello", TARGET, "hello"]
-
-
-def loaded(name: str) -> Any:
-    family = BY_NAME[name]
-    return load((family.model(), family.tokenizer()))
 
 
 def assert_equal(one: Trace, other: Trace) -> None:

@@ -24,16 +24,11 @@ from atlas.engine.loading import load
 from atlas.errors import BadTraceFile
 from atlas.tracing.record import Attention, Layer
 from atlas.tracing.storage import _put
-from tests.engine.families import BY_NAME, TARGET, gptj
+from tests.engine.families import BY_NAME, TARGET, gptj, loaded
 from tests.places import REPO
 
 SHORT = "the doctor said that she was tired because the cat ran"
 ENDINGS = (".nc", ".zarr")
-
-
-def loaded(name: str, dtype: torch.dtype = torch.float32) -> Any:
-    family = BY_NAME[name]
-    return load((family.model().to(dtype), family.tokenizer()))
 
 
 def recorded() -> Any:

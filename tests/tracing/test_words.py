@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import spacy
 from spacy.tokens import Doc
 
-from atlas.engine.loading import load
 from atlas.errors import NotCaptured
 from atlas.text.pipelines import Pipeline
-from tests.engine.families import BY_NAME, TEXT
-
-
-def loaded(name: str) -> Any:
-    family = BY_NAME[name]
-    return load((family.model(), family.tokenizer()))
+from tests.engine.families import TEXT, loaded
 
 
 def test_medians_are_of_the_visible_weights() -> None:
