@@ -145,6 +145,8 @@ def _visible_part(whole: str, start: int, end: int, piece: str, told: int) -> Sp
         return trim(whole, start, end) if start < end else None
     if start < end and (whole[start:end] == piece or not is_visible(whole[start:end])):
         return start, end
+    if start < end <= told:
+        return start, end  # a space inside one character that normalising spelled out in words (U+FDFA): it is that character's
     # A space the tokenizer put there, with the offsets of the letter after it (SentencePiece before a text), or a real one
     # whose offsets were trimmed to nothing (RoBERTa): it is whatever spaces follow the last token, often none.
     last = told
