@@ -208,7 +208,7 @@ class Trace:
 
     def reading(self, side: str = "source") -> Reading:
         """The tokens of a side with what is known of their words; `parse` has one row a word where a pipeline parsed them."""
-        made: Reading = self._once(f"tokens {side}", lambda: annotated(self.token_tables[side], self.texts, side))
+        made: Reading = self.once(f"tokens {side}", lambda: annotated(self.token_tables[side], self.texts, side))
         return made
 
     # -- vectors -------------------------------------------------------------------------------------------------------
@@ -260,10 +260,10 @@ class Trace:
             _protect(arrays)
             return arrays, outcomes
 
-        made: Captured = self._once(GROUP + group, run)
+        made: Captured = self.once(GROUP + group, run)
         return made
 
-    def _once(self, key: str, make: Callable[[], Any]) -> Any:
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
         """What `make` gives, made by the first who asks."""
         with self._lock:
             if key not in self._cache:
@@ -277,14 +277,14 @@ class Trace:
         """One row a head: kind, layer, head, every metric, and beside each its value for uniform attention (`NAME_uniform`)."""
         from atlas.tracing.head_table import head_table
 
-        table: pd.DataFrame = self._once("heads", lambda: head_table(self))
+        table: pd.DataFrame = self.once("heads", lambda: head_table(self))
         return table.copy()
 
     def medians(self, kind: str | None = None) -> xr.DataArray:
         """(layer, head) median of the visible weights: from every matrix itself, so not among the columns of `heads`."""
         from atlas.tracing.head_table import exact_medians
 
-        medians: xr.DataArray = self._once(f"medians {self.attention_of(kind).kind}", lambda: exact_medians(self, kind))
+        medians: xr.DataArray = self.once(f"medians {self.attention_of(kind).kind}", lambda: exact_medians(self, kind))
         return medians.copy()
 
     def word_attention(
@@ -306,7 +306,7 @@ class Trace:
         """
         from atlas.tracing.words import relations
 
-        table: pd.DataFrame = self._once(f"relations {self.attention_of(kind).kind}", lambda: relations(self, kind))
+        table: pd.DataFrame = self.once(f"relations {self.attention_of(kind).kind}", lambda: relations(self, kind))
         return table.copy()
 
     def predictions(self, k: int = 5) -> pd.DataFrame:

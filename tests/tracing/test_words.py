@@ -33,7 +33,8 @@ def test_words_of_a_trace() -> None:
     assert trace.word_attention(layer=1, head=2, special="drop").shape == (4, 4)
 
 
-def test_relations_need_a_parse() -> None:
+def test_relations_need_a_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atlas.trace.EMBEDDED_PIPELINE", "no such pipeline")
     with pytest.raises(NotCaptured, match="spaCy pipeline"):
         loaded("BERT").trace(TEXT).relations()
 

@@ -1,0 +1,46 @@
+"""Groups, jobs and places of the heads of a trace: worked out once, kept where everything derived is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.metrics.clusters import Clusters, cluster_heads
+from atlas.metrics.layouts import Components, pca, tsne
+from atlas.metrics.roles import main_role
+from atlas.tracing.chosen import chosen_heads
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from atlas.trace import Trace
+
+
+def clusters(trace: Trace, kind: str) -> Clusters:
+    """The heads of a kind in groups of heads that behave alike on this text."""
+    made: Clusters = trace.once(f"clusters {kind}", lambda: cluster_heads(chosen_heads(trace, kind)))
+    return made
+
+
+def components(trace: Trace, kind: str) -> Components:
+    """The two directions in which the heads of a kind differ most."""
+    made: Components = trace.once(f"components {kind}", lambda: pca(chosen_heads(trace, kind)))
+    return made
+
+
+def neighbourhoods(trace: Trace, kind: str) -> np.ndarray:
+    """(head, 2) t-SNE positions."""
+    made: np.ndarray = trace.once(f"neighbourhoods {kind}", lambda: tsne(chosen_heads(trace, kind)))
+    return made
+
+
+def roles(table: pd.DataFrame) -> list[str]:
+    """The main job of each head of a table, or "mixed"."""
+    return [str(role) for role in main_role(table)["role"]]
+
+
+def prepared(trace: Trace) -> None:
+    """Work out what the views of heads will ask for, before anybody waits for it."""
+    for kind in trace.kinds:
+        clusters(trace, kind)
+        components(trace, kind)

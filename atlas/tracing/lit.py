@@ -1,0 +1,56 @@
+"""Attention with everything but some rows and columns left out: what selected tokens do in every head."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.tracing.statistics import THUMBNAIL
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+Array = np.ndarray
+
+UNLIT = np.float32(-1.0)
+"""Stands for a cell of no selected row or column: below every weight, so that the largest of a block is a selected one."""
+
+
+def lit(block: Array, rows: slice, columns: slice, queries: Collection[int], keys: Collection[int]) -> Array:
+    """A window of weights with `UNLIT` outside the selected rows and columns; all of it where none is selected."""
+    if not queries and not keys:
+        return block
+    row = np.isin(np.arange(rows.start, rows.start + block.shape[0]), list(queries))
+    column = np.isin(np.arange(columns.start, columns.start + block.shape[1]), list(keys))
+    return np.where(row[:, None] | column[None, :], block, UNLIT)
+
+
+def lit_thumbnails(trace: Trace, kind: str, queries: Collection[int], keys: Collection[int]) -> Array:
+    """Thumbnails of all heads from the selected rows and columns alone; only these are worked out, however long the text."""
+    attention = trace.attention_of(kind)
+    row_blocks, column_blocks = blocks(attention.n_queries), blocks(attention.n_keys)
+    shape = (len(attention.layers), attention.n_heads, int(row_blocks[-1]) + 1, int(column_blocks[-1]) + 1)
+    # NaN, where nothing may be seen, is below UNLIT: a block that is partly unlit is unlit, not hatched.
+    found = np.full(shape, UNLIT, np.float32)
+    chosen_rows, chosen_columns = np.array(sorted(queries), dtype=int), np.array(sorted(keys), dtype=int)
+    for layer in range(shape[0]):
+        for head in range(shape[1]):
+            place = found[layer, head]
+            if len(chosen_rows):
+                _raise(place, row_blocks[chosen_rows], column_blocks, attention.block(layer, head, chosen_rows))
+            if len(chosen_columns):
+                weights = attention.block(layer, head, slice(None), chosen_columns)
+                _raise(place, row_blocks, column_blocks[chosen_columns], weights)
+    return found
+
+
+def blocks(count: int) -> Array:
+    """The block of a thumbnail that each of so many tokens falls into."""
+    return np.arange(count) // -(-count // THUMBNAIL)
+
+
+def _raise(place: Array, rows: Array, columns: Array, weights: Array) -> None:
+    seen = np.where(np.isnan(weights), UNLIT, weights)
+    np.maximum.at(place, (rows[:, None], columns[None, :]), seen)

@@ -1,0 +1,190 @@
+"""What a matrix on screen shows: any window of a head, of several heads together, in any of the ways of reading a weight.
+
+Nothing here holds more than a window: a matrix of 4,096 tokens is looked at through the part that is on screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from atlas.errors import NotCaptured, TooLarge, UnknownName
+from atlas.text.words import word_attention
+from atlas.tracing.record import Attention, Mask
+
+if TYPE_CHECKING:
+    from atlas.ids import HeadId
+    from atlas.trace import Trace
+
+Array = np.ndarray
+
+WINDOW_CELLS = 40_000_000
+"""Weights looked at for one picture, all heads together: half a second of arithmetic; beyond it thumbnails are shown."""
+
+ROLLOUT_TOKENS = 1_024
+"""Rollout multiplies whole matrices, layer by layer: at 1,024 tokens a second, at 4,096 a minute."""
+
+WORD_TOKENS = 1_024
+"""Word level sums whole matrices to words: as much work as rollout."""
+
+MODES = ("weight", "column", "rollout", "moved")
+
+AGGREGATES = ("mean", "max")
+
+
+def window(
+    trace: Trace, heads: Sequence[HeadId], rows: slice, columns: slice, *, mode: str = "weight", aggregate: str = "mean"
+) -> Array:
+    """(row, column) values of one head or of several of one kind together; NaN where no head of them may look.
+
+    mode 'weight': the weights. 'column': each divided by what its key receives in all, so a column sums to 1. 'moved': times
+    the length of what the key's value writes, ||v W_O|| (Kobayashi et al. 2020). 'rollout': attention rollout up to the layer
+    of the last of the heads (Abnar & Zuidema 2020), which is of whole layers, not of single heads.
+    """
+    kind = one_kind(heads)
+    attention = trace.attention_of(kind)
+    if mode == "rollout":
+        return rollout(trace, kind, max(head.layer for head in heads))[rows, columns]
+    size = _length(rows, attention.n_queries) * _length(columns, attention.n_keys) * len(heads)
+    if size > WINDOW_CELLS:
+        msg = (
+            f"{size / 1e6:,.0f} million weights are in view, more than {WINDOW_CELLS / 1e6:.0f} million; zoom in for exact cells."
+        )
+        raise TooLarge(msg)
+    return combined((_read(attention, head, rows, columns, mode) for head in heads), aggregate)
+
+
+def overview(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> Array:
+    """The thumbnails of the heads together: of every block of cells its largest weight, then the mean or largest over heads."""
+    small = trace.attention_of(one_kind(heads)).thumbnails
+    if small is None:
+        msg = "This trace holds no overview of its weights. Trace the text again."
+        raise NotCaptured(msg)
+    return combined((small[head.layer, head.head] for head in heads), aggregate)
+
+
+def one_kind(heads: Sequence[HeadId]) -> str:
+    """The kind of these heads, which is one: heads of different kinds are never averaged."""
+    kinds = {head.kind for head in heads}
+    if len(kinds) != 1:
+        msg = f"Heads of one kind are shown together, not of {', '.join(sorted(kinds)) or 'none'}."
+        raise UnknownName(msg)
+    return kinds.pop()
+
+
+def combined(blocks: object, aggregate: str) -> Array:
+    """Mean or maximum over heads, of those that may look at a cell; one block at a time in memory."""
+    if aggregate not in AGGREGATES:
+        msg = f"Heads are aggregated by one of {', '.join(AGGREGATES)}, not by {aggregate!r}."
+        raise UnknownName(msg)
+    total: Array | None = None
+    count: Array | None = None
+    for block in blocks:  # type: ignore[attr-defined]
+        seen = ~np.isnan(block)
+        if total is None or count is None:
+            total, count = block.astype(np.float32), seen.astype(np.int32)
+            continue
+        if aggregate == "max":
+            total = np.fmax(total, block)
+        else:
+            total = np.where(np.isnan(total), block, total + np.where(seen, block, 0))
+        count += seen
+    if total is None or count is None:
+        msg = "There is no head to show."
+        raise UnknownName(msg)
+    if aggregate == "mean":
+        # In place, and not by integers: that would make a window of 40 million cells twice as large.
+        total /= np.maximum(count, 1).astype(np.float32)
+    return total
+
+
+def rollout(trace: Trace, kind: str, layer: int) -> Array:
+    """Attention rollout from layer 0 to `layer`: mean over heads, half of it the residual stream, multiplied layer by layer."""
+    attention = trace.attention_of(kind)
+    if kind == "cross":
+        msg = "Rollout follows one stream of tokens through the layers; cross-attention links two. Choose encoder or decoder."
+        raise UnknownName(msg)
+    if attention.n_queries > ROLLOUT_TOKENS:
+        msg = (
+            f"Rollout multiplies whole matrices, and {attention.n_queries:,} tokens are more than {ROLLOUT_TOKENS:,}. "
+            "Show another reading of the weights, or a shorter text."
+        )
+        raise TooLarge(msg)
+    made: Array = trace.once(f"rollout {kind} {layer}", lambda: _rolled(trace, kind, layer))
+    return made
+
+
+def _rolled(trace: Trace, kind: str, layer: int) -> Array:
+    attention = trace.attention_of(kind)
+    own = np.eye(attention.n_queries, dtype=np.float32)
+    blocks = (np.nan_to_num(attention.block(layer, head)) for head in range(attention.n_heads))
+    mixed = combined(blocks, "mean") + own
+    mixed /= mixed.sum(axis=1, keepdims=True)
+    before = own if layer == 0 else np.nan_to_num(rollout(trace, kind, layer - 1))
+    made = mixed @ before
+    if all(_looks_back(each.mask) for each in attention.layers[: layer + 1]):
+        # A later token can never have reached an earlier one, windows or not; how far back is reached, layers add up.
+        made[np.triu_indices(len(made), 1)] = np.nan
+    made.setflags(write=False)
+    return made
+
+
+def _looks_back(mask: Mask) -> bool:
+    """Whether no query may see a later token."""
+    return mask.causal if mask.cells is None else not np.triu(mask.cells, 1).any()
+
+
+def words(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> tuple[Array, list[str], list[str]]:
+    """(query word, key word) weights of the heads together, and the words of both axes."""
+    kind = one_kind(heads)
+    attention = trace.attention_of(kind)
+    if any("word" not in trace.token_tables[trace.side(kind, axis)] for axis in ("query", "key")):
+        msg = "This recording has tokens and no text, so nobody knows its words. Show tokens instead."
+        raise NotCaptured(msg)
+    longest = max(attention.n_queries, attention.n_keys)
+    if longest > WORD_TOKENS:
+        msg = f"Words are summed from whole matrices, and {longest:,} tokens are more than {WORD_TOKENS:,}. Show tokens instead."
+        raise TooLarge(msg)
+    if longest**2 * len(heads) > WINDOW_CELLS:
+        msg = f"{len(heads)} heads of {longest:,} tokens are too many to sum to words. Select fewer heads, or show tokens."
+        raise TooLarge(msg)
+    ids = [trace.reading(trace.side(kind, axis)).table["word"].to_numpy() for axis in ("query", "key")]
+    key_words = ids[1] if kind == "cross" else None
+    blocks = (word_attention(attention.block(head.layer, head.head), ids[0], key_words).weights for head in heads)
+    queries, keys = trace.once(f"word names {kind}", lambda: _word_names(trace, kind))
+    return combined(blocks, aggregate), list(queries), list(keys)
+
+
+def _word_names(trace: Trace, kind: str) -> tuple[list[str], list[str]]:
+    """The words of both axes; once for all heads, since looking them up takes longer than summing one."""
+    any_head = trace.word_attention(kind, layer=0, head=0)
+    queries, keys = ([str(word) for word in any_head[f"{axis}_word"].to_numpy()] for axis in ("query", "key"))
+    return queries, keys
+
+
+def _length(part: slice, whole: int) -> int:
+    return len(range(*part.indices(whole)))
+
+
+def _read(attention: Attention, head: HeadId, rows: slice, columns: slice, mode: str) -> Array:
+    weights = attention.block(head.layer, head.head, rows, columns)
+    if mode == "weight":
+        return weights
+    if mode not in MODES:
+        msg = f"A matrix shows one of {', '.join(MODES)}, not {mode!r}."
+        raise UnknownName(msg)
+    name = {"column": "received", "moved": "value_norm"}[mode]
+    per_key = attention.stats.get(name)
+    if per_key is None:
+        msg = {
+            "column": "This trace kept no sums of its columns. Trace the text again.",
+            "moved": "What a weight really moves needs the values and the output projection, and this trace holds weights only.",
+        }[mode]
+        raise NotCaptured(msg)
+    factor = per_key[head.layer, head.head][columns].astype(np.float32)
+    if mode == "moved":
+        return weights * factor
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.isnan(weights), weights, np.where(factor > 0, weights / factor, 0)).astype(np.float32)
