@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from . import causal_batches, language_models, masked_batches, t5_dates
+from . import causal_batches, en_atlas, gus_mini, language_models, masked_batches, mood_mini, t5_dates
 from .places import work_folder
 from .training import Outcome, Plan
 
@@ -26,13 +26,17 @@ DEFAULT_THREADS = 2
 
 @dataclass(frozen=True)
 class Turn:
-    """One model's way of training a stretch, its plan, how many tokens a step reads, and minutes a turn (None: until done)."""
+    """One model's way of training a stretch, its plan, how many tokens a step reads, and minutes a turn (None: until done).
+
+    `after` names the model it is built on: its turn comes when that one is finished.
+    """
 
     train: Callable[..., Outcome]
     plan: Plan
     tokens_per_step: int
     minutes: float | None
     reads_text: bool = False
+    after: str | None = None
 
 
 TURNS: dict[str, Turn] = {
@@ -43,6 +47,9 @@ TURNS: dict[str, Turn] = {
     language_models.BERT: Turn(
         language_models.train_bert, language_models.BERT_PLAN, masked_batches.TOKENS_PER_STEP, 60.0, reads_text=True
     ),
+    gus_mini.NAME: Turn(gus_mini.train_stretch, gus_mini.PLAN, gus_mini.BATCH * 20, None, after=language_models.BERT),
+    mood_mini.NAME: Turn(mood_mini.train_stretch, mood_mini.PLAN, mood_mini.BATCH * 12, None, after=language_models.BERT),
+    en_atlas.NAME: Turn(en_atlas.train_pipeline, en_atlas.PLAN, en_atlas.WORDS_PER_STEP, None),
 }
 
 
@@ -85,6 +92,8 @@ def run(turns: dict[str, Turn], work: Path, device: str, minutes: float | None, 
     waiting = dict(turns)
     while waiting:
         for name, turn in list(waiting.items()):
+            if turn.after in waiting:
+                continue
             left = None if ends is None else (ends - time.monotonic()) / 60
             if left is not None and left <= 0:
                 return

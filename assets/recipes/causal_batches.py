@@ -1,6 +1,6 @@
 """What gpt-mini reads at every step: stories, books and encyclopedia in fixed shares, and rows with repeated spans.
 
-The repeated rows (one in eight) are there so that induction heads form within the budget: half of them are random tokens
+The repeated rows (one in four) are there so that induction heads form within the budget: half of them are random tokens
 repeated, half are text in which a span comes back. The model card says so.
 """
 
@@ -16,7 +16,7 @@ from .streams import StoryStream, Stream
 from .training import Batch
 
 IGNORE = -100
-TOKENS_PER_STEP = 4096
+TOKENS_PER_STEP = 2048
 SHORT, LONG = 256, 512
 LONG_EVERY = 4  # one step in four has rows of 512, so that every position is trained from the beginning
 SHORTEST_PERIOD = 8
@@ -25,11 +25,15 @@ SHORTEST_SPAN, LONGEST_SPAN = 8, 64
 
 @dataclass(frozen=True)
 class Shares:
-    """Rows out of sixteen; even numbers, so that half as many rows of twice the length hold the same share."""
+    """Sixteenths of a step: even ones, so that rows of 256 fit into them."""
 
-    stories: int = 8
-    repeats: int = 2
+    stories: int = 6
+    repeats: int = 4
     corpora: tuple[int, ...] = (4, 2)
+
+
+LONG_SHARES = Shares(stories=8, repeats=4, corpora=(4, 0))
+"""Multiples of four, so that rows of 512 fit."""
 
 
 def row_length(step: int) -> int:
@@ -63,18 +67,25 @@ def batch_rule(
     stories: StoryStream | Stream, corpora: Sequence[Stream], vocabulary: int, seed: int, shares: Shares | None = None
 ) -> Callable[[int], Batch]:
     """The batch of a step, from the step alone."""
-    shares = shares or Shares()
-    sources = [(stories, shares.stories), *zip(corpora, shares.corpora, strict=False)]
     unit = TOKENS_PER_STEP // 16
+    streams = [stories, *corpora]
+    short, long = shares or Shares(), shares or LONG_SHARES
+    per_stream = list(zip(streams, (short.stories, *short.corpora), (long.stories, *long.corpora), strict=False))
 
     def rule(step: int) -> Batch:
         draw = np.random.default_rng((seed, step))
         length = row_length(step)
-        rows = [stream.take(step * share * unit, share * unit).reshape(-1, length).astype(np.int64) for stream, share in sources]
+        here = short if length == SHORT else long
+        rounds, within = divmod(step, LONG_EVERY)
+        rows = []
+        for stream, in_short, in_long in per_stream:
+            read_before = rounds * ((LONG_EVERY - 1) * in_short + in_long) + within * in_short
+            share = in_short if length == SHORT else in_long
+            rows.append(stream.take(read_before * unit, share * unit).reshape(-1, length).astype(np.int64))
         ids = np.concatenate(rows)
         labels = ids.copy()
         more, more_labels = [], []
-        for number in range(shares.repeats * unit // length):
+        for number in range(here.repeats * unit // length):
             if (number + step) % 2:
                 row, label = repeated_random(draw, length, vocabulary)
             else:

@@ -1,7 +1,8 @@
 """Measure models: `python -m assets.recipes.evaluate [--only NAME] [--model FOLDER] [--work DIR]`; JSON and a table for the card.
 
 Without --model the embedded model is measured; where there is none, the final one of the work folder, or its newest checkpoint
-while it is still being trained. Without the corpora a language model is measured on stories and minimal pairs only.
+while it is still being trained. Without the corpora a language model is measured on stories and minimal pairs only; models that
+are measured on data that is not there are passed over, with a line that says so.
 """
 
 from __future__ import annotations
@@ -12,33 +13,63 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import spacy
 import torch
 import transformers
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    GPT2LMHeadModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     T5ForConditionalGeneration,
 )
 
-from . import causal_batches, corpus, head_measures, language_models, masked_batches, t5_dates, t5_measures, vocabularies
+from . import (
+    causal_batches,
+    corpus,
+    en_atlas,
+    gus_data,
+    gus_mini,
+    head_measures,
+    language_models,
+    masked_batches,
+    mood_mini,
+    rounding,
+    t5_dates,
+    t5_measures,
+    vocabularies,
+)
 from .card import card, table
 from .minimal_pairs import PER_KIND, preferences
 from .places import EMBEDDED, work_folder
 from .streams import Stream
 from .training import last_checkpoint
 
-NAMES = (language_models.GPT, language_models.BERT, t5_dates.NAME)
-PER_STEP = {  # tokens a step, examples for t5-mini
+PER_STEP = {  # tokens a step; examples for t5-mini, sentences for the classifiers, words for the pipeline
     language_models.GPT: causal_batches.TOKENS_PER_STEP,
     language_models.BERT: masked_batches.TOKENS_PER_STEP,
     t5_dates.NAME: t5_dates.BATCH,
+    gus_mini.NAME: gus_mini.BATCH,
+    mood_mini.NAME: mood_mini.BATCH,
+    en_atlas.NAME: en_atlas.WORDS_PER_STEP,
 }
+NAMES = tuple(PER_STEP)
+NEEDS = {gus_mini.NAME: gus_data.DATA, en_atlas.NAME: en_atlas.DATA}  # what nothing can be measured without
+KINDS: dict[str, type[PreTrainedModel]] = {
+    language_models.GPT: GPT2LMHeadModel,
+    language_models.BERT: BertForMaskedLM,
+    t5_dates.NAME: T5ForConditionalGeneration,
+    gus_mini.NAME: BertForTokenClassification,
+    mood_mini.NAME: BertForSequenceClassification,
+}
+WEIGHTS = {en_atlas.NAME: "meta.json"}  # the file that says that a model is there; model.safetensors for all others
 ROW = 256
 ROWS = 32  # per source: 8,192 tokens, a standard error of the loss of about 0.03
 ROWS_FOR_HEADS = 8
 TOP = 5
+MASKED_IN_TESTS = 0.15  # as BERT was measured, whatever a recipe hides while it trains
 SEED = 3
 
 
@@ -66,7 +97,7 @@ def masked_quality(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, i
     marks = masked_batches.Marks.of(tokenizer)
     words = ids[:, : vocabularies.BERT_POSITIONS - 2]
     framed = np.concatenate([np.full((len(ids), 1), marks.cls), words, np.full((len(ids), 1), marks.sep)], axis=1)
-    hidden, labels = masked_batches.hide(framed, marks, np.random.default_rng(SEED))
+    hidden, labels = masked_batches.hide(framed, marks, np.random.default_rng(SEED), MASKED_IN_TESTS)
     loss, top, count = 0.0, 0, 0
     for part, told in zip(
         torch.from_numpy(hidden).split(ROWS_FOR_HEADS), torch.from_numpy(labels).split(ROWS_FOR_HEADS), strict=True
@@ -105,9 +136,10 @@ def found_model(name: str, work: Path, given: Path | None) -> tuple[Path, str]:
     """The folder to measure and what it is."""
     if given:
         return given, str(given)
-    if (EMBEDDED / name / "model.safetensors").exists():
+    mark = WEIGHTS.get(name, "model.safetensors")
+    if (EMBEDDED / name / mark).exists():
         return EMBEDDED / name, "embedded"
-    if (work / "final" / name / "model.safetensors").exists():
+    if (work / "final" / name / mark).exists():
         return work / "final" / name, "final"
     checkpoint = last_checkpoint(work / name / "checkpoints", clean=False)
     if checkpoint is None:
@@ -122,9 +154,16 @@ def measure(
     """Measures of one model as plain values."""
     folder, what = found_model(name, work, given)
     if name == t5_dates.NAME:
-        measured = t5_measures.measures(
-            T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32), t5_dates.tokenizer_of(folder, work)
-        )
+        model = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        measured = t5_measures.measures(model, t5_dates.tokenizer_of(folder, work))
+    elif name == gus_mini.NAME:
+        detector = BertForTokenClassification.from_pretrained(folder, dtype=torch.float32)
+        measured = gus_mini.measures(detector, vocabularies.load(folder))
+    elif name == mood_mini.NAME:
+        teller = BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        measured = mood_mini.measures(teller, vocabularies.load(folder))
+    elif name == en_atlas.NAME:
+        measured = en_atlas.measures(spacy.load(folder))
     else:
         shipped = (folder / "tokenizer.json").exists()  # a checkpoint has none: its tokenizer lies beside it
         ready = (
@@ -132,10 +171,18 @@ def measure(
             if shipped
             else language_models.prepare(name, work, files)
         )
-        kind = AutoModelForCausalLM if name == language_models.GPT else AutoModelForMaskedLM
-        model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+        model = KINDS[name].from_pretrained(folder, dtype=torch.float32).eval()
         measured = language_measures(name, model, ready, per_kind)
-    return {"name": name, "measured": what, **measured}
+    return {"name": name, "measured": what, **measured, **_rounding(name, work, what, folder)}
+
+
+def _rounding(name: str, work: Path, what: str, folder: Path) -> dict[str, object]:
+    """What storing in half precision changed; nothing where the checkpoint that was stored is not there."""
+    checkpoint = last_checkpoint(work / name / "checkpoints", clean=False)
+    if name not in KINDS or what != "final" or checkpoint is None:
+        return {}
+    found = rounding.largest_differences(KINDS[name], folder, checkpoint, vocabularies.load(folder))
+    return {"largest difference of a logit": found}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -152,6 +199,10 @@ def main(arguments: list[str] | None = None) -> None:
     work = work_folder(options.work)
     files = options.text or [file for file in corpus.known_files() if file.exists()]
     for name in options.only or NAMES:
+        needed = NEEDS.get(name)
+        if needed and not needed.exists():
+            print(f"{name} is not measured: its data is not at {needed}", flush=True)
+            continue
         measured = measure(name, work, files, options.model, options.pairs)
         place = work / "measures"
         place.mkdir(parents=True, exist_ok=True)

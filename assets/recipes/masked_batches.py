@@ -20,12 +20,12 @@ from .training import Batch
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-TOKENS_PER_STEP = 4096
+TOKENS_PER_STEP = 2048
 LENGTHS = (128, 32, 128, 256)  # of the rows of steps 0, 1, 2, 3, and again; 32: single sentences
 SINGLE = 32
-HIDDEN_SHARE, AS_MASK, AS_RANDOM = 0.15, 0.8, 0.1
+HIDDEN_SHARE, AS_MASK, AS_RANDOM = 0.25, 0.8, 0.1  # more than BERT's 0.15: more to learn from in every token read
 SLACK = 24  # tokens read beyond a row, in place of the document separators that are dropped from it
-SHARES = Shares(stories=7, repeats=0, corpora=(6, 3))
+SHARES = Shares(stories=10, repeats=0, corpora=(4, 2))
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def pair(
     return np.concatenate([[marks.cls], first, [marks.sep], second, [marks.sep]]), split + 2, follows
 
 
-def hide(ids: np.ndarray, marks: Marks, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """BERT's rule: 15 % are to be told; of these 80 % are masked, 10 % replaced, 10 % left."""
-    chosen = (draw.random(ids.shape) < HIDDEN_SHARE) & (ids >= marks.first_word)
+def hide(ids: np.ndarray, marks: Marks, draw: np.random.Generator, share: float = HIDDEN_SHARE) -> tuple[np.ndarray, np.ndarray]:
+    """BERT's rule: a share of the words is to be told; of these 80 % are masked, 10 % replaced, 10 % left."""
+    chosen = (draw.random(ids.shape) < share) & (ids >= marks.first_word)
     labels = np.where(chosen, ids, IGNORE)
     what = draw.random(ids.shape)
     masked = np.where(chosen & (what < AS_MASK), marks.mask, ids)
@@ -107,8 +107,9 @@ def batch_rule(
     tokenizer: PreTrainedTokenizerFast,
     seed: int,
     shares: Shares = SHARES,
+    causal_steps: int = 0,
 ) -> Callable[[int], Batch]:
-    """The batch of a step, from the step alone."""
+    """The batch of a step, from the step alone; in the first `causal_steps` it is marked to be read as a decoder reads."""
     marks = Marks.of(tokenizer)
     unit = TOKENS_PER_STEP // 16
     sources = [(stories, shares.stories), *zip(corpora, shares.corpora, strict=False)]
@@ -141,6 +142,7 @@ def batch_rule(
             "attention_mask": (ids != marks.pad).astype(np.int64),
             "labels": labels,
             "next_sentence_label": follows,
+            "causal": np.array(step < causal_steps),
         }
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 

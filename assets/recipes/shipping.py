@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # Version 5 writes a class name that version 4 does not know, and where the files lay while they were written.
 CLASS_OF_BOTH_VERSIONS = "PreTrainedTokenizerFast"
 OF_THE_WRITER = ("backend", "is_local", "local_files_only")
+READABLE = 0o644  # weights are written readable by their owner alone, and a shipped file is for everybody
 
 
 def ship(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -25,3 +26,5 @@ def ship(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Pat
         "tokenizer_class": CLASS_OF_BOTH_VERSIONS
     }
     place.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(READABLE)

@@ -65,9 +65,9 @@ def measures(
     return {
         "examples": count,
         "exact_match": sum(text == item.target for text, item in zip(made, items, strict=True)) / count,
-        "cross_argmax_best_head": float(table[best]),
+        "cross_argmax_best_head": round(float(table[best]), 4),
         "best_head": f"L{best[0]} H{best[1]}",
-        "cross_argmax_mean_of_heads": float(table[layers, heads]),
+        "cross_argmax_mean_of_heads": round(float(table[layers, heads]), 4),
         "cross_argmax_by_head": table.round(4).tolist(),
         "mistakes": [
             f"{item.source} -> {text} (is {item.target})" for text, item in zip(made, items, strict=True) if text != item.target
