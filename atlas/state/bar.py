@@ -1,0 +1,52 @@
+"""The words of the selection bar."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import param
+
+from atlas.ids import KINDS
+from atlas.state.lens import Lens
+from atlas.state.words import heads_in_words, tokens_in_words
+from atlas.state.workspace import Workspace
+
+NOTHING = "Nothing is selected: all heads, all tokens."
+
+
+class BarLens(Lens):
+    """What is selected, in words, kept up to date for the bar and for who cannot see the page."""
+
+    reads: ClassVar = {"selection": ("focus", "heads", "label", "queries", "keys")}
+
+    heads = param.String(default="", doc="The selected heads; empty: none is.")
+    tokens = param.String(default="", doc="The selected tokens; empty: none is.")
+    nothing = param.String(default="", doc="Said where nothing is selected.")
+
+    chosen = param.Selector[str](objects=list(KINDS), default=KINDS[0], doc="The kind of attention on screen, to be chosen.")
+    several = param.Boolean(default=False, doc="Whether there is more than one kind to choose from.")
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        self.param.watch(self._choose, "chosen")
+
+    def _choose(self, *_: object) -> None:
+        trace = self.workspace.trace
+        if trace is not None and self.chosen in trace.kinds and self.chosen != self.kind:
+            self.workspace.selection.show_kind(self.chosen, origin="bar")
+
+    def forget(self) -> None:
+        """The words are cheap, so they are made at once."""
+        selection, trace = self.workspace.selection, self.workspace.trace
+        if trace is not None:
+            self.param["chosen"].objects = list(trace.kinds)
+            self.param.update(chosen=self.kind, several=len(trace.kinds) > 1)
+        self.param.update(
+            heads=heads_in_words(self.workspace) if selection.heads else "",
+            tokens=tokens_in_words(self.workspace),
+            nothing=NOTHING if selection.is_empty and self.workspace.trace is not None else "",
+        )
+
+    def said(self) -> str:
+        """All of it in one sentence."""
+        return self.nothing or " · ".join(part for part in (self.heads, self.tokens) if part)

@@ -1,0 +1,52 @@
+"""Display: how things are drawn. Nothing here changes a number, only which of them is shown and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import param
+
+from atlas.state.selection import AXES
+
+AGGREGATES = ("mean", "max")
+LEVELS = ("token", "word")
+SCALES = ("linear", "log", "equalised")
+MODES = ("weight", "column", "rollout", "moved")
+"""Weights as they are; each column divided by its sum; rollout up to the layer; weight times the length of what is moved."""
+PAINTS = ("received", "sent")
+SINKS = ("auto", "shown", "hidden")
+"""'auto' hides the sinks of causal models from the colour scale: there the first token takes most of everything."""
+LAYOUTS = ("pca", "tsne", "metrics")
+TABS = ("overview", "explore", "deep", "faithfulness", "bias", "compare")
+
+
+class Display(param.Parameterized):
+    """The reader's choices of form; all of them are in the URL."""
+
+    tab = param.Selector[str](objects=list(TABS), default="explore", doc="The tab that is open.")
+    aggregate = param.Selector[str](
+        objects=list(AGGREGATES), default="mean", doc="How several heads become one matrix: their mean, or the largest weight."
+    )
+    level = param.Selector[str](objects=list(LEVELS), default="token", doc="Tokens as the model reads them, or whole words.")
+    mode = param.Selector[str](objects=list(MODES), default="weight", doc="What the cells of the matrix show.")
+    scale = param.Selector[str](objects=list(SCALES), default="linear", doc="How weights become colours.")
+    sinks = param.Selector[str](
+        objects=list(SINKS), default="auto", doc="Whether special tokens and the first token take part in the colour scale."
+    )
+    threshold = param.Number(default=0.0, bounds=(0.0, 1.0), doc="Weights below this are not coloured.")
+    axis = param.Selector[str](objects=list(AXES), default="both", doc="What a click on a token selects: rows, columns or both.")
+    paint = param.Selector[str](
+        objects=list(PAINTS), default="received", doc="Whether the text is painted by attention received or sent."
+    )
+    order = param.String(default="index", doc="Order of the heads on the Map: 'index', 'cluster', or a metric's name.")
+    layout = param.Selector[str](objects=list(LAYOUTS), default="pca", doc="What the axes of the head scatter are.")
+    x = param.String(default="distance", doc="Metric across, where the axes are metrics.")
+    y = param.String(default="entropy_norm", doc="Metric upwards, where the axes are metrics.")
+    colour = param.String(default="cluster", doc="What colours a head: 'cluster', 'role', 'layer', or a metric's name.")
+    size = param.String(default="", doc="Metric that sizes a head; empty: all alike.")
+    metric = param.String(default="entropy_norm", doc="Metric of the layer profile.")
+
+    def choices(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain values."""
+        values = {name: value for name, value in self.param.values().items() if name != "name"}
+        return {name: value for name, value in values.items() if value != self.param[name].default}

@@ -1,0 +1,169 @@
+"""What the views of heads show: the table of the heads of the kind on screen, for the selected tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import param
+
+from atlas.definitions import DEFINITIONS
+from atlas.ids import HeadId
+from atlas.state.lens import Lens, counted
+from atlas.state.words import tokens_in_words
+from atlas.tracing.chosen import chosen_heads
+from atlas.tracing.groups import clusters, components, neighbourhoods, roles
+
+CATEGORIES = ("cluster", "role")
+
+SELECTED = "selected"
+"""The metric that is there while keys are selected: the weight on them."""
+
+EMPTY_TABLE = pd.DataFrame({name: [] for name in ("kind", "layer", "head", "cluster", "role")})
+
+
+def title_of(metric: str) -> str:
+    """What the screen calls a metric."""
+    if metric == SELECTED:
+        return "Weight on selected keys"
+    found = DEFINITIONS.get(metric)
+    return found.title if found is not None else metric
+
+
+class HeadsLens(Lens):
+    """The heads of the kind on screen as a table: one for all views of heads."""
+
+    reads: ClassVar = {"selection": ("focus", "heads", "queries", "keys")}
+
+    kind_shown = param.String(default="", doc="The kind of the table at hand.")
+
+    def depends(self) -> Hashable:
+        """Not on which of the heads is in focus: the cloud follows that by itself."""
+        selection = self.workspace.selection
+        return self.kind, selection.heads, selection.queries, selection.keys
+
+    def forget(self) -> None:
+        """The table is made anew only where other rows, columns or heads are asked for; a selected head changes no number."""
+        selection = self.workspace.selection
+        trace = self.workspace.trace
+        wanted = (id(trace), self.kind, selection.queries, selection.keys)
+        if wanted != getattr(self, "_made_for", None):
+            self._made_for = wanted
+            self._table: pd.DataFrame | None = None
+
+    def table(self) -> pd.DataFrame:
+        """One row a head: ids, metrics for the selected tokens, cluster and role."""
+        if self.workspace.trace is None:
+            return EMPTY_TABLE
+        found: pd.DataFrame | None = getattr(self, "_table", None)
+        if found is None:
+            found = self._table = self.attempt(self._measured, EMPTY_TABLE)
+        return found
+
+    @staticmethod
+    def metrics() -> dict[str, str]:
+        """Title -> name of what can be looked at. All of them, whatever the text: a choice must not change because a text did."""
+        names = [name for name, each in DEFINITIONS.items() if each.group == "metric" and not each.costly]
+        return {title_of(name): name for name in (*names, SELECTED)}
+
+    def ids(self) -> list[HeadId]:
+        """The head of every row."""
+        table = self.table()
+        return [HeadId(str(k), int(n), int(h)) for k, n, h in zip(table["kind"], table["layer"], table["head"], strict=True)]
+
+    def points(self) -> pd.DataFrame:
+        """Where each head stands, what colours and sizes it, whether it is selected: as the scatter takes it."""
+        table, display, selection = self.table(), self.workspace.display, self.workspace.selection
+        ids = self.ids()
+        data = pd.DataFrame({"kind": table["kind"], "layer": table["layer"], "head": table["head"]})
+        data["x"], data["y"] = self._places(table)
+        if display.colour in CATEGORIES:
+            data["category"] = list(table[display.colour])
+        elif display.colour in table:
+            data["value"] = table[display.colour].to_numpy(dtype=float, na_value=np.nan)
+        if display.size in table:
+            data["size"] = table[display.size].to_numpy(dtype=float, na_value=np.nan)
+        data[SELECTED] = [head in selection.heads for head in ids]
+        data["focus"] = [head == selection.focus for head in ids]
+        return data
+
+    def places_of_all(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the heads stand on the whole text, whatever tokens are selected."""
+        trace = self.workspace.trace
+        return self._places(EMPTY_TABLE if trace is None else chosen_heads(trace, self.kind))
+
+    def axes(self) -> tuple[str, str]:
+        """What the axes of the scatter are."""
+        display = self.workspace.display
+        if display.layout == "metrics":
+            return title_of(display.x), title_of(display.y)
+        if display.layout == "tsne" or self.workspace.trace is None:
+            return "", ""
+        shares = components(self.trace, self.kind).explained
+        return f"component 1 ({shares[0]:.0%} of the variance)", f"component 2 ({shares[1]:.0%} of the variance)"
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Clusters, roles and layers as things to press."""
+        table, selection = self.table(), self.workspace.selection
+        if table.empty:
+            return []
+        ids = self.ids()
+        chosen = set(selection.heads)
+        found = clusters(self.trace, self.kind)
+        rows = []
+        for column, title in (("cluster", "Clusters"), ("role", "Roles"), ("layer", "Layers")):
+            chips = []
+            for value in dict.fromkeys(sorted(table[column]) if column == "layer" else table[column].value_counts().index):
+                members = {head for head, own in zip(ids, table[column], strict=True) if own == value}
+                chip = {"key": f"{column}:{value}", "label": str(value), "count": len(members), "active": members == chosen}
+                if column == "cluster":
+                    chip["title"] = self._about_cluster(str(value))
+                chips.append(chip)
+            rows.append({"name": title if column != "cluster" else f"{title} ({found.note})", "chips": chips})
+        rows[0]["name"] = "Clusters"
+        return rows
+
+    def members(self, key: str) -> tuple[list[HeadId], str]:
+        """The heads of a group by its key, and what they are called."""
+        column, _, value = key.partition(":")
+        heads = [head for head, own in zip(self.ids(), self.table()[column].astype(str), strict=True) if own == value]
+        return heads, f"{column} {value!r}" if column != "layer" else f"layer {value}"
+
+    def note(self) -> str:
+        """What the division into clusters rests on."""
+        return clusters(self.trace, self.kind).note if self.workspace.trace is not None else ""
+
+    def _about_cluster(self, name: str) -> str:
+        found = clusters(self.trace, self.kind)
+        if found.k == 1:
+            return found.note
+        at = found.names.index(name)
+        inside = found.silhouettes[found.labels == at]
+        return f"{counted(found.sizes[at], 'head')}, silhouette {inside.mean():.2f}, stability {found.stability[at]:.2f}"
+
+    def _places(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        display = self.workspace.display
+        if table.empty:
+            return np.empty(0), np.empty(0)
+        if display.layout == "metrics":
+            unknown = np.full(len(table), np.nan)
+            return (
+                table[display.x].to_numpy(dtype=float, na_value=np.nan) if display.x in table else unknown,
+                table[display.y].to_numpy(dtype=float, na_value=np.nan) if display.y in table else unknown,
+            )
+        # A map of neighbourhoods has no place for a head that changed: it is of the whole text, and the line says so.
+        tsne = display.layout == "tsne"
+        places = neighbourhoods(self.trace, self.kind) if tsne else components(self.trace, self.kind).project(table)
+        return places[:, 0], places[:, 1]
+
+    def _measured(self) -> pd.DataFrame:
+        trace, kind, selection = self.trace, self.kind, self.workspace.selection
+        table = chosen_heads(trace, kind, selection.queries, selection.keys)
+        table["cluster"] = [str(name) for name in clusters(trace, kind).name_of_rows]
+        table["role"] = roles(table)
+        said = tokens_in_words(self.workspace)
+        self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens")
+        self.kind_shown = kind
+        return table

@@ -1,0 +1,39 @@
+"""What is read, and by which model: the two questions a run answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import param
+
+
+class InputModel(param.Parameterized):
+    """The text, a second segment for models that take pairs, and what a decoder is to read."""
+
+    text = param.String(default="", doc="The text.")
+    pair = param.String(default="", doc="A second segment, for models that take pairs; empty: none.")
+    target = param.String(default="", doc="What the decoder of an encoder-decoder reads; empty: what the model writes itself.")
+    truncate = param.Boolean(default=False, doc="Cut a text that is too long instead of refusing it.")
+
+    def texts(self) -> tuple[str, str | None, str | None, bool]:
+        """(text, pair, target, truncate) as a run takes them."""
+        return self.text, self.pair or None, self.target or None, self.truncate
+
+
+class ModelChoice(param.Parameterized):
+    """Which model, at which revision, where and in which precision."""
+
+    name_or_path = param.String(default="", doc="A name of the catalog, a folder, or a hub id.")
+    revision = param.String(default="", doc="Branch, tag or commit on the hub; empty: the newest.")
+    device = param.String(default="", doc="cpu, cuda, mps; empty: the best there is.")
+    dtype = param.String(default="", doc="float32, bfloat16, float16; empty: float32.")
+    in_memory = param.Boolean(default=False, doc="The model was handed over in memory: a URL can name it, but not bring it back.")
+
+    def request(self) -> tuple[str, str | None, str | None, str | None]:
+        """(name, revision, device, dtype) as the loader takes them."""
+        return self.name_or_path, self.revision or None, self.device or None, self.dtype or None
+
+    def settings(self) -> dict[str, Any]:
+        """The choice as plain values, without what is at its default."""
+        names = ("name_or_path", "revision", "device", "dtype")
+        return {name: value for name in names if (value := getattr(self, name))}

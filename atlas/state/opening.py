@@ -1,0 +1,72 @@
+"""What a page opens with: a model that is here and a text that shows something on it, unless the reader said otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from atlas.state.library import Example, Listed
+from atlas.state.pipeline import Job
+
+if TYPE_CHECKING:
+    from atlas.state.workspace import Workspace
+
+PREFERRED = ("gpt-mini", "bert-mini", "t5-mini")
+"""Shipped models, in the order in which a first look at attention is easiest to read."""
+
+NO_MODEL = (
+    "No model is shipped with this installation, so there is nothing to begin with. Choose a model at the side and run a text; "
+    "one that is not on this disk is fetched from the hub."
+)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first model and texts of a page; without a model, the reason why there is none."""
+
+    model: str = ""
+    text: str = ""
+    pair: str = ""
+    target: str = ""
+    problem: str = ""
+
+    def job(self) -> Job:
+        """The run a page begins with, so that it can be made before anybody opens one."""
+        return Job((self.model, None, None, None), self.text, self.pair or None, self.target or None, truncate=False)
+
+
+def opening(
+    models: Sequence[Listed],
+    known: Sequence[Example],
+    model: str = "",
+    text: str = "",
+    pair: str = "",
+    target: str = "",
+) -> Opening:
+    """The opening asked for; for what is not asked for, the first model shipped and the example that is best seen on it."""
+    here = [listed.name for listed in models if listed.where == "here"]
+    chosen = model or next((name for name in (*PREFERRED, *here) if name in here), "")
+    if not chosen:
+        return Opening(text=text, pair=pair, target=target, problem=NO_MODEL)
+    if text:
+        return Opening(chosen, text, pair, target)
+    fitting = [example for example in known if example.model == chosen]
+    shown = next(iter([*fitting, *known]), Example("", "", ""))
+    if not fitting:
+        # The second text of another model's example may be more than this one takes.
+        return Opening(chosen, shown.text, pair, target)
+    return Opening(chosen, shown.text, pair or shown.pair, target or shown.target)
+
+
+def begin(workspace: Workspace, first: Opening) -> None:
+    """Put the opening in a workspace and run it; where there is no model, say so."""
+    pipeline = workspace.pipeline
+    assert pipeline.choice is not None
+    assert pipeline.input is not None
+    pipeline.choice.name_or_path = first.model
+    pipeline.input.param.update(text=first.text, pair=first.pair, target=first.target)
+    if first.problem:
+        pipeline.error = first.problem
+    elif first.text:
+        pipeline.run()

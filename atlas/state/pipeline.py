@@ -1,0 +1,165 @@
+"""Pipeline: one model and one input become a trace, in a thread, one job at a time; what is out of date is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import param
+
+from atlas.errors import AtlasError
+from atlas.state.changes import Interventions
+from atlas.state.inputs import InputModel, ModelChoice
+from atlas.trace import Trace
+
+TICK = 0.1
+"""Seconds between two looks at a job under way: a progress bar that moves ten times a second looks steady."""
+
+SOON = 0.5
+"""Seconds a job must have run before its remaining time is guessed: earlier guesses jump about."""
+
+UNKNOWN = -1.0
+"""Share of a job that cannot be told."""
+
+STATES = ("empty", "loading", "tracing", "ready", "failed", "cancelled")
+BUSY = ("loading", "tracing")
+
+log = logging.getLogger(__name__)
+
+
+class Cancelled(Exception):
+    """Raised in the thread of a job that nobody waits for any more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run is asked for: plain values, so that a thread never reads a Param somebody is changing."""
+
+    model: tuple[str, str | None, str | None, str | None]
+    text: str
+    pair: str | None
+    target: str | None
+    truncate: bool
+    ablate: tuple[Any, ...] = ()
+    knock_out: tuple[Any, ...] = ()
+
+
+@dataclass
+class Ticket:
+    """A job under way: the thread tells it how far it is, the event loop reads it."""
+
+    started: float = field(default_factory=time.monotonic)
+    stage: str = "loading"
+    message: str = ""
+    share: float = UNKNOWN
+    since: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+
+    def tell(self, stage: str, message: str, share: float = UNKNOWN) -> None:
+        """Called by the thread; ends it where nobody waits for it any more."""
+        self.note(stage, message, share)
+        if self.cancelled:
+            raise Cancelled
+
+    def note(self, stage: str, message: str, share: float = UNKNOWN) -> None:
+        """The same, for work that others wait for too: it goes on whoever leaves."""
+        if stage != self.stage:
+            self.since = time.monotonic()
+        # A server that says a download is shorter than it is must not end the run: Param would refuse 101 %.
+        self.stage, self.message, self.share = stage, message, min(share, 1.0)
+
+    def remaining(self) -> float | None:
+        """Seconds this stage will still take at its pace so far; None while that cannot be told."""
+        spent = time.monotonic() - self.since
+        if spent < SOON or not 0 < self.share < 1:
+            return None
+        return spent * (1 - self.share) / self.share
+
+    def words(self) -> str:
+        """What is happening and how long it may take."""
+        left = self.remaining()
+        return self.message if left is None else f"{self.message}, about {left:.0f} s left"
+
+
+Work = Callable[[Job, Ticket], Trace]
+"""Loads the model, runs the text, and tells the ticket how far it is. Blocks; called in a thread."""
+
+
+class Pipeline(param.Parameterized):
+    """Runs jobs and holds the trace on screen. A second one beside it needs nothing but a second instance."""
+
+    choice = param.ClassSelector(class_=ModelChoice, doc="Which model.")
+    input = param.ClassSelector(class_=InputModel, doc="Which text.")
+    interventions = param.ClassSelector(class_=Interventions, doc="Heads and edges that are switched off in the run.")
+    status = param.Selector[str](objects=list(STATES), default="empty", doc="Where the newest job stands.")
+    trace = param.ClassSelector(class_=Trace, default=None, doc="The trace on screen; it stays while a new job runs or fails.")
+    message = param.String(default="", doc="What is happening and how long it may take.")
+    share = param.Number(default=UNKNOWN, bounds=(UNKNOWN, 1.0), doc="How far the job is; -1 where that cannot be told.")
+    error = param.String(default="", doc="What went wrong and what to do about it.")
+    asked = param.Integer(default=0, doc="Counts the runs asked for.")
+
+    def __init__(self, work: Work, **params: Any) -> None:
+        params = {"choice": ModelChoice(), "input": InputModel(), "interventions": Interventions(), **params}
+        super().__init__(**params)
+        self._work = work
+        self._ticket: Ticket | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way."""
+        return self.status in BUSY
+
+    def job(self) -> Job:
+        """The job that the Params ask for now."""
+        choice, given, changes = self.choice, self.input, self.interventions
+        assert choice is not None
+        assert given is not None
+        assert changes is not None
+        return Job(choice.request(), *given.texts(), ablate=tuple(sorted(changes.ablated)), knock_out=tuple(sorted(changes.cut)))
+
+    def run(self) -> None:
+        """Start a job; one under way is dropped. Inside an event loop it runs beside it, in a plain script at once."""
+        self.asked += 1
+
+    def cancel(self) -> None:
+        """Drop the job under way: its thread ends at the next layer, and what it brings is not shown."""
+        if self._drop():
+            self.param.update(status="cancelled", message="The run was cancelled.", share=UNKNOWN)
+
+    def show(self, trace: Trace) -> None:
+        """Show a trace that is there already: a recording, or one made in a notebook."""
+        self._drop()
+        self.param.update(trace=trace, status="ready", message="", error="", share=UNKNOWN)
+
+    def _drop(self) -> bool:
+        if self._ticket is None:
+            return False
+        self._ticket.cancelled = True
+        self._ticket = None
+        return True
+
+    @param.depends("asked", watch=True)
+    async def _run(self) -> None:
+        self._drop()
+        ticket = self._ticket = Ticket()
+        self.param.update(status="loading", message="Starting", share=UNKNOWN, error="")
+        future = asyncio.ensure_future(asyncio.to_thread(self._work, self.job(), ticket))
+        while not future.done():
+            await asyncio.wait({future}, timeout=TICK)
+            if ticket is self._ticket and not future.done():
+                self.param.update(status=ticket.stage, message=ticket.words(), share=ticket.share)
+        error, problem = future.exception(), ""
+        if error is not None and not isinstance(error, AtlasError | Cancelled):
+            log.error("A run failed in a way that was not foreseen.", exc_info=error)
+            problem = f"This is a fault of Atlas, not yours ({type(error).__name__}: {error}). The log has the details."
+        if ticket is not self._ticket:
+            return
+        self._ticket = None
+        if error is None:
+            self.param.update(trace=future.result(), status="ready", message="", share=UNKNOWN)
+        else:
+            self.param.update(status="failed", error=problem or str(error), message="", share=UNKNOWN)

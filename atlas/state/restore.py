@@ -1,0 +1,121 @@
+"""A workspace put as a link says: its inputs before the run, its selection once the trace it is about is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from atlas.state.legal import defaults
+from atlas.state.lens import counted
+from atlas.state.link import State
+from atlas.state.share import decode, run_of
+
+if TYPE_CHECKING:
+    from atlas.state.pipeline import Pipeline
+    from atlas.state.workspace import Workspace
+
+Where = Callable[[str], str]
+"""Says of a model's name where it is: MEMORY, HUB, or anything else for what is on this machine."""
+
+MEMORY, HUB = "memory", "hub"
+
+TEXTS = ("text", "pair", "target", "truncate")
+CHOICE = ("revision", "device", "dtype", "in_memory")
+
+
+def on_this_machine(_: str) -> str:
+    """Where models are, for who does not know better."""
+    return "here"
+
+
+@dataclass
+class Restored:
+    """What the inputs of a link came to."""
+
+    then: Literal["nothing", "select", "run", "wait"] = "nothing"
+    """What follows: its selection at once, or after a run, or after one the reader has to start; or none of these."""
+    said: list[str] = field(default_factory=list)
+
+
+def put_inputs(
+    state: State, workspace: Workspace, on_screen: Mapping[str, Any] | None = None, where: Where = on_this_machine
+) -> Restored:
+    """Display, thresholds, model and texts as a link says. `on_screen`: what the trace on screen was made of (`run_of`)."""
+    pipeline = workspace.pipeline
+    given, changes = pipeline.input, pipeline.interventions
+    assert given is not None
+    assert changes is not None
+    if on_screen is None and workspace.trace is not None:
+        on_screen = run_of(pipeline)
+    for holder, said in (
+        (workspace.display, state.display),
+        (workspace.thresholds, state.thresholds),
+        (workspace.target, state.explained),
+    ):
+        holder.param.update(**defaults(type(holder)) | dict(said))
+    if not state.private:
+        given.param.update(**{name: getattr(state, name) for name in TEXTS})
+    changes.param.update(ablated=state.ablated, cut=state.cut)
+    if not state.model:
+        return Restored(said=["This link names no model. Choose one, and run it."])
+    if state.in_memory and where(state.model) != MEMORY:
+        return _recording(state, pipeline, on_screen)
+    assert pipeline.choice is not None
+    pipeline.choice.param.update(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
+    if run_of(pipeline) == on_screen:
+        return Restored("select")
+    if not given.text:
+        return Restored("wait", ["This link leaves its text out: type or paste it, and run it."] if state.private else [])
+    if where(state.model) == HUB:
+        # Whoever follows a link has not yet asked for gigabytes of somebody else's choosing.
+        return Restored("wait", [f"This link asks for {state.model!r}, which is not on this machine. Run it to fetch the model."])
+    return Restored("run")
+
+
+def _recording(state: State, pipeline: Pipeline, on_screen: Mapping[str, Any] | None) -> Restored:
+    """For a model that this process does not have: its trace may still be the one on screen, else it is gone."""
+    there = on_screen is not None and (on_screen["model"], on_screen["in_memory"]) == (state.model, True)
+    if on_screen is not None and there and (state.private or on_screen["text"] == state.text):
+        assert pipeline.choice is not None
+        pipeline.choice.param.update(name_or_path=state.model, in_memory=True)
+        return Restored("select")
+    msg = (
+        f"The model {state.model!r} was in the memory of the session that made this link, so it cannot be restored. "
+        "Choose another model, or open the link in that session."
+    )
+    return Restored(said=[msg])
+
+
+def put_selection(state: State, workspace: Workspace) -> list[str]:
+    """The link's heads and tokens, once the trace is there; what does not exist in it is left out and said."""
+    selection, trace = workspace.selection, workspace.trace
+    selection.restore(state.focus, state.heads, state.queries, state.keys, state.label)
+    said = []
+    heads = state.heads | ({state.focus} if state.focus is not None else set())
+    gone = heads - selection.heads - {selection.focus}
+    if gone:
+        said.append(f"{_of(len(gone), len(heads), 'head')} of this link do not exist in this model and are left out.")
+    tokens = {(side, at) for side in ("queries", "keys") for at in getattr(state, side)}
+    lost = tokens - {(side, at) for side in ("queries", "keys") for at in getattr(selection, side)}
+    if lost and trace is not None:
+        said.append(f"{_of(len(lost), len(tokens), 'selected token')} of this link do not exist in this text and are left out.")
+    return said
+
+
+def _of(some: int, of: int, noun: str) -> str:
+    return f"{some:,} of {counted(of, noun)}"
+
+
+def apply(token: str, workspace: Workspace) -> list[str]:
+    """For scripts: a whole link at once, its run included; what could not be restored, in words."""
+    state, said = decode(token)
+    if state == State():
+        return said
+    done = put_inputs(state, workspace)
+    said += done.said
+    if done.then == "run":
+        workspace.pipeline.run()
+        said += [workspace.pipeline.error] if workspace.pipeline.error else []
+    fitting = done.then == "select" or (done.then == "run" and not workspace.pipeline.error)
+    return [*said, *(put_selection(state, workspace) if fitting and workspace.trace is not None else [])]

@@ -1,0 +1,131 @@
+"""What the token strip shows: the running text of one side, painted by the attention its tokens received or sent."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from atlas.state.lens import Lens, counted
+from atlas.state.words import heads_in_words, shown_token
+from atlas.tracing.painted import received, sent, sinks
+
+Array = np.ndarray
+
+UNKNOWN_WORD = UNKNOWN_SENTENCE = -1
+
+BEGINS = ("Ġ", "▁")
+"""How pieces that begin a word are marked by tokenizers that mark them."""
+
+CONTINUES = "##"
+"""How pieces that do not are marked by the others."""
+
+
+class StripLens(Lens):
+    """The tokens of one side under the selection."""
+
+    reads: ClassVar = {
+        "selection": ("focus", "heads", "label", "queries", "keys"),
+        "display": ("aggregate", "paint", "sinks"),
+    }
+
+    def __init__(self, workspace: Any, side: str = "source", **params: Any) -> None:
+        super().__init__(workspace, **params)
+        self.side = side
+
+    def depends(self) -> Hashable:
+        """Not on which of the heads is in focus; on those of other kinds too, which the line says are not shown."""
+        selection, display = self.workspace.selection, self.workspace.display
+        chosen = selection.heads, selection.label, selection.queries, selection.keys
+        return self.kind, *chosen, display.aggregate, display.paint, display.sinks
+
+    @property
+    def there(self) -> bool:
+        """Whether the trace has tokens on this side."""
+        trace = self.workspace.trace
+        return trace is not None and self.side in trace.token_tables
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """One entry a token: its text as written, what lies before it, and what is known about it."""
+        trace = self.trace
+        table = trace.reading(self.side).table
+        own = trace.texts.target if self.side == "target" else trace.texts.text
+        found, end, before = [], 0, 0
+        apart = _apart([str(piece) for piece in table["piece"]]) if own is None else []
+        for position, row in enumerate(table.to_dict(orient="records")):
+            segment = int(row.get("segment", 0))
+            source = trace.texts.pair if segment == 1 else own
+            start, stop = (_offset(row.get(name)) for name in ("start", "end"))
+            written = source is not None and stop > start and not row["special"]
+            if segment != before and segment >= 0:
+                before, end = segment, 0
+            # A character that takes several tokens is written once; the others go by their names.
+            written = written and stop > end
+            found.append(
+                {
+                    "position": position,
+                    "text": str(source)[max(start, end) : stop] if written else shown_token(str(row["token"])),
+                    "special": bool(row["special"]),
+                    "word": int(row.get("word", UNKNOWN_WORD)),
+                    "gap": apart[position] if apart else str(source)[end:start] if written and start > end else "",
+                    "sentence": int(row.get("sentence", UNKNOWN_SENTENCE)),
+                    **{name: _known(row.get(name)) for name in ("pos", "entity")},
+                }
+            )
+            end = max(end, stop) if written else end
+        return found
+
+    def weights(self) -> Array | None:
+        """(token,) attention received or sent under the selection; None where this side takes no part in it."""
+        return self.attempt(self._painted, None)
+
+    def ceiling(self, values: Array) -> float:
+        """The largest value, sinks left out where they are hidden, so that the rest of the text is seen."""
+        from atlas.state.ceilings import hides_sinks
+
+        marks = None
+        if self.workspace.display.paint == "received" and hides_sinks(self.workspace.display.sinks, self.kind):
+            marks = sinks(self.trace, self.kind)
+        known = values[~marks] if marks is not None and not marks.all() and len(marks) == len(values) else values
+        known = known[np.isfinite(known)]
+        return float(known.max()) if known.size and known.max() > 0 else 1.0
+
+    def _painted(self) -> Array | None:
+        display, selection, kind, trace = self.workspace.display, self.workspace.selection, self.kind, self.trace
+        heads = self.shown_heads()
+        of = f"{'mean' if display.aggregate == 'mean' else 'largest'} of {heads_in_words(self.workspace)}"
+        if len(heads) == 1:
+            of = heads_in_words(self.workspace)
+        if display.paint == "received":
+            if trace.side(kind, "key") != self.side:
+                self.line = ""
+                return None
+            rows = counted(len(selection.queries), "selected token") if selection.queries else "all tokens that can see it"
+            self.line = f"attention each token receives from {rows}, {of}"
+            return received(trace, heads, selection.queries, aggregate=display.aggregate)
+        if trace.side(kind, "query") != self.side:
+            self.line = ""
+            return None
+        if not selection.keys:
+            self.line = f"largest weight each token gives, {of}"
+        else:
+            self.line = f"attention each token gives to {counted(len(selection.keys), 'selected token')}, {of}"
+        return sent(trace, heads, selection.keys, aggregate=display.aggregate)
+
+
+def _apart(pieces: list[str]) -> list[str]:
+    """What to write before each piece of a recording, whose text nobody kept: a space where a word begins."""
+    marked = any(piece.startswith(BEGINS) for piece in pieces)
+    begins = [piece.startswith(BEGINS) if marked else not piece.startswith(CONTINUES) for piece in pieces]
+    return [" " if begin and position else "" for position, begin in enumerate(begins)]
+
+
+def _known(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def _offset(value: Any) -> int:
+    """Where a token begins or ends; 0 for one that is no part of the text, and for recordings, which have no text."""
+    return 0 if value is None or pd.isna(value) else int(value)

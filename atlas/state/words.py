@@ -1,0 +1,72 @@
+"""What is selected, in words: for the bar at the top, for the line on every card, for who cannot see the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from atlas.state.lens import counted, listed
+
+if TYPE_CHECKING:
+    from atlas.state.workspace import Workspace
+    from atlas.trace import Trace
+
+
+def heads_in_words(workspace: Workspace) -> str:
+    """'7 heads of cluster ...', 'L4 H11', 'all 144 heads'; and how many of other kinds are not shown."""
+    trace, selection, kind = workspace.trace, workspace.selection, workspace.kind
+    if trace is None:
+        return ""
+    named = f"{kind} " if len(trace.kinds) > 1 else ""
+    if not selection.heads:
+        return f"all {trace.n_layers(kind) * trace.n_heads(kind):,} {named}heads"
+    here = selection.heads_of(kind)
+    elsewhere = len(selection.heads) - len(here)
+    if not here:
+        return f"all {named}heads ({counted(elsewhere, 'selected head')} of another kind, not shown)"
+    said = named + (str(here[0]) if len(here) == 1 else f"{len(here):,} heads")
+    if selection.label and len(here) > 1:
+        said += f" of {selection.label}"
+    elif 1 < len(here) <= 4:
+        said = named + ", ".join(map(str, here))
+    return said + (f" ({counted(elsewhere, 'head')} of another kind, not shown)" if elsewhere else "")
+
+
+def tokens_in_words(workspace: Workspace) -> str:
+    """'tokens: doctor', 'from: she · to: doctor'; empty where none is selected."""
+    trace, selection, kind = workspace.trace, workspace.selection, workspace.kind
+    if trace is None:
+        return ""
+    queries, keys = (
+        token_names(trace, trace.side(kind, axis), chosen)
+        for axis, chosen in (("query", selection.queries), ("key", selection.keys))
+    )
+    if selection.queries == selection.keys and trace.side(kind, "query") == trace.side(kind, "key"):
+        return f"tokens: {listed(queries)}" if queries else ""
+    parts = [f"{name}: {listed(tokens)}" for name, tokens in (("from", queries), ("to", keys)) if tokens]
+    return " · ".join(parts)
+
+
+def token_names(trace: Trace, side: str, positions: frozenset[int]) -> list[str]:
+    """The tokens at some positions, in order, as a reader knows them."""
+    table = trace.reading(side).table
+    return [shown_token(str(table["token"].iloc[position])) for position in sorted(positions)]
+
+
+def shown_token(token: str) -> str:
+    """A token without the marks of its tokenizer that stand for a space, and with what cannot be seen made visible."""
+    plain = token.removeprefix("Ġ").removeprefix("▁").removeprefix("##").replace("Ċ", "⏎").replace("Ġ", " ").replace("▁", " ")
+    seen = "".join(visible(character) for character in plain)
+    return seen or "␠"
+
+
+def visible(character: str) -> str:
+    """A character, or the picture of one that has none of its own."""
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else character
+
+
+def selection_in_words(workspace: Workspace) -> str:
+    """All of it: 'mean of 7 heads · to: doctor, she'."""
+    return " · ".join(part for part in (heads_in_words(workspace), tokens_in_words(workspace)) if part)

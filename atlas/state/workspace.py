@@ -1,0 +1,64 @@
+"""Workspace: the state of one reader, wired together. Two of them know nothing of each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import param
+
+from atlas.state.changes import BiasThresholds, Target
+from atlas.state.display import Display
+from atlas.state.faces import HeadModel, LayerModel
+from atlas.state.pipeline import Pipeline, Work
+from atlas.state.selection import Selection
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+
+class Workspace(param.Parameterized):
+    """Everything one session has: its pipeline, what is selected, how it is drawn."""
+
+    revision = param.Integer(default=0, doc="Counts the traces shown; views redraw on it once the selection fits the new trace.")
+
+    def __init__(self, work: Work, **params: Any) -> None:
+        self.pipeline = Pipeline(work)
+        self.selection = Selection()
+        self.display = Display()
+        self.target = Target()
+        self.thresholds = BiasThresholds()
+        self.layer = LayerModel(selection=self.selection)
+        self.head = HeadModel(selection=self.selection)
+        super().__init__(**params)
+        self.settling = False
+        self.pipeline.param.watch(self._fit, "trace")
+        self.selection.param.watch(self._fit_faces, "focus")
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace on screen."""
+        return self.pipeline.trace
+
+    @property
+    def kind(self) -> str:
+        """The kind of attention on screen."""
+        return self.selection.kind or "encoder"
+
+    def _fit(self, *_: object) -> None:
+        """A new trace: the selection is fitted first, then the views are told, once."""
+        trace = self.trace
+        if trace is None:
+            return
+        self.settling = True
+        try:
+            self.selection.clip_to(trace)
+            self._fit_faces()
+        finally:
+            self.settling = False
+        self.revision += 1
+
+    def _fit_faces(self, *_: object) -> None:
+        trace = self.trace
+        if trace is not None and self.selection.kind is not None:
+            self.layer.fit(trace, self.selection.kind)
+            self.head.fit(trace, self.selection.kind)

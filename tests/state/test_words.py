@@ -1,0 +1,126 @@
+"""What is selected, in words: never more heads than are shown, never a token that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from atlas.ids import HeadId
+from atlas.state.bar import NOTHING, BarLens
+from atlas.state.words import heads_in_words, selection_in_words, shown_token, tokens_in_words, visible
+from tests.state.readers import CROSS, DECODER, ENCODER, both, single, workspace
+
+
+def heads(*places, kind=ENCODER):
+    return [HeadId(kind, layer, head) for layer, head in places]
+
+
+@pytest.fixture
+def room():
+    return workspace(both(encoder=(2, 4), decoder=(3, 2)))
+
+
+def test_without_a_trace_there_is_nothing_to_say():
+    assert (heads_in_words(workspace()), tokens_in_words(workspace()), BarLens(workspace()).said()) == ("", "", "")
+
+
+def test_all_heads_of_the_kind_on_screen(room):
+    assert heads_in_words(room) == "all 8 encoder heads"
+    room.selection.show_kind(CROSS)
+    assert heads_in_words(room) == "all 6 cross heads"
+    assert heads_in_words(workspace(single())) == "all 6 heads"
+    assert heads_in_words(workspace(single(layers=40, heads=50, tokens=("a",)))) == "all 2,000 heads"
+
+
+def test_few_heads_are_named_and_many_counted(room):
+    for chosen, said in (
+        (heads((1, 2)), "encoder L1 H2"),
+        (heads((1, 2), (0, 3)), "encoder L0 H3, L1 H2"),
+        (heads((0, 0), (0, 1), (0, 2), (0, 3)), "encoder L0 H0, L0 H1, L0 H2, L0 H3"),
+        (heads((0, 0), (0, 1), (0, 2), (0, 3), (1, 0)), "encoder 5 heads"),
+    ):
+        room.selection.select_heads(chosen)
+        assert heads_in_words(room) == said
+
+
+def test_heads_chosen_as_something_are_called_that(room):
+    room.selection.select_heads(heads((0, 0), (0, 1)), label="cluster 'previous token'")
+    assert heads_in_words(room) == "encoder 2 heads of cluster 'previous token'"
+    room.selection.select_heads(heads((0, 0)), label="cluster 'previous token'")
+    assert heads_in_words(room) == "encoder L0 H0"
+
+
+def test_heads_of_another_kind_are_said_to_be_selected_and_not_shown(room):
+    room.selection.select_heads([*heads((0, 1), (1, 1)), *heads((2, 1), kind=CROSS)])
+    assert heads_in_words(room) == "encoder L0 H1, L1 H1 (1 head of another kind, not shown)"
+    room.selection.show_kind(CROSS)
+    assert heads_in_words(room) == "cross L2 H1 (2 heads of another kind, not shown)"
+    room.selection.show_kind(DECODER)
+    assert heads_in_words(room) == "all decoder heads (3 selected heads of another kind, not shown)"
+
+
+def test_tokens_are_named_once_where_rows_and_columns_are_the_same(room):
+    room.selection.select_tokens([2, 4])
+    assert tokens_in_words(room) == "tokens: doctor, she"
+    room.selection.select_tokens([1], axis="to")
+    assert tokens_in_words(room) == "from: doctor, she · to: the"
+    room.selection.clear("queries")
+    assert tokens_in_words(room) == "to: the"
+    room.selection.clear("tokens")
+    assert tokens_in_words(room) == ""
+
+
+def test_the_same_positions_of_two_texts_are_not_the_same_tokens(room):
+    room.selection.show_kind(CROSS)
+    room.selection.select_pairs([1], [1])
+    assert tokens_in_words(room) == "from: docteur · to: the"
+
+
+def test_many_tokens_are_counted(room):
+    room.selection.select_tokens(range(7))
+    assert tokens_in_words(room) == "tokens: [CLS], the, doctor, said and 3 more"
+
+
+def test_all_of_it_in_one_line(room):
+    room.selection.select_heads(heads((1, 2)))
+    room.selection.select_tokens([2], axis="to")
+    assert selection_in_words(room) == "encoder L1 H2 · to: doctor"
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("doctor", "doctor"), ("Ġdoctor", "doctor"), ("▁doctor", "doctor"), ("##tor", "tor"), ("Ġ", "␠"), ("▁", "␠"),
+        ("", "␠"), ("Ċ", "⏎"), ("\x00", "␀"), ("a\tb", "a␉b"), ("\x7f", "␡"), ("<script>", "<script>"), ("&amp;", "&amp;"),
+        ("**bold**", "**bold**"), ("דוקטור", "דוקטור"), ("👩‍👩‍👧", "👩‍👩‍👧"), ("x" * 10_000, "x" * 10_000),
+    ],
+)  # fmt: skip
+def test_a_token_is_shown_as_a_reader_knows_it(token, shown):
+    assert shown_token(token) == shown
+    assert all(visible(character) == character for character in shown)
+
+
+def test_the_bar_keeps_up(room):
+    bar = BarLens(room)
+    assert (bar.said(), bar.heads, bar.tokens) == (NOTHING, "", "")
+    room.selection.select_heads(heads((0, 0), (0, 1)), label="a box on the Map")
+    assert bar.said() == "encoder 2 heads of a box on the Map"
+    # The same heads, chosen as something else: the words change although no head does.
+    room.selection.select_heads(heads((0, 0), (0, 1)), label="layer 0")
+    assert bar.heads == "encoder 2 heads of layer 0"
+    room.selection.select_tokens([2])
+    assert bar.said() == "encoder 2 heads of layer 0 · tokens: doctor"
+    room.selection.clear()
+    assert bar.said() == NOTHING
+
+
+def test_the_bar_chooses_the_kind_and_follows_it(room):
+    bar = BarLens(room)
+    assert (bar.chosen, bar.several, list(bar.param.chosen.objects)) == (ENCODER, True, [ENCODER, DECODER, CROSS])
+    bar.chosen = CROSS
+    assert room.selection.focus == HeadId(CROSS, 0, 0)
+    room.selection.show_kind(DECODER)
+    assert bar.chosen == DECODER
+    room.pipeline.show(single(DECODER))
+    assert (bar.chosen, bar.several, list(bar.param.chosen.objects)) == (DECODER, False, [DECODER])
+    room.pipeline.show(single())
+    assert (bar.chosen, room.kind) == (ENCODER, ENCODER)
