@@ -1,0 +1,80 @@
+// The top of a card: its question, the line that says what is shown now, help and enlarge. Python: atlas/components/card.py.
+const element = (tag, name, text) => {
+  const el = document.createElement(tag)
+  if (name) { el.className = name }
+  if (text !== undefined) { el.textContent = text }
+  return el
+}
+
+function button(name, label, sign) {
+  const el = element("button", name)
+  el.type = "button"
+  el.title = label
+  el.setAttribute("aria-label", label)
+  const icon = element("span", "", sign)
+  icon.setAttribute("aria-hidden", "true")
+  el.append(icon)
+  return el
+}
+
+// Paragraphs, and formulas where lines begin with four spaces; all of it as text.
+function prose(text) {
+  return text.split(/\n{2,}/).filter(Boolean).map(block => /^ {4}/.test(block)
+    ? element("pre", "formula", block.replace(/^ {4}/gm, ""))
+    : element("p", "", block.replace(/\s*\n\s*/g, " ")))
+}
+
+export function render({model}) {
+  const root = element("div", "head")
+  const title = element("div", "title"), question = element("div", "question"), line = element("div", "line")
+  const ask = button("ask", "What this shows, and how it is computed", "?")
+  const enlarge = button("enlarge", "Enlarge", "\u2922")
+  const words = element("div", "words"), buttons = element("div", "buttons"), help = element("div", "help")
+  question.setAttribute("role", "heading")
+  question.setAttribute("aria-level", "2")
+  line.setAttribute("aria-live", "off")
+  help.id = "help"
+  help.hidden = true
+  ask.setAttribute("aria-controls", "help")
+  words.append(title, question, line)
+  buttons.append(ask, enlarge)
+  root.append(words, buttons, help)
+
+  function show(open) {
+    help.hidden = !open
+    ask.setAttribute("aria-expanded", String(open))
+  }
+
+  function leave(event) {
+    if (event.key !== "Escape" || event.defaultPrevented) { return }
+    model.enlarged = false
+    enlarge.focus()
+    // The same key would also clear the selection.
+    event.preventDefault()
+    event.stopPropagation()
+  }
+
+  function update() {
+    root.classList.toggle("dark", model.dark)
+    title.textContent = model.title
+    question.textContent = model.question
+    line.textContent = model.line
+    help.replaceChildren(...prose(model.help))
+    ask.hidden = model.help === ""
+    enlarge.hidden = !model.can_enlarge
+    enlarge.setAttribute("aria-pressed", String(model.enlarged))
+    enlarge.title = model.enlarged ? "Back to its place (Escape)" : "Enlarge"
+    enlarge.setAttribute("aria-label", enlarge.title)
+    document.removeEventListener("keydown", leave)
+    if (model.enlarged) { document.addEventListener("keydown", leave) }
+  }
+
+  ask.addEventListener("click", () => show(help.hidden))
+  help.addEventListener("keydown", event => { if (event.key === "Escape") { show(false) } })
+  enlarge.addEventListener("click", () => { model.enlarged = !model.enlarged })
+  model.on(["title", "question", "line", "help", "can_enlarge", "enlarged", "dark"], update)
+  model.on("remove", () => document.removeEventListener("keydown", leave))
+  show(false)
+  update()
+  return root
+}

@@ -1,0 +1,138 @@
+"""The frame of every view: a question, what is shown now, the plot or the reason why there is none, help, enlarge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import panel as pn
+import param
+from panel.custom import JSComponent
+from panel.viewable import Viewable, Viewer
+
+from atlas.components.assets import script, style
+from atlas.components.notice import Notice
+
+WAITING = "Working…"
+"""Said while busy where the view has nothing more precise to say."""
+
+
+class CardHead(JSComponent):
+    """The words and buttons at the top of a card; all words are plain text."""
+
+    title = param.String(default="", doc="Short name of the view, in small letters above its question.")
+    question = param.String(default="", doc="The question the view answers; the heading of the card.")
+    line = param.String(default="", doc="What is shown now.")
+    help = param.String(
+        default="",
+        doc="Paragraphs separated by empty lines; a paragraph indented by four spaces is a formula. Never a user's text.",
+    )
+    can_enlarge = param.Boolean(default=True, doc="Whether there is a button that makes the card as large as the page.")
+    enlarged = param.Boolean(default=False, doc="Whether the card is as large as the page.")
+    dark = param.Boolean(default=False, doc="Whether the page is dark.")
+
+    _esm = script("card_head")
+    _stylesheets: ClassVar[list[str]] = [style("card_head")]
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
+
+
+class Card(Viewer):
+    """A view in its frame. The texts, `busy` and `dark` take a Param, a bound function or a plain value.
+
+    The body is a plain Column, the immediate parent of the plots: inside a React layout a plot is measured before it has a size.
+    While there is a problem, or nothing to show yet, the body is hidden and the sentence stands in its place.
+    """
+
+    question = param.String(default="", allow_refs=True, doc="The question the view answers; the heading.")
+    title = param.String(default="", allow_refs=True, doc="Short name of the view.")
+    line = param.String(default="", allow_refs=True, doc="What is shown now; plain text, so it may quote tokens.")
+    help = param.String(default="", allow_refs=True, doc="How to read it, with its formula (see CardHead.help).")
+    problem = param.String(default="", allow_refs=True, doc="What happened and what to do; shown instead of the body.")
+    empty = param.String(default="", allow_refs=True, doc="What to do to see something; shown instead of the body.")
+    note = param.String(default="", allow_refs=True, doc="What was left out, and how to get it; shown above the body.")
+    busy = param.Boolean(default=False, allow_refs=True, doc="Whether what is shown is about to change.")
+    waiting = param.String(default=WAITING, allow_refs=True, doc="What is said while busy.")
+    dark = param.Boolean(default=False, allow_refs=True, doc="Whether the page is dark.")
+
+    def __init__(
+        self,
+        question: Any,
+        *body: Any,
+        tools: Iterable[Viewable] = (),
+        export: Viewable | None = None,
+        can_enlarge: bool = True,
+        css_classes: Iterable[str] = (),
+        **params: Any,
+    ) -> None:
+        """Frame a view.
+
+        Parameters
+        ----------
+        question
+            The heading.
+        body
+            Plots and whatever else is shown.
+        tools
+            Controls, in a row under the heading; they stay when there is a problem, since they may be what mends it.
+        export
+            One small control beside the buttons of the heading.
+        can_enlarge
+            Whether the card can be made as large as the page.
+        css_classes
+            Names by which style sheets and tests find the card.
+        params
+            The Params above.
+        """
+        super().__init__(question=question, **params)
+        own = self.param
+        self.head = CardHead(
+            title=own.title, question=own.question, line=own.line, help=own.help, dark=own.dark, can_enlarge=can_enlarge
+        )
+        self.notice = Notice(
+            problem=own.problem,
+            empty=own.empty,
+            note=own.note,
+            waiting=pn.bind(_while, own.busy, own.waiting),
+            dark=own.dark,
+        )
+        self.body = pn.Column(
+            *body,
+            margin=0,
+            visible=pn.bind(_nothing_else, own.problem, own.empty),
+            css_classes=pn.bind(_body_classes, own.busy),
+            stylesheets=[style("card")],
+        )
+        controls = list(tools)
+        self.tools = pn.FlexBox(*controls, margin=0, align_items="center", gap="4px 12px", visible=bool(controls))
+        top = pn.Row(self.head, export, sizing_mode="stretch_width", margin=0) if export is not None else self.head
+        self._layout = pn.Column(
+            top,
+            self.tools,
+            self.notice,
+            self.body,
+            margin=0,
+            css_classes=pn.bind(_card_classes, self.head.param.enlarged, own.dark, tuple(css_classes)),
+            stylesheets=[style("card")],
+        )
+
+    def __panel__(self) -> Viewable:
+        """Return the layout, the same one each time."""
+        return self._layout
+
+
+def _while(busy: bool, waiting: str) -> str:  # noqa: FBT001  bound to a Param
+    return waiting if busy else ""
+
+
+def _nothing_else(problem: str, empty: str) -> bool:
+    return not (problem or empty)
+
+
+def _body_classes(busy: bool) -> list[str]:  # noqa: FBT001  bound to a Param
+    return ["aa-body", "aa-waiting"] if busy else ["aa-body"]
+
+
+def _card_classes(enlarged: bool, dark: bool, names: tuple[str, ...]) -> list[str]:  # noqa: FBT001  bound to Params
+    return ["aa-card", *names, *(["aa-enlarged"] if enlarged else []), *(["aa-dark"] if dark else [])]

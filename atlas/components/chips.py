@@ -1,0 +1,72 @@
+"""Rows of small buttons under the text: parts of speech, entities, sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypedDict
+
+import param
+from panel.custom import JSComponent
+
+from atlas.components.assets import script, style
+
+LIMIT = 200
+"""Most chips of a group. A long text has thousands of sentences: as buttons nobody would find one of them."""
+
+
+class Press(TypedDict):
+    """A chip that was pressed; `additive` where Control, Command or Shift was held."""
+
+    key: str
+    additive: bool
+
+
+class Chips(JSComponent):
+    """Groups of buttons that are pressed or not. They only tell; what is pressed is set from Python."""
+
+    groups = param.List(
+        default=[],
+        item_type=dict,
+        doc="One dict a row: name, and chips, a list of dicts: key (str, unique), label (str) and, where wanted, count (int), "
+        "active (bool), title (str, the tooltip).",
+    )
+    dark = param.Boolean(default=False, doc="Whether the page is dark.")
+
+    _esm = script("chips")
+    _stylesheets: ClassVar[list[str]] = [style("chips")]
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**{"sizing_mode": "stretch_width", **params})
+        self._chip_callbacks: list[Callable[[Press], object]] = []
+
+    def on_chip(self, callback: Callable[[Press], object]) -> None:
+        """Call back whenever a chip is pressed."""
+        self._chip_callbacks.append(callback)
+
+    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
+        if "groups" in params:
+            params["groups"] = [_group(group) for group in params["groups"] if group["chips"]]
+        sent: dict[str, Any] = super()._process_param_change(params)
+        return sent
+
+    def _handle_msg(self, data: Any) -> None:
+        """Take a press from the browser; the chip may be gone by now."""
+        key = data.get("key")
+        if any(chip["key"] == key for group in self.groups for chip in group["chips"]):
+            for callback in self._chip_callbacks:
+                callback(Press(key=key, additive=data.get("additive") is True))
+
+
+def _group(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group as chips.js reads it: nothing absent, and no more than fits."""
+    chips = [
+        {
+            "key": str(chip["key"]),
+            "label": str(chip["label"]),
+            "count": str(chip.get("count", "")),
+            "active": bool(chip.get("active", False)),
+            "title": str(chip.get("title", "")),
+        }
+        for chip in group["chips"][:LIMIT]
+    ]
+    return {"name": str(group["name"]), "chips": chips, "left_out": max(len(group["chips"]) - LIMIT, 0)}

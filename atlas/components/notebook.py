@@ -1,0 +1,61 @@
+"""A notebook as the place where the app is shown: the scripts it needs, each loaded into the page once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+from panel.viewable import Viewable
+
+LOADER, APP = "aa-scripts", "aa-main"
+"""Classes of what brings the scripts and of what does without: nobody else's output is touched."""
+
+_loaded: set[str] = set()
+"""The bundles of scripts that this kernel has put into its notebook."""
+
+
+def in_notebook() -> bool:
+    """Whether this runs in the kernel of a notebook, and not in a script or a terminal."""
+    # Nobody has to have IPython: a kernel has loaded it already.
+    interactive = sys.modules.get("IPython")
+    return interactive is not None and hasattr(interactive.get_ipython(), "kernel")
+
+
+def load_once(load: Callable[[], None]) -> None:
+    """In a notebook, the first time: `load` the scripts of Panel, and those of the inputs, into the output of this cell.
+
+    Without the second part every single input would bring the 1.4 MB of all of them: the app would be 45 MB of output.
+    """
+    if _loaded or not in_notebook():
+        return
+    load()
+    Viewable._preprocessing_hooks.append(without_scripts)  # noqa: SLF001 - an object's own hooks miss the frame Panel puts round it
+    # The kernel has loaded it: nobody has to have IPython.
+    sys.modules["IPython.display"].display(pn.Row(pmui.Divider(visible=False), css_classes=[LOADER]))
+
+
+def without_scripts(_: Any, root: Any, *__: object) -> None:
+    """A hook: before the app is sent, take out the scripts that the page has."""
+    models = root.references()
+    classes = {name for model in models for name in getattr(model, "css_classes", ())}
+    shared = [model for model in models if getattr(model, "bundle", None) not in {None, "url"}]
+    if LOADER in classes:
+        _loaded.update(model.bundle for model in shared)
+    elif APP in classes:
+        for model in shared:
+            model.esm = "" if model.bundle in _loaded else model.esm
+
+
+def rehearsed(view: Any) -> Any:
+    """The view, in a notebook drawn once where nobody sees it.
+
+    What a plot says of itself while it is drawn, the line of its card, reaches no page that is not there yet: the second drawing,
+    the one that is shown, begins with it.
+    """
+    if in_notebook():
+        root = view.get_root()
+        view._cleanup(root)  # noqa: SLF001 - as Panel does when an output is cleared
+    return view

@@ -1,0 +1,121 @@
+"""What every statistical plot has around its data: fonts, axes, toolbar, ranges that hold still."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from bokeh.models import LassoSelectTool
+
+from atlas.plots.colours import FONT, theme
+
+HEIGHT = 340
+"""Pixels. Said outright, with the width that of the page: a plot told to stretch both ways falls back to its least height at
+its first update, whatever the pane around it said."""
+
+PADDING = 0.06
+"""Share of the range left free around the outermost marks, so that none is cut in half."""
+
+Limits = tuple[float, float]
+
+
+def number(value: float) -> str:
+    """Three significant digits; what is not known is N/A, never 0."""
+    if not math.isfinite(value):
+        return "N/A"
+    return f"{value:.3g}".replace("-", "−")
+
+
+def limits(values: npt.ArrayLike) -> Limits:
+    """A range with room around the known values; one of length 1 around a single value."""
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return 0.0, 1.0
+    low, high = float(known.min()), float(known.max())
+    room = (high - low) * PADDING or 0.5
+    return low - room, high + room
+
+
+def frame(*, dark: bool, x_label: str, y_label: str, x_range: Limits, y_range: Limits, height: int) -> dict[str, Any]:
+    """Plot options for any element or overlay."""
+    return {
+        "xlabel": x_label,
+        "ylabel": y_label,
+        "xlim": x_range,
+        "ylim": y_range,
+        "responsive": True,
+        "height": height,
+        "autohide_toolbar": True,
+        "toolbar": "above",
+        # Shared, the axes of every plot with dimensions of the same name would pan together.
+        "shared_axes": False,
+        "hooks": [_hold(x_range, y_range)],
+        "backend_opts": _dressed(dark=dark),
+    }
+
+
+def selection_tools() -> list[Any]:
+    """Tools that select marks, each once a gesture.
+
+    A lasso reports while it is drawn unless told otherwise: every view is then redrawn for every piece of it, and an update
+    that crosses a later piece on its way leaves the server with an earlier selection than the screen.
+    """
+    return ["hover", "tap", "box_select", LassoSelectTool(continuous=False)]
+
+
+def tooltip(*columns: str) -> str:
+    """A hover text of columns, the first of them bold; line breaks in a column are kept, and all of it is text."""
+    first, *others = (f"@{{{column}}}" for column in columns)
+    rest = "".join(f'<div style="white-space: pre-line">{column}</div>' for column in others)
+    style = f"font: 12px {FONT.replace(chr(34), '')}; font-variant-numeric: tabular-nums"
+    return f'<div style="{style}"><b>{first}</b>{rest}</div>'
+
+
+def _hold(x_range: Limits, y_range: Limits) -> Callable[[Any, Any], None]:
+    """Set the ranges when they are other ones than before, and leave a reader's zoom alone when they are not.
+
+    A DynamicMap keeps its first ranges for ever, or with framewise=True undoes every zoom at every update.
+    """
+
+    def hook(plot: Any, element: Any) -> None:  # noqa: ARG001 (HoloViews calls hooks with both)
+        wanted = (x_range, y_range)
+        if plot.handles.get("held_ranges") == wanted:
+            return
+        if "held_ranges" not in plot.handles:
+            # A page is scrolled over its plots: the wheel is the page's until the reader takes the tool.
+            plot.state.toolbar.active_scroll = None
+        plot.handles["held_ranges"] = wanted
+        for name, (low, high) in zip(("x_range", "y_range"), wanted, strict=True):
+            plot.handles[name].update(start=low, end=high, reset_start=low, reset_end=high)
+
+    return hook
+
+
+def _dressed(*, dark: bool) -> dict[str, Any]:
+    around = theme(dark=dark)
+    options: dict[str, Any] = {
+        "plot.toolbar.logo": None,
+        # Bokeh's WebGL (3.9) gives the selected points the shapes of the first points of the table.
+        "plot.output_backend": "canvas",
+        "plot.background_fill_color": around.paper,
+        "plot.border_fill_color": around.paper,
+        "plot.outline_line_color": None,
+    }
+    for axis in ("xaxis", "yaxis"):
+        options |= {
+            f"{axis}.axis_label_text_font": FONT,
+            f"{axis}.axis_label_text_font_size": "12px",
+            f"{axis}.axis_label_text_font_style": "normal",
+            f"{axis}.axis_label_text_color": around.ink,
+            f"{axis}.major_label_text_font": FONT,
+            f"{axis}.major_label_text_font_size": "11px",
+            f"{axis}.major_label_text_color": around.muted,
+            f"{axis}.axis_line_color": around.rule,
+            f"{axis}.major_tick_line_color": around.rule,
+            f"{axis}.minor_tick_line_color": None,
+        }
+    return options

@@ -1,0 +1,213 @@
+"""Heads as points: where they stand says how they are alike, colour and shape what they do, size how much of something."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict, Unpack
+
+import holoviews as hv
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from atlas.plots.colours import UNKNOWN, category, coloured, key_of, raster_palette, sequential, theme
+from atlas.plots.frame import HEIGHT, Limits, frame, limits, number, selection_tools, tooltip
+
+SIZE, SMALLEST, LARGEST = 10.0, 6.0, 18.0
+"""Pixels across: where nothing sizes a head, and the ends of the scale where something does."""
+
+FADED = 0.12
+"""Opacity of what is not selected: still there, and clearly behind."""
+
+FOCUS_SIZE = 13.0
+"""Pixels across at least, of the head shown large: room for a thick edge and its colour inside."""
+
+ALPHA = 0.88
+"""Opacity of a point: where many lie on one another, one sees that they do."""
+
+FAINTEST = 0.12
+"""Share of the magnitude colours that no point takes: one in the colour of the paper looks hollow."""
+
+KEY_STEPS = 5
+"""Colours named in the key of a magnitude."""
+
+PLACE = ["at_x", "at_y"]
+DRAWN = ["label", "about", "colour", "marker", "size", "edge", "edge_width"]
+"""Columns a point carries beside its place, so that nothing about how it is drawn depends on where it stands in the table."""
+
+MEANINGLESS = "t-SNE: near means alike, directions and distances mean nothing"
+
+
+class ScatterConfig(TypedDict, total=False):
+    """How a scatter of heads is drawn."""
+
+    dark: bool
+    """On dark paper."""
+    x_label: str
+    y_label: str
+    x_range: Limits
+    """Fixed, so that points move and not axes; left out, it fits the points."""
+    y_range: Limits
+    ticks: bool
+    """False where positions have no unit (t-SNE): no ticks, and no position in the hover."""
+    colour_label: str
+    """What `category` or `value` is."""
+    colour_limits: Limits
+    """Ends of the colour scale of `value`; left out, it fits the points."""
+    size_label: str
+    size_limits: Limits
+    height: int
+    """Pixels; the width is that of the page."""
+
+
+def head_scatter(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> hv.Points:
+    """One point a head, in the order of the rows.
+
+    Parameters
+    ----------
+    data
+        Columns x, y, layer, head; `category` (a name) or `value` (a number) for the colour; optional `size` (a number),
+        `label` (left out: L0 H0), `selected` and `focus` (booleans).
+    config
+        See `ScatterConfig`.
+
+    Returns
+    -------
+    Points
+        Dimensions `PLACE` and `DRAWN`: always the same, so a DynamicMap can change anything about it. The head of a point is
+        that of its row.
+    """
+    drawn = point_columns(data, **config)
+    return hv.Points(drawn, kdims=PLACE, vdims=DRAWN).opts(**scatter_options(data, **config))
+
+
+def point_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> pd.DataFrame:
+    """The columns of the points: places, and how each is drawn, said row by row."""
+    around = theme(dark=config.get("dark", False))
+    focus = _flags(data, "focus")
+    colours, markers = _colours(data, config)
+    sizes = _sizes(data, config)
+    columns = {
+        "at_x": data["x"].to_numpy(float),
+        "at_y": data["y"].to_numpy(float),
+        "label": _labels(data),
+        "about": _about(data, config),
+        "colour": np.array(colours, dtype=object),
+        "marker": np.array(markers, dtype=object),
+        "size": np.where(focus, np.maximum(sizes, FOCUS_SIZE), sizes),
+        "edge": np.where(focus, around.accent, around.ink).astype(object),
+        "edge_width": np.where(focus, 2.5, 0.6),
+    }
+    # A table: strings in arrays HoloViews sends to the browser twice.
+    return pd.DataFrame(columns)
+
+
+def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[str, Any]:
+    """Options of the element."""
+    ticks = config.get("ticks", True)
+    options = frame(
+        dark=config.get("dark", False),
+        x_label=config.get("x_label", "" if ticks else MEANINGLESS),
+        y_label=config.get("y_label", ""),
+        x_range=config.get("x_range") or limits(data["x"]),
+        y_range=config.get("y_range") or limits(data["y"]),
+        height=config.get("height", HEIGHT),
+    )
+    shown = 1.0 if ticks else 0.0
+    # By opacity, not by taking the axis away: a DynamicMap cannot bring one back.
+    options["backend_opts"] |= {
+        f"{axis}.{part}_alpha": shown for axis in ("xaxis", "yaxis") for part in ("major_tick_line", "major_label_text")
+    }
+    return options | {
+        "color": "colour",
+        "marker": "marker",
+        "size": "size",
+        "line_color": "edge",
+        "line_width": "edge_width",
+        "alpha": ALPHA,
+        # Always a list: None would leave the last selection standing.
+        "selected": np.flatnonzero(_flags(data, "selected")).tolist(),
+        "nonselection_alpha": FADED,
+        "hover_tooltips": tooltip("label", "about"),
+        "tools": selection_tools(),
+        "default_tools": ["pan", "wheel_zoom", "reset"],
+        "active_tools": ["lasso_select", "tap"],
+    }
+
+
+def colour_key(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> list[tuple[str, str, str]]:
+    """What the colours mean, as (words, colour, marker): the categories there are, or steps of the magnitude."""
+    if "category" in data:
+        return [(name, how.colour, how.marker) for name, how in key_of(data["category"].astype(str)).items()]
+    if "value" not in data:
+        return []
+    low, high = _colour_limits(data, config)
+    steps = np.linspace(low, high, KEY_STEPS)
+    if np.equal(np.mod(data["value"].dropna(), 1), 0).all():
+        # Between two layers there is none.
+        steps = np.unique(steps.round())
+    colours = coloured(steps, (low, high), _magnitudes(config), "")
+    return [(number(step), colour, "circle") for step, colour in zip(steps, colours, strict=True)]
+
+
+def _colours(data: pd.DataFrame, config: ScatterConfig) -> tuple[list[str], list[str]]:
+    dark = config.get("dark", False)
+    if "category" in data:
+        each = [category(str(name)) for name in data["category"]]
+        return [how.colour for how in each], [how.marker for how in each]
+    unknown = raster_palette(dark=dark)[UNKNOWN]
+    if "value" not in data:
+        return [unknown] * len(data), ["circle"] * len(data)
+    found = coloured(data["value"], _colour_limits(data, config), _magnitudes(config), unknown)
+    return found, ["circle"] * len(data)
+
+
+def _magnitudes(config: ScatterConfig) -> tuple[str, ...]:
+    colours = sequential(dark=config.get("dark", False))
+    return colours[int(FAINTEST * len(colours)) :]
+
+
+def _colour_limits(data: pd.DataFrame, config: ScatterConfig) -> Limits:
+    return config.get("colour_limits") or _extent(data["value"])
+
+
+def _sizes(data: pd.DataFrame, config: ScatterConfig) -> npt.NDArray[np.float64]:
+    """Diameters whose areas go with the values; the unknown are the smallest."""
+    if "size" not in data:
+        return np.full(len(data), SIZE)
+    values = data["size"].to_numpy(float)
+    low, high = config.get("size_limits") or _extent(values)
+    share = np.clip((values - low) / (high - low), 0.0, 1.0) if high > low else np.full(len(values), 0.5)
+    return np.sqrt(SMALLEST**2 + np.nan_to_num(share, nan=0.0) * (LARGEST**2 - SMALLEST**2))
+
+
+def _labels(data: pd.DataFrame) -> npt.NDArray[np.object_]:
+    if "label" in data:
+        return np.array([str(label) for label in data["label"]], dtype=object)
+    pairs = zip(data["layer"].tolist(), data["head"].tolist(), strict=True)
+    return np.array([f"L{layer} H{head}" for layer, head in pairs], dtype=object)
+
+
+def _about(data: pd.DataFrame, config: ScatterConfig) -> npt.NDArray[np.object_]:
+    """A line for each thing that the point shows, with its number."""
+    lines: list[list[str]] = [[] for _ in range(len(data))]
+    named = {"category": config.get("colour_label", ""), "value": config.get("colour_label", "")}
+    if config.get("ticks", True):
+        named = {"x": config.get("x_label", "x"), "y": config.get("y_label", "y"), **named}
+    named["size"] = config.get("size_label", "")
+    for column, name in named.items():
+        if column in data:
+            for line, value in zip(lines, data[column].tolist(), strict=True):
+                text = str(value) if column == "category" else number(float(value))
+                line.append(f"{name}: {text}" if name else text)
+    # Colour and size may show what an axis shows already: once is enough.
+    return np.array(["\n".join(dict.fromkeys(line)) for line in lines], dtype=object)
+
+
+def _flags(data: pd.DataFrame, column: str) -> npt.NDArray[np.bool_]:
+    return data[column].to_numpy(bool) if column in data else np.zeros(len(data), dtype=bool)
+
+
+def _extent(values: npt.ArrayLike) -> Limits:
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)

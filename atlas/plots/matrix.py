@@ -1,0 +1,61 @@
+"""The matrix as pixels: one head, or several together, in the window that is on screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import holoviews as hv
+import numpy as np
+
+from atlas.plots.raster import GAP, Array, Viewport, pooled
+
+NAME = 14
+"""Pixels a name needs along its axis."""
+
+TICK_LETTERS = 12
+"""Letters of a name on an axis; the whole of it is in the line under the plot."""
+
+Window = Callable[[float, float, float, float], tuple[Array, float, float, float, float]]
+"""(row0, row1, column0, column1) wanted -> values and the rows and columns they are of."""
+
+
+def matrix_raster(window: Window, view: Viewport) -> Array:
+    """Coded values of every pixel of a part of the plane, one cell a unit, rows downwards."""
+    values, row0, row1, column0, column1 = window(view.y0, view.y1, view.x0, view.x1)
+    if not values.size:
+        return np.full((view.height, view.width), GAP, np.float32)
+    # A thumbnail has fewer cells than the plane it stands for.
+    down, across = values.shape[0] / (row1 - row0), values.shape[1] / (column1 - column0)
+    return pooled(values, (view.y_edges - row0) * down, (view.x_edges - column0) * across)
+
+
+def ticks(names: Sequence[str], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
+    """Positions and names for an axis: every one while they are readable, then every k-th."""
+    first, last = max(0, int(np.floor(low))), min(len(names), int(np.ceil(high)))
+    step = max(1, -(-(last - first) * NAME // max(pixels, NAME)))
+    start = -(-first // step) * step
+    # HoloViews cannot draw an axis without a single tick; one beyond the plane is never seen.
+    return [((index + 0.5) / len(names), short(names[index])) for index in range(start, last, step)] or [(-1.0, "")]
+
+
+def short(name: str, most: int = TICK_LETTERS) -> str:
+    """A name that fits an axis."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def bands(rows: Collection[int], columns: Collection[int], n_rows: int, n_columns: int) -> hv.Rectangles:
+    """Frames around selected rows ('from') and columns ('to') on a plane of side 1; neighbours share one."""
+    across = [(0, start / n_rows, 1, stop / n_rows, "from") for start, stop in runs(rows)]
+    down = [(start / n_columns, 0, stop / n_columns, 1, "to") for start, stop in runs(columns)]
+    return hv.Rectangles(across + down, kdims=["x", "y", "x1", "y1"], vdims=["axis"])
+
+
+def runs(positions: Collection[int]) -> list[tuple[int, int]]:
+    """Neighbouring positions as (start, stop)."""
+    found: list[tuple[int, int]] = []
+    for position in sorted(positions):
+        if found and found[-1][1] == position:
+            found[-1] = (found[-1][0], position + 1)
+        else:
+            found.append((position, position + 1))
+    return found

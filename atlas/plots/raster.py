@@ -1,0 +1,170 @@
+"""From weights to the pixels that travel: one byte each, whatever the length of the text.
+
+A value is a weight from 0 up, GAP between heads, or HIDDEN where a query may not look. The order HIDDEN < GAP < weights lets one
+maximum over the cells of a pixel do the right thing: a pixel that touches a weight shows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import holoviews as hv
+import numpy as np
+
+from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE
+
+Array = np.ndarray
+
+GAP, HIDDEN = np.float32(-1.0), np.float32(-2.0)
+
+RASTER_PIXELS = 200_000
+"""Pixels sent at once: with every other linked view a gesture stays under 300 kB. A larger plot is drawn a little coarser."""
+
+HATCH = 6
+"""Pixels from one hatch line to the next: told from a colour at a glance, and finer than a cell one reads."""
+
+LOG_FLOOR = 1e-4
+"""Weights below this are the lowest colour of the log scale: four decades, beyond which softmax tails say nothing."""
+
+SCALES = ("linear", "log", "equalised")
+
+
+@dataclass(frozen=True)
+class Viewport:
+    """A part of a plane (x to the right, y downwards) and the pixels it is drawn with."""
+
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+    width: int
+    height: int
+
+    def within(self, x1: float, y1: float) -> Viewport:
+        """The part of it inside (0, 0) to (x1, y1), at the same pixels per unit; the whole plane where nothing is left."""
+        left, right = max(self.x0, 0.0), min(self.x1, x1)
+        top, bottom = max(self.y0, 0.0), min(self.y1, y1)
+        if right <= left or bottom <= top:
+            return Viewport(0.0, x1, 0.0, y1, self.width, self.height)
+        width = max(1, round(self.width * (right - left) / (self.x1 - self.x0)))
+        height = max(1, round(self.height * (bottom - top) / (self.y1 - self.y0)))
+        return Viewport(left, right, top, bottom, width, height)
+
+    def affordable(self) -> Viewport:
+        """The same part with no more pixels than may travel."""
+        too_many = self.width * self.height / RASTER_PIXELS
+        if too_many <= 1:
+            return self
+        width = max(1, min(int(self.width / too_many**0.5), RASTER_PIXELS))
+        # A strip one pixel wide cannot give up any of its width: then its height pays for both.
+        height = max(1, min(int(self.height / too_many**0.5), RASTER_PIXELS // width))
+        return Viewport(self.x0, self.x1, self.y0, self.y1, width, height)
+
+    @property
+    def x_edges(self) -> Array:
+        """Where the columns of pixels begin and end."""
+        return np.linspace(self.x0, self.x1, self.width + 1)
+
+    @property
+    def y_edges(self) -> Array:
+        """Where the rows of pixels begin and end, downwards."""
+        return np.linspace(self.y0, self.y1, self.height + 1)
+
+
+def spans(edges: Array, count: int) -> tuple[Array, Array]:
+    """First cell and end of the cells of every pixel, for cells of width 1 that begin at 0.
+
+    A pixel narrower than a cell shows the cell under its middle; a wider one all cells it touches.
+    """
+    first, last = np.floor(edges[:-1]), np.ceil(edges[1:])
+    if len(edges) > 1 and edges[1] - edges[0] <= 1:
+        first = np.floor((edges[:-1] + edges[1:]) / 2)
+        last = first + 1
+    start = np.clip(first, 0, count - 1).astype(np.int64)
+    return start, np.clip(last, start + 1, count).astype(np.int64)
+
+
+def pooled(block: Array, row_edges: Array, column_edges: Array) -> Array:
+    """The largest value in every pixel; edges in cells of the block."""
+    filled = coded(block)
+    for axis, edges in ((0, row_edges), (1, column_edges)):
+        filled = maxima(filled, *spans(edges, filled.shape[axis]), axis)
+    return filled
+
+
+def maxima(values: Array, start: Array, stop: Array, axis: int) -> Array:
+    """The largest value of every stretch of cells along an axis."""
+    if np.all(stop - start == 1):
+        return np.take(values, start, axis=axis)
+    # reduceat takes the cells from each index to the next; between two pixels lies a stretch that is thrown away. One
+    # more line at the end, lower than anything, lets a pixel end where the block ends.
+    beyond = np.full_like(np.take(values, [0], axis=axis), -np.inf)
+    cuts = np.stack([start, stop], axis=1).ravel()
+    found = np.maximum.reduceat(np.concatenate([values, beyond], axis=axis), cuts, axis=axis)
+    return np.take(found, np.arange(0, len(cuts), 2), axis=axis)
+
+
+def coded(block: Array) -> Array:
+    """A block with HIDDEN for NaN."""
+    return np.where(np.isnan(block), HIDDEN, block).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How weights become colours: the lowest value of each of the LEVELS colours."""
+
+    name: str
+    edges: Array
+
+    @property
+    def ceiling(self) -> float:
+        """From this value on, the strongest colour."""
+        return float(self.edges[-1])
+
+    def level(self, values: Array) -> Array:
+        """The colour of each value."""
+        return np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, LEVELS - 1)
+
+    def ticks(self) -> list[tuple[int, float]]:
+        """Some colours and the values where they begin, for a colour bar."""
+        return [(level, float(self.edges[level])) for level in np.linspace(0, LEVELS - 1, 5).round().astype(int)]
+
+
+def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
+    """A scale up to a ceiling; 'equalised' gives every colour to as many weights of the sample as any other."""
+    top = ceiling if np.isfinite(ceiling) and ceiling > 0 else 1.0
+    if name == "linear":
+        return Scale(name, np.linspace(0, top, LEVELS))
+    if name == "log":
+        floor = min(LOG_FLOOR, top / 10)
+        return Scale(name, np.geomspace(floor, top, LEVELS))
+    if name != "equalised":
+        message = f"A colour scale is one of {', '.join(SCALES)}, not {name!r}."
+        raise ValueError(message)
+    known = sample[np.isfinite(sample) & (sample <= top)] if sample is not None else np.empty(0)
+    if not known.size:
+        return Scale(name, np.linspace(0, top, LEVELS))
+    edges = np.quantile(known, np.linspace(0, 1, LEVELS))
+    edges[0] = min(edges[0], 0.0)
+    # Many equal weights give equal edges; rising ones keep every colour reachable in order.
+    return Scale(name, np.maximum.accumulate(edges + np.arange(LEVELS) * np.finfo(np.float32).tiny))
+
+
+def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
+    """Bytes of coded values: a colour of the ramp, the gap, or hatched where nothing may be seen."""
+    found = how.level(values).astype(np.uint8)
+    found[values == GAP] = BACKGROUND
+    hidden = values == HIDDEN
+    if hidden.any():
+        lines = (np.add.outer(np.arange(values.shape[0]), np.arange(values.shape[1])) % HATCH) == 0
+        found[hidden] = np.where(lines[hidden], MASKED_LINE, MASKED) if hatch else MASKED
+    return found
+
+
+def raster_image(pixels: Array, view: Viewport, n_x: int, n_y: int) -> hv.Image:
+    """The pixels of a part of a plane of `n_x` by `n_y` units as an image on a plane of side 1, y downwards.
+
+    Of side 1, because a plot keeps its ranges when the text or the model changes: cells stay where they were.
+    """
+    bounds = (view.x0 / n_x, view.y0 / n_y, view.x1 / n_x, view.y1 / n_y)
+    return hv.Image(pixels[::-1], bounds=bounds, kdims=["x", "y"], vdims=["level"])

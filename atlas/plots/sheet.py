@@ -1,0 +1,176 @@
+"""The Map as pixels: heads on one plane, each in a square of side 1, from thumbnails or from the weights in view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import datashader as ds
+import holoviews as hv
+import numpy as np
+import xarray as xr
+
+from atlas.plots.raster import GAP, Array, Viewport, coded, maxima, pooled, spans
+
+THUMBNAIL_CELLS = 32
+"""A shorter text's thumbnails are repeated up to this many cells, so that the gap of one cell beside them is thin."""
+
+Window = Callable[[int, int, slice, slice], Array]
+"""(layer, column, rows, columns) -> weights of the head that lies there."""
+
+
+def mosaic(thumbnails: Array) -> xr.DataArray:
+    """One plane of all thumbnails, (layer, column, row, column), a gap of one cell around each; x right, y down."""
+    layers, heads, rows, columns = thumbnails.shape
+    down, across = -(-THUMBNAIL_CELLS // rows), -(-THUMBNAIL_CELLS // columns)
+    large = np.repeat(np.repeat(coded(thumbnails), down, axis=2), across, axis=3)
+    framed = np.pad(large, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=GAP)
+    height, width = framed.shape[2:]
+    plane = framed.transpose(0, 2, 1, 3).reshape(layers * height, heads * width)
+    y, x = (np.arange(layers * height) + 0.5) / height, (np.arange(heads * width) + 0.5) / width
+    about = {"squares": (layers, heads), "cells": (rows, columns), "repeated": (down, across)}
+    return xr.DataArray(plane, coords={"y": y, "x": x}, dims=("y", "x"), attrs=about)
+
+
+def overview(plane: xr.DataArray, view: Viewport, shape: tuple[int, int] | None = None) -> Array:
+    """The largest value in every pixel of a part of the mosaic, coded; row 0 is the top.
+
+    `shape`: (queries, keys) of a head, where the last cell of its thumbnail stands for fewer tokens than the others.
+    """
+    axes = [_Axis.of(plane, axis, edges, shape) for axis, edges in ((0, view.y_edges), (1, view.x_edges))]
+    if any(axis.magnified for axis in axes):
+        # Datashader moves what it magnifies, by up to half a cell: cells would not be where their names are.
+        return _taken(plane.to_numpy(), axes)
+    canvas = ds.Canvas(view.width, view.height, x_range=(view.x0, view.x1), y_range=(view.y0, view.y1))
+    found = canvas.raster(plane, agg="max", interpolate="nearest").to_numpy()
+    return np.where(np.isnan(found), GAP, found).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of a mosaic and the edges of the pixels it is seen through."""
+
+    edges: Array
+    squares: int
+    size: int
+    """Cells of the mosaic along a square, its gaps among them."""
+    repeated: int
+    held: float
+    """Cells of a thumbnail that have tokens, a part of the last one too."""
+
+    @classmethod
+    def of(cls, plane: xr.DataArray, axis: int, edges: Array, shape: tuple[int, int] | None) -> _Axis:
+        squares, cells, repeated = (plane.attrs[name][axis] for name in ("squares", "cells", "repeated"))
+        held = cells if shape is None else shape[axis] / -(-shape[axis] // cells)
+        return cls(edges, squares, cells * repeated + 2, repeated, held)
+
+    @property
+    def magnified(self) -> bool:
+        """Whether a pixel is narrower than a cell."""
+        return bool((self.edges[1] - self.edges[0]) * self.size <= 1)
+
+    def covered(self) -> tuple[Array, Array]:
+        """First cell and end of the cells of every pixel: where magnified, the one under its middle."""
+        if not self.magnified:
+            return spans(self.edges * self.size, self.squares * self.size)
+        middle = (self.edges[:-1] + self.edges[1:]) / 2
+        square = np.clip(np.floor(middle), 0, self.squares - 1)
+        inside = ((middle - square) * self.size - 1) / (self.size - 2)
+        cell = np.where((inside >= 0) & (inside < 1), 1 + np.floor(inside * self.held * self.repeated), 0)
+        start = (square * self.size + cell).astype(np.int64)
+        return start, start + 1
+
+
+def _taken(plane: Array, axes: Sequence[_Axis]) -> Array:
+    found = plane
+    for axis, about in enumerate(axes):
+        start, stop = about.covered()
+        # Only what is in view is touched: the mosaic of a thousand heads is large.
+        low, high = int(start.min()), int(stop.max())
+        found = maxima(found.take(np.arange(low, high), axis=axis), start - low, stop - low, axis)
+    return found
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Share of a head's square that is gap, left and right, above and below."""
+
+    across: float
+    down: float
+
+
+def margins(n_queries: int, n_keys: int, thumbnail: int) -> Margins:
+    """The gaps of a mosaic whose heads have so many tokens, so that both ways to draw a head put its cells in one place."""
+
+    def gap(count: int) -> float:
+        cells = min(count, thumbnail)
+        cells = -(-count // -(-count // thumbnail)) if count > thumbnail else cells
+        return 1.0 / (cells * -(-THUMBNAIL_CELLS // cells) + 2)
+
+    return Margins(gap(n_keys), gap(n_queries))
+
+
+def exact(window: Window, view: Viewport, shape: tuple[int, int], gaps: Margins) -> Array:
+    """Every head in view from its own weights, coded; `shape` is (queries, keys) of a head."""
+    found = np.full((view.height, view.width), GAP, np.float32)
+    x, y = view.x_edges, view.y_edges
+    for layer in range(int(np.floor(view.y0)), int(np.ceil(view.y1))):
+        for column in range(int(np.floor(view.x0)), int(np.ceil(view.x1))):
+            rows, row_edges = _inside(y, layer, gaps.down, shape[0])
+            columns, column_edges = _inside(x, column, gaps.across, shape[1])
+            if rows.stop <= rows.start or columns.stop <= columns.start:
+                continue
+            cells = _covered(row_edges, shape[0]), _covered(column_edges, shape[1])
+            block = window(layer, column, *cells)
+            found[rows, columns] = pooled(block, row_edges - cells[0].start, column_edges - cells[1].start)
+    return found
+
+
+def cells_in_view(view: Viewport, shape: tuple[int, int], gaps: Margins) -> int:
+    """How many weights `exact` would work out."""
+    tall = sum(
+        _length(_covered(_inside(view.y_edges, layer, gaps.down, shape[0])[1], shape[0]))
+        for layer in range(int(np.floor(view.y0)), int(np.ceil(view.y1)))
+    )
+    wide = sum(
+        _length(_covered(_inside(view.x_edges, column, gaps.across, shape[1])[1], shape[1]))
+        for column in range(int(np.floor(view.x0)), int(np.ceil(view.x1)))
+    )
+    return tall * wide
+
+
+def _length(part: slice) -> int:
+    return max(0, part.stop - part.start)
+
+
+def _inside(edges: Array, place: int, gap: float, count: int) -> tuple[slice, Array]:
+    """The pixels whose middle lies on the cells of the square at `place`, and their edges in cells."""
+    scaled = (edges - place - gap) / (1 - 2 * gap) * count
+    middle = (scaled[:-1] + scaled[1:]) / 2
+    hit = np.flatnonzero((middle >= 0) & (middle < count))
+    if not len(hit):
+        return slice(0, 0), np.empty(0)
+    first, last = int(hit[0]), int(hit[-1])
+    found = scaled[first : last + 2].copy()
+    if scaled[1] - scaled[0] > 1:
+        # The cells under a pixel that counts as gap are shown by the one beside it: among them is the first token, the sink.
+        found[0] = min(found[0], 0.0) if first > 0 else found[0]
+        found[-1] = max(found[-1], count) if last + 1 < len(middle) else found[-1]
+    return slice(first, last + 1), found
+
+
+def _covered(edges: Array, count: int) -> slice:
+    if not len(edges):
+        return slice(0, 0)
+    return slice(max(0, int(np.floor(edges[0]))), min(count, int(np.ceil(edges[-1]))))
+
+
+def outlines(places: Sequence[tuple[int, int]], n_heads: int, n_layers: int) -> hv.Rectangles:
+    """A frame around each of the squares at (column, layer), on a plane of side 1."""
+    frames = [(x / n_heads, y / n_layers, (x + 1) / n_heads, (y + 1) / n_layers) for x, y in places]
+    return hv.Rectangles(frames, kdims=["x", "y", "x1", "y1"])
+
+
+def labels(places: Sequence[tuple[float, float, str]]) -> hv.Labels:
+    """Words at points of the plane."""
+    return hv.Labels(list(places), kdims=["x", "y"], vdims=["text"])

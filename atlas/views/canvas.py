@@ -1,0 +1,77 @@
+"""What the two raster views share: the window that is on screen, the look of a plot, the line under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bokeh.models import FixedTicker
+
+from atlas.plots.raster import Viewport
+from atlas.views.plain import plain
+
+DEFAULT_SIZE = (640, 420)
+"""Pixels of a plot before the browser has said how large it is."""
+
+SMALLEST = 16
+"""Pixels: a plot in a hidden tab says 0."""
+
+Ticks = list[tuple[float, str]]
+
+SLANT = 1.05
+"""Radians by which long names lean."""
+
+PLOT: dict[str, Any] = {
+    "responsive": True,
+    "invert_yaxis": True,
+    "toolbar": "above",
+    "autohide_toolbar": True,
+    "fontsize": {"ticks": "8pt", "labels": "9pt"},
+}
+
+
+def viewport(
+    x_range: tuple[float, float] | None,
+    y_range: tuple[float, float] | None,
+    width: int | None,
+    height: int | None,
+    n_x: int,
+    n_y: int,
+) -> Viewport:
+    """The part of a plane of `n_x` by `n_y` units that is on screen; plots themselves are on a plane of side 1."""
+    x0, x1 = sorted(x_range) if x_range is not None and None not in x_range else (0.0, 1.0)
+    y0, y1 = sorted(y_range) if y_range is not None and None not in y_range else (0.0, 1.0)
+    wide, high = on_screen(width, height)
+    whole = Viewport(x0 * n_x, x1 * n_x, y0 * n_y, y1 * n_y, wide, high)
+    return whole.within(n_x, n_y).affordable()
+
+
+def on_screen(width: int | None, height: int | None) -> tuple[int, int]:
+    """Pixels of a plot, as far as they are known."""
+    return max(int(width or DEFAULT_SIZE[0]), SMALLEST), max(int(height or DEFAULT_SIZE[1]), SMALLEST)
+
+
+def named_axes(x_ticks: Ticks, y_ticks: Ticks, *, slanted: bool = True) -> Callable[[Any, Any], None]:
+    """A hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window."""
+
+    def hook(plot: Any, _: Any) -> None:
+        for axis, ticks in ((plot.state.xaxis[0], x_ticks), (plot.state.yaxis[0], y_ticks)):
+            places = [place for place, _ in ticks]
+            if isinstance(axis.ticker, FixedTicker):
+                axis.ticker.update(ticks=places)
+            else:
+                axis.ticker = FixedTicker(ticks=places)
+            axis.major_label_overrides = dict(ticks)
+        plot.state.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
+
+    return hook
+
+
+def readout(text: str) -> Any:
+    """The lines under a plot that say what is under the pointer: plain text, room for two, so that nothing below moves."""
+    return plain(text, "aa-readout", height=38)
+
+
+def number(value: float) -> str:
+    """Three significant digits; what is not known is not 0."""
+    return "N/A" if value != value else f"{value:.3g}"  # noqa: PLR0124  (NaN is not itself)

@@ -1,0 +1,158 @@
+"""The heads as a cloud of points: who is like whom."""
+
+from __future__ import annotations
+
+import html
+from typing import Any, ClassVar
+
+import holoviews as hv
+import panel as pn
+import panel_material_ui as pmui
+from holoviews import streams
+
+from atlas.components.chips import Chips
+from atlas.plots.frame import limits
+from atlas.plots.heads import ScatterConfig, colour_key, head_scatter
+from atlas.state.heads import CATEGORIES, HeadsLens, title_of
+from atlas.state.workspace import Workspace
+from atlas.views.base import TIGHT, View, gesture
+from atlas.views.plain import plain
+
+ORIGIN = "heads"
+
+SHAPES = {
+    "circle": "●", "square": "■", "triangle": "▲", "diamond": "◆", "inverted_triangle": "▼", "hex": "⬢", "star": "★",
+}  # fmt: skip
+"""Marks of the plot as letters."""
+
+LAYOUTS = {"components (PCA)": "pca", "neighbourhoods (t-SNE)": "tsne", "two metrics": "metrics"}
+
+
+class HeadsView(View):
+    """Scatter of heads, and the groups they fall into."""
+
+    key: ClassVar = "heads"
+    title: ClassVar = "Heads"
+    question: ClassVar = "Which heads behave alike?"
+    help: ClassVar = (
+        "A point is a head. PCA: the two directions in which the standardised metrics differ most; with tokens selected, heads "
+        "move in the same axes. t-SNE: near means alike, far means nothing, and the map is of the whole text.\n\n"
+        "Clusters: k-means over standardised metrics, k by the mean silhouette; stability is the mean Jaccard similarity of a "
+        "cluster to its likest in resampled heads. A cluster has a name only where it is stable and its trait differs from the "
+        "other heads' beyond chance; else it is 'mixed'. Draw a lasso or a box, or press a group below."
+    )
+
+    def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
+        super().__init__(workspace, lens, **params)
+        self.chips = Chips(css_classes=["aa-groups"])
+        self.chips.on_chip(self._pressed)
+
+    @property
+    def heads(self) -> HeadsLens:
+        """What is shown."""
+        assert isinstance(self.lens, HeadsLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """What places, colours and sizes a head."""
+        display = self.workspace.display
+        two = display.param.layout.rx() == "metrics"
+        metrics = self.heads.metrics()
+        coloured = {name: name for name in (*CATEGORIES, "layer")} | metrics
+        sized = {"all alike": ""} | metrics
+        return [
+            pmui.Select.from_param(display.param.layout, label="Places", options=LAYOUTS, size="small", margin=TIGHT, width=170),
+            pmui.Select.from_param(
+                display.param.x, label="Across", options=metrics, size="small", margin=TIGHT, width=140, visible=two
+            ),
+            pmui.Select.from_param(
+                display.param.y, label="Upwards", options=metrics, size="small", margin=TIGHT, width=140, visible=two
+            ),
+            pmui.Select.from_param(display.param.colour, label="Colour", options=coloured, size="small", margin=TIGHT, width=130),
+            pmui.Select.from_param(display.param.size, label="Size", options=sized, size="small", margin=TIGHT, width=130),
+        ]
+
+    def body(self) -> Any:
+        """The cloud and its groups."""
+        display = self.workspace.display
+        self.lens.follow(self._groups)
+        key = pn.bind(self._key, self.heads.param.revision, display.param.colour, self.param.dark)
+        return pn.Column(
+            self._pane(),
+            pn.pane.HTML(key, sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-key"]),
+            self.chips,
+            plain(pn.bind(self._note, self.heads.param.revision), "aa-cluster-note"),
+            sizing_mode="stretch_width",
+        )
+
+    def config(self) -> ScatterConfig:
+        """How the cloud is drawn."""
+        display = self.workspace.display
+        x_label, y_label = self.heads.axes()
+        found = ScatterConfig(dark=self.dark, ticks=display.layout != "tsne", colour_label=title_of(display.colour), height=320)
+        if display.layout != "tsne":
+            found |= ScatterConfig(x_label=x_label, y_label=y_label)
+        if display.size:
+            found |= ScatterConfig(size_label=title_of(display.size))
+        return found
+
+    def _points(self, **_: Any) -> hv.Points:
+        data = self.heads.points()
+        config = self.config()
+        # Of the whole text: with tokens selected it is the heads that move, not the frame around them.
+        across, upwards = self.heads.places_of_all()
+        config |= ScatterConfig(x_range=limits(across), y_range=limits(upwards))
+        return head_scatter(data, **config)
+
+    def _key(self, *_: object) -> str:
+        """What the colours mean, as marks and words."""
+        if self.workspace.trace is None:
+            return ""
+        parts = [
+            f'<span style="white-space:nowrap"><span style="color:{colour}" aria-hidden="true">{SHAPES[marker]}</span> '
+            f"{html.escape(words)}</span>"
+            for words, colour, marker in colour_key(self.heads.points(), **self.config())
+        ]
+        return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{"".join(parts)}</div>'
+
+    def _note(self, _: int) -> str:
+        return self.heads.note()
+
+    def _groups(self) -> None:
+        self.chips.param.update(groups=self.heads.groups(), dark=self.dark)
+
+    def _pane(self) -> Any:
+        display, selection = self.workspace.display, self.workspace.selection
+        points = hv.DynamicMap(
+            self._points,
+            streams=[
+                streams.Params(self.lens, ["revision"]),
+                streams.Params(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
+                streams.Params(selection, ["heads", "focus"]),
+                streams.Params(self, ["dark"]),
+            ],
+        )
+        picked = streams.Selection1D(source=points)
+        picked.add_subscriber(self._picked)
+        return pn.pane.HoloViews(
+            points, linked_axes=False, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"]
+        )
+
+    @gesture
+    def _picked(self, index: list[int] | None = None) -> None:
+        """Rows of the table on screen as heads; an empty lasso lets go of them."""
+        ids = self.heads.ids()
+        chosen = [ids[row] for row in index or [] if row < len(ids)]
+        if set(chosen) != set(self.workspace.selection.heads):
+            self.workspace.selection.select_heads(chosen, origin=ORIGIN, label="a group in the cloud")
+
+    @gesture
+    def _pressed(self, press: Any) -> None:
+        selection = self.workspace.selection
+        members, label = self.heads.members(press["key"])
+        if press["additive"]:
+            selection.toggle_heads(members, origin=ORIGIN)
+        elif set(members) == set(selection.heads):
+            selection.clear("heads", origin=ORIGIN)
+        else:
+            selection.select_heads(members, origin=ORIGIN, label=label)

@@ -1,0 +1,224 @@
+"""The matrix: one head large, or the selected heads together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import holoviews as hv
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+from holoviews import streams
+
+from atlas.errors import AtlasError
+from atlas.plots import matrix
+from atlas.plots.colours import BACKGROUND, LEVELS, raster_palette
+from atlas.plots.marks import FROM, TO, marks
+from atlas.plots.raster import Array, Scale, Viewport, quantised, raster_image, scale
+from atlas.state.matrix import MatrixLens, Plane
+from atlas.state.workspace import Workspace
+from atlas.views.base import TIGHT, View, gesture
+from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
+from atlas.views.plain import plain
+
+ORIGIN = "matrix"
+
+POINT = "Point at a cell for its numbers; click it to select its row and its column."
+
+THRESHOLD = """
+const all = palettes[color_mapper.palette[ground]];
+color_mapper.palette = all.map((colour, level) => (level < Math.min(levels, source.value) ? all[ground] : colour));
+"""
+"""Weak colours become paper, in the browser: a slider that asked Python for every step would stutter. Which of the two palettes
+is shown, light or dark, is told by the colour of the paper in it."""
+
+LABELS = {"weight": "weight", "column": "column share", "rollout": "rollout", "moved": "moved"}
+
+
+class MatrixView(View):
+    """Every weight of what is selected, with the numbers it is made of."""
+
+    key: ClassVar = "matrix"
+    title: ClassVar = "Matrix"
+    question: ClassVar = "Who looks at whom?"
+    help: ClassVar = (
+        "Rows are the tokens that look (queries), columns the tokens that are looked at (keys); a row sums to 1. "
+        "weight = softmax(mask(q·k × scaling + bias)). Column share: each column divided by its sum. Rollout: "
+        "product over layers of (mean over heads + identity) / 2 (Abnar & Zuidema 2020). Moved: weight × ‖v Wₒ‖, the length of "
+        "what is written for it (Kobayashi et al. 2020). Hatched: the query may not look there. Where a pixel covers several "
+        "cells it shows the largest."
+    )
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, MatrixLens(workspace), **params)
+        self.under = readout(POINT)
+        self.image: hv.DynamicMap | None = None
+        self.cut_words = workspace.display.param.threshold.rx().rx.pipe(cut_words)
+
+    @property
+    def matrix(self) -> MatrixLens:
+        """What is shown."""
+        assert isinstance(self.lens, MatrixLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """Layer and head of the one shown large; reading, level and aggregate."""
+        display, space = self.workspace.display, self.workspace
+        look: dict[str, Any] = {"width": 100, "sizing_mode": "fixed", "margin": (4, 8), "tooltips": False}
+        return [
+            pn.widgets.IntSlider.from_param(space.layer.param.layer, label="Layer", css_classes=["aa-layer"], **look),
+            pn.widgets.IntSlider.from_param(space.head.param.head, label="Head", css_classes=["aa-head"], **look),
+            pmui.Select.from_param(display.param.mode, label="Reading", size="small", margin=TIGHT, width=130),
+            pmui.Select.from_param(display.param.level, label="Level", size="small", margin=TIGHT, width=100),
+            pmui.Select.from_param(display.param.aggregate, label="Several heads", size="small", margin=TIGHT, width=110),
+        ]
+
+    def body(self) -> Any:
+        """The matrix, the numbers under the pointer, and the threshold."""
+        pane = self._pane()
+        return pn.Column(pane, self.under, self._threshold(), sizing_mode="stretch_width")
+
+    def _threshold(self) -> Any:
+        """A slider over the colours that hides the weak ones; its label says from which value on they show."""
+        level = pn.widgets.IntSlider(
+            start=0, end=LEVELS - 1, value=self._level(), label="", show_value=False, tooltips=False, sizing_mode="stretch_width",
+            css_classes=["aa-threshold"], margin=(0, 10),
+        )  # fmt: skip
+        palettes = {raster_palette(dark=dark)[BACKGROUND]: list(raster_palette(dark=dark)) for dark in (False, True)}
+        level.jslink(
+            self.image, code={"value": THRESHOLD},
+            args={"palettes": palettes, "levels": LEVELS, "ground": BACKGROUND},
+        )  # fmt: skip
+        level.param.watch(self._cut, "value_throttled")
+        return pn.Row(plain(self.cut_words, "aa-cut", width=210, sizing_mode=None), level, sizing_mode="stretch_width")
+
+    def _level(self) -> int:
+        threshold = self.workspace.display.threshold
+        return int(self.scale().level(np.array([threshold]))[0]) if threshold > 0 and self.workspace.trace is not None else 0
+
+    def _cut(self, event: Any) -> None:
+        if self.workspace.trace is not None:
+            self.workspace.display.threshold = float(min(1.0, self.scale().edges[event.new])) if event.new else 0.0
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def raster(self, view: Viewport) -> Array:
+        """Coded values of a part of the matrix."""
+
+        def window(row0: float, row1: float, column0: float, column1: float) -> tuple[Array, float, float, float, float]:
+            found = self.matrix.picture(row0, row1, column0, column1)
+            return found.values, found.row0, found.row1, found.column0, found.column1
+
+        return matrix.matrix_raster(window, view)
+
+    def scale(self) -> Scale:
+        """How values become colours."""
+        display = self.workspace.display
+        # What is no weight has no share of the weights' colours to be equal to.
+        how = display.scale if display.mode == "weight" else ("log" if display.scale == "log" else "linear")
+        return scale(how, self.matrix.ceiling(), self.matrix.sample() if how == "equalised" else None)
+
+    def _image(self, x_range: Any, y_range: Any, width: Any, height: Any, **_: Any) -> hv.Image:
+        plane = self.matrix.plane()
+        across, down = max(1, len(plane.columns)), max(1, len(plane.rows))
+        view = viewport(x_range, y_range, width, height, across, down)
+        pixels = np.full((view.height, view.width), BACKGROUND, np.uint8)
+        if plane.rows:
+            pixels = self.matrix.attempt(lambda: quantised(self.raster(view), self.scale()), pixels)
+        return raster_image(pixels, view, across, down).opts(
+            cmap=cut(raster_palette(dark=self.dark), self._level()),
+            hooks=[named_axes(*self._ticks(plane, view, width, height))],
+        )
+
+    @staticmethod
+    def _ticks(plane: Plane, view: Viewport, width: int | None, height: int | None) -> tuple[Ticks, Ticks]:
+        wide, high = on_screen(width, height)
+        return matrix.ticks(plane.columns, view.x0, view.x1, wide), matrix.ticks(plane.rows, view.y0, view.y1, high)
+
+    def _bands(self, **_: Any) -> hv.Rectangles:
+        plane, selection = self.matrix.plane(), self.workspace.selection
+        drawn_in = marks(dark=self.dark)
+        colours = hv.dim("axis").categorize({FROM: drawn_in[FROM], TO: drawn_in[TO]})
+        found = matrix.bands((), (), 1, 1)
+        if plane.rows and self.workspace.display.level == "token":
+            found = matrix.bands(selection.queries, selection.keys, len(plane.rows), len(plane.columns))
+        return found.opts(fill_color=colours, line_color=colours)
+
+    # -- gestures ------------------------------------------------------------------------------------------------------
+
+    def _cell(self, x: float | None, y: float | None) -> tuple[int, int] | None:
+        plane = self.matrix.plane()
+        if x is None or y is None or not plane.rows or not (0 <= x < 1 and 0 <= y < 1):
+            return None
+        return int(y * len(plane.rows)), int(x * len(plane.columns))
+
+    @gesture
+    def _tapped(self, x: float | None = None, y: float | None = None) -> None:
+        found = self._cell(x, y)
+        if found is None or self.workspace.display.level == "word":
+            return
+        row, column = found
+        selection, axis = self.workspace.selection, self.workspace.display.axis
+        # The switch of the text holds here too: from: its row, to: its column, both: the two of them.
+        rows = {row} if axis != "to" else set(selection.queries)
+        columns = {column} if axis != "from" else set(selection.keys)
+        if selection.queries == rows and selection.keys == columns:
+            selection.clear({"from": "queries", "to": "keys"}.get(axis, "tokens"), origin=ORIGIN)
+        else:
+            selection.select_pairs(rows, columns, origin=ORIGIN)
+
+    def _pointed(self, x: float | None = None, y: float | None = None) -> None:
+        found = self._cell(x, y)
+        if found is None:
+            return
+        try:
+            cell = self.matrix.cell(*found)
+        except AtlasError as error:
+            self.under.object = str(error)
+            return
+        self.under.object = said(cell, LABELS[self.workspace.display.mode])
+
+    # -- the plot ------------------------------------------------------------------------------------------------------
+
+    def _pane(self) -> Any:
+        ranges, size = streams.RangeXY(), streams.PlotSize()
+        redrawn = streams.Params(self.lens, ["revision"])
+        shown = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
+        image = hv.DynamicMap(self._image, streams=[redrawn, shown, streams.Params(self, ["dark"]), ranges, size])
+        ranges.source = size.source = image
+        tap, pointer = streams.Tap(source=image), streams.PointerXY(source=image)
+        tap.add_subscriber(self._tapped)
+        pointer.add_subscriber(self._pointed)
+        picked = streams.Params(self.workspace.selection, ["queries", "keys"])
+        frames = hv.DynamicMap(self._bands, streams=[redrawn, picked, streams.Params(self, ["dark"])])
+        # The very object that is drawn: a link to the one before its options would find nothing.
+        self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])
+        drawn = self.image * frames.opts(fill_alpha=0.08, line_width=2)
+        overlay = drawn.opts(
+            xlabel="to (key)", ylabel="from (query)", xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **PLOT
+        )
+        return pn.pane.HoloViews(overlay, linked_axes=False, sizing_mode="stretch_width", height=460, css_classes=["aa-matrix"])
+
+
+def cut(palette: Sequence[str], level: int) -> list[str]:
+    """A palette whose weak colours are paper: what the browser made of it, said again with every new picture."""
+    return [palette[BACKGROUND] if at < min(level, LEVELS) else colour for at, colour in enumerate(palette)]
+
+
+def cut_words(threshold: float) -> str:
+    """What the threshold hides."""
+    return f"Values under {number(threshold)} are hidden" if threshold > 0 else "Hide values under … "
+
+
+def said(cell: dict[str, float | int | str], reading: str) -> str:
+    """The numbers of a cell in one line."""
+    if not cell:
+        return POINT
+    parts = [f"{cell['row']} → {cell['column']}"]
+    if "softmax" not in cell or cell["softmax"] != cell["value"]:
+        parts.append(f"{reading} {number(float(cell['value']))}")
+    parts += [f"{name} {number(float(cell[name]))}" for name in ("q·k", "scaled", "masked", "softmax") if name in cell]
+    if "rank" in cell:
+        parts.append(f"rank {cell['rank']} of {cell['of']} in its row")
+    return "   ".join(parts)

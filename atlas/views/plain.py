@@ -1,0 +1,23 @@
+"""Text on the page: plain, whatever it holds, in the page's own letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+
+_LOOK = """
+:host { color: inherit; }
+pre { font: inherit; font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; font-size: 0.8rem; line-height: 1.35;
+  margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+"""
+
+_ONE_LINE = "pre { white-space: pre; overflow: hidden; text-overflow: ellipsis; }"
+
+
+def plain(text: Any, name: str = "", *, one_line: bool = False, **look: Any) -> Any:
+    """A pane that shows a string, or what a Param holds, as it is: never as HTML, never as Markdown."""
+    sheets = [_LOOK, *([_ONE_LINE] if one_line else [])]
+    return pn.pane.Str(
+        text, css_classes=[name] if name else [], stylesheets=sheets, **{"sizing_mode": "stretch_width", "margin": (2, 6), **look}
+    )

@@ -1,0 +1,102 @@
+"""A metric by depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import holoviews as hv
+import panel as pn
+import panel_material_ui as pmui
+from holoviews import streams
+
+from atlas.plots.profile import PARTS
+from atlas.state.heads import HeadsLens, title_of
+from atlas.state.workspace import Workspace
+from atlas.views.base import TIGHT, View, gesture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ORIGIN = "profile"
+
+
+class ProfileView(View):
+    """Mean and spread of a metric, layer by layer."""
+
+    key: ClassVar = "profile"
+    title: ClassVar = "Depth"
+    question: ClassVar = "At which depth does it happen?"
+    help: ClassVar = (
+        "The line is the mean over the heads of a layer, the band holds most of them, small marks are single heads. Dashed: the "
+        "value of attention spread evenly over the visible tokens. Click a layer to select its heads."
+    )
+
+    def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
+        super().__init__(workspace, lens, **params)
+
+    @property
+    def heads(self) -> HeadsLens:
+        """What is shown."""
+        assert isinstance(self.lens, HeadsLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """Which metric."""
+        return [
+            pmui.Select.from_param(
+                self.workspace.display.param.metric,
+                label="Metric",
+                options=self.heads.metrics(),
+                size="small",
+                margin=TIGHT,
+                width=200,
+            )
+        ]
+
+    def body(self) -> Any:
+        """The profile."""
+        return pn.Column(self._pane(), sizing_mode="stretch_width")
+
+    def data(self) -> tuple[pd.DataFrame, str]:
+        """The table with the selected heads marked, and a metric it has."""
+        table, metric = self.heads.table(), self.workspace.display.metric
+        if metric not in table:
+            table = table.assign(**{metric: float("nan")})
+        chosen = self.workspace.selection.heads
+        return table.assign(selected=[head in chosen for head in self.heads.ids()]), metric
+
+    def _pane(self) -> Any:
+        display, selection = self.workspace.display, self.workspace.selection
+        shared = [
+            streams.Params(self.lens, ["revision"]),
+            streams.Params(display, ["metric"], rename={"metric": "shown"}),
+            streams.Params(selection, ["heads"]),
+            streams.Params(self, ["dark"]),
+        ]
+
+        def part(draw: Any) -> hv.DynamicMap:
+            def drawn(**_: Any) -> hv.Element:
+                table, metric = self.data()
+                return draw(table, metric, dark=self.dark, label=title_of(metric), height=300)
+
+            return hv.DynamicMap(drawn, streams=shared)
+
+        parts = [part(draw) for draw in PARTS]
+        tap = streams.Tap(source=parts[0])
+        tap.add_subscriber(self._tapped)
+        overlay = parts[0]
+        for more in parts[1:]:
+            overlay = overlay * more
+        return pn.pane.HoloViews(overlay, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
+
+    @gesture
+    def _tapped(self, x: float | None = None, y: float | None = None) -> None:
+        if x is None or y is None:
+            return
+        layer = round(x)
+        heads = [head for head in self.heads.ids() if head.layer == layer]
+        selection = self.workspace.selection
+        if heads and set(heads) == set(selection.heads):
+            selection.clear("heads", origin=ORIGIN)
+        elif heads:
+            selection.select_heads(heads, origin=ORIGIN, label=f"layer {layer}")

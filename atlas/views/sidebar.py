@@ -1,0 +1,170 @@
+"""The sidebar: which model, which text, run and cancel, and what is happening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+
+from atlas.components.notice import Notice
+from atlas.state.library import Example, Listed
+from atlas.state.pipeline import BUSY
+from atlas.state.workspace import Workspace
+from atlas.views.plain import plain
+
+OTHER = "another one …"
+"""The entry of the list that opens the field for a folder or a hub id."""
+
+GROUPS = {"memory": "In memory", "here": "Shipped with Atlas", "on disk": "On this disk", "hub": "From the hub"}
+
+LONGEST_TEXT = 200_000
+"""Letters a text box takes: more than any model of the catalog reads, and a paste that large still answers at once."""
+
+
+class Sidebar(pn.viewable.Viewer):
+    """Asks the two questions a run answers."""
+
+    def __init__(self, workspace: Workspace, models: Sequence[Listed], examples: Sequence[Example], **params: Any) -> None:
+        super().__init__(**params)
+        self.workspace = workspace
+        self.models = {model.name: model for model in models}
+        self.examples = {example.name: example for example in examples}
+
+    def __panel__(self) -> Any:
+        return pn.Column(
+            *self._model(),
+            *self._texts(),
+            *self._examples(),
+            *self._run(),
+            sizing_mode="stretch_width",
+            css_classes=["aa-sidebar"],
+        )
+
+    # -- model ---------------------------------------------------------------------------------------------------------
+
+    def _model(self) -> list[Any]:
+        choice = self.workspace.pipeline.choice
+        assert choice is not None
+        groups = {title: [name for name, model in self.models.items() if model.where == where] for where, title in GROUPS.items()}
+        options = {title: names for title, names in groups.items() if names} | {"By name": [OTHER]}
+        known = choice.name_or_path if choice.name_or_path in self.models else OTHER
+        picker = pmui.Select(
+            label="Model", groups=options, value=known, searchable=True, sizing_mode="stretch_width", css_classes=["aa-model"]
+        )
+        other = pmui.TextInput(
+            label="Folder or hub id", placeholder="owner/name", value="" if known != OTHER else choice.name_or_path,
+            visible=known == OTHER, sizing_mode="stretch_width", css_classes=["aa-other"],
+        )  # fmt: skip
+        about = plain(self._about(choice.name_or_path), "aa-about")
+
+        def picked(event: Any) -> None:
+            other.visible = event.new == OTHER
+            if event.new != OTHER:
+                choice.name_or_path = event.new
+
+        def written(event: Any) -> None:
+            if event.new.strip():
+                choice.name_or_path = event.new.strip()
+
+        def shown(event: Any) -> None:
+            if choice.in_memory and event.new not in self.models:
+                self.models[event.new] = Listed(event.new, "memory", "In memory", "Handed over, not loaded by name.")
+                picker.groups = self._options()
+            picker.value = event.new if event.new in self.models else OTHER
+            other.param.update(visible=event.new not in self.models, value=event.new if event.new not in self.models else "")
+            about.object = self._about(event.new)
+
+        picker.param.watch(picked, "value")
+        other.param.watch(written, "value")
+        choice.param.watch(shown, "name_or_path")
+        return [picker, other, about]
+
+    def _options(self) -> dict[str, list[str]]:
+        """The models by where they are."""
+        groups = {title: [name for name, model in self.models.items() if model.where == where] for where, title in GROUPS.items()}
+        return {title: names for title, names in groups.items() if names} | {"By name": [OTHER]}
+
+    def _about(self, name: str) -> str:
+        model = self.models.get(name)
+        return "" if model is None else f"{model.size}. {model.good_for}"
+
+    # -- texts ---------------------------------------------------------------------------------------------------------
+
+    def _texts(self) -> list[Any]:
+        given = self.workspace.pipeline.input
+        assert given is not None
+        text = pmui.TextAreaInput.from_param(
+            given.param.text, label="Text", rows=5, max_rows=12, auto_grow=True, max_length=LONGEST_TEXT,
+            sizing_mode="stretch_width", css_classes=["aa-text"],
+        )  # fmt: skip
+        text.param.watch(lambda event: self.workspace.pipeline.run() if event.new else None, "enter_pressed")
+        more = pmui.Accordion(
+            (
+                "Second text, decoder's text, length",
+                pn.Column(
+                    pmui.TextAreaInput.from_param(
+                        given.param.pair, label="Second text (models that read pairs)", rows=2, sizing_mode="stretch_width"
+                    ),
+                    pmui.TextAreaInput.from_param(
+                        given.param.target, label="Decoder's text (empty: what the model writes)", rows=2,
+                        sizing_mode="stretch_width",
+                    ),
+                    pmui.Checkbox.from_param(given.param.truncate, label="Cut a text that is too long"),
+                    sizing_mode="stretch_width",
+                ),
+            ),
+            sizing_mode="stretch_width", title_variant="body2", elevation=0, disable_gutters=True,
+        )  # fmt: skip
+        return [text, more]
+
+    def _examples(self) -> list[Any]:
+        picker = pmui.Select(
+            label="Examples", options=["", *self.examples], value="", sizing_mode="stretch_width", css_classes=["aa-examples"]
+        )
+        look = plain("", "aa-look")
+
+        def picked(event: Any) -> None:
+            example = self.examples.get(event.new)
+            if example is None:
+                return
+            look.object = example.look
+            pipeline = self.workspace.pipeline
+            assert pipeline.choice is not None
+            assert pipeline.input is not None
+            if example.model in self.models:
+                pipeline.choice.name_or_path = example.model
+            pipeline.input.param.update(text=example.text, pair=example.pair, target=example.target)
+            pipeline.run()
+
+        picker.param.watch(picked, "value")
+        return [picker, look]
+
+    # -- run -----------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> list[Any]:
+        pipeline = self.workspace.pipeline
+        busy = pipeline.param.status.rx().rx.in_(list(BUSY))
+        run = pmui.Button(
+            label="Run", icon="play_arrow", color="primary", visible=busy.rx.not_(), sizing_mode="stretch_width",
+            css_classes=["aa-run"],
+        )  # fmt: skip
+        cancel = pmui.Button(
+            label="Cancel", icon="stop", color="default", visible=busy, sizing_mode="stretch_width", css_classes=["aa-cancel"]
+        )
+        run.on_click(lambda _: pipeline.run())
+        cancel.on_click(lambda _: pipeline.cancel())
+        bar = pmui.LinearProgress(
+            value=pipeline.param.share.rx().rx.pipe(lambda share: -1 if share < 0 else round(100 * share)), active=busy,
+            variant=pipeline.param.share.rx().rx.pipe(lambda share: "indeterminate" if share < 0 else "determinate"),
+            visible=busy, sizing_mode="stretch_width",
+        )  # fmt: skip
+        said = plain(pipeline.param.message, "aa-status")
+        notes = plain(pn.bind(self._notes, self.workspace.param.revision), "aa-notes")
+        return [run, cancel, bar, said, Notice(problem=pipeline.param.error, css_classes=["aa-error"]), notes]
+
+    def _notes(self, _: int) -> str:
+        """What was cut, guessed or left out in the run on screen."""
+        trace = self.workspace.trace
+        return "" if trace is None else "\n".join(str(note) for note in trace.provenance.get("notes", ()))

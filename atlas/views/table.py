@@ -1,0 +1,92 @@
+"""The heads as a table to sort and filter."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pandas as pd
+import panel as pn
+
+from atlas.ids import HeadId
+from atlas.state.heads import SELECTED, HeadsLens, title_of
+from atlas.state.workspace import Workspace
+from atlas.views.base import View, gesture
+
+ORIGIN = "table"
+
+COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "special", "induction", "distance", SELECTED)
+"""Metrics a card is wide enough for; the table of all of them is `trace.heads`."""
+
+ROWS = 10
+"""Rows of a page: with the header as high as the plot beside it."""
+
+
+class TableView(View):
+    """Every head with its numbers."""
+
+    key: ClassVar = "table"
+    title: ClassVar = "Ranking"
+    question: ClassVar = "Which heads do it most?"
+    help: ClassVar = (
+        "Click a column to sort by it, type under its name to filter, click a row to select the head, tick boxes to select "
+        "several. With tokens selected, every number is that of these rows; with keys selected there is a column with the "
+        "weight on them. N/A: not known for this head or text."
+    )
+
+    def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
+        super().__init__(workspace, lens, **params)
+        self._echo = False
+        self.table = pn.widgets.Tabulator(
+            pd.DataFrame(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
+            header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=380, css_classes=["aa-table"],
+        )  # fmt: skip
+        self.table.param.watch(self._ticked, "selection")
+        self.table.on_click(self._clicked)
+
+    @property
+    def heads(self) -> HeadsLens:
+        """What is shown."""
+        assert isinstance(self.lens, HeadsLens)
+        return self.lens
+
+    def body(self) -> Any:
+        """The table, following the lens."""
+        self.lens.follow(self._draw)
+        return pn.Column(self.table, sizing_mode="stretch_width")
+
+    def shown(self) -> pd.DataFrame:
+        """The columns on screen, three significant digits."""
+        table = self.heads.table()
+        columns = {
+            title_of(name): table[name].astype(float).round(3) for name in COLUMNS if name in table and table[name].notna().any()
+        }
+        names = [str(head) for head in self.heads.ids()]
+        return pd.DataFrame({"Head": names, "Cluster": table["cluster"], "Role": table["role"], **columns})
+
+    def _draw(self) -> None:
+        shown, chosen = self.shown(), self.workspace.selection.heads
+        rows = [row for row, head in enumerate(self.heads.ids()) if head in chosen]
+        self._echo = True
+        try:
+            if not shown.equals(self.table.value):
+                self.table.param.update(value=shown, selection=rows)
+            elif rows != self.table.selection:
+                self.table.selection = rows
+        finally:
+            self._echo = False
+
+    @gesture
+    def _ticked(self, event: Any) -> None:
+        if not self._echo:
+            ids = self.heads.ids()
+            self.workspace.selection.select_heads(self._at(ids, event.new), origin=ORIGIN, label="rows of the table")
+
+    @gesture
+    def _clicked(self, event: Any) -> None:
+        ids = self.heads.ids()
+        if event.column is not None and 0 <= event.row < len(ids):
+            self.workspace.selection.pick(ids[event.row], origin=ORIGIN)
+
+    @staticmethod
+    def _at(ids: list[HeadId], rows: list[int]) -> list[HeadId]:
+        return [ids[row] for row in rows if row < len(ids)]

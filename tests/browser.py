@@ -1,0 +1,80 @@
+"""A real browser for tests: Chromium of the system, else Playwright's, and a page on which nothing may go wrong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import panel as pn
+import pytest
+from panel.tests.util import serve_component
+from panel.tests.util import wait_until as panel_wait_until
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+"""Containers have neither the privileges of the sandbox nor a graphics card; and no test asks the network for anything."""
+
+SIZE = {"width": 1280, "height": 720}
+"""The smallest screen the app is made for."""
+
+PATIENCE = 20_000
+"""Milliseconds to wait for what has to come: on two busy cores a page takes seconds, on an idle one nobody waits."""
+
+
+@contextmanager
+def launch() -> Iterator[Browser]:
+    """Start the Chromium there is."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for the tests of a file."""
+    with launch() as started:
+        yield started
+
+
+def faults(page: Page) -> list[str]:
+    """Collect what goes wrong on a page from now on: exceptions nobody caught, and errors on the console."""
+    found: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            found.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    page.on("pageerror", lambda error: found.append(f"exception: {error}"))
+    page.on("console", heard)
+    return found
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page, and no server left behind; the test fails if the browser reported an error."""
+    context = browser.new_context(viewport=SIZE)
+    opened = context.new_page()
+    found = faults(opened)
+    yield opened
+    context.close()
+    pn.state.kill_all_servers()
+    pn.state.reset()
+    assert not found, "\n".join(found)
+
+
+def wait_until(condition: Callable[[], Any], page: Page) -> None:
+    """Wait until a condition holds; it returns whether it does, or asserts."""
+    panel_wait_until(condition, page, timeout=PATIENCE, interval=25)
+
+
+def served(page: Page, app: object, ready: str, **how: Any) -> Locator:
+    """Serve an app, open it, and wait for what a selector names."""
+    serve_component(page, app, **how)
+    found = page.locator(ready)
+    found.first.wait_for(state="attached")
+    return found

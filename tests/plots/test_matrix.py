@@ -1,0 +1,129 @@
+"""The matrix as pixels: exact cells or thumbnails, in one place; names that are readable; frames around what is selected."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlas.plots.matrix import NAME, TICK_LETTERS, bands, matrix_raster, runs, short, ticks
+from atlas.plots.raster import GAP, Viewport, pooled
+from atlas.tracing.statistics import THUMBNAIL, block_maxima
+from tests.plots.looking import NEAR, blocks, drawn, largest, near, viewports
+
+
+def cut(block, asked=None):
+    """A window function on a block, as a lens gives it: whole cells, those in view alone."""
+
+    def window(row0, row1, column0, column1):
+        rows = slice(max(0, int(np.floor(row0))), min(block.shape[0], int(np.ceil(row1))))
+        columns = slice(max(0, int(np.floor(column0))), min(block.shape[1], int(np.ceil(column1))))
+        if asked is not None:
+            asked.append((rows, columns))
+        return block[rows, columns], rows.start, rows.stop, columns.start, columns.stop
+
+    return window
+
+
+@given(st.data(), blocks())
+def test_every_pixel_is_the_largest_weight_it_covers(data, block):
+    view = data.draw(viewports(block.shape[1], block.shape[0]))
+    asked = []
+    found = matrix_raster(cut(block, asked), view)
+    assert found.shape == (view.height, view.width)
+    assert drawn(found, block, view.y_edges, view.x_edges)
+    ((rows, columns),) = asked
+    assert (rows.stop - rows.start, columns.stop - columns.start) <= (view.y1 - view.y0 + 2, view.x1 - view.x0 + 2)
+
+
+def test_a_window_on_nothing_is_paper():
+    view = Viewport(0, 1, 0, 1, 7, 3)
+    found = matrix_raster(lambda *_: (np.empty((0, 4)), 0, 0, 0, 4), view)
+    assert found.shape == (3, 7)
+    assert (found == GAP).all()
+
+
+@settings(max_examples=60)
+@given(st.data(), st.sampled_from([65, 100, 130, 193, 513]))
+def test_thumbnails_are_where_the_cells_are_that_they_stand_for(data, n):
+    """The last cell of a thumbnail stands for fewer tokens: it reaches beyond the plane, and the others stay in their place."""
+    block = np.random.default_rng(data.draw(st.integers(0, 99))).random((n, n)).astype(np.float32)
+    block[~np.tri(n, dtype=bool)] = np.nan
+    thumbnail = block_maxima(block)
+    step = -(-n // THUMBNAIL)
+    reach = float(step * len(thumbnail))
+    view = data.draw(viewports(n, n, most=40))
+    found = matrix_raster(lambda *_: (thumbnail, 0.0, reach, 0.0, reach), view)
+    # A pixel that falls on one block shows what that block holds of the block itself.
+    y, x = ((edges[:-1] + edges[1:]) / 2 for edges in (view.y_edges, view.x_edges))
+    fine = [(edges[1] - edges[0]) / step < 1 - NEAR for edges in (view.y_edges, view.x_edges)]
+    for row, at_y in enumerate(y):
+        for column, at_x in enumerate(x):
+            inside = all(NEAR < at / step % 1 < 1 - NEAR for at in (at_y, at_x))
+            if all(fine) and inside:
+                rows, columns = (range(int(at // step) * step, min((int(at // step) + 1) * step, n)) for at in (at_y, at_x))
+                assert found[row, column] == np.float32(largest(block, rows, columns))
+    if all(width[1] - width[0] >= step for width in (view.y_edges, view.x_edges)):
+        every = pooled(block, view.y_edges, view.x_edges)
+        assert (every <= np.max(list(near(found)), axis=0)).all()
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 5_000), st.floats(-20, 6_000), st.floats(0.01, 6_000), st.integers(0, 2_000))
+def test_names_are_at_their_cells_as_many_as_are_readable(count, low, wide, pixels):
+    names = [str(i) for i in range(count)]
+    found = ticks(names, low, low + wide, pixels)
+    first, last = max(0, int(np.floor(low))), min(count, int(np.ceil(low + wide)))
+    if first >= last:
+        assert found == [(-1.0, "")]  # off the plane, since HoloViews cannot draw an axis without any
+        return
+    at = [int(name) for _, name in found]
+    assert at, "an axis without a name says nothing"
+    assert all(place == pytest.approx((index + 0.5) / count) for (place, _), index in zip(found, at, strict=True))
+    assert all(first <= index < last for index in at)
+    if (last - first) * NAME <= pixels:
+        assert at == list(range(first, last))
+        return
+    assert len(found) <= pixels / NAME + 1
+    # Every k-th, of a k that stays the same while one moves along: names do not dance.
+    step = -(-(last - first) * NAME // max(pixels, NAME))
+    assert at == [index for index in range(first, last) if index % step == 0]
+    assert step * max(pixels, NAME) >= NAME * (last - first)
+
+
+def test_a_single_name_and_none():
+    assert ticks(["a"], 0, 1, 400) == [(0.5, "a")]
+    assert ticks(["a"], 0, 1, 0) == [(0.5, "a")]
+    assert ticks([], 0, 1, 400) == [(-1.0, "")]
+
+
+@pytest.mark.parametrize("name", ["", "a", "x" * TICK_LETTERS, "x" * (TICK_LETTERS + 1), "x" * 10_000, "<script>x</script>"])
+def test_a_name_fits(name):
+    said = short(name)
+    assert len(said) <= TICK_LETTERS
+    assert said == (name if len(name) <= TICK_LETTERS else name[: TICK_LETTERS - 1] + "…")
+
+
+# -- frames ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.frozensets(st.integers(0, 60)))
+def test_neighbours_share_a_frame(positions):
+    found = runs(positions)
+    assert set().union(*(range(start, stop) for start, stop in found)) == positions
+    assert all(start < stop for start, stop in found)
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(found))
+
+
+def test_frames_are_around_rows_and_columns():
+    found = bands({1, 2, 5}, {0}, 10, 4)
+    np.testing.assert_allclose(
+        found.array(["x", "y", "x1", "y1"]), [[0, 0.1, 1, 0.3], [0, 0.5, 1, 0.6], [0, 0, 0.25, 1]]
+    )  # fmt: skip
+    assert found.dimension_values("axis").tolist() == ["from", "from", "to"]
+    assert len(bands((), (), 1, 1)) == 0
