@@ -47,7 +47,7 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=apps
 
 # One worker keeps a whole file, so that what its tests share (a wheel, a model) is made once.
-test: $(STAMP) $(if $(wildcard tests/ui),browser) ## run all tests
+test: $(STAMP) browser ## run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 bench: $(STAMP) ## measure speed and size, side by side with the plain model and with BertViz

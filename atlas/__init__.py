@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from atlas import attribution, bias, errors, metrics, text
+    from atlas.app import explore
     from atlas.engine.interventions import Intervention, Output, Pattern
     from atlas.engine.loading import load
     from atlas.ids import HeadId
@@ -30,6 +31,7 @@ __all__ = [
     "attribution",
     "bias",
     "errors",
+    "explore",
     "from_attention",
     "load",
     "metrics",
@@ -45,6 +47,7 @@ _HOMES = {
     "Output": ("atlas.engine.interventions", "Output"),
     "Pattern": ("atlas.engine.interventions", "Pattern"),
     "Trace": ("atlas.trace", "Trace"),
+    "explore": ("atlas.app", "explore"),
     "from_attention": ("atlas.tracing.recorded", "from_attention"),
     "load": ("atlas.engine.loading", "load"),
     "open": ("atlas.trace", "open_trace"),

@@ -348,11 +348,3 @@ def test_as_a_program(folder: str, tmp_path: Path) -> None:
     helped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=False)
     assert helped.returncode == 0
     assert helped.stderr.strip() == "[]"
-
-
-def test_serve_says_that_there_is_no_app_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve"]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("atlas: This version has no app yet.")
-    assert said.err.count("\n") == 1

@@ -1,4 +1,6 @@
-"""The command line: `atlas models`, `atlas trace`, `atlas heads`. Errors are one line, and the exit code says what happened."""
+"""The command line: `atlas serve`, `models`, `trace`, `heads`. Errors are one line, and the exit code says what happened."""
+
+# ruff: noqa: T201 - a command line prints
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
+from atlas.cli.serve import add_serve
 from atlas.errors import AtlasError, TextError
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EXAMPLES = """examples:
+  atlas serve                                         open the app on a model that comes with it
   atlas models                                        what can be traced, and what is on this disk already
   atlas trace gpt2 "The cat sat on the mat." -o cat.nc
   atlas heads gpt2 "The cat sat. The cat sat." --sort induction --top 5
@@ -79,8 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"attention-atlas {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
-    serve = commands.add_parser("serve", help="open the app (not part of this version yet)", description=_serve.__doc__)
-    serve.set_defaults(command=_serve)
+    add_serve(commands, read_text)
 
     models = commands.add_parser("models", help="list the models that can be traced by name", description=_models.__doc__)
     models.add_argument("--json", action="store_true", help="print the list as JSON, with every field")
@@ -128,12 +131,6 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
-
-
-def _serve(_: argparse.Namespace) -> None:
-    """Open the app in a browser. This version has none yet: it has the engine, its Python interface and this command line."""
-    msg = "This version has no app yet. Use `atlas heads` and `atlas trace` here, or `import atlas` in Python; README shows how."
-    raise AtlasError(msg)
 
 
 def _models(given: argparse.Namespace) -> None:

@@ -1,0 +1,273 @@
+"""AttentionAtlas: the app as an object, wired from state to views; in a notebook, on a server, the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import holoviews as hv
+import panel as pn
+import panel_material_ui as pmui
+import param
+from panel_material_ui.template.base import Page
+
+from atlas.components.announcer import Announcer
+from atlas.components.history import History
+from atlas.components.notebook import in_notebook, load_once, without_scripts
+from atlas.components.notice import Notice
+from atlas.components.scheme import Scheme
+from atlas.engine.catalog import entries, on_disk
+from atlas.engine.model import Model
+from atlas.engine.service import Run, Service
+from atlas.errors import UnknownName
+from atlas.resources import asset
+from atlas.state.heads import HeadsLens
+from atlas.state.library import Listed, examples
+from atlas.state.opening import Opening, begin, opening
+from atlas.state.pipeline import Job, Ticket
+from atlas.state.shared import SharedState
+from atlas.state.workspace import Workspace
+from atlas.trace import Trace
+from atlas.tracing.groups import prepared
+from atlas.views.bar import SelectionBar
+from atlas.views.catalog import TABS
+from atlas.views.heads import HeadsView
+from atlas.views.profile import ProfileView
+from atlas.views.sidebar import Sidebar
+from atlas.views.strip import StripView
+from atlas.views.table import TableView
+
+TITLE = "Attention Atlas"
+
+STEPS = {"head-left": (0, -1), "head-right": (0, 1), "head-up": (-1, 0), "head-down": (1, 0)}
+"""(layers, heads) the focus moves by when a key asks for it."""
+
+GRID = """
+:host { display: grid !important; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; padding: 8px;
+  grid-auto-rows: max-content; height: auto !important; align-items: start; }
+:host > * { min-width: 0; width: auto !important; }
+@media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
+"""
+"""Two cards beside each other, one below the other where the window is narrow."""
+
+
+class AttentionAtlas(pn.viewable.Viewer):
+    """A reader's own app: its state, its views, on a service it shares with others."""
+
+    dark = param.Boolean(default=False, doc="Whether the page is dark.")
+
+    def __init__(self, service: Service | None = None, **params: Any) -> None:
+        super().__init__(**params)
+        self.service = service or Service()
+        self.workspace = Workspace(self.run)
+        # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
+        self.shared = SharedState(self.workspace)
+        self.given: list[Listed] = []
+        self.heads_lens = HeadsLens(self.workspace)
+        self.tabs = {title: [self._made(view) for view in views] for title, views in TABS.values()}
+        self.strips = [StripView(self.workspace, side, dark=self.dark) for side in ("source", "target")]
+        self.bar = SelectionBar(self.workspace)
+        self.announcer = Announcer()
+        self.bar.lens.param.watch(self._announce, ["heads", "tokens", "nothing"])
+        self.announcer.on_key(self._key)
+        self._page: Any = None
+        self._body: Any = None
+
+    def _made(self, view: Any) -> Any:
+        """A view, on the table of heads that all of them share where it is about heads."""
+        shared = {"lens": self.heads_lens} if issubclass(view, HeadsView | TableView | ProfileView) else {}
+        return view(self.workspace, **shared)
+
+    # -- for Python ----------------------------------------------------------------------------------------------------
+
+    @property
+    def selection(self) -> Any:
+        """What is selected now; `.heads` and `.queries` and `.keys` follow the screen."""
+        return self.workspace.selection
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace on screen."""
+        return self.workspace.trace
+
+    @property
+    def heads(self) -> Any:
+        """The selected heads as a table, every metric; all heads where none is selected."""
+        if self.trace is None:
+            return None
+        table = self.trace.heads
+        chosen = {(head.kind, head.layer, head.head) for head in self.selection.heads}
+        keep = [not chosen or key in chosen for key in zip(table["kind"], table["layer"], table["head"], strict=True)]
+        return table[keep].reset_index(drop=True)
+
+    def open(self, model_or_trace: Any, text: str | None = None, **texts: Any) -> None:
+        """Show a trace, or run a text through a model: a name, a folder, a hub id, a Model, or (model, tokenizer)."""
+        pipeline = self.workspace.pipeline
+        assert pipeline.choice is not None
+        assert pipeline.input is not None
+        if isinstance(model_or_trace, Trace):
+            pipeline.choice.param.update(
+                name_or_path=str(model_or_trace.provenance.get("model") or "a recording"), in_memory=True
+            )
+            if model_or_trace.texts.text:
+                pipeline.input.text = model_or_trace.texts.text
+            pipeline.show(model_or_trace)
+            return
+        if isinstance(model_or_trace, str):
+            pipeline.choice.name_or_path = model_or_trace
+        else:
+            model = model_or_trace if isinstance(model_or_trace, Model) else self.service.borrow(model_or_trace)
+            name = self.service.give(model)
+            self.given.append(
+                Listed(name, "memory", f"{sum(k.n_layers * k.n_heads for k in model.size.kinds):,} heads", "Yours.")
+            )
+            pipeline.choice.param.update(name_or_path=name, in_memory=True)
+        if text is not None:
+            pipeline.input.param.update(text=text, **texts)
+            when_drawn(pipeline.run)
+
+    # -- for eyes ------------------------------------------------------------------------------------------------------
+
+    def body(self) -> Any:
+        """The app without the frame of a page: what a notebook shows."""
+        if self._body is None:
+            tabs = [(title, self._grid(views)) for title, views in self.tabs.items()]
+            said = Notice(
+                note=pn.bind(lambda *parts: " ".join(filter(None, parts)), self.shared.param.complaint, self.shared.param.message)
+            )
+            strip = pn.Column(*self.strips, self.bar, said, sizing_mode="stretch_width", css_classes=["aa-sticky"])
+            self._body = pn.Column(
+                strip,
+                tabs[0][1] if len(tabs) == 1 else pmui.Tabs(*tabs, dynamic=True, sizing_mode="stretch_width"),
+                sizing_mode="stretch_width",
+                css_classes=["aa-main"],
+            )
+        return self._body
+
+    def page(self, first: Opening | None = None) -> Any:
+        """The app as a page of its own, to be served; it opens with what its address says, else with `first`."""
+        if self._page is None:
+            history, scheme = History(), Scheme()
+            self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
+            history.on_start(lambda state: when_drawn(lambda: self._begin(state, first or Opening())))
+            history.on_pop(self.shared.open)
+            self._page = Page(
+                title=TITLE,
+                sidebar=[self.sidebar()],
+                main=[self.body(), pn.Row(self.announcer, history, scheme, margin=0)],
+                header=[self._sharing()],
+                sidebar_width=330,
+                theme_toggle=True,
+                busy_indicator="linear",
+            )
+            self._page.param.watch(self._themed, "dark_theme")
+            scheme.on_scheme(lambda dark: when_drawn(lambda: self._page.param.update(dark_theme=dark)))
+        return self._page
+
+    def _begin(self, state: str, first: Opening) -> None:
+        """What the address says; where it says nothing that can be used, the opening."""
+        if not self.shared.open(state):
+            begin(self.workspace, first)
+
+    def _sharing(self) -> Any:
+        """The link to what is on screen, and whether it may hold the text."""
+        copy = pmui.Button(label="Copy link", icon="link", variant="text", color="light", css_classes=["aa-copy"], align="center")
+        copy.jscallback(clicks="navigator.clipboard?.writeText(window.location.href)")
+        private = pmui.Switch.from_param(
+            self.shared.param.private, label="without the text", align="center", css_classes=["aa-private"]
+        )
+        return pn.Row(pn.Spacer(sizing_mode="stretch_width"), private, copy, sizing_mode="stretch_width", margin=0)
+
+    def sidebar(self) -> Sidebar:
+        """Model, text, examples, run."""
+        return Sidebar(self.workspace, [*self.given, *listed_models()], examples())
+
+    def __panel__(self) -> Any:
+        hooks = [without_scripts] if in_notebook() else []
+        side = pn.Column(self.sidebar(), width=320)
+        return pn.Row(side, self.body(), sizing_mode="stretch_width", hooks=hooks)
+
+    @staticmethod
+    def _grid(views: list[Any]) -> Any:
+        return pn.Column(*views, sizing_mode="stretch_width", css_classes=["aa-grid"], stylesheets=[GRID])
+
+    def _announce(self, *_: object) -> None:
+        self.announcer.message = self.bar.lens.said()
+
+    def _key(self, action: str) -> None:
+        """A key that works anywhere on the page."""
+        if action == "clear":
+            self.selection.clear(origin="keys")
+        elif action in STEPS:
+            self.selection.step(*STEPS[action], origin="keys")
+
+    def _themed(self, event: Any) -> None:
+        self.dark = self.announcer.dark = bool(event.new)
+        for view in [*self.strips, *(view for views in self.tabs.values() for view in views)]:
+            view.param.update(dark=self.dark)
+
+    def run(self, job: Job, ticket: Ticket) -> Trace:
+        """A job, in whichever thread calls: the trace, and what the views of heads will ask of it."""
+        run = Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out)
+        trace = self.service.run(run, ticket)
+        # Worked out here, in the thread of the job: the first look at the heads then waits for nothing.
+        ticket.tell("tracing", "Measuring every head")
+        prepared(trace)
+        return trace
+
+
+def when_drawn(work: Callable[[], None]) -> None:
+    """Do something once the page is complete: a control that is told of a change before it is drawn never shows it."""
+    pn.state.onload(work)
+
+
+def listed_models() -> list[Listed]:
+    """The models of the catalog that can be traced."""
+    found = []
+    for entry in entries():
+        if not entry.traceable:
+            continue
+        where = "here" if entry.embedded else "on disk" if on_disk(entry) is not None else "hub"
+        layers = f"{entry.layers} + {entry.decoder_layers}" if entry.decoder_layers else f"{entry.layers}"
+        size = f"{layers} layers × {entry.heads} heads, {entry.parameters / 1e6:,.0f} M parameters"
+        found.append(Listed(entry.name, where, size, entry.good_for))
+    return found
+
+
+def prepare(*, inline: bool = False) -> None:
+    """Load what the pages need into Panel: before anything is served, or at the first cell of a notebook."""
+    hv.extension("bokeh", inline=inline)
+    pn.extension("tabulator", notifications=True, inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
+
+
+def explore(model_or_trace: Any, text: str | None = None, **texts: Any) -> AttentionAtlas:
+    """The app on a model or a trace: the last line of a cell, or `.page().servable()`."""
+    if not isinstance(model_or_trace, Trace) and text is None:
+        msg = "A model needs a text: atlas.explore(model, 'The text.')."
+        raise UnknownName(msg)
+    load_once(lambda: prepare(inline=True))
+    app = AttentionAtlas()
+    app.open(model_or_trace, text, **texts)
+    return app
+
+
+def shared_service() -> Service:
+    """The service all sessions of this server share: models and traces survive a reload of the code, states are nobody else's."""
+    service: Service = pn.state.as_cached("attention atlas service", Service)
+    return service
+
+
+def session(first: Opening | None = None) -> Any:
+    """A page with a state of its own."""
+    return AttentionAtlas(shared_service()).page(first or opening(listed_models(), examples()))
+
+
+def warm(first: Opening | None = None) -> None:
+    """Do before the first visitor what the first visitor would wait for: load the model, run the text, draw the Map once."""
+    first = first or opening(listed_models(), examples())
+    if first.problem:
+        raise UnknownName(first.problem)
+    app = AttentionAtlas(shared_service())
+    trace = app.run(first.job(), Ticket())
+    app.open(trace)
+    hv.renderer("bokeh").get_plot(app.tabs["Explore"][0].picture())

@@ -1,0 +1,267 @@
+"""`atlas serve`: the app on Panel's own server, for this machine alone unless somebody asks for more."""
+
+# ruff: noqa: T201 - a command line prints
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import AtlasError
+
+LOOPBACK = "127.0.0.1"
+
+USUAL_PORT = 5006
+"""Panel's own, so that a bookmark of one is a bookmark of the other."""
+
+PORTS = 50
+"""Ports tried after the usual one: on a shared machine every user may have a server."""
+
+EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
+"""Addresses that stand for all of a machine's."""
+
+ABOUT = """Open the app in a browser: every visitor has a state of their own, models are shared.
+
+It is served to this machine alone (127.0.0.1) unless --address names another. Whoever reaches it can load any model by name and
+read what it makes of a text, so an address others reach should ask who they are."""
+
+AUTHENTICATION = """authentication is Panel's own, with the options and environment variables of `panel serve`:
+  atlas serve --address 0.0.0.0 --basic-auth users.json
+      users.json holds {"name": "password"}; the login page asks for both
+  PANEL_OAUTH_KEY=... PANEL_OAUTH_SECRET=... PANEL_COOKIE_SECRET=... atlas serve --oauth-provider github
+      a secret in the environment, unlike one on the command line, is not seen in the list of processes
+All else Panel's server can do (TLS, several processes, OAuth in detail): python -m panel serve apps/atlas_app.py
+in a checkout, with --setup apps/setup.py to begin warm."""
+
+
+def add_serve(commands: Any, read_text: Callable[[str], str]) -> None:
+    """Add the command and its options; `read_text` turns TEXT, @FILE or - into a text."""
+    parser = commands.add_parser(
+        "serve",
+        help="open the app in a browser",
+        description=ABOUT,
+        epilog=AUTHENTICATION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=partial(serve, read_text=read_text))
+    what = parser.add_argument_group("what it opens with")
+    what.add_argument(
+        "--model",
+        default="",
+        metavar="MODEL",
+        help="a name of `atlas models`, a folder, or a hub id (default: one that comes with it)",
+    )
+    what.add_argument(
+        "--text",
+        default="",
+        metavar="TEXT",
+        help="the text; @FILE reads a file (UTF-8), - reads standard input (default: an example)",
+    )
+    what.add_argument("--pair", default="", metavar="TEXT", help="a second segment, for models that take pairs")
+    what.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's decoder reads")
+    what.add_argument("--no-warm", dest="warm", action="store_false", help="do not load the model before the first visitor comes")
+    where = parser.add_argument_group("where")
+    where.add_argument(
+        "--port", type=port_number, metavar="N", help=f"port, 0 for any (default: {USUAL_PORT}, or the next that is free)"
+    )
+    where.add_argument(
+        "--address",
+        default=LOOPBACK,
+        metavar="ADDRESS",
+        help="address to listen on; 0.0.0.0: all of this machine's (default: %(default)s)",
+    )
+    where.add_argument("--open", action=argparse.BooleanOptionalAction, help="open a browser (default: where there is a screen)")
+    where.add_argument(
+        "--allow-websocket-origin",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="a name under which browsers reach this server, such as a proxy's or a machine's; may be given several times",
+    )
+    where.add_argument("--prefix", metavar="PATH", help="path below which a proxy serves it")
+    where.add_argument("--use-xheaders", action="store_true", help="believe the proxy about a visitor's address and protocol")
+    who = parser.add_argument_group("who may see it")
+    who.add_argument("--basic-auth", type=Path, metavar="FILE", help='users and their passwords, as JSON: {"name": "password"}')
+    who.add_argument(
+        "--cookie-secret", metavar="SECRET", help="signs the cookie of a login (default with --basic-auth: a new one each start)"
+    )
+    who.add_argument("--oauth-provider", metavar="NAME", help="github, google, gitlab, azure, okta, auth0, generic ...")
+    who.add_argument("--oauth-key", metavar="KEY", help="this app's id at the provider")
+    who.add_argument("--oauth-secret", metavar="SECRET", help="this app's secret at the provider")
+    who.add_argument("--oauth-redirect-uri", metavar="URL", help="where the provider sends people back to")
+
+
+def port_number(written: str) -> int:
+    """A port, or 0."""
+    port = int(written)
+    if not 0 <= port < 1 << 16:
+        raise ValueError
+    return port
+
+
+port_number.__name__ = "port"  # argparse says "invalid port value: '70000'"
+
+
+def serve(given: argparse.Namespace, read_text: Callable[[str], str]) -> None:
+    """Serve the app until somebody stops it."""
+    wanted = {name: read_text(getattr(given, name)) for name in ("text", "pair", "target") if getattr(given, name)}
+    who = authentication(given)
+    from atlas.app import TITLE, listed_models, prepare, session, warm
+    from atlas.state.library import examples
+    from atlas.state.opening import opening
+
+    prepare()
+    first = opening(listed_models(), examples(), given.model, **wanted)
+    # A function proper: Panel would show a partial as a text.
+    server = listening(lambda: session(first), TITLE, given, who)
+    tell(given, server.port, server.prefix, guarded=bool(who))
+    if given.warm:
+        threading.Thread(target=_warm, args=(partial(warm, first),), name="warm start", daemon=True).start()
+    run(server, show=has_screen() if given.open is None else given.open)
+
+
+def authentication(given: argparse.Namespace) -> dict[str, Any]:
+    """What Panel's server is told about logins; every mistake in it is one sentence."""
+    if given.basic_auth is None and given.oauth_provider is None:
+        return {}
+    if given.basic_auth is not None and given.oauth_provider is not None:
+        msg = "Either --basic-auth or --oauth-provider can ask visitors who they are, not both."
+        raise AtlasError(msg)
+    from panel.config import config
+
+    if given.basic_auth is not None:
+        from atlas.resources import asset
+
+        return {
+            "basic_auth": str(users(given.basic_auth)),
+            "cookie_secret": given.cookie_secret or config.cookie_secret or secrets.token_urlsafe(32),
+            "login_template": str(asset("login.html")),
+        }
+    from panel.auth import AUTH_PROVIDERS
+
+    if given.oauth_provider not in AUTH_PROVIDERS:
+        msg = f"{given.oauth_provider!r} is no OAuth provider of Panel; there are {', '.join(sorted(AUTH_PROVIDERS))}."
+        raise AtlasError(msg)
+    needed = {
+        "oauth_key": given.oauth_key or config.oauth_key,
+        "oauth_secret": given.oauth_secret or config.oauth_secret,
+        "cookie_secret": given.cookie_secret or config.cookie_secret,
+    }
+    missing = [f"--{name.replace('_', '-')} (or PANEL_{name.upper()})" for name, value in needed.items() if not value]
+    if missing:
+        msg = f"OAuth needs {' and '.join(missing)} too."
+        raise AtlasError(msg)
+    return {"oauth_provider": given.oauth_provider, **needed, "oauth_redirect_uri": given.oauth_redirect_uri}
+
+
+def users(path: Path) -> Path:
+    """The file, if it is one of users: Panel would take the name of a file that is not there for the password."""
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"The file of users {path} cannot be read: {error.strerror or error}."
+        raise AtlasError(msg) from error
+    except ValueError as error:
+        listed = error
+    if not isinstance(listed, dict) or not listed or not all(isinstance(word, str) and word for word in listed.values()):
+        msg = f'The file of users {path} does not hold names and passwords as JSON: {{"name": "password"}}.'
+        raise AtlasError(msg)
+    return path.resolve()
+
+
+def listening(page: Callable[[], Any], title: str, given: argparse.Namespace, who: dict[str, Any]) -> Any:
+    """Panel's server, bound to its port and not yet running."""
+    from panel.io.server import get_server
+
+    port = free_port(given.address, given.port)
+    options = {name: value for name in ("prefix", "use_xheaders") if (value := getattr(given, name))}
+    names = [*origins(given.address, port), *given.allow_websocket_origin]
+    return get_server({"/": page}, port, given.address, names, title={"/": title}, **options, **who)
+
+
+def free_port(address: str, wanted: int | None) -> int:
+    """The port asked for, 0 being any; where none is, the usual one or the first free one after it, which is said."""
+    ports = range(USUAL_PORT, USUAL_PORT + PORTS) if wanted is None else [wanted]
+    for port in ports:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port left a minute ago is free, as for the server
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise _unbound(address, port, error) from error
+                if wanted is None:
+                    print(f"Port {port} is taken.")
+            else:
+                return int(probe.getsockname()[1])
+    all_of_them = "" if wanted else f", and so is every one from {USUAL_PORT}"
+    msg = f"Port {ports[-1]} is taken{all_of_them}. Choose another with --port."
+    raise AtlasError(msg)
+
+
+def _unbound(address: str, port: int, error: OSError) -> AtlasError:
+    hint = "Ports below 1024 belong to the system." if isinstance(error, PermissionError) else "Is it one of this machine's?"
+    return AtlasError(f"Cannot listen on {address} port {port}: {error.strerror or error}. {hint}")
+
+
+def origins(address: str, port: int) -> list[str]:
+    """The names under which a browser may have come here: any other could be a page of somebody else's."""
+    names = ["localhost", LOOPBACK]
+    if address != LOOPBACK:
+        names += [socket.gethostname()] if address in EVERYWHERE else [f"[{address}]" if ":" in address else address]
+    return [f"{name}:{port}" for name in names]
+
+
+def tell(given: argparse.Namespace, port: int, prefix: str, *, guarded: bool) -> None:
+    """Say where the app is, and who can reach it."""
+    host = socket.gethostname() if given.address in EVERYWHERE else given.address
+    print(f"Attention Atlas is at http://{f'[{host}]' if ':' in host else host}:{port}{prefix}/ (Ctrl-C stops it)", flush=True)
+    if given.address not in {LOOPBACK, "localhost", "::1"} and not guarded:
+        note = "note: everybody who reaches this address can use it; --basic-auth FILE asks for a name and a password"
+        print(note, file=sys.stderr, flush=True)
+
+
+def has_screen() -> bool:
+    """Whether a browser would be seen: not in a container, over ssh, or where a program reads what is printed."""
+    return sys.stdout.isatty() and (
+        sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    )
+
+
+def _warm(begin: Callable[[], None]) -> None:
+    """A warm start that fails is no reason not to serve: the page will say the same to whoever asks for that model."""
+    try:
+        begin()
+    except AtlasError as error:
+        print(f"note: no warm start: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+
+
+def run(server: Any, *, show: bool) -> None:
+    """Serve until Ctrl-C or a polite kill. Ends the process."""
+    loop = server.io_loop
+    for polite in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(polite, lambda *_: loop.asyncio_loop.call_soon_threadsafe(loop.stop))
+    if show:
+        loop.add_callback(server.show, server.prefix + "/")
+    server.start()
+    loop.start()
+    print("Stopped.", flush=True)
+    leave()
+
+
+def leave() -> None:
+    """End now: a thread inside a model cannot be interrupted, and whoever pressed Ctrl-C should not wait until it is through."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,96 @@
+// Watches a page from before its first script on. All times are performance.now(), the clock of event.timeStamp as well.
+//
+// `up`: when the browser saw the last pointer-up or turn of the wheel.
+// `painted`: the end of the frame (the first task after its rendering) that follows the last change of the document or the
+//   last paint of a plot, whichever is later. Of the changes only those of how busy the server is do not count: they are no view.
+// `last`: the last sign of life of any kind, which tells when a gesture is over.
+(() => {
+  const seen = {up: 0, painted: 0, last: 0, trace: 0, frames: 0, paints: 0}
+  window.__seen = seen
+  const alive = () => { seen.last = performance.now() }
+
+  for (const name of ["pointerup", "wheel"]) {
+    addEventListener(name, event => { seen.up = event.timeStamp; alive() }, {capture: true, passive: true})
+  }
+
+  const Plain = window.WebSocket
+  window.WebSocket = class extends Plain {
+    constructor(...given) {
+      super(...given)
+      this.addEventListener("message", alive)
+    }
+    send(data) {
+      alive()
+      super.send(data)
+    }
+  }
+
+  // A frame callback runs before its frame is drawn; the message it posts arrives after.
+  const after_frame = done => requestAnimationFrame(() => {
+    const {port1, port2} = new MessageChannel()
+    port1.onmessage = () => { done(performance.now()) }
+    port2.postMessage(null)
+  })
+  const repainted = () => {
+    alive()
+    after_frame(now => { seen.painted = Math.max(seen.painted, now) })
+  }
+
+  // Whether a plot of the Map shows a trace: an image of more than one colour.
+  function holds_trace(plot) {
+    if (!plot.css_classes.includes("aa-map")) { return false }
+    const images = plot.renderers.map(({data_source}) => data_source?.data?.image?.[0]).filter(image => image != null)
+    return images.some(image => image.some(level => level !== image[0]))
+  }
+
+  function watch_paints() {
+    const view = Bokeh.Models.get("Plot").prototype.default_view.prototype
+    const paint = view._actual_paint
+    view._actual_paint = function() {
+      paint.call(this)
+      seen.paints += 1
+      repainted()
+      if (!seen.trace && holds_trace(this.model)) { after_frame(now => { seen.trace ||= now }) }
+    }
+  }
+
+  const watched = new Set()
+  function watch_documents() {
+    for (const document of Bokeh.documents) {
+      if (watched.has(document)) { continue }
+      watched.add(document)
+      document.on_change(event => event.attr === "busy" ? alive() : repainted())
+    }
+  }
+
+  let plots = false
+  setInterval(() => {
+    if (!window.Bokeh?.Models) { return }
+    if (!plots && Bokeh.Models.get("Plot")) {
+      plots = true
+      watch_paints()
+    }
+    watch_documents()
+  }, 10)
+
+  // Until nothing has happened for a while and the server has nothing left to do: it answers one thing at a time.
+  seen.settled = async quiet => {
+    for (;;) {
+      for (let i = 0; i < 3; i++) { await fetch("/ping") }
+      if (performance.now() - seen.last > quiet) { return }
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+  }
+
+  // Where the inside of each plot is on the page, by the name of its view.
+  seen.plots = () => {
+    const found = {}
+    for (const view of Bokeh.index.query(({model}) => model.type === "Figure")) {
+      const name = view.model.css_classes.find(each => each.startsWith("aa-"))
+      const {x, y} = view.canvas_view.el.getBoundingClientRect()
+      const {x0, y0, width, height} = view.frame.bbox
+      if (name) { found[name] = [x + x0, y + y0, width, height] }
+    }
+    return found
+  }
+})()

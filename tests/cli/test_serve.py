@@ -1,0 +1,357 @@
+"""`atlas serve`: who reaches it, where it listens, how it ends; on real servers in processes of their own."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import http.cookiejar
+import importlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from bokeh.client import pull_session
+from bokeh.util.token import generate_jwt_token, generate_session_id
+
+from atlas.cli import DONE, FAILED, USAGE, build_parser, main
+from atlas.cli.serve import LOOPBACK, USUAL_PORT, authentication, free_port, origins, tell
+from atlas.errors import AtlasError
+from tests.engine.tiny_files import bert, save
+from tests.offline import Offline, offline
+from tests.places import REPO
+
+ALSO_HERE = "127.0.0.2"
+"""Another address of this machine that needs no network: a server of 127.0.0.1 alone does not answer there."""
+
+
+@dataclass
+class Running:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    said: list[str]
+    url: str
+    world: Offline
+
+    @property
+    def port(self) -> int:
+        return int(urllib.parse.urlsplit(self.url).port or 0)
+
+    def stop(self, how: int = signal.SIGINT) -> tuple[int, str, str]:
+        """Ask it to end; (exit code, the rest it printed, its errors)."""
+        self.process.send_signal(how)
+        out, err = self.process.communicate(timeout=20)
+        return self.process.returncode, out, err
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[Running]:
+    """Run `atlas serve` on a machine without a network, and wait for its address."""
+    world = offline(folder, REPO)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atlas", "serve", *arguments], cwd=folder, env=world.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        said: list[str] = []
+        assert process.stdout is not None
+        while not said or "http://" not in said[-1]:
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            said.append(line)
+        yield Running(process, said, re.findall(r"http://\S+", said[-1])[0], world)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save(tmp_path_factory.mktemp("model"), bert()))
+
+
+@pytest.fixture(scope="module")
+def usual(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server with nothing said about where, on a machine on which the usual port is taken."""
+    with socket.socket() as other:
+        if not answers(LOOPBACK, USUAL_PORT):  # somebody else's server takes it as well
+            other.bind((LOOPBACK, USUAL_PORT))
+            other.listen()
+        with served(tmp_path_factory.mktemp("usual"), "--model", model, "--text", "the doctor said", "--no-open") as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server for every address, behind a login."""
+    folder = tmp_path_factory.mktemp("guarded")
+    users = folder / "users.json"
+    users.write_text(json.dumps({"ada": "lovelace"}), encoding="utf-8")
+    arguments = ("--model", model, "--text", "she", "--port", "0", "--address", "0.0.0.0", "--basic-auth", str(users))
+    with served(folder, *arguments, "--no-open", "--no-warm") as running:
+        yield running
+
+
+def fetch(url: str, browser: urllib.request.OpenerDirector | None = None, **form: str) -> tuple[int, str, str]:
+    """(status, where it ended, page)."""
+    data = urllib.parse.urlencode(form).encode() if form else None
+    try:
+        with (browser or urllib.request.build_opener()).open(url, data, timeout=60) as answer:
+            return answer.status, answer.url, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, url, error.read().decode()
+
+
+def answers(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        return probe.connect_ex((host, port)) == 0
+
+
+# -- where -------------------------------------------------------------------------------------------------------------
+
+
+def test_it_answers_on_this_machine_alone(usual: Running) -> None:
+    assert urllib.parse.urlsplit(usual.url).hostname == LOOPBACK
+    status, _, page = fetch(usual.url)
+    assert (status, "<title>Attention Atlas</title>" in page) == (200, True)
+    others = {ALSO_HERE, *socket.gethostbyname_ex(socket.gethostname())[2]} - {LOOPBACK}
+    assert [address for address in others if answers(address, usual.port)] == []
+
+
+def test_all_addresses_are_served_when_asked_for(guarded: Running) -> None:
+    """The counterpart of the test before: the other address can be reached where somebody serves it."""
+    assert answers(ALSO_HERE, guarded.port)
+
+
+def test_the_next_port_is_taken_and_said(usual: Running) -> None:
+    assert usual.said[0] == f"Port {USUAL_PORT} is taken.\n"
+    assert USUAL_PORT < usual.port < USUAL_PORT + 50
+
+
+def test_a_page_asks_nobody_beyond_this_machine(usual: Running) -> None:
+    links = re.findall(r"""(?:src|href)=["']([^"']+)""", fetch(usual.url)[2])
+    assert links
+    assert [link for link in links if "://" in link and LOOPBACK not in link] == []
+    assert usual.world.asked() == ""
+
+
+def test_every_visitor_has_a_page_of_their_own(usual: Running) -> None:
+    for known in ("atlas.app", "panel.models.tabulator"):  # the client has to know the components it is sent
+        importlib.import_module(known)
+    sessions = [pull_session(url=usual.url) for _ in range(2)]
+    pages = [{model.id for model in session.document.models} for session in sessions]
+    assert all(len(page) > 50 for page in pages)
+    assert sessions[0].id != sessions[1].id
+    for session in sessions:
+        session.close()
+
+
+def test_a_page_of_another_name_gets_no_connection(usual: Running) -> None:
+    """What a hostile page in the same browser would try: its own name is not among those that are let in."""
+
+    def status(origin: str) -> int:
+        wanted = http.client.HTTPConnection(LOOPBACK, usual.port, timeout=30)
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Origin": origin,
+                   "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+                   "Sec-WebSocket-Protocol": f"bokeh, {generate_jwt_token(generate_session_id())}"}  # fmt: skip
+        wanted.request("GET", "/ws", headers=upgrade)
+        answer = wanted.getresponse()
+        wanted.close()
+        return answer.status
+
+    assert status("http://evil.example") == 403
+    assert status(usual.url.rstrip("/")) == 101
+    assert status(usual.url.rstrip("/").replace(LOOPBACK, "localhost")) == 101
+
+
+# -- who ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_login_is_asked_for_and_works(guarded: Running) -> None:
+    url = f"http://{LOOPBACK}:{guarded.port}/"
+    status, at, page = fetch(f"{url}?s=v1.x")
+    assert (status, urllib.parse.urlsplit(at).path) == (200, "/login")
+    assert "://" not in page, "the login page asks somebody else for something"
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    wrong = fetch(f"{url}login", browser, username="ada", password="babbage")
+    assert "Invalid username or password" in wrong[2]
+    assert urllib.parse.urlsplit(fetch(url, browser)[1]).path == "/login"
+    fetch(f"{url}login?next=/?s=v1.x", browser)
+    right = fetch(f"{url}login", browser, username="ada", password="lovelace")
+    assert (right[1], "Attention Atlas" in right[2]) == (f"{url}?s=v1.x", True)
+    assert urllib.parse.urlsplit(fetch(url, browser)[1]).path == "/"
+
+
+# -- how it ends: these come last, the servers are gone afterwards ------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
+def test_it_ends_cleanly_and_at_once(how: int, usual: Running, guarded: Running) -> None:
+    running = usual if how == signal.SIGINT else guarded
+    code, out, err = running.stop(how)
+    assert (code, out) == (DONE, "Stopped.\n")
+    assert [line for line in err.splitlines() if "Traceback" in line or line.startswith("note: ")] == []
+    assert not answers(LOOPBACK, running.port)
+
+
+# -- what it is told ---------------------------------------------------------------------------------------------------
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    return build_parser().parse_args(["serve", *arguments])
+
+
+def test_what_is_not_said_is_safe() -> None:
+    given = parsed()
+    assert (given.address, given.port, given.open, given.warm) == (LOOPBACK, None, None, True)
+    assert (given.model, given.text, given.basic_auth, given.oauth_provider) == ("", "", None, None)
+    assert authentication(given) == {}
+
+
+def test_what_is_said_is_read() -> None:
+    given = parsed(
+        "--model", "gpt2", "--text", "a", "--pair", "b", "--target", "c", "--port", "0", "--address", "::1", "--no-open",
+        "--allow-websocket-origin", "a:1", "--allow-websocket-origin", "b", "--no-warm", "--prefix", "atlas", "--use-xheaders",
+    )  # fmt: skip
+    assert (given.model, given.text, given.pair, given.target, given.port) == ("gpt2", "a", "b", "c", 0)
+    assert (given.open, given.warm, given.prefix, given.use_xheaders) == (False, False, "atlas", True)
+    assert given.allow_websocket_origin == ["a:1", "b"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "x"], ["--port", "70000"], ["--port", "-1"], ["gpt2"], ["--loud"]], ids=" ".join
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["serve", *arguments])
+    assert left.value.code == USAGE
+    assert "usage: atlas" in capsys.readouterr().err
+
+
+def test_a_browser_may_come_by_the_names_of_the_address_alone() -> None:
+    assert origins(LOOPBACK, 7) == ["localhost:7", "127.0.0.1:7"]
+    assert origins("192.168.0.5", 7) == ["localhost:7", "127.0.0.1:7", "192.168.0.5:7"]
+    assert origins("0.0.0.0", 7) == ["localhost:7", "127.0.0.1:7", f"{socket.gethostname()}:7"]
+    assert origins("::1", 7)[-1] == "[::1]:7"
+
+
+@pytest.mark.parametrize(
+    ("address", "guarded", "at", "warns"),
+    [
+        (LOOPBACK, False, "http://127.0.0.1:7/", False),
+        ("::1", False, "http://[::1]:7/", False),
+        ("192.168.0.5", False, "http://192.168.0.5:7/", True),
+        ("192.168.0.5", True, "http://192.168.0.5:7/", False),
+        ("0.0.0.0", False, f"http://{socket.gethostname()}:7/", True),
+    ],
+)
+def test_who_can_reach_it_is_said(address: str, guarded: bool, at: str, warns: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    tell(parsed("--address", address), 7, "", guarded=guarded)
+    printed = capsys.readouterr()
+    assert printed.out == f"Attention Atlas is at {at} (Ctrl-C stops it)\n"
+    assert ("everybody who reaches this address can use it; --basic-auth FILE" in printed.err) == warns
+
+
+def test_panel_is_told_what_its_authentication_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = tmp_path / "users.json"
+    users.write_text('{"ada": "lovelace"}')
+    found = authentication(parsed("--basic-auth", str(users)))
+    again = authentication(parsed("--basic-auth", str(users)))
+    assert found["basic_auth"] == str(users)
+    assert len(found["cookie_secret"]) > 30
+    assert found["cookie_secret"] != again["cookie_secret"]
+    assert authentication(parsed("--basic-auth", str(users), "--cookie-secret", "mine"))["cookie_secret"] == "mine"
+    monkeypatch.setenv("PANEL_OAUTH_SECRET", "from outside")
+    oauth = parsed("--oauth-provider", "github", "--oauth-key", "key", "--cookie-secret", "mine")
+    assert authentication(oauth) == {
+        "oauth_provider": "github", "oauth_key": "key", "oauth_secret": "from outside", "cookie_secret": "mine",
+        "oauth_redirect_uri": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--basic-auth", "OUT/none.json"], "cannot be read: No such file"),
+        (["--basic-auth", "OUT/list.json"], 'names and passwords as JSON: {"name": "password"}'),
+        (["--basic-auth", "OUT/empty.json"], "names and passwords"),
+        (["--basic-auth", "OUT/blank.json"], "names and passwords"),
+        (["--basic-auth", "OUT/plain.txt"], "names and passwords"),
+        (["--basic-auth", "OUT/list.json", "--oauth-provider", "github"], "not both"),
+        (["--oauth-provider", "nobody"], "'nobody' is no OAuth provider of Panel; there are auth0, "),
+        (["--oauth-provider", "github"], "--oauth-key (or PANEL_OAUTH_KEY) and --oauth-secret (or PANEL_OAUTH_SECRET) and"),
+        (["--text", "@OUT/none.txt"], "cannot be read: No such file"),
+    ],
+)
+def test_errors_are_one_line(arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content in (("list.json", "[1]"), ("empty.json", "{}"), ("blank.json", '{"ada": ""}'), ("plain.txt", "secret")):
+        (tmp_path / name).write_text(content)
+    assert main(["serve", *(part.replace("OUT", str(tmp_path)) for part in arguments)]) == FAILED
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("atlas: ")
+    assert printed.err.count("\n") == 1
+    assert says in printed.err
+    assert "secret" not in printed.err.replace("cookie-secret", "").replace("oauth-secret", "")
+
+
+def test_where_it_cannot_listen_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AtlasError, match=r"Cannot listen on 192\.0\.2\.1 port 0: .* Is it one of this machine's\?$"):
+        free_port("192.0.2.1", 0)
+    with socket.socket() as other:
+        other.bind((LOOPBACK, 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with pytest.raises(AtlasError, match=rf"^Port {taken} is taken\. Choose another with --port\.$"):
+            free_port(LOOPBACK, taken)
+        assert free_port(LOOPBACK, 0) not in {0, taken}
+        monkeypatch.setattr("atlas.cli.serve.USUAL_PORT", taken)
+        assert taken < free_port(LOOPBACK, None) < taken + 50
+        monkeypatch.setattr("atlas.cli.serve.PORTS", 1)
+        with pytest.raises(AtlasError, match=rf"Port {taken} is taken, and so is every one from {taken}\."):
+            free_port(LOOPBACK, None)
+    assert capsys.readouterr().out.startswith(f"Port {taken} is taken.\n")
+
+
+def test_help_says_who_can_reach_it_and_how_to_guard_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit) as left:
+        main(["serve", "--help"])
+    assert left.value.code == DONE
+    printed = " ".join(capsys.readouterr().out.split())
+    needs = [
+        "this machine alone (127.0.0.1)",
+        "authentication is Panel's own",
+        '{"name": "password"}',
+        "--basic-auth",
+        "--oauth-provider",
+        "PANEL_OAUTH_SECRET",
+        "--allow-websocket-origin",
+        "--no-warm",
+        "panel serve apps/atlas_app.py",
+    ]
+    assert [need for need in needs if need not in printed] == []
+
+
+def test_help_waits_for_neither_panel_nor_torch() -> None:
+    code = (
+        "import sys, atlas.cli\ntry: atlas.cli.main(['serve', '--help'])\n"
+        "finally: print(sorted({'torch', 'panel'} & set(sys.modules)), file=sys.stderr)"
+    )
+    helped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=False)
+    assert (helped.returncode, helped.stderr.strip()) == (0, "[]")

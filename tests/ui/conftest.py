@@ -1,0 +1,52 @@
+"""What the tests of the page share: one browser and one visit a file, everything let go of between two tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from atlas.state.opening import Opening
+from tests.browser import browser
+
+pytest.register_assert_rewrite("tests.ui.shown")
+
+from tests.ui.planted import TEXT, service  # noqa: E402  (what it asserts is explained only if it is imported after that)
+from tests.ui.stage import Seat, seated  # noqa: E402
+
+__all__ = ["browser"]
+
+OTHERS_WARNINGS = ("ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning",)
+"""Bokeh 3.9's ColumnDataSource.from_df under pandas 3.1."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what libraries say to each other pass; everything else a page says while it is served fails its test."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            for warning in OTHERS_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture(scope="module")
+def opening() -> Opening:
+    """What the page of a file opens with."""
+    return Opening("planted", TEXT)
+
+
+@pytest.fixture(scope="module")
+def visit(browser, opening) -> Iterator[Seat]:
+    """The page, open for all tests of a file."""
+    with seated(browser, opening, service()) as seat:
+        yield seat
+
+
+@pytest.fixture
+def seat(visit) -> Iterator[Seat]:
+    """The page as it was at the beginning; the test fails if the browser reported an error."""
+    visit.clear()
+    visit.faults.clear()
+    yield visit
+    assert not visit.faults, "\n".join(visit.faults)

@@ -1,0 +1,103 @@
+"""Ten sessions at once on one server: nobody sees what is anybody else's, nothing of them is left, nobody waits for a model."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import faults
+from tests.ui.sessions import FORWARD, PATIENCE, SLOW, WORDS, Crowd, Reader, running
+
+SECONDS = 20.0
+"""How long they are at it. `python -m tests.ui.sessions 120` is the same for two minutes."""
+
+OTHERS = 9
+"""Sessions beside the one in the browser."""
+
+MOST_GROWTH = 60 << 20
+"""Bytes the process may grow from one round of ten sessions to the next: less than three sessions weigh, and more than the
+allocator keeps back at random."""
+
+AT_ONCE = 0.2
+"""Seconds in which a ping is answered while a model runs."""
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running() as started:
+        yield started
+
+
+def in_browser(page, server, seconds: float) -> int:
+    """One person among the others: types texts of their own, clicks tokens of them; how many times."""
+    before = set(server.ask("sessions"))
+    page.goto(f"{server.address}/app")
+    tokens = page.locator(".aa-strip-source .token")
+    tokens.first.wait_for(timeout=1000 * PATIENCE)
+    end, turns = time.monotonic() + seconds, 0
+    while time.monotonic() < end or not turns:
+        words = list(WORDS[turns % 5 : turns % 5 + 5])
+        page.locator(".aa-text textarea").first.fill(" ".join(words))
+        page.locator(".aa-run button").click()
+        expect(tokens).to_have_text(words, timeout=1000 * PATIENCE)
+        at = turns % len(words)
+        tokens.nth(at).click()
+        expect(tokens.nth(at)).to_have_attribute("aria-selected", "true", timeout=1000 * PATIENCE)
+        mine = [
+            state for name, state in server.ask("sessions").items() if name not in before and state["text"] == " ".join(words)
+        ]
+        assert [at] in [state["queries"] for state in mine]
+        page.wait_for_timeout(300)
+        # The others went on meanwhile; this page is as it was.
+        expect(tokens).to_have_text(words)
+        expect(tokens.nth(at)).to_have_attribute("aria-selected", "true")
+        turns += 1
+    return turns
+
+
+def together(browser, server, seconds: float) -> dict:
+    """Everybody at once; then they leave. What is still alive, and what the process weighs."""
+    crowd = Crowd(server, OTHERS)
+    context = browser.new_context()
+    page = context.new_page()
+    found = faults(page)
+    crowd.begin(seconds)
+    try:
+        turns = in_browser(page, server, seconds)
+    finally:
+        crowd.join()
+        context.close()
+    assert not crowd.problems, "\n".join(crowd.problems)
+    assert not found, "\n".join(found)
+    assert crowd.turns >= OTHERS
+    assert turns >= 1
+    return server.emptied()
+
+
+def test_nobody_waits_for_a_model(server):
+    with Reader(server, 0) as reader, Reader(server, 1) as runner:
+        for each in (reader, runner):
+            server.until(each.id, lambda state: state["status"] == "ready", "the first trace")
+        idle = [server.ping() for _ in range(20)]
+        runner.run(list(WORDS[:5]), SLOW)
+        server.until(runner.id, lambda state: state["status"] == "tracing", "the slow model")
+        waited = []
+        while server.state(runner.id)["status"] == "tracing":
+            waited.append(server.ping())
+            time.sleep(0.05)
+        assert server.until(runner.id, lambda state: state["status"] == "ready", "the end of it")["text"] == " ".join(WORDS[:5])
+    assert len(waited) > FORWARD / 0.2, "the model ran too short a time to tell"
+    # What an idle server takes is what this machine takes: only what the model adds is held against it.
+    assert max(waited) <= AT_ONCE + max(idle), (sorted(waited)[-5:], statistics.median(idle))
+
+
+@pytest.mark.timeout(600)  # two rounds with a slow beginning and an end to be waited for, on a busy machine
+def test_ten_sessions_share_nothing_and_leave_nothing(browser, server):
+    first = together(browser, server, SECONDS)
+    assert not any(first["objects"].values()), first
+    second = together(browser, server, SECONDS)
+    assert not any(second["objects"].values()), second
+    assert second["memory"] - first["memory"] <= MOST_GROWTH, (first, second)
