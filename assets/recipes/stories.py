@@ -16,7 +16,7 @@ from .lexicon import KIN, LISTS, NAMES, OCCUPATIONS, PEOPLE
 from .narrator import Narrator, Story
 from .sentences import sentence
 
-SHARE_OF_DRILLS = 0.2  # documents that are sentences of the small grammar only
+SHARE_OF_DRILLS = 0.45  # documents that are sentences of the small grammar only
 SHARE_OF_PAST = 0.65
 ONCE_SHARE = 0.3
 WORDS_AT_LEAST = 40

@@ -19,6 +19,9 @@ TEXTS = ["the cat ran after the dog", "a doctor said hello", "she was tired beca
          "he said that the cat was tired", "the nurse and the doctor", "a cat ran", "the dog said hello to the cat"]  # fmt: skip
 
 
+ROUNDING = 1e-6
+
+
 def state_of(hf: Any) -> dict[str, Any]:
     """Everything about a model that a trace could disturb."""
     return {
@@ -110,7 +113,11 @@ def test_a_run_that_fails_half_way_gives_the_model_back() -> None:
 
 @pytest.mark.parametrize("name", ["BERT", "ALBERT", "GPT-2", "T5"])
 def test_eight_threads_on_one_model(name: str) -> None:
-    """Eight texts at once, also with changes in half of them, are exactly what one after the other gives."""
+    """Eight texts at once, also with changes in half of them, are what one after the other gives.
+
+    To the rounding of one addition and no closer: on some processors the matrix products of another thread round the last bit
+    otherwise. What one thread's change would do to another's numbers is a thousand times more.
+    """
     family = BY_NAME[name]
     hf = family.model().train()
     model = load((hf, family.tokenizer()))
@@ -121,7 +128,11 @@ def test_eight_threads_on_one_model(name: str) -> None:
         change = {"ablate": [(kind, 0, i % 4)]} if i % 2 else {}
         return model.trace(TEXTS[i], **extra, **change)
 
+    def same(left: Any, right: Any) -> None:
+        np.testing.assert_allclose(left, right, rtol=0, atol=ROUNDING)
+
     expected = [traced(i) for i in range(8)]
+    unlike = [(expected[i], model.trace(TEXTS[i], **extra)) for i in range(1, 8, 2)]
     barrier = threading.Barrier(8)
 
     def together(i: int) -> Any:
@@ -132,11 +143,14 @@ def test_eight_threads_on_one_model(name: str) -> None:
         found = list(pool.map(together, range(8)))
     for one, other in zip(expected, found, strict=True):
         for each in model.kinds:
-            assert np.array_equal(one.attention(each).to_numpy(), other.attention(each).to_numpy(), equal_nan=True)
-        assert np.array_equal(one.outcomes.logits, other.outcomes.logits)
+            same(one.attention(each).to_numpy(), other.attention(each).to_numpy())
+        same(one.outcomes.logits, other.outcomes.logits)
         assert set(one.arrays) == set(other.arrays)
         for array, places in one.arrays.items():
-            assert all(np.array_equal(values, other.arrays[array][place]) for place, values in places.items()), array
+            for place, values in places.items():
+                same(values, other.arrays[array][place])
+    changed = [np.nanmax(np.abs(a.attention(kind).to_numpy() - b.attention(kind).to_numpy())) for a, b in unlike]
+    assert min(changed) > 1000 * ROUNDING, "a change that could hide in the rounding would not be found"
     assert hf.training
     assert hf.config._attn_implementation == "sdpa"
 
