@@ -27,7 +27,7 @@ GPT_PLAN = Plan(
 BERT_PLAN = Plan(
     steps=int(BERT_TOKENS // masked_batches.TOKENS_PER_STEP), learning_rate=1.5e-3, warmup_steps=500, decay_share=0.25, seed=13
 )
-INITIAL_SPREAD = 0.06  # BERT's 0.02 is for width 768; at 128 what a layer adds would be lost beside what it adds to
+INITIAL_SPREAD = 0.06  # the 0.02 of BERT and GPT-2 is for width 768; at 128 what a layer adds would be lost beside what it adds to
 NEXT_SENTENCE_WEIGHT = 0.25  # it is there to give the segments a meaning, not to compete with the words
 
 
@@ -84,6 +84,7 @@ def gpt_model(vocabulary: int) -> GPT2LMHeadModel:
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
+            initializer_range=INITIAL_SPREAD,
             bos_token_id=0,
             eos_token_id=0,
             use_cache=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bokeh.models import FixedTicker
+from bokeh.models import FixedTicker, PlainText
 
 from atlas.plots.raster import Viewport
 from atlas.views.plain import plain
@@ -17,6 +17,9 @@ SMALLEST = 16
 """Pixels: a plot in a hidden tab says 0."""
 
 Ticks = list[tuple[float, str]]
+
+FORMULAS = ("$$", "\\(", "\\[")
+"""What a formula begins with, for Bokeh."""
 
 SLANT = 1.05
 """Radians by which long names lean."""
@@ -61,10 +64,15 @@ def named_axes(x_ticks: Ticks, y_ticks: Ticks, *, slanted: bool = True) -> Calla
                 axis.ticker.update(ticks=places)
             else:
                 axis.ticker = FixedTicker(ticks=places)
-            axis.major_label_overrides = dict(ticks)
+            axis.major_label_overrides = {place: label(name) for place, name in ticks}
         plot.state.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
 
     return hook
+
+
+def label(name: str) -> str | PlainText:
+    """A name on an axis, letter by letter: Bokeh takes what stands between marks for a formula, and fetches MathJax to draw it."""
+    return PlainText(text=name) if any(mark in name for mark in FORMULAS) else name
 
 
 def readout(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import panel as pn
@@ -15,9 +16,17 @@ pre { font: inherit; font-family: system-ui, -apple-system, 'Segoe UI', Roboto, 
 _ONE_LINE = "pre { white-space: pre; overflow: hidden; text-overflow: ellipsis; }"
 
 
+class Plain(pn.pane.Str):
+    """A string shown letter by letter. Panel's own Str puts `<pre>`, the string and `</pre>` on the page as HTML: tags work."""
+
+    def _transform_object(self, obj: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super()._transform_object(escape("" if obj is None else str(obj)))
+        return found
+
+
 def plain(text: Any, name: str = "", *, one_line: bool = False, **look: Any) -> Any:
     """A pane that shows a string, or what a Param holds, as it is: never as HTML, never as Markdown."""
     sheets = [_LOOK, *([_ONE_LINE] if one_line else [])]
-    return pn.pane.Str(
+    return Plain(
         text, css_classes=[name] if name else [], stylesheets=sheets, **{"sizing_mode": "stretch_width", "margin": (2, 6), **look}
     )

@@ -31,6 +31,7 @@ class Sidebar(pn.viewable.Viewer):
         self.workspace = workspace
         self.models = {model.name: model for model in models}
         self.examples = {example.name: example for example in examples}
+        self.boxes: dict[str, Any] = {}
 
     def __panel__(self) -> Any:
         return pn.Column(
@@ -95,22 +96,15 @@ class Sidebar(pn.viewable.Viewer):
     def _texts(self) -> list[Any]:
         given = self.workspace.pipeline.input
         assert given is not None
-        text = pmui.TextAreaInput.from_param(
-            given.param.text, label="Text", rows=5, max_rows=12, auto_grow=True, max_length=LONGEST_TEXT,
-            sizing_mode="stretch_width", css_classes=["aa-text"],
-        )  # fmt: skip
-        text.param.watch(lambda event: self.workspace.pipeline.run() if event.new else None, "enter_pressed")
+        text = self._box(
+            "text", label="Text (Shift+Enter runs it)", rows=5, max_rows=12, auto_grow=True, css_classes=["aa-text"]
+        )
         more = pmui.Accordion(
             (
                 "Second text, decoder's text, length",
                 pn.Column(
-                    pmui.TextAreaInput.from_param(
-                        given.param.pair, label="Second text (models that read pairs)", rows=2, sizing_mode="stretch_width"
-                    ),
-                    pmui.TextAreaInput.from_param(
-                        given.param.target, label="Decoder's text (empty: what the model writes)", rows=2,
-                        sizing_mode="stretch_width",
-                    ),
+                    self._box("pair", label="Second text (models that read pairs)", rows=2),
+                    self._box("target", label="Decoder's text (empty: what the model writes)", rows=2),
                     pmui.Checkbox.from_param(given.param.truncate, label="Cut a text that is too long"),
                     sizing_mode="stretch_width",
                 ),
@@ -118,6 +112,24 @@ class Sidebar(pn.viewable.Viewer):
             sizing_mode="stretch_width", title_variant="body2", elevation=0, disable_gutters=True,
         )  # fmt: skip
         return [text, more]
+
+    def _box(self, name: str, **look: Any) -> Any:
+        """A box for one of the texts."""
+        given = self.workspace.pipeline.input
+        assert given is not None
+        box = pmui.TextAreaInput.from_param(given.param[name], max_length=LONGEST_TEXT, sizing_mode="stretch_width", **look)
+        # Panel takes what is typed 50 ms later and a key or a click at once: a quick person's last letter was not run.
+        box._debounce = 0  # noqa: SLF001
+        box.param.watch(lambda event: self._start() if event.new else None, "enter_pressed")
+        self.boxes[name] = box
+        return box
+
+    def _start(self, *_: Any) -> None:
+        """Run what is in the boxes; the box that is still written in has not yet handed it over."""
+        pipeline = self.workspace.pipeline
+        assert pipeline.input is not None
+        pipeline.input.param.update(**{name: box.value_input or "" for name, box in self.boxes.items()})
+        pipeline.run()
 
     def _examples(self) -> list[Any]:
         picker = pmui.Select(
@@ -153,7 +165,7 @@ class Sidebar(pn.viewable.Viewer):
         cancel = pmui.Button(
             label="Cancel", icon="stop", color="default", visible=busy, sizing_mode="stretch_width", css_classes=["aa-cancel"]
         )
-        run.on_click(lambda _: pipeline.run())
+        run.on_click(self._start)
         cancel.on_click(lambda _: pipeline.cancel())
         bar = pmui.LinearProgress(
             value=pipeline.param.share.rx().rx.pipe(lambda share: -1 if share < 0 else round(100 * share)), active=busy,

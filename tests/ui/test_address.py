@@ -30,9 +30,7 @@ def _says(seat):
 
 
 def _run(seat, text):
-    box = seat.page.locator(".aa-text textarea").first
-    box.fill(text)
-    seat.until(lambda: seat.pipeline.input.text == text)
+    seat.page.locator(".aa-text textarea").first.fill(text)
     seat.page.locator(".aa-run button").click()
     seat.until(lambda: seat.app.trace is not None and seat.app.trace.texts.text == text and seat.pipeline.status == "ready")
 
