@@ -9,6 +9,7 @@ import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
 import param
+from panel.util.parameters import edit_readonly
 from panel_material_ui.template.base import Page
 
 from atlas.components.announcer import Announcer
@@ -30,6 +31,7 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.groups import prepared
 from atlas.views.bar import SelectionBar
+from atlas.views.base import held
 from atlas.views.catalog import TABS
 from atlas.views.heads import HeadsView
 from atlas.views.profile import ProfileView
@@ -59,7 +61,7 @@ class AttentionAtlas(pn.viewable.Viewer):
     def __init__(self, service: Service | None = None, **params: Any) -> None:
         super().__init__(**params)
         self.service = service or Service()
-        self.workspace = Workspace(self.run)
+        self.workspace = Workspace(self.run, held)
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
@@ -158,8 +160,12 @@ class AttentionAtlas(pn.viewable.Viewer):
                 header=[self._sharing()],
                 sidebar_width=330,
                 theme_toggle=True,
-                busy_indicator="linear",
+                busy_indicator=None,
             )
+            # Its bar over the whole page follows every message, and each time all models of the page are walked, twice: of the
+            # time a tap takes the half. The cards say themselves that they wait.
+            with edit_readonly(self._page):
+                self._page.busy = False
             self._page.param.watch(self._themed, "dark_theme")
             scheme.on_scheme(lambda dark: when_drawn(lambda: self._page.param.update(dark_theme=dark)))
         return self._page

@@ -27,7 +27,7 @@ GPT_PLAN = Plan(
 BERT_PLAN = Plan(
     steps=int(BERT_TOKENS // masked_batches.TOKENS_PER_STEP), learning_rate=1.5e-3, warmup_steps=500, decay_share=0.25, seed=13
 )
-INITIAL_SPREAD = 0.06  # the 0.02 of BERT and GPT-2 is for width 768; at 128 what a layer adds would be lost beside what it adds to
+INITIAL_SPREAD = 0.06  # the 0.02 of BERT and GPT-2 is for width 768; at 128 a layer would add next to nothing
 NEXT_SENTENCE_WEIGHT = 0.25  # it is there to give the segments a meaning, not to compete with the words
 
 

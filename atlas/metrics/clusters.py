@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances, silhouette_samples
+from threadpoolctl import threadpool_limits
 
 from atlas.metrics.roles import MIXED
 from atlas.metrics.standard import Standard, Values, by_value
@@ -129,14 +130,16 @@ def cluster_heads(table: pd.DataFrame, *, k_max: int = K_MAX, seed: int = 0) -> 
     if refusal:
         return _one_group(heads, standard, seed, refusal)
     search = _Search(standard.apply(heads), np.random.default_rng(seed), seed)
-    scores, divisions = search.divide(k_max, STARTS)
-    best = max(scores, key=scores.__getitem__)
-    chance = search.chance(scores[best], k_max) if scores[best] > STRUCTURE else float("nan")
+    with one_thread():
+        scores, divisions = search.divide(k_max, STARTS)
+        best = max(scores, key=scores.__getitem__)
+        chance = search.chance(scores[best], k_max) if scores[best] > STRUCTURE else float("nan")
     if not (scores[best] > STRUCTURE and chance <= CHANCE):
         return _one_group(heads, standard, seed, _no_structure(best, scores[best], chance), scores, chance)
     labels = _by_size(divisions[best], search.values)
     found = traits(heads, labels, standard.columns)
-    stability = search.stability(labels, best)
+    with one_thread():
+        stability = search.stability(labels, best)
     named = [earned_name(found[found["cluster"] == at]) if stability[at] >= STABLE else MIXED for at in range(best)]
     back = np.argsort(order)
     silhouettes = np.asarray(silhouette_samples(search.distances, labels, metric="precomputed"), dtype=float)
@@ -144,6 +147,11 @@ def cluster_heads(table: pd.DataFrame, *, k_max: int = K_MAX, seed: int = 0) -> 
         labels[back], best, scores[best], silhouettes[back], stability, distinct(named), found, MappingProxyType(scores), chance,
         standard.columns, standard.dropped, seed, _summary(best, scores[best], stability),
     )  # fmt: skip
+
+
+def one_thread() -> threadpool_limits:
+    """Hundreds of tiny k-means: two threads that meet after every step of each took 20 s of a busy machine for 16 heads."""
+    return threadpool_limits(1, user_api="openmp")
 
 
 class _Search:

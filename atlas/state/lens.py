@@ -85,8 +85,7 @@ class Lens(param.Parameterized):
     def _new_trace(self, *_: object) -> None:
         self.empty = "" if self.workspace.trace is not None else EMPTY
         self._depended = self.depends() if self.workspace.trace is not None else None
-        self.forget()
-        self.revision += 1
+        self._redraw()
 
     def _changed(self, *_: object) -> None:
         # While a new trace settles, the selection changes too; the views are told once, when all of it fits.
@@ -95,6 +94,10 @@ class Lens(param.Parameterized):
         depends = self.depends()
         if depends is None or depends != self._depended:
             self._depended = depends
+            self._redraw()
+
+    def _redraw(self) -> None:
+        with self.workspace.held():
             self.forget()
             self.revision += 1
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +90,10 @@ Work = Callable[[Job, Ticket], Trace]
 """Loads the model, runs the text, and tells the ticket how far it is. Blocks; called in a thread."""
 
 
+Held = Callable[[], AbstractContextManager[Any]]
+"""While inside, what is changed waits; on the way out all of it is shown at once. Whoever draws knows how."""
+
+
 class Pipeline(param.Parameterized):
     """Runs jobs and holds the trace on screen. A second one beside it needs nothing but a second instance."""
 
@@ -102,10 +107,11 @@ class Pipeline(param.Parameterized):
     error = param.String(default="", doc="What went wrong and what to do about it.")
     asked = param.Integer(default=0, doc="Counts the runs asked for.")
 
-    def __init__(self, work: Work, **params: Any) -> None:
+    def __init__(self, work: Work, held: Held = nullcontext, **params: Any) -> None:
         params = {"choice": ModelChoice(), "input": InputModel(), "interventions": Interventions(), **params}
         super().__init__(**params)
         self._work = work
+        self._held = held
         self._ticket: Ticket | None = None
 
     @property
@@ -159,7 +165,8 @@ class Pipeline(param.Parameterized):
         if ticket is not self._ticket:
             return
         self._ticket = None
-        if error is None:
-            self.param.update(trace=future.result(), status="ready", message="", share=UNKNOWN)
-        else:
-            self.param.update(status="failed", error=problem or str(error), message="", share=UNKNOWN)
+        with self._held():
+            if error is None:
+                self.param.update(trace=future.result(), status="ready", message="", share=UNKNOWN)
+            else:
+                self.param.update(status="failed", error=problem or str(error), message="", share=UNKNOWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import param
@@ -9,7 +10,7 @@ import param
 from atlas.state.changes import BiasThresholds, Target
 from atlas.state.display import Display
 from atlas.state.faces import HeadModel, LayerModel
-from atlas.state.pipeline import Pipeline, Work
+from atlas.state.pipeline import Held, Pipeline, Work
 from atlas.state.selection import Selection
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ class Workspace(param.Parameterized):
 
     revision = param.Integer(default=0, doc="Counts the traces shown; views redraw on it once the selection fits the new trace.")
 
-    def __init__(self, work: Work, **params: Any) -> None:
-        self.pipeline = Pipeline(work)
+    def __init__(self, work: Work, held: Held = nullcontext, **params: Any) -> None:
+        self.held = held
+        self.pipeline = Pipeline(work, held)
         self.selection = Selection()
         self.display = Display()
         self.target = Target()

@@ -9,6 +9,7 @@ import panel_material_ui as pmui
 
 from atlas.state.bar import BarLens
 from atlas.state.workspace import Workspace
+from atlas.views.base import made_of
 from atlas.views.plain import plain
 
 ORIGIN = "bar"
@@ -29,7 +30,7 @@ class SelectionBar(pn.viewable.Viewer):
         lens, display = self.lens, self.workspace.display
         heads = self._chip(lens.param.heads, "heads", "aa-clear-heads")
         tokens = self._chip(lens.param.tokens, "tokens", "aa-clear-tokens")
-        said = plain(lens.param.nothing, "aa-nothing", visible=lens.param.nothing.rx.bool(), sizing_mode=None)
+        said = plain(lens.param.nothing, "aa-nothing", visible=made_of(lens.param.nothing, bool), sizing_mode=None)
         axis = pmui.RadioButtonGroup.from_param(display.param.axis, label="", size="small", margin=(2, 6))
         paint = pmui.RadioButtonGroup.from_param(display.param.paint, label="", size="small", margin=(2, 6))
         kind = pmui.RadioButtonGroup.from_param(
@@ -46,7 +47,7 @@ class SelectionBar(pn.viewable.Viewer):
     def _chip(self, words: Any, part: str, name: str) -> Any:
         """What is selected, as a button that lets go of it."""
         button = pmui.Button(
-            label=words, end_icon="close", variant="outlined", size="small", css_classes=[name], visible=words.rx.bool(),
+            label=words, end_icon="close", variant="outlined", size="small", css_classes=[name], visible=made_of(words, bool),
             description=f"Let go of the selected {part} (Escape)", margin=(2, 4),
         )  # fmt: skip
         button.on_click(lambda _: self.workspace.selection.clear(part, origin=ORIGIN))

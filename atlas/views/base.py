@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
 import panel as pn
@@ -20,15 +21,26 @@ TIGHT = (6, 4, 2, 4)
 """Margin of a control in a card: its label stands above it."""
 
 
+def held() -> AbstractContextManager[None]:
+    """What is changed inside goes to the browser at once, and the page's models are counted once, not at every change."""
+    found: AbstractContextManager[None] = pn.io.hold(freeze=True)
+    return found
+
+
+def made_of(values: Any, rule: Callable[[Any], Any]) -> Any:
+    """What follows a Param. Bound, not an expression of rx: of one that something else is bound to, the first change is lost."""
+    return pn.bind(rule, values)
+
+
 def gesture(method: Method) -> Method:
-    """Everything a gesture changes goes to the browser at once, and the page's models are counted once, not at every change."""
+    """Everything a gesture changes goes to the browser at once."""
 
     @functools.wraps(method)
-    def held(*args: Any, **kwargs: Any) -> Any:
-        with pn.io.hold(freeze=True):
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with held():
             return method(*args, **kwargs)
 
-    return held  # type: ignore[return-value]
+    return inside  # type: ignore[return-value]
 
 
 class View(pn.viewable.Viewer):
@@ -66,7 +78,7 @@ class View(pn.viewable.Viewer):
             line=lens.param.line,
             problem=lens.param.problem,
             empty=lens.param.empty,
-            busy=pipeline.param.status.rx().rx.in_(list(BUSY)),
+            busy=made_of(pipeline.param.status, BUSY.__contains__),
             waiting=pipeline.param.message,
             dark=self.param.dark,
         )

@@ -71,7 +71,7 @@ def named_axes(x_ticks: Ticks, y_ticks: Ticks, *, slanted: bool = True) -> Calla
 
 
 def label(name: str) -> str | PlainText:
-    """A name on an axis, letter by letter: Bokeh takes what stands between marks for a formula, and fetches MathJax to draw it."""
+    """A name on an axis, letter by letter: Bokeh takes what stands between marks for a formula, and fetches MathJax for it."""
     return PlainText(text=name) if any(mark in name for mark in FORMULAS) else name
 
 

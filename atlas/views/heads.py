@@ -15,7 +15,7 @@ from atlas.plots.frame import limits
 from atlas.plots.heads import ScatterConfig, colour_key, head_scatter
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, View, gesture
+from atlas.views.base import TIGHT, View, gesture, made_of
 from atlas.views.plain import plain
 
 ORIGIN = "heads"
@@ -56,7 +56,7 @@ class HeadsView(View):
     def tools(self) -> list[Any]:
         """What places, colours and sizes a head."""
         display = self.workspace.display
-        two = display.param.layout.rx() == "metrics"
+        two = made_of(display.param.layout, "metrics".__eq__)
         metrics = self.heads.metrics()
         coloured = {name: name for name in (*CATEGORIES, "layer")} | metrics
         sized = {"all alike": ""} | metrics

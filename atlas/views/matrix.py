@@ -18,7 +18,7 @@ from atlas.plots.marks import FROM, TO, marks
 from atlas.plots.raster import Array, Scale, Viewport, quantised, raster_image, scale
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, View, gesture
+from atlas.views.base import TIGHT, View, gesture, made_of
 from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
 from atlas.views.plain import plain
 
@@ -54,7 +54,7 @@ class MatrixView(View):
         super().__init__(workspace, MatrixLens(workspace), **params)
         self.under = readout(POINT)
         self.image: hv.DynamicMap | None = None
-        self.cut_words = workspace.display.param.threshold.rx().rx.pipe(cut_words)
+        self.cut_words = made_of(workspace.display.param.threshold, cut_words)
 
     @property
     def matrix(self) -> MatrixLens:

@@ -12,6 +12,7 @@ from atlas.components.notice import Notice
 from atlas.state.library import Example, Listed
 from atlas.state.pipeline import BUSY
 from atlas.state.workspace import Workspace
+from atlas.views.base import made_of
 from atlas.views.plain import plain
 
 OTHER = "another one …"
@@ -96,9 +97,7 @@ class Sidebar(pn.viewable.Viewer):
     def _texts(self) -> list[Any]:
         given = self.workspace.pipeline.input
         assert given is not None
-        text = self._box(
-            "text", label="Text (Shift+Enter runs it)", rows=5, max_rows=12, auto_grow=True, css_classes=["aa-text"]
-        )
+        text = self._box("text", label="Text (Shift+Enter runs it)", rows=5, max_rows=12, auto_grow=True, css_classes=["aa-text"])
         more = pmui.Accordion(
             (
                 "Second text, decoder's text, length",
@@ -119,7 +118,7 @@ class Sidebar(pn.viewable.Viewer):
         assert given is not None
         box = pmui.TextAreaInput.from_param(given.param[name], max_length=LONGEST_TEXT, sizing_mode="stretch_width", **look)
         # Panel takes what is typed 50 ms later and a key or a click at once: a quick person's last letter was not run.
-        box._debounce = 0  # noqa: SLF001
+        box._debounce = 0  # type: ignore[misc]  # noqa: SLF001
         box.param.watch(lambda event: self._start() if event.new else None, "enter_pressed")
         self.boxes[name] = box
         return box
@@ -157,10 +156,10 @@ class Sidebar(pn.viewable.Viewer):
 
     def _run(self) -> list[Any]:
         pipeline = self.workspace.pipeline
-        busy = pipeline.param.status.rx().rx.in_(list(BUSY))
+        busy = made_of(pipeline.param.status, BUSY.__contains__)
         run = pmui.Button(
-            label="Run", icon="play_arrow", color="primary", visible=busy.rx.not_(), sizing_mode="stretch_width",
-            css_classes=["aa-run"],
+            label="Run", icon="play_arrow", color="primary", sizing_mode="stretch_width", css_classes=["aa-run"],
+            visible=made_of(pipeline.param.status, lambda status: status not in BUSY),
         )  # fmt: skip
         cancel = pmui.Button(
             label="Cancel", icon="stop", color="default", visible=busy, sizing_mode="stretch_width", css_classes=["aa-cancel"]
@@ -168,8 +167,8 @@ class Sidebar(pn.viewable.Viewer):
         run.on_click(self._start)
         cancel.on_click(lambda _: pipeline.cancel())
         bar = pmui.LinearProgress(
-            value=pipeline.param.share.rx().rx.pipe(lambda share: -1 if share < 0 else round(100 * share)), active=busy,
-            variant=pipeline.param.share.rx().rx.pipe(lambda share: "indeterminate" if share < 0 else "determinate"),
+            value=made_of(pipeline.param.share, lambda share: -1 if share < 0 else round(100 * share)), active=busy,
+            variant=made_of(pipeline.param.share, lambda share: "indeterminate" if share < 0 else "determinate"),
             visible=busy, sizing_mode="stretch_width",
         )  # fmt: skip
         said = plain(pipeline.param.message, "aa-status")

@@ -13,7 +13,7 @@ from atlas.components.token_strip import Pick, TokenStrip
 from atlas.plots.colours import sequential
 from atlas.state.strip import StripLens
 from atlas.state.workspace import Workspace
-from atlas.views.base import gesture
+from atlas.views.base import gesture, made_of
 from atlas.views.canvas import number
 from atlas.views.plain import plain
 
@@ -49,7 +49,9 @@ class StripView(pn.viewable.Viewer):
         workspace.display.param.watch(lambda _: self._draw(), "axis")
 
     def __panel__(self) -> Any:
-        line = plain(self.lens.param.line, "aa-strip-line", styles={"opacity": "0.75"}, visible=self.lens.param.line.rx.bool())
+        line = plain(
+            self.lens.param.line, "aa-strip-line", styles={"opacity": "0.75"}, visible=made_of(self.lens.param.line, bool)
+        )
         self.lens.follow(self._draw)
         return pn.Column(self.strip, line, self.chips, visible=self.param.shown, sizing_mode="stretch_width", margin=0)
 

@@ -21,6 +21,7 @@ from atlas.engine.service import Service
 from atlas.ids import HeadId
 from atlas.state.library import Listed
 from atlas.state.opening import Opening
+from atlas.views.base import held
 from tests.browser import PATIENCE, faults, wait_until
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ class Seat:
 
         def inside() -> None:
             try:
-                done.set_result(work())
+                with held():
+                    found = work()
+                done.set_result(found)
             except BaseException as error:  # noqa: BLE001  (handed to whoever waits)
                 done.set_exception(error)
 
