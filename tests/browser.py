@@ -49,7 +49,7 @@ def faults(page: Page) -> list[str]:
         if message.type == "error":
             found.append(f"console: {message.text} ({message.location.get('url', '')})")
 
-    page.on("pageerror", lambda error: found.append(f"exception: {error}"))
+    page.on("pageerror", lambda error: found.append(f"exception: {error.stack or error}"))
     page.on("console", heard)
     return found
 

@@ -47,13 +47,22 @@ def tokenizer_of(encoder: Path) -> PreTrainedTokenizerFast:
     return vocabularies.load(encoder)
 
 
-def by_epochs(items: Sequence[Item], size: int, seed: int, encode: Callable[[list[Item]], Batch]) -> Callable[[int], Batch]:
-    """Batches of `size`, every item once an epoch, in an order drawn for the epoch; the batch of a step from the step alone."""
+def by_epochs(
+    items: Sequence[Item], size: int, seed: int, encode: Callable[[list[Item]], Batch], length: Callable[[Item], int]
+) -> Callable[[int], Batch]:
+    """Batches of `size` items of like length, every item once an epoch; the batch of a step from the step alone.
+
+    Of like length, because a batch is as wide as its longest item: half of what is computed was padding.
+    """
     steps = max(1, len(items) // size)  # what does not fill a batch waits for another epoch's order
+    lengths = np.array([length(item) for item in items])
 
     def rule(step: int) -> Batch:
         epoch, place = divmod(step, steps)
-        order = np.random.default_rng((seed, epoch)).permutation(len(items))
-        return encode([items[number] for number in order[place * size : (place + 1) * size]])
+        draw = np.random.default_rng((seed, epoch))
+        order = draw.permutation(len(items))[: steps * size]
+        order = order[np.argsort(lengths[order], kind="stable")]
+        start = int(draw.permutation(steps)[place]) * size
+        return encode([items[number] for number in order[start : start + size]])
 
     return rule

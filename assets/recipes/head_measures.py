@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +58,13 @@ def causal_heads(model: PreTrainedModel, held_out: np.ndarray, vocabulary: int) 
     }
 
 
+def _resting(weights: np.ndarray, ids: np.ndarray, on: Sequence[int]) -> dict[str, object]:
+    """The head with the most weight on some tokens, and what it would have if it looked at all alike."""
+    there = np.isin(ids, on)
+    mass = (weights * there[None, :, None, None, :]).sum(-1).mean(axis=(1, 3))
+    return {**_best(mass), "if even": round(float(there.mean()), 4)}
+
+
 def masked_heads(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, held_out: np.ndarray) -> dict[str, object]:
     """Scores of an encoder's heads on held-out rows [CLS] ... [SEP]."""
     ids = np.concatenate(
@@ -64,12 +72,11 @@ def masked_heads(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, hel
         axis=1,
     )
     weights = attentions(model, torch.from_numpy(ids))
-    special = np.isin(ids, [tokenizer.cls_token_id, tokenizer.sep_token_id])
-    mass = (weights * special[None, :, None, None, :]).sum(-1).mean(axis=(1, 3))
     return {
         "previous token": _best(diagonal(weights, -1)),
         "next token": _best(diagonal(weights, 1)),
         "self": _best(diagonal(weights, 0)),
-        "separators": _best(mass),
+        "separators [CLS] [SEP]": _resting(weights, ids, [tokenizer.cls_token_id, tokenizer.sep_token_id]),
+        "sentence ends . ! ?": _resting(weights, ids, tokenizer.convert_tokens_to_ids(list(".!?"))),
         "first position (sink)": _best(weights[..., 1:, 0].mean(axis=(1, 3))),
     }

@@ -71,8 +71,8 @@ class TableView(View):
             if not shown.equals(self.table.value):
                 if len(shown) != len(self.table.value):
                     self.table.selection = []  # Panel looks the selected rows up in the table before this one
-                self.table.param.update(value=shown, selection=rows)
-            elif rows != self.table.selection:
+                self.table.value = shown
+            if rows != self.table.selection:
                 self.table.selection = rows
         finally:
             self._echo = False

@@ -172,8 +172,11 @@ def test_without_an_encoder_the_error_says_what_to_build(tmp_path, monkeypatch):
         fine_tuning.finished_encoder(tmp_path)
 
 
-def test_every_item_comes_once_an_epoch_in_another_order():
-    rule = fine_tuning.by_epochs(list(range(12)), 4, 3, lambda items: {"items": torch.tensor(items)})
+def test_every_item_comes_once_an_epoch_in_another_order_beside_items_of_its_length():
+    rule = fine_tuning.by_epochs(list(range(12)), 4, 3, lambda items: {"items": torch.tensor(items)}, lambda item: item // 4)
+    batches = [rule(step)["items"].tolist() for step in range(18)]
+    assert all(len({item // 4 for item in batch}) == 1 for batch in batches)
+    assert len({tuple(batch[0] // 4 for batch in batches[at : at + 3]) for at in range(0, 18, 3)}) > 1, "not shortest first"
     first, second = (torch.cat([rule(epoch * 3 + step)["items"] for step in range(3)]).tolist() for epoch in range(2))
     assert sorted(first) == sorted(second) == list(range(12))
     assert first != second

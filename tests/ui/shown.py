@@ -112,11 +112,11 @@ def whole_head(seat: Seat, head: HeadId) -> np.ndarray:
     return levels(seat, ".aa-map", places).reshape(N, N)
 
 
-def frames(seat: Seat, index: int) -> set[tuple[int, int]]:
+def frames(seat: Seat, index: int, layers: int = LAYERS) -> set[tuple[int, int]]:
     """(layer, column) of the squares of the Map that have a frame: 0 the selected heads', 1 that of the head shown large."""
     found = seat.plot(".aa-map").columns("Quad", index)
     tops = np.minimum(found["bottom"], found["top"])
-    return {(round(top * LAYERS), round(left * HEADS)) for left, top in zip(found["left"], tops, strict=True)}
+    return {(round(top * layers), round(left * HEADS)) for left, top in zip(found["left"], tops, strict=True)}
 
 
 def marked(seat: Seat, name: str) -> set[int]:
