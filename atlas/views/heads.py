@@ -132,7 +132,8 @@ class HeadsView(View):
                 streams.Params(self, ["dark"]),
             ],
         )
-        picked = streams.Selection1D(source=points)
+        # Transient, or HoloViews takes a tap for an echo where the same point was tapped before and let go of elsewhere.
+        picked = streams.Selection1D(source=points, transient=True)
         picked.add_subscriber(self._picked)
         return pn.pane.HoloViews(
             points, linked_axes=False, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"]
@@ -143,7 +144,8 @@ class HeadsView(View):
         """Rows of the table on screen as heads; an empty lasso lets go of them."""
         ids = self.heads.ids()
         chosen = [ids[row] for row in index or [] if row < len(ids)]
-        if set(chosen) != set(self.workspace.selection.heads):
+        # Of this kind: what the server itself marked comes back from the browser, and must not let go of other kinds' heads.
+        if set(chosen) != set(self.workspace.selection.heads_of(self.heads.kind)):
             self.workspace.selection.select_heads(chosen, origin=ORIGIN, label="a group in the cloud")
 
     @gesture

@@ -9,11 +9,13 @@ import pytest
 import torch
 import transformers as tr
 
+from atlas.app import AttentionAtlas
 from atlas.engine.loading import load
 from atlas.engine.quiet import quiet_transformers
 from atlas.engine.service import Service
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE
 from atlas.state.opening import Opening
+from atlas.state.pipeline import Ticket
 from tests.engine.families import VOCABULARY, tokenizer
 from tests.ui.stage import seated
 
@@ -53,7 +55,9 @@ def visit(browser):
     service = Service()
     name = service.give(load((long_gpt(), tokenizer(special=False))))
     text = " ".join(np.random.default_rng(0).choice(WORDS, TOKENS))
-    with seated(browser, Opening(name, text), service) as seat:
+    first = Opening(name, text)
+    AttentionAtlas(service).run(first.job(), Ticket())  # traces are shared: the page then waits for nothing but itself
+    with seated(browser, first, service) as seat:
         yield seat
 
 
