@@ -67,9 +67,9 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not found, "\n".join(found)
 
 
-def wait_until(condition: Callable[[], Any], page: Page) -> None:
+def wait_until(condition: Callable[[], Any], page: Page, patience: int = PATIENCE) -> None:
     """Wait until a condition holds; it returns whether it does, or asserts."""
-    panel_wait_until(condition, page, timeout=PATIENCE, interval=25)
+    panel_wait_until(condition, page, timeout=patience, interval=25)
 
 
 def served(page: Page, app: object, ready: str, **how: Any) -> Locator:

@@ -55,6 +55,8 @@ class Seat:
     faults: list[str]
     url: str
     first: Opening = field(default_factory=Opening)
+    patience: int = PATIENCE
+    """Milliseconds to wait for anything."""
     visits: list[Session] = field(default_factory=list)
     """Its own sessions, the newest last: every reload is one more."""
 
@@ -102,7 +104,7 @@ class Seat:
             found = condition()
             return found is None or bool(found)
 
-        wait_until(holds, self.page)
+        wait_until(holds, self.page, self.patience)
 
     # -- opening ----------------------------------------------------------------------------------------------------------
 
@@ -298,7 +300,9 @@ def _page(context: BrowserContext) -> Page:
 
 
 @contextmanager
-def seated(browser: Browser, first: Opening, service: Service, size: dict[str, int] = LARGE) -> Iterator[Seat]:
+def seated(
+    browser: Browser, first: Opening, service: Service, size: dict[str, int] = LARGE, patience: int = PATIENCE
+) -> Iterator[Seat]:
     """Serve the app, open it in a browser, and clean up; nothing may have gone wrong in the browser."""
     prepare()
     sessions: list[Session] = []
@@ -313,7 +317,7 @@ def seated(browser: Browser, first: Opening, service: Service, size: dict[str, i
     opened = _page(context)
     found = faults(opened)
     port = serve_and_wait(page)
-    seat = Seat(opened, sessions, found, f"http://localhost:{port}", first)
+    seat = Seat(opened, sessions, found, f"http://localhost:{port}", first, patience)
     try:
         seat.open()
         yield seat
