@@ -18,7 +18,11 @@ from .training import Batch
 IGNORE = -100
 TOKENS_PER_STEP = 2048
 SHORT, LONG = 256, 512
-LONG_EVERY = 4  # one step in four has rows of 512, so that every position is trained from the beginning
+LONG_EVERY = 4  # one step in four has rows of 512, so that every position is trained
+BEGINNING = ((0, 32), (1000, 64), (1800, 128))
+"""From which step on rows are how short, before those of 256 and 512: a head that looks at the token before is found among 32
+places, each seen eight times as often as of 256, and induction needs such a head."""
+FULL = 2400  # from this step on rows of 256 and 512; a multiple of LONG_EVERY
 SHORTEST_PERIOD = 8
 SHORTEST_SPAN, LONGEST_SPAN = 8, 64
 
@@ -37,7 +41,9 @@ LONG_SHARES = Shares(stories=8, repeats=4, corpora=(4, 0))
 
 
 def row_length(step: int) -> int:
-    """Rows of 256, and of 512 every fourth step."""
+    """Short rows in the beginning; then rows of 256, and of 512 every fourth step."""
+    if step < FULL:
+        return [length for first, length in BEGINNING if step >= first][-1]
     return LONG if step % LONG_EVERY == LONG_EVERY - 1 else SHORT
 
 
@@ -56,7 +62,7 @@ def repeated_span(draw: np.random.Generator, row: np.ndarray) -> np.ndarray:
     """A stretch of the text comes back later in the row, once or twice."""
     row = row.copy()
     for _ in range(int(draw.integers(1, 3))):
-        span = int(draw.integers(SHORTEST_SPAN, LONGEST_SPAN + 1))
+        span = int(draw.integers(SHORTEST_SPAN, min(LONGEST_SPAN, len(row) // 3) + 1))
         start = int(draw.integers(0, len(row) - 2 * span))
         to = int(draw.integers(start + span, len(row) - span + 1))
         row[to : to + span] = row[start : start + span]
@@ -75,12 +81,13 @@ def batch_rule(
     def rule(step: int) -> Batch:
         draw = np.random.default_rng((seed, step))
         length = row_length(step)
-        here = short if length == SHORT else long
-        rounds, within = divmod(step, LONG_EVERY)
+        here = long if length == LONG else short
+        early, late = min(step, FULL), max(0, step - FULL)
+        rounds, within = divmod(late, LONG_EVERY)
         rows = []
         for stream, in_short, in_long in per_stream:
-            read_before = rounds * ((LONG_EVERY - 1) * in_short + in_long) + within * in_short
-            share = in_short if length == SHORT else in_long
+            read_before = (early + within) * in_short + rounds * ((LONG_EVERY - 1) * in_short + in_long)
+            share = in_long if length == LONG else in_short
             rows.append(stream.take(read_before * unit, share * unit).reshape(-1, length).astype(np.int64))
         ids = np.concatenate(rows)
         labels = ids.copy()

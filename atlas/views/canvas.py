@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bokeh.events import AxisClick
 from bokeh.models import FixedTicker, PlainText
 
 from atlas.plots.raster import Viewport
@@ -54,16 +55,23 @@ def on_screen(width: int | None, height: int | None) -> tuple[int, int]:
     return max(int(width or DEFAULT_SIZE[0]), SMALLEST), max(int(height or DEFAULT_SIZE[1]), SMALLEST)
 
 
-def named_axes(x_ticks: Ticks, y_ticks: Ticks, *, slanted: bool = True) -> Callable[[Any, Any], None]:
-    """A hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window."""
+def named_axes(
+    x_ticks: Ticks, y_ticks: Ticks, *, slanted: bool = True, clicked: Callable[[str, float], None] | None = None
+) -> Callable[[Any, Any], None]:
+    """A hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window.
+
+    `clicked`: told of a click on an axis, with "x" or "y" and the place.
+    """
 
     def hook(plot: Any, _: Any) -> None:
-        for axis, ticks in ((plot.state.xaxis[0], x_ticks), (plot.state.yaxis[0], y_ticks)):
+        for name, axis, ticks in (("x", plot.state.xaxis[0], x_ticks), ("y", plot.state.yaxis[0], y_ticks)):
             places = [place for place, _ in ticks]
             if isinstance(axis.ticker, FixedTicker):
                 axis.ticker.update(ticks=places)
             else:
                 axis.ticker = FixedTicker(ticks=places)
+                if clicked is not None:
+                    axis.on_event(AxisClick, lambda event, name=name: clicked(name, float(event.value or 0.0)))
             axis.major_label_overrides = {place: label(name) for place, name in ticks}
         plot.state.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
 

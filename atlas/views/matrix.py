@@ -24,7 +24,7 @@ from atlas.views.plain import plain
 
 ORIGIN = "matrix"
 
-POINT = "Point at a cell for its numbers; click it to select its row and its column."
+POINT = "Point at a cell for its numbers; click it, or a name beside it, to select its row and its column."
 
 THRESHOLD = """
 const all = palettes[color_mapper.palette[ground]];
@@ -128,7 +128,7 @@ class MatrixView(View):
             pixels = self.matrix.attempt(lambda: quantised(self.raster(view), self.scale()), pixels)
         return raster_image(pixels, view, across, down).opts(
             cmap=cut(raster_palette(dark=self.dark), self._level()),
-            hooks=[named_axes(*self._ticks(plane, view, width, height))],
+            hooks=[named_axes(*self._ticks(plane, view, width, height), clicked=self._named)],
         )
 
     @staticmethod
@@ -158,9 +158,19 @@ class MatrixView(View):
         found = self._cell(x, y)
         if found is None or self.workspace.display.level == "word":
             return
-        row, column = found
-        selection, axis = self.workspace.selection, self.workspace.display.axis
         # The switch of the text holds here too: from: its row, to: its column, both: the two of them.
+        self._choose(*found, self.workspace.display.axis)
+
+    @gesture
+    def _named(self, axis: str, place: float) -> None:
+        """A name beside the matrix selects its row, one above it its column."""
+        plane = self.matrix.plane()
+        if plane.rows and 0 <= place < 1 and self.workspace.display.level != "word":
+            row, column = int(place * len(plane.rows)), int(place * len(plane.columns))
+            self._choose(row, column, "from" if axis == "y" else "to")
+
+    def _choose(self, row: int, column: int, axis: str) -> None:
+        selection = self.workspace.selection
         rows = {row} if axis != "to" else set(selection.queries)
         columns = {column} if axis != "from" else set(selection.keys)
         if selection.queries == rows and selection.keys == columns:

@@ -261,7 +261,10 @@ class Reader:
     def tap(self, layer: int, head: int) -> None:
         """Tap a head on the Map."""
         figure = self.model("figure", "aa-map")
-        self._send(Tap(figure, sx=1, sy=1, x=(head + 0.5) / HEADS, y=(layer + 0.5) / LAYERS, modifiers={}))
+        made = Tap(figure, sx=1, sy=1, x=(head + 0.5) / HEADS, y=(layer + 0.5) / LAYERS)
+        # As above: Bokeh writes of a tap where it was only in JavaScript.
+        made.event_values = lambda: {"model": figure, "sx": made.sx, "sy": made.sy, "x": made.x, "y": made.y, "modifiers": {}}
+        self._send(made)
 
     def pick(self, positions: list[int]) -> None:
         """Click tokens of the text."""

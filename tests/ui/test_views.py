@@ -108,6 +108,17 @@ def test_the_pointer_on_the_map_reads_out_head_tokens_and_weight(seat):
     seat.until(lambda: seat.text(".aa-card-map .aa-readout pre") == said)
 
 
+def test_a_name_beside_the_matrix_selects_its_row_and_one_above_it_its_column(seat):
+    plot = seat.plot(".aa-matrix")
+    left, top, _, _ = plot.frame()
+    seat.page.mouse.click(left - 20, plot.at(*cell_of_matrix(4, 0))[1])
+    seat.until(lambda: (seat.selection.queries, seat.selection.keys) == ({4}, frozenset()))
+    seat.page.mouse.click(plot.at(*cell_of_matrix(0, 9))[0], top - 8)
+    seat.until(lambda: (seat.selection.queries, seat.selection.keys) == ({4}, {9}))
+    seat.page.mouse.click(left - 20, plot.at(*cell_of_matrix(4, 0))[1])
+    seat.until(lambda: (seat.selection.queries, seat.selection.keys) == (frozenset(), {9}))
+
+
 def test_the_pointer_on_the_matrix_reads_out_tokens_weight_and_rank(seat):
     seat.plot(".aa-matrix").point(*cell_of_matrix(4, 9))
     row = W[0, 0, 4]
