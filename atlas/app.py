@@ -180,7 +180,11 @@ class AttentionAtlas(pn.viewable.Viewer):
         copy = pmui.Button(label="Copy link", icon="link", variant="text", color="light", css_classes=["aa-copy"], align="center")
         copy.jscallback(clicks="navigator.clipboard?.writeText(window.location.href)")
         private = pmui.Switch.from_param(
-            self.shared.param.private, label="without the text", align="center", css_classes=["aa-private"]
+            self.shared.param.private,
+            label="without the text",
+            align="center",
+            css_classes=["aa-private"],
+            sx={"& .MuiFormControlLabel-label": {"color": "#fff"}},
         )
         return pn.Row(pn.Spacer(sizing_mode="stretch_width"), private, copy, sizing_mode="stretch_width", margin=0)
 

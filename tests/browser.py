@@ -20,8 +20,8 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 SIZE = {"width": 1280, "height": 720}
 """The smallest screen the app is made for."""
 
-PATIENCE = 20_000
-"""Milliseconds to wait for what has to come: on two busy cores a page takes seconds, on an idle one nobody waits."""
+PATIENCE = 60_000
+"""Milliseconds to wait for what has to come: on two cores that do other things too a page takes 15 s."""
 
 
 @contextmanager

@@ -64,18 +64,26 @@ def named_axes(
     """
 
     def hook(plot: Any, _: Any) -> None:
-        for name, axis, ticks in (("x", plot.state.xaxis[0], x_ticks), ("y", plot.state.yaxis[0], y_ticks)):
+        figure = plot.state
+        for name, axis, ticks in (("x", figure.xaxis[0], x_ticks), ("y", figure.yaxis[0], y_ticks)):
             places = [place for place, _ in ticks]
             if isinstance(axis.ticker, FixedTicker):
                 axis.ticker.update(ticks=places)
             else:
                 axis.ticker = FixedTicker(ticks=places)
                 if clicked is not None:
-                    axis.on_event(AxisClick, lambda event, name=name: clicked(name, float(event.value or 0.0)))
+                    axis.on_event(AxisClick, lambda event, name=name: clicked(name, clicked_place(event.value, figure, name)))
             axis.major_label_overrides = {place: label(name) for place, name in ticks}
-        plot.state.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
+        figure.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
 
     return hook
+
+
+def clicked_place(value: float, figure: Any, axis: str) -> float:
+    """Where on the plane an axis was clicked: Bokeh counts from the left and the top, and upwards always."""
+    first, last = (figure.x_range.start, figure.x_range.end) if axis == "x" else (figure.y_range.end, figure.y_range.start)
+    share = abs(value - first) / abs(last - first)
+    return float(first + share * (last - first))
 
 
 def label(name: str) -> str | PlainText:

@@ -71,15 +71,15 @@ def test_causal_batches_cover_every_text_token_once(gpt, texts):
     stream = streams.Stream(streams.encode(iter(texts), gpt, 0))
     rule = causal_batches.batch_rule(stream, [stream], SIZE, seed=1, shares=causal_batches.Shares(12, 0, (4,)))
     lengths, read = set(), []
-    for step in range(8):
+    for step in range(causal_batches.FULL - 3, causal_batches.FULL + 8):
         batch = rule(step)
         lengths.add(batch["input_ids"].shape[1])
         assert batch["input_ids"].numel() == causal_batches.TOKENS_PER_STEP
         assert torch.equal(batch["input_ids"], batch["labels"])
         share = 12 * causal_batches.TOKENS_PER_STEP // 16
         read.extend(batch["input_ids"].flatten()[:share].tolist())
-    assert lengths == {causal_batches.SHORT, causal_batches.LONG}
-    assert read == stream.take(0, len(read)).tolist()
+    assert lengths == {128, causal_batches.SHORT, causal_batches.LONG}
+    assert read == stream.take((causal_batches.FULL - 3) * share, len(read)).tolist()
 
 
 def test_repeated_rows_repeat_and_score_only_what_can_be_foreseen(gpt, texts):

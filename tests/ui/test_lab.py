@@ -21,7 +21,11 @@ from tests.offline import Offline, offline
 from tests.places import REPO
 from tests.ui.stage import SCRIPT
 
-pytestmark = pytest.mark.ui
+pytestmark = [
+    pytest.mark.ui,
+    # On two busy cores the app's output was drawn before the scripts it needs had been read: pmui's CacheProvider was undefined.
+    pytest.mark.unsettled,
+]
 
 NOTEBOOK = REPO / "apps" / "atlas_lab.ipynb"
 
