@@ -9,6 +9,7 @@ import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
 import param
+from panel.io.resources import LOCAL_DIST
 from panel.util.parameters import edit_readonly
 from panel_material_ui.template.base import Page
 
@@ -149,6 +150,10 @@ class AttentionAtlas(pn.viewable.Viewer):
     def page(self, first: Opening | None = None) -> Any:
         """The app as a page of its own, to be served; it opens with what its address says, else with `first`."""
         if self._page is None:
+            if pn.state.curdoc is not None:
+                # Said by Panel only when it writes the HTML: a session that is made anew for a page whose own has expired would
+                # ask the internet for style sheets.
+                pn.state.curdoc.template_variables.setdefault("dist_url", LOCAL_DIST)
             history, scheme = History(), Scheme()
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
             history.on_start(lambda state: when_drawn(lambda: self._begin(state, first or Opening())))
@@ -247,7 +252,7 @@ def listed_models() -> list[Listed]:
 def prepare(*, inline: bool = False) -> None:
     """Load what the pages need into Panel: before anything is served, or at the first cell of a notebook."""
     hv.extension("bokeh", inline=inline)
-    pn.extension("tabulator", notifications=True, inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
+    pn.extension("tabulator", inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
 
 
 def explore(model_or_trace: Any, text: str | None = None, **texts: Any) -> AttentionAtlas:

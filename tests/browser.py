@@ -77,4 +77,6 @@ def served(page: Page, app: object, ready: str, **how: Any) -> Locator:
     serve_component(page, app, **how)
     found = page.locator(ready)
     found.first.wait_for(state="attached")
+    # What Python changes while the page is still being put together reaches the document and not the page.
+    page.wait_for_function("() => Bokeh.documents.length > 0 && Bokeh.documents.every(each => each.is_idle)")
     return found
