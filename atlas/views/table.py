@@ -29,8 +29,8 @@ class TableView(View):
     question: ClassVar = "Which heads do it most?"
     help: ClassVar = (
         "Click a column to sort by it, type under its name to filter, click a row to select the head, tick boxes to select "
-        "several. With tokens selected, every number is that of these rows; with keys selected there is a column with the "
-        "weight on them. N/A: not known for this head or text."
+        "several. With tokens selected, every number is that of these rows; the last column is the weight on selected keys. "
+        "N/A: not known for this head or text, or no keys are selected."
     )
 
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
@@ -57,8 +57,12 @@ class TableView(View):
     def shown(self) -> pd.DataFrame:
         """The columns on screen, three significant digits."""
         table = self.heads.table()
+        unknown = pd.Series(float("nan"), index=table.index)
+        # The last column is there without selected keys too: where columns came and went, Tabulator lost the ticks of the rows.
         columns = {
-            title_of(name): table[name].astype(float).round(3) for name in COLUMNS if name in table and table[name].notna().any()
+            title_of(name): table.get(name, unknown).astype(float).round(3)
+            for name in COLUMNS
+            if name == SELECTED or (name in table and table[name].notna().any())
         }
         names = [str(head) for head in self.heads.ids()]
         return pd.DataFrame({"Head": names, "Cluster": table["cluster"], "Role": table["role"], **columns})
