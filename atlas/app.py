@@ -167,8 +167,8 @@ class AttentionAtlas(pn.viewable.Viewer):
                 theme_toggle=True,
                 busy_indicator=None,
             )
-            # Its bar over the whole page follows every message, and each time all models of the page are walked, twice: of the
-            # time a tap takes the half. The cards say themselves that they wait.
+            # Its bar over the whole page follows every message, and each time all models of the page are walked: a fifth of
+            # what the server worked. The cards say themselves that they wait.
             with edit_readonly(self._page):
                 self._page.busy = False
             self._page.param.watch(self._themed, "dark_theme")
@@ -189,7 +189,8 @@ class AttentionAtlas(pn.viewable.Viewer):
             label="without the text",
             align="center",
             css_classes=["aa-private"],
-            sx={"& .MuiFormControlLabel-label": {"color": "#fff"}},
+            # The header is dark by day too, and its words are light.
+            stylesheets=[".MuiTypography-root, svg { color: #fff !important; }"],
         )
         return pn.Row(pn.Spacer(sizing_mode="stretch_width"), private, copy, sizing_mode="stretch_width", margin=0)
 

@@ -47,15 +47,3 @@ def without_scripts(_: Any, root: Any, *__: object) -> None:
     elif APP in classes:
         for model in shared:
             model.esm = "" if model.bundle in _loaded else model.esm
-
-
-def rehearsed(view: Any) -> Any:
-    """The view, in a notebook drawn once where nobody sees it.
-
-    What a plot says of itself while it is drawn, the line of its card, reaches no page that is not there yet: the second drawing,
-    the one that is shown, begins with it.
-    """
-    if in_notebook():
-        root = view.get_root()
-        view._cleanup(root)  # noqa: SLF001 - as Panel does when an output is cleared
-    return view

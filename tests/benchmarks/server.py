@@ -110,7 +110,7 @@ def running(*command: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()  # ends with the process, and closes the pipe it was read from
 
 
 def _answers(address: str) -> None:

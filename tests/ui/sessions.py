@@ -150,7 +150,7 @@ def running() -> Iterator[Server]:
         yield Server(address)
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()  # ends with the process, and closes the pipe it was read from
 
 
 @dataclass(frozen=True)
