@@ -154,6 +154,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 # Said by Panel only when it writes the HTML: a session that is made anew for a page whose own has expired would
                 # ask the internet for style sheets.
                 pn.state.curdoc.template_variables.setdefault("dist_url", LOCAL_DIST)
+                pn.state.on_session_destroyed(self._leave)
             history, scheme = History(), Scheme()
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
             history.on_start(lambda state: when_drawn(lambda: self._begin(state, first or Opening())))
@@ -168,9 +169,10 @@ class AttentionAtlas(pn.viewable.Viewer):
                 busy_indicator=None,
             )
             # Its bar over the whole page follows every message, and each time all models of the page are walked: a fifth of
-            # what the server worked. The cards say themselves that they wait.
+            # what the server worked. The cards say themselves that they wait. A plain False would leave the page among the watchers
+            # of the server's own state, which then keeps every session; a reference lets go of the one before it.
             with edit_readonly(self._page):
-                self._page.busy = False
+                self._page.busy = pn.rx(False)
             self._page.param.watch(self._themed, "dark_theme")
             scheme.on_scheme(lambda dark: when_drawn(lambda: self._page.param.update(dark_theme=dark)))
         return self._page
@@ -179,6 +181,17 @@ class AttentionAtlas(pn.viewable.Viewer):
         """What the address says; where it says nothing that can be used, the opening."""
         if not self.shared.open(state):
             begin(self.workspace, first)
+
+    def _leave(self, _: object) -> None:
+        """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
+
+        HoloViews lists the callbacks of plots on a class. Panel would take them off that list, but asks the page's models what is
+        inside them, and Bokeh has emptied those before.
+        """
+        self.workspace.pipeline.cancel()
+        for pane in self._page.select(pn.pane.HoloViews):
+            for plot, _pane in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
+                plot.cleanup()
 
     def _sharing(self) -> Any:
         """The link to what is on screen, and whether it may hold the text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 from bokeh.events import AxisClick
 from bokeh.models import FixedTicker, PlainText
@@ -60,8 +61,10 @@ def named_axes(
 ) -> Callable[[Any, Any], None]:
     """A hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window.
 
-    `clicked`: told of a click on an axis, with "x" or "y" and the place.
+    `clicked`: the method of a view told of a click on an axis, with "x" or "y" and the place. It is held weakly: HoloViews keeps
+    the hooks of a plot for as long as the plot lives, in a place all sessions share, and the view holds the plot.
     """
+    view_method = WeakMethod(clicked) if clicked is not None else None
 
     def hook(plot: Any, _: Any) -> None:
         figure = plot.state
@@ -71,8 +74,8 @@ def named_axes(
                 axis.ticker.update(ticks=places)
             else:
                 axis.ticker = FixedTicker(ticks=places)
-                if clicked is not None:
-                    axis.on_event(AxisClick, lambda event, name=name: clicked(name, clicked_place(event.value, figure, name)))
+                if view_method is not None and (told := view_method()) is not None:
+                    axis.on_event(AxisClick, lambda event, name=name, told=told: told(name, clicked_place(event.value, figure, name)))
             axis.major_label_overrides = {place: label(name) for place, name in ticks}
         figure.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
 

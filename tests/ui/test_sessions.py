@@ -94,9 +94,6 @@ def test_nobody_waits_for_a_model(server):
     assert max(waited) <= AT_ONCE + max(idle), (sorted(waited)[-5:], statistics.median(idle))
 
 
-# All that is asserted of the ten holds; but of two dozen style sheets the browser's page asks a server on the internet, which no
-# page that is served by itself does.
-@pytest.mark.unsettled
 @pytest.mark.timeout(600)  # two rounds with a slow beginning and an end to be waited for, on a busy machine
 def test_ten_sessions_share_nothing_and_leave_nothing(browser, server):
     first = together(browser, server, SECONDS)
