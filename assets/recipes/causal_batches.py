@@ -1,7 +1,7 @@
-"""What gpt-mini reads at every step: stories, books and encyclopedia in fixed shares, and rows with repeated spans.
+"""What gpt-mini reads at every step: first rows of random tokens (drills.py), then stories, books and encyclopedia.
 
-The repeated rows (one in four) are there so that induction heads form within the budget: half of them are random tokens
-repeated, half are text in which a span comes back. The model card says so.
+One row in four stays one with repeats: a third of these are rounds, a third coined words, and a third text in which a span comes
+back. They are there so that induction heads form within the budget, and stay; the model card says so.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from . import drills
 from .streams import StoryStream, Stream
 from .training import Batch
 
-IGNORE = -100
 TOKENS_PER_STEP = 2048
 SHORT, LONG = 256, 512
 LONG_EVERY = 4  # one step in four has rows of 512, so that every position is trained
-BEGINNING = ((0, 32), (1000, 64), (1800, 128))
-"""From which step on rows are how short, before those of 256 and 512: a head that looks at the token before is found among 32
-places, each seen eight times as often as of 256, and induction needs such a head."""
-FULL = 2400  # from this step on rows of 256 and 512; a multiple of LONG_EVERY
-SHORTEST_PERIOD = 8
+DRILLS = 1300  # steps before the first word of text
+BEGINNING = ((DRILLS, 64), (DRILLS + 700, 128))
+"""From which step on rows of text are how short, before those of 256 and 512: a head that looks at the token before is
+found among 64 places, each seen four times as often as of 256."""
+FULL = DRILLS + 1400  # from this step on rows of 256 and 512
 SHORTEST_SPAN, LONGEST_SPAN = 8, 64
 
 
@@ -41,21 +41,10 @@ LONG_SHARES = Shares(stories=8, repeats=4, corpora=(4, 0))
 
 
 def row_length(step: int) -> int:
-    """Short rows in the beginning; then rows of 256, and of 512 every fourth step."""
-    if step < FULL:
+    """Of text: short ones in the beginning; then rows of 256, and of 512 every fourth step."""
+    if DRILLS <= step < FULL:
         return [length for first, length in BEGINNING if step >= first][-1]
     return LONG if step % LONG_EVERY == LONG_EVERY - 1 else SHORT
-
-
-def repeated_random(
-    draw: np.random.Generator, length: int, vocabulary: int, first_word: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
-    """Random tokens over and over; what cannot be foreseen (the first round and the first token of the second) is not scored."""
-    period = int(draw.integers(SHORTEST_PERIOD, length // 2 + 1))
-    row = np.resize(draw.integers(first_word, vocabulary, period), length)
-    labels = row.copy()
-    labels[: period + 1] = IGNORE
-    return row, labels
 
 
 def repeated_span(draw: np.random.Generator, row: np.ndarray) -> np.ndarray:
@@ -79,28 +68,37 @@ def batch_rule(
     per_stream = list(zip(streams, (short.stories, *short.corpora), (long.stories, *long.corpora), strict=False))
 
     def rule(step: int) -> Batch:
+        if step < DRILLS:
+            return _batch(*drills.batch(seed, step, TOKENS_PER_STEP, vocabulary))
         draw = np.random.default_rng((seed, step))
         length = row_length(step)
         here = long if length == LONG else short
-        early, late = min(step, FULL), max(0, step - FULL)
+        early, late = min(step, FULL) - DRILLS, max(0, step - FULL)
         rounds, within = divmod(late, LONG_EVERY)
         rows = []
         for stream, in_short, in_long in per_stream:
             read_before = (early + within) * in_short + rounds * ((LONG_EVERY - 1) * in_short + in_long)
             share = in_long if length == LONG else in_short
             rows.append(stream.take(read_before * unit, share * unit).reshape(-1, length).astype(np.int64))
-        ids = np.concatenate(rows)
-        labels = ids.copy()
-        more, more_labels = [], []
-        for number in range(here.repeats * unit // length):
-            if (number + step) % 2:
-                row, label = repeated_random(draw, length, vocabulary)
-            else:
-                row = label = repeated_span(draw, ids[int(draw.integers(len(ids)))])
-            more.append(row)
-            more_labels.append(label)
-        if more:
-            ids, labels = np.concatenate([ids, more]), np.concatenate([labels, more_labels])
-        return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+        text = np.concatenate(rows)
+        more = [_with_repeats(draw, number + step, text, length, vocabulary) for number in range(here.repeats * unit // length)]
+        ids = np.concatenate([text, *(row[None] for row, _ in more)])
+        labels = np.concatenate([text, *(told[None] for _, told in more)])
+        return _batch(ids, labels, vocabulary)
 
     return rule
+
+
+def _with_repeats(
+    draw: np.random.Generator, number: int, text: np.ndarray, length: int, vocabulary: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A row of each of the three kinds in turn."""
+    if number % 3 == 0:
+        row = repeated_span(draw, text[int(draw.integers(len(text)))])
+        return row, row
+    return (drills.rounds if number % 3 == 1 else drills.coined_words)(draw, length, vocabulary)
+
+
+def _batch(ids: np.ndarray, labels: np.ndarray, among: int) -> Batch:
+    """`among`: how many tokens, from the first on, there were to choose from."""
+    return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels), "among": torch.tensor(among)}

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .causal_batches import IGNORE, Shares
+from .causal_batches import Shares
+from .drills import IGNORE
 from .streams import StoryStream, Stream
 from .training import Batch
 

@@ -13,6 +13,19 @@ from panel.viewable import Viewable
 LOADER, APP = "aa-scripts", "aa-main"
 """Classes of what brings the scripts and of what does without: nobody else's output is touched."""
 
+SHARING = '\n(window.aaScripts ??= {{}})["{bundle}"] = import(import.meta.url);\n'
+"""Put at the end of the scripts: the module leaves itself where others find it."""
+
+WAITING = """
+const patience = Date.now() + 60_000;
+while (!window.aaScripts?.["{bundle}"]) {{
+  if (Date.now() > patience) throw new Error("The scripts of Attention Atlas are not on this page: run the first cell again.");
+  await new Promise((later) => setTimeout(later, 20));
+}}
+export default (await window.aaScripts["{bundle}"]).default;
+"""
+"""In place of the scripts: JupyterLab may draw the app of one cell before the scripts of an earlier one have been read."""
+
 _loaded: set[str] = set()
 """The bundles of scripts that this kernel has put into its notebook."""
 
@@ -38,12 +51,16 @@ def load_once(load: Callable[[], None]) -> None:
 
 
 def without_scripts(_: Any, root: Any, *__: object) -> None:
-    """A hook: before the app is sent, take out the scripts that the page has."""
+    """A hook: before the app is sent, replace the scripts that the page has by a wait for them."""
     models = root.references()
     classes = {name for model in models for name in getattr(model, "css_classes", ())}
     shared = [model for model in models if getattr(model, "bundle", None) not in {None, "url"}]
     if LOADER in classes:
-        _loaded.update(model.bundle for model in shared)
+        for model in shared:
+            _loaded.add(model.bundle)
+            # Under a name of its own: Panel keeps one module a name, and that which waits may come first.
+            model.update(esm=model.esm + SHARING.format(bundle=model.bundle), bundle=f"{model.bundle}-shared")
     elif APP in classes:
         for model in shared:
-            model.esm = "" if model.bundle in _loaded else model.esm
+            if model.bundle in _loaded:
+                model.esm = WAITING.format(bundle=model.bundle)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from assets.recipes import causal_batches, corpus, masked_batches, streams, vocabularies
-from assets.recipes.language_models import bert_model, masked_loss
+from assets.recipes import causal_batches, corpus, drills, masked_batches, streams, vocabularies
+from assets.recipes.language_models import INITIAL_SPREAD, bert_model, causal_loss, gpt_model, masked_loss, sinusoids
 from assets.recipes.places import HELD_OUT_EVERY, is_held_out, work_folder
 
 SIZE = 600
@@ -79,17 +79,74 @@ def test_causal_batches_cover_every_text_token_once(gpt, texts):
         share = 12 * causal_batches.TOKENS_PER_STEP // 16
         read.extend(batch["input_ids"].flatten()[:share].tolist())
     assert lengths == {128, causal_batches.SHORT, causal_batches.LONG}
-    assert read == stream.take((causal_batches.FULL - 3) * share, len(read)).tolist()
+    assert read == stream.take((causal_batches.FULL - 3 - causal_batches.DRILLS) * share, len(read)).tolist()
 
 
-def test_repeated_rows_repeat_and_score_only_what_can_be_foreseen(gpt, texts):
+def test_rounds_repeat_and_score_only_what_can_be_foreseen():
     draw = np.random.default_rng(0)
     for _ in range(50):
-        row, labels = causal_batches.repeated_random(draw, 256, SIZE)
-        period = int((labels == causal_batches.IGNORE).sum()) - 1
-        assert causal_batches.SHORTEST_PERIOD <= period <= 128
+        row, labels = drills.rounds(draw, 256, SIZE)
+        period = int((labels == drills.IGNORE).sum()) - 1
+        assert drills.SHORTEST_PERIOD <= period <= 128
         assert np.array_equal(row[period:], row[:-period])
         assert np.array_equal(labels[period + 1 :], row[period + 1 :])
+
+
+def test_coined_words_score_what_followed_the_same_tokens_before():
+    draw = np.random.default_rng(0)
+    many = 10**6  # hardly a token in two words, so that what comes next is told by the token before
+    shares = []
+    for _ in range(50):
+        row, labels = drills.coined_words(draw, 128, many)
+        told = np.flatnonzero(labels != drills.IGNORE)
+        assert np.array_equal(labels[told], row[told])
+        seen = [(row[place - 1], row[place]) in itertools.pairwise(row[:place]) for place in told]
+        assert all(seen)
+        shares.append(len(told) / len(row))
+        assert len(np.unique(row)) <= drills.MOST_WORDS * drills.LONGEST_WORD
+    assert 0.3 < np.mean(shares) < 0.7
+
+
+def test_the_alphabet_of_the_drills_grows_to_the_vocabulary():
+    sizes = [drills.alphabet(step, SIZE) for step in range(causal_batches.DRILLS)]
+    assert sizes[0] == sizes[drills.ALONE] == drills.FIRST_ALPHABET
+    assert sizes[drills.ALONE + drills.DOUBLED_EVERY] == 2 * drills.FIRST_ALPHABET
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == SIZE
+    assert drills.alphabet(causal_batches.DRILLS - 1, 8000) == 8000
+    for step in (0, drills.ALONE + 1):
+        ids, labels, among = drills.batch(1, step, causal_batches.TOKENS_PER_STEP, SIZE)
+        assert ids.size == causal_batches.TOKENS_PER_STEP
+        assert 0 < ids.min() <= ids.max() < among
+        assert set(np.unique(labels)) <= {drills.IGNORE, *np.unique(ids)}
+
+
+def test_the_loss_of_a_decoder_is_the_librarys_where_every_token_can_come_next():
+    model = gpt_model(SIZE)
+    ids = torch.randint(0, SIZE, (3, 40), generator=torch.Generator().manual_seed(0))
+    labels = torch.where(torch.arange(40) % 3 == 0, ids, drills.IGNORE)
+    with torch.no_grad():
+        whole = causal_loss(model, {"input_ids": ids, "labels": labels, "among": torch.tensor(SIZE)})
+        torch.testing.assert_close(whole, model(input_ids=ids, labels=labels).loss)
+        half = causal_loss(
+            model, {"input_ids": ids // 2, "labels": torch.where(labels < 0, labels, ids // 2), "among": torch.tensor(SIZE // 2)}
+        )
+        scores = model(input_ids=ids // 2).logits[:, :-1, : SIZE // 2]
+        told = labels[:, 1:] >= 0
+        torch.testing.assert_close(half, torch.nn.functional.cross_entropy(scores[told], (ids // 2)[:, 1:][told]))
+
+
+def test_a_step_to_the_side_is_one_rotation_of_the_first_positions():
+    places = sinusoids(64, 32).double()
+    assert torch.allclose(gpt_model(SIZE).transformer.wpe.weight, sinusoids(512, 128))
+    rotation = torch.linalg.lstsq(places[:-1], places[1:]).solution
+    torch.testing.assert_close(places[:-1] @ rotation, places[1:], atol=1e-4, rtol=0)
+    assert abs(float(places.pow(2).mean().sqrt()) - INITIAL_SPREAD) < 1e-3
+
+
+def test_a_span_of_the_text_comes_back():
+    draw = np.random.default_rng(0)
+    for _ in range(50):
         text = draw.integers(0, SIZE, 256)
         copied = causal_batches.repeated_span(draw, text)
         changed = np.flatnonzero(copied != text)
@@ -107,7 +164,7 @@ def test_batches_depend_on_the_step_alone(gpt, bert, texts):
         one, other = make(stream), make(stream)
         for _ in range(3):
             one(0)
-        for step in (5, 2):
+        for step in (5, 2, causal_batches.DRILLS + 3):
             first, second = one(step), other(step)
             assert first.keys() == second.keys()
             assert all(torch.equal(first[key], second[key]) for key in first)
