@@ -19,7 +19,7 @@ from .training import Batch
 TOKENS_PER_STEP = 2048
 SHORT, LONG = 256, 512
 LONG_EVERY = 4  # one step in four has rows of 512, so that every position is trained
-DRILLS = 1300  # steps before the first word of text
+DRILLS = 1500  # steps before the first word of text
 BEGINNING = ((DRILLS, 64), (DRILLS + 700, 128))
 """From which step on rows of text are how short, before those of 256 and 512: a head that looks at the token before is
 found among 64 places, each seen four times as often as of 256."""
@@ -69,7 +69,7 @@ def batch_rule(
 
     def rule(step: int) -> Batch:
         if step < DRILLS:
-            return _batch(*drills.batch(seed, step, TOKENS_PER_STEP, vocabulary))
+            return _batch(*drills.batch(seed, step, TOKENS_PER_STEP, vocabulary), before=drills.BEFORE)
         draw = np.random.default_rng((seed, step))
         length = row_length(step)
         here = long if length == LONG else short
@@ -99,6 +99,7 @@ def _with_repeats(
     return (drills.rounds if number % 3 == 1 else drills.coined_words)(draw, length, vocabulary)
 
 
-def _batch(ids: np.ndarray, labels: np.ndarray, among: int) -> Batch:
-    """`among`: how many tokens, from the first on, there were to choose from."""
-    return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels), "among": torch.tensor(among)}
+def _batch(ids: np.ndarray, labels: np.ndarray, among: int, before: float = 0.0) -> Batch:
+    """`among`: how many tokens, from the first on, there were to choose from. `before`: the weight of the token before."""
+    numbers = {"among": torch.tensor(among), "before": torch.tensor(before)}
+    return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels), **numbers}

@@ -1,11 +1,12 @@
 """Rows of random tokens in which what comes next can be told from what came before: induction heads are learnt from these.
 
 Two kinds. A row of rounds says a few tokens over and over; a row of coined words says a few made-up words of two to four tokens
-in any order. From rounds it is learnt quickly, but by looking at about the right place; in coined words only the token right
-after the last occurrence helps.
+in any order. Rounds alone are learnt by comparing whole stretches, with attention that is spread thin; in coined words only the
+token right after the last occurrence helps.
 
-A decoder of this width does not find it among 8,000 tokens within this budget (after 7.5 million tokens of text with a quarter of
-such rows: nothing). Among 64 tokens it does in 400 steps, and keeps it while they become more: that is the beginning of a run.
+A decoder of this width does not find that among 8,000 tokens in long rows within this budget (after 7.5 million tokens of text
+with a quarter of such rows: nothing). Among 64 tokens, in rows of 16, it does in 300 steps, where it has also to say which token
+stood before (BEFORE); and it keeps it while rows become longer and tokens more. That is the beginning of a run.
 """
 
 from __future__ import annotations
@@ -13,19 +14,29 @@ from __future__ import annotations
 import numpy as np
 
 IGNORE = -100
-LENGTH = 64
-SHORTEST_PERIOD = 6
-FEWEST_WORDS, MOST_WORDS = 3, 12
+LENGTHS = ((0, 16), (400, 32), (700, 64))
+"""From which step on rows are how long."""
+SHORTEST_PERIOD = 3
+FEWEST_WORDS, TOKENS_A_WORD = 2, 5  # a word has three tokens, more or less: most of them come at least twice
 SHORTEST_WORD, LONGEST_WORD = 2, 4
 
 FIRST_ALPHABET = 64
-ALONE = 350  # steps with rounds of the first alphabet only: coined words are not learnt from nothing
-DOUBLED_EVERY = 110  # steps in which the alphabet doubles
+ALONE = 800  # steps with the first alphabet only
+DOUBLED_EVERY = 80  # steps in which the alphabet then doubles
+
+BEFORE = 0.5
+"""Weight of a second loss during the drills: the first layer has to tell which token stood before. Such a head is what induction
+is made of; from the first loss alone it does not come in time."""
 
 
 def alphabet(step: int, vocabulary: int) -> int:
     """How many tokens there are to draw from."""
     return min(vocabulary, int(FIRST_ALPHABET * 2 ** (max(0, step - ALONE) / DOUBLED_EVERY)))
+
+
+def row_length(step: int) -> int:
+    """How long rows are."""
+    return [length for first, length in LENGTHS if step >= first][-1]
 
 
 def rounds(draw: np.random.Generator, length: int, tokens: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +50,7 @@ def rounds(draw: np.random.Generator, length: int, tokens: int) -> tuple[np.ndar
 
 def coined_words(draw: np.random.Generator, length: int, tokens: int) -> tuple[np.ndarray, np.ndarray]:
     """Words of random tokens in any order; scored is what follows within a word that was there before."""
-    count = int(np.exp(draw.uniform(np.log(FEWEST_WORDS), np.log(MOST_WORDS + 1))))
+    count = int(np.exp(draw.uniform(np.log(FEWEST_WORDS), np.log(length // TOKENS_A_WORD + 1))))
     words = [draw.integers(1, tokens, int(draw.integers(SHORTEST_WORD, LONGEST_WORD + 1))) for _ in range(count)]
     order = draw.integers(0, count, length)  # more than enough: a word has two tokens at least
     known = [word in order[:place] for place, word in enumerate(order[: length // SHORTEST_WORD])]
@@ -52,6 +63,6 @@ def batch(seed: int, step: int, tokens: int, vocabulary: int) -> tuple[np.ndarra
     """The rows of a step of the beginning, what of them is scored, and how many tokens there were to draw from."""
     draw = np.random.default_rng((seed, step))
     among = alphabet(step, vocabulary)
-    rules = (rounds, rounds if step < ALONE else coined_words)
-    rows, labels = zip(*(rules[row % 2](draw, LENGTH, among) for row in range(tokens // LENGTH)), strict=True)
+    length = row_length(step)
+    rows, labels = zip(*((rounds, coined_words)[row % 2](draw, length, among) for row in range(tokens // length)), strict=True)
     return np.stack(rows), np.stack(labels), among

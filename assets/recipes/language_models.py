@@ -107,12 +107,17 @@ def sinusoids(positions: int, width: int) -> torch.Tensor:
 
 
 def causal_loss(model: GPT2LMHeadModel, batch: Batch) -> torch.Tensor:
-    """Loss of the tokens that are scored, among the tokens there were to draw from: the rest is not computed."""
-    states = model.transformer(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
-    labels = batch["labels"][:, 1:]
-    told = labels != drills.IGNORE
-    scores = functional.linear(states[told], model.lm_head.weight[: int(batch["among"])])
-    return functional.cross_entropy(scores.float(), labels[told])
+    """Loss of what is scored, among the tokens there were to draw from; in the drills the token before is asked as well."""
+    words = model.lm_head.weight[: int(batch["among"])]
+    told = batch["labels"][:, 1:] != drills.IGNORE
+    found = model.transformer(input_ids=batch["input_ids"], output_hidden_states=bool(batch["before"]))
+    scores = functional.linear(found.last_hidden_state[:, :-1][told], words)
+    loss = functional.cross_entropy(scores.float(), batch["labels"][:, 1:][told])
+    if batch["before"]:
+        first_layer = functional.layer_norm(found.hidden_states[1][:, 1:].float(), (WIDTH,))
+        scores = functional.linear(first_layer.flatten(0, 1), words)
+        loss = loss + batch["before"] * functional.cross_entropy(scores.float(), batch["input_ids"][:, :-1].flatten())
+    return loss
 
 
 def train_gpt(

@@ -103,7 +103,7 @@ def test_coined_words_score_what_followed_the_same_tokens_before():
         seen = [(row[place - 1], row[place]) in itertools.pairwise(row[:place]) for place in told]
         assert all(seen)
         shares.append(len(told) / len(row))
-        assert len(np.unique(row)) <= drills.MOST_WORDS * drills.LONGEST_WORD
+        assert len(np.unique(row)) <= 128 // drills.TOKENS_A_WORD * drills.LONGEST_WORD
     assert 0.3 < np.mean(shares) < 0.7
 
 
@@ -114,26 +114,44 @@ def test_the_alphabet_of_the_drills_grows_to_the_vocabulary():
     assert sizes == sorted(sizes)
     assert sizes[-1] == SIZE
     assert drills.alphabet(causal_batches.DRILLS - 1, 8000) == 8000
-    for step in (0, drills.ALONE + 1):
+    lengths = set()
+    for step in (0, 500, drills.ALONE + 1):
         ids, labels, among = drills.batch(1, step, causal_batches.TOKENS_PER_STEP, SIZE)
         assert ids.size == causal_batches.TOKENS_PER_STEP
+        lengths.add(ids.shape[1])
         assert 0 < ids.min() <= ids.max() < among
         assert set(np.unique(labels)) <= {drills.IGNORE, *np.unique(ids)}
+    assert lengths == {length for _, length in drills.LENGTHS}
 
 
-def test_the_loss_of_a_decoder_is_the_librarys_where_every_token_can_come_next():
-    model = gpt_model(SIZE)
+def decoder_and_tokens():
     ids = torch.randint(0, SIZE, (3, 40), generator=torch.Generator().manual_seed(0))
-    labels = torch.where(torch.arange(40) % 3 == 0, ids, drills.IGNORE)
-    with torch.no_grad():
-        whole = causal_loss(model, {"input_ids": ids, "labels": labels, "among": torch.tensor(SIZE)})
-        torch.testing.assert_close(whole, model(input_ids=ids, labels=labels).loss)
-        half = causal_loss(
-            model, {"input_ids": ids // 2, "labels": torch.where(labels < 0, labels, ids // 2), "among": torch.tensor(SIZE // 2)}
-        )
-        scores = model(input_ids=ids // 2).logits[:, :-1, : SIZE // 2]
-        told = labels[:, 1:] >= 0
-        torch.testing.assert_close(half, torch.nn.functional.cross_entropy(scores[told], (ids // 2)[:, 1:][told]))
+    return gpt_model(SIZE), ids, torch.where(torch.arange(40) % 3 == 0, ids, drills.IGNORE)
+
+
+def asked(ids, labels, among=SIZE, before=0.0):
+    return {"input_ids": ids, "labels": labels, "among": torch.tensor(among), "before": torch.tensor(before)}
+
+
+@torch.no_grad()
+def test_the_loss_of_a_decoder_is_the_librarys_where_every_token_can_come_next():
+    model, ids, labels = decoder_and_tokens()
+    torch.testing.assert_close(causal_loss(model, asked(ids, labels)), model(input_ids=ids, labels=labels).loss)
+    ids, labels = ids // 2, torch.where(labels < 0, labels, ids // 2)
+    scores, told = model(input_ids=ids).logits[:, :-1, : SIZE // 2], labels[:, 1:] >= 0
+    expected = torch.nn.functional.cross_entropy(scores[told], ids[:, 1:][told])
+    torch.testing.assert_close(causal_loss(model, asked(ids, labels, SIZE // 2)), expected)
+
+
+@torch.no_grad()
+def test_in_the_drills_the_first_layer_is_asked_for_the_token_before():
+    model, ids, labels = decoder_and_tokens()
+    more = causal_loss(model, asked(ids, labels, before=0.5)) - causal_loss(model, asked(ids, labels))
+    states = model(input_ids=ids, output_hidden_states=True).hidden_states[1]
+    scores = (states - states.mean(-1, keepdim=True)) / (states.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    chances = (scores @ model.lm_head.weight.T).log_softmax(-1)
+    expected = -np.mean([float(chances[row, at, ids[row, at - 1]]) for row in range(3) for at in range(1, 40)])
+    assert abs(float(more) - 0.5 * expected) < 1e-4
 
 
 def test_a_step_to_the_side_is_one_rotation_of_the_first_positions():
