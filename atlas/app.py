@@ -35,6 +35,7 @@ from atlas.views.bar import SelectionBar
 from atlas.views.base import held
 from atlas.views.catalog import TABS
 from atlas.views.heads import HeadsView
+from atlas.views.icons import LINK
 from atlas.views.profile import ProfileView
 from atlas.views.sidebar import Sidebar
 from atlas.views.strip import StripView
@@ -127,7 +128,11 @@ class AttentionAtlas(pn.viewable.Viewer):
             pipeline.choice.param.update(name_or_path=name, in_memory=True)
         if text is not None:
             pipeline.input.param.update(text=text, **texts)
-            when_drawn(pipeline.run)
+            if in_notebook():
+                # The next cell may ask for the trace, and may run before anything that is started here has ended.
+                pipeline.show(self.run(pipeline.job(), Ticket()))
+            else:
+                when_drawn(pipeline.run)
 
     # -- for eyes ------------------------------------------------------------------------------------------------------
 
@@ -169,10 +174,10 @@ class AttentionAtlas(pn.viewable.Viewer):
                 busy_indicator=None,
             )
             # Its bar over the whole page follows every message, and each time all models of the page are walked: a fifth of
-            # what the server worked. The cards say themselves that they wait. A plain False would leave the page among the watchers
-            # of the server's own state, which then keeps every session; a reference lets go of the one before it.
+            # what the server worked. The cards say themselves that they wait.
             with edit_readonly(self._page):
-                self._page.busy = pn.rx(False)
+                # A plain False leaves the page among the watchers of the server's own state, which then keeps every session.
+                self._page.busy = pn.rx(False)  # noqa: FBT003  (the value, not a flag)
             self._page.param.watch(self._themed, "dark_theme")
             scheme.on_scheme(lambda dark: when_drawn(lambda: self._page.param.update(dark_theme=dark)))
         return self._page
@@ -195,7 +200,7 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     def _sharing(self) -> Any:
         """The link to what is on screen, and whether it may hold the text."""
-        copy = pmui.Button(label="Copy link", icon="link", variant="text", color="light", css_classes=["aa-copy"], align="center")
+        copy = pmui.Button(label="Copy link", icon=LINK, variant="text", color="light", css_classes=["aa-copy"], align="center")
         copy.jscallback(clicks="navigator.clipboard?.writeText(window.location.href)")
         private = pmui.Switch.from_param(
             self.shared.param.private,

@@ -19,7 +19,8 @@ SHARING = '\n(window.aaScripts ??= {{}})["{bundle}"] = import(import.meta.url);\
 WAITING = """
 const patience = Date.now() + 60_000;
 while (!window.aaScripts?.["{bundle}"]) {{
-  if (Date.now() > patience) throw new Error("The scripts of Attention Atlas are not on this page: run the first cell again.");
+  if (Date.now() > patience)
+    throw new Error("The scripts of Attention Atlas are not on this page: restart the kernel and run all cells.");
   await new Promise((later) => setTimeout(later, 20));
 }}
 export default (await window.aaScripts["{bundle}"]).default;

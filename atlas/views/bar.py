@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 from atlas.state.bar import BarLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import made_of
+from atlas.views.icons import CLOSE
 from atlas.views.plain import plain
 
 ORIGIN = "bar"
@@ -47,7 +48,7 @@ class SelectionBar(pn.viewable.Viewer):
     def _chip(self, words: Any, part: str, name: str) -> Any:
         """What is selected, as a button that lets go of it."""
         button = pmui.Button(
-            label=words, end_icon="close", variant="outlined", size="small", css_classes=[name], visible=made_of(words, bool),
+            label=words, end_icon=CLOSE, variant="outlined", size="small", css_classes=[name], visible=made_of(words, bool),
             description=f"Let go of the selected {part} (Escape)", margin=(2, 4),
         )  # fmt: skip
         button.on_click(lambda _: self.workspace.selection.clear(part, origin=ORIGIN))

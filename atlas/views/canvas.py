@@ -75,7 +75,9 @@ def named_axes(
             else:
                 axis.ticker = FixedTicker(ticks=places)
                 if view_method is not None and (told := view_method()) is not None:
-                    axis.on_event(AxisClick, lambda event, name=name, told=told: told(name, clicked_place(event.value, figure, name)))
+                    axis.on_event(
+                        AxisClick, lambda event, name=name, told=told: told(name, clicked_place(event.value, figure, name))
+                    )
             axis.major_label_overrides = {place: label(name) for place, name in ticks}
         figure.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
 

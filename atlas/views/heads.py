@@ -16,7 +16,7 @@ from atlas.plots.heads import ScatterConfig, colour_key, head_scatter
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
-from atlas.views.plain import plain
+from atlas.views.plain import Markup, plain
 
 ORIGIN = "heads"
 
@@ -79,7 +79,7 @@ class HeadsView(View):
         key = pn.bind(self._key, self.heads.param.revision, display.param.colour, self.param.dark)
         return pn.Column(
             self._pane(),
-            pn.pane.HTML(key, sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-key"]),
+            Markup(key, sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-key"]),
             self.chips,
             plain(pn.bind(self._note, self.heads.param.revision), "aa-cluster-note"),
             sizing_mode="stretch_width",

@@ -16,12 +16,23 @@ pre { font: inherit; font-family: system-ui, -apple-system, 'Segoe UI', Roboto, 
 _ONE_LINE = "pre { white-space: pre; overflow: hidden; text-overflow: ellipsis; }"
 
 
-class Plain(pn.pane.Str):
+class _ContentAlone:
+    """A pane that sends what it shows when that changes; Panel's own send all style sheets again, in a notebook as addresses."""
+
+    def _update(self, _: str, model: Any) -> None:
+        model.update(**self._process_param_change({"object": self.object}))  # type: ignore[attr-defined]
+
+
+class Plain(_ContentAlone, pn.pane.Str):
     """A string shown letter by letter. Panel's own Str puts `<pre>`, the string and `</pre>` on the page as HTML: tags work."""
 
     def _transform_object(self, obj: Any) -> dict[str, Any]:
         found: dict[str, Any] = super()._transform_object(escape("" if obj is None else str(obj)))
         return found
+
+
+class Markup(_ContentAlone, pn.pane.HTML):
+    """HTML of our own making; no word of a reader's may be in it."""
 
 
 def plain(text: Any, name: str = "", *, one_line: bool = False, **look: Any) -> Any:

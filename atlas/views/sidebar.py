@@ -13,6 +13,7 @@ from atlas.state.library import Example, Listed
 from atlas.state.pipeline import BUSY
 from atlas.state.workspace import Workspace
 from atlas.views.base import made_of
+from atlas.views.icons import RUN, STOP
 from atlas.views.plain import plain
 
 OTHER = "another one …"
@@ -158,11 +159,11 @@ class Sidebar(pn.viewable.Viewer):
         pipeline = self.workspace.pipeline
         busy = made_of(pipeline.param.status, BUSY.__contains__)
         run = pmui.Button(
-            label="Run", icon="play_arrow", color="primary", sizing_mode="stretch_width", css_classes=["aa-run"],
+            label="Run", icon=RUN, color="primary", sizing_mode="stretch_width", css_classes=["aa-run"],
             visible=made_of(pipeline.param.status, lambda status: status not in BUSY),
         )  # fmt: skip
         cancel = pmui.Button(
-            label="Cancel", icon="stop", color="default", visible=busy, sizing_mode="stretch_width", css_classes=["aa-cancel"]
+            label="Cancel", icon=STOP, color="default", visible=busy, sizing_mode="stretch_width", css_classes=["aa-cancel"]
         )
         run.on_click(self._start)
         cancel.on_click(lambda _: pipeline.cancel())
