@@ -17,13 +17,13 @@ from .streams import StoryStream, Stream
 from .training import Batch
 
 TOKENS_PER_STEP = 2048
-SHORT, LONG = 256, 512
+LONG = 512
 LONG_EVERY = 4  # one step in four has rows of 512, so that every position is trained
 DRILLS = 1500  # steps before the first word of text
-BEGINNING = ((DRILLS, 64), (DRILLS + 700, 128))
-"""From which step on rows of text are how short, before those of 256 and 512: a head that looks at the token before is
-found among 64 places, each seen four times as often as of 256."""
-FULL = DRILLS + 1400  # from this step on rows of 256 and 512
+LENGTHS = ((DRILLS, 64), (2200, 128), (2900, 256), (4700, 64))
+"""From which step on the other rows are how short. A head that looks at the token before is found among 64 places, each seen four
+times as often as of 256. Back to 64: in long rows, where names and words come back, copying pays more than grammar does."""
+FULL = 2900  # from this step on there are rows of 512
 SHORTEST_SPAN, LONGEST_SPAN = 8, 64
 
 
@@ -41,10 +41,10 @@ LONG_SHARES = Shares(stories=8, repeats=4, corpora=(4, 0))
 
 
 def row_length(step: int) -> int:
-    """Of text: short ones in the beginning; then rows of 256, and of 512 every fourth step."""
-    if DRILLS <= step < FULL:
-        return [length for first, length in BEGINNING if step >= first][-1]
-    return LONG if step % LONG_EVERY == LONG_EVERY - 1 else SHORT
+    """Of text."""
+    if step >= FULL and step % LONG_EVERY == LONG_EVERY - 1:
+        return LONG
+    return [length for first, length in LENGTHS if step >= first][-1]
 
 
 def repeated_span(draw: np.random.Generator, row: np.ndarray) -> np.ndarray:

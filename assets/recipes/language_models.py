@@ -20,7 +20,7 @@ from .training import Batch, Outcome, Plan, train
 GPT, BERT = "gpt-mini", "bert-mini"
 VOCABULARY = 8000
 LAYERS, HEADS, WIDTH = 6, 8, 128  # what two CPU cores teach in one evening; see NOTES.md for the pace of wider ones
-GPT_TOKENS, BERT_TOKENS = 16e6, 24.6e6
+GPT_TOKENS, BERT_TOKENS = 24e6, 24.6e6
 GPT_PLAN = Plan(
     steps=int(GPT_TOKENS // causal_batches.TOKENS_PER_STEP), learning_rate=2e-3, warmup_steps=100, decay_share=0.25, seed=11
 )

@@ -78,7 +78,7 @@ def test_causal_batches_cover_every_text_token_once(gpt, texts):
         assert torch.equal(batch["input_ids"], batch["labels"])
         share = 12 * causal_batches.TOKENS_PER_STEP // 16
         read.extend(batch["input_ids"].flatten()[:share].tolist())
-    assert lengths == {128, causal_batches.SHORT, causal_batches.LONG}
+    assert lengths == {128, 256, causal_batches.LONG}
     assert read == stream.take((causal_batches.FULL - 3 - causal_batches.DRILLS) * share, len(read)).tolist()
 
 
