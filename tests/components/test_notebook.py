@@ -1,0 +1,72 @@
+"""What a notebook is sent: the scripts once, an app that waits for them, and messages that are heard one at a time."""
+
+from __future__ import annotations
+
+import threading
+
+import panel as pn
+import panel_material_ui as pmui
+import pytest
+from pyviz_comms import Comm, JupyterComm
+from tornado.ioloop import IOLoop
+
+from atlas.components import notebook
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded(monkeypatch):
+    monkeypatch.setattr(notebook, "_loaded", set())
+
+
+def bundled(css_class):
+    """The models of an input on a page of that class which come with a bundle of scripts."""
+    with pn.config.set(inline=True):
+        root = pn.Row(pmui.Divider(), css_classes=[css_class]).get_root(comm=Comm())
+    return root, [model for model in root.references() if getattr(model, "bundle", None) not in {None, "url"}]
+
+
+def test_the_scripts_are_shared_under_a_name_that_those_who_wait_do_not_have():
+    root, models = bundled(notebook.LOADER)
+    (scripts,), (name,) = {model.esm for model in models}, {model.bundle for model in models}
+    assert len(scripts) > 500_000
+    notebook.without_scripts(None, root)
+    assert {model.esm for model in models} == {scripts + notebook.SHARING.format(bundle=name)}
+    assert name not in {model.bundle for model in models}
+
+    root, models = bundled(notebook.APP)
+    notebook.without_scripts(None, root)
+    assert {model.bundle for model in models} == {name}
+    assert {model.esm for model in models} == {notebook.WAITING.format(bundle=name)}
+    assert f'window.aaScripts["{name}"]' in models[0].esm
+    assert len(models[0].esm) < 1000
+
+
+def test_an_app_whose_scripts_were_not_sent_brings_them_and_others_are_left_alone():
+    for css_class in (notebook.APP, "somebody-elses"):
+        root, models = bundled(css_class)
+        before = [(model.esm, model.bundle) for model in models]
+        notebook.without_scripts(None, root)
+        assert before
+        assert [(model.esm, model.bundle) for model in models] == before
+
+
+def test_messages_are_heard_on_the_thread_of_the_cells_in_order(monkeypatch):
+    heard = []
+    monkeypatch.setattr(JupyterComm, "_handle_msg", lambda _, message: heard.append((message, threading.current_thread())))
+    loop = IOLoop(make_current=False)
+    notebook.one_at_a_time(loop)
+    comm = object.__new__(JupyterComm)
+
+    def page():
+        for number in range(5):
+            comm._handle_msg({"number": number})
+
+    thread = threading.Thread(target=page)
+    thread.start()
+    thread.join()
+    assert heard == []
+    loop.add_callback(loop.stop)
+    loop.start()
+    loop.close()
+    comm._handle_msg({"number": 5})
+    assert heard == [({"number": number}, threading.main_thread()) for number in range(6)]
