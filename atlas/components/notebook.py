@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable
@@ -9,9 +10,8 @@ from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
+from panel.io.notebook import JupyterCommManagerBinary
 from panel.viewable import Viewable
-from pyviz_comms import JupyterComm
-from tornado.ioloop import IOLoop
 
 LOADER, APP = "aa-scripts", "aa-main"
 """Classes of what brings the scripts and of what does without: nobody else's output is touched."""
@@ -49,27 +49,28 @@ def load_once(load: Callable[[], None]) -> None:
     if _loaded or not in_notebook():
         return
     load()
-    one_at_a_time(IOLoop.current())
+    one_at_a_time(asyncio.get_running_loop())
     Viewable._preprocessing_hooks.append(without_scripts)  # noqa: SLF001 - an object's own hooks miss the frame Panel puts round it
     # The kernel has loaded it: nobody has to have IPython.
     sys.modules["IPython.display"].display(pn.Row(pmui.Divider(visible=False), css_classes=[LOADER]))
 
 
-def one_at_a_time(loop: IOLoop) -> None:
+def one_at_a_time(loop: asyncio.AbstractEventLoop) -> None:
     """What the page says is heard on the thread of the cells, in order.
 
     JupyterLab from 4.4 on has every channel of a page answered in a thread of its own, and the handler of one swaps the standard
     output of them all: after two at once, nothing that is printed or shown comes back.
     """
-    heard = JupyterComm._handle_msg  # noqa: SLF001  (the only place all messages pass)
+    channel = JupyterCommManagerBinary.server_comm
+    heard = channel._handle_msg  # noqa: SLF001  (the only place all messages pass)
 
-    def hear(comm: JupyterComm, message: dict[str, Any]) -> None:
+    def hear(comm: Any, message: dict[str, Any]) -> None:
         if threading.current_thread() is threading.main_thread():
             heard(comm, message)
         else:
-            loop.add_callback(heard, comm, message)
+            loop.call_soon_threadsafe(heard, comm, message)
 
-    JupyterComm._handle_msg = hear  # noqa: SLF001
+    channel._handle_msg = hear  # noqa: SLF001
 
 
 def without_scripts(_: Any, root: Any, *__: object) -> None:
