@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 from collections.abc import Callable
@@ -49,13 +48,13 @@ def load_once(load: Callable[[], None]) -> None:
     if _loaded or not in_notebook():
         return
     load()
-    one_at_a_time(asyncio.get_running_loop())
+    one_at_a_time(sys.modules["tornado.ioloop"].IOLoop.current())  # what a kernel runs on
     Viewable._preprocessing_hooks.append(without_scripts)  # noqa: SLF001 - an object's own hooks miss the frame Panel puts round it
     # The kernel has loaded it: nobody has to have IPython.
     sys.modules["IPython.display"].display(pn.Row(pmui.Divider(visible=False), css_classes=[LOADER]))
 
 
-def one_at_a_time(loop: asyncio.AbstractEventLoop) -> None:
+def one_at_a_time(loop: Any) -> None:
     """What the page says is heard on the thread of the cells, in order.
 
     JupyterLab from 4.4 on has every channel of a page answered in a thread of its own, and the handler of one swaps the standard
@@ -68,7 +67,7 @@ def one_at_a_time(loop: asyncio.AbstractEventLoop) -> None:
         if threading.current_thread() is threading.main_thread():
             heard(comm, message)
         else:
-            loop.call_soon_threadsafe(heard, comm, message)
+            loop.add_callback(heard, comm, message)
 
     channel._handle_msg = hear  # noqa: SLF001
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import threading
 
 import panel as pn
@@ -53,7 +53,7 @@ def test_an_app_whose_scripts_were_not_sent_brings_them_and_others_are_left_alon
 def test_messages_are_heard_on_the_thread_of_the_cells_in_order(monkeypatch):
     heard = []
     monkeypatch.setattr(JupyterComm, "_handle_msg", lambda _, message: heard.append((message, threading.current_thread())))
-    loop = asyncio.new_event_loop()
+    loop = sys.modules["tornado.ioloop"].IOLoop(make_current=False)
     notebook.one_at_a_time(loop)
     comm = object.__new__(JupyterComm)
 
@@ -65,8 +65,8 @@ def test_messages_are_heard_on_the_thread_of_the_cells_in_order(monkeypatch):
     thread.start()
     thread.join()
     assert heard == []
-    loop.call_soon(loop.stop)
-    loop.run_forever()
+    loop.add_callback(loop.stop)
+    loop.start()
     loop.close()
     comm._handle_msg({"number": 5})
     assert heard == [({"number": number}, threading.main_thread()) for number in range(6)]
