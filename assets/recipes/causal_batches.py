@@ -14,7 +14,7 @@ import torch
 
 from . import drills
 from .streams import StoryStream, Stream
-from .training import Batch
+from .training import Batch, in_force
 
 TOKENS_PER_STEP = 2048
 LONG = 512
@@ -44,7 +44,7 @@ def row_length(step: int) -> int:
     """Of text."""
     if step >= FULL and step % LONG_EVERY == LONG_EVERY - 1:
         return LONG
-    return [length for first, length in LENGTHS if step >= first][-1]
+    return in_force(LENGTHS, step)
 
 
 def repeated_span(draw: np.random.Generator, row: np.ndarray) -> np.ndarray:

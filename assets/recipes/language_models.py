@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from . import causal_batches, corpus, drills, masked_batches, vocabularies
+from . import causal_batches, corpus, masked_batches, vocabularies
 from .shipping import ship
 from .streams import StoryStream, Stream, check_stories_are_the_same, corpus_streams, held_out_stories, vocabulary_sample
-from .training import Batch, Outcome, Plan, train
+from .training import IGNORE, Batch, Outcome, Plan, train
 
 GPT, BERT = "gpt-mini", "bert-mini"
 VOCABULARY = 8000
@@ -109,7 +109,7 @@ def sinusoids(positions: int, width: int) -> torch.Tensor:
 def causal_loss(model: GPT2LMHeadModel, batch: Batch) -> torch.Tensor:
     """Loss of what is scored, among the tokens there were to draw from; in the drills the token before is asked as well."""
     words = model.lm_head.weight[: int(batch["among"])]
-    told = batch["labels"][:, 1:] != drills.IGNORE
+    told = batch["labels"][:, 1:] != IGNORE
     found = model.transformer(input_ids=batch["input_ids"], output_hidden_states=bool(batch["before"]))
     scores = functional.linear(found.last_hidden_state[:, :-1][told], words)
     loss = functional.cross_entropy(scores.float(), batch["labels"][:, 1:][told])
@@ -162,10 +162,10 @@ def masked_loss(model: BertForPreTraining, batch: Batch) -> torch.Tensor:
     found = model.bert(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]
     )
-    told = batch["labels"] != drills.IGNORE
+    told = batch["labels"] != IGNORE
     words = model.cls.predictions(found.last_hidden_state[told])
     loss = functional.cross_entropy(words.float(), batch["labels"][told])
-    pairs = batch["next_sentence_label"] != drills.IGNORE
+    pairs = batch["next_sentence_label"] != IGNORE
     if bool(pairs.any()):
         follows = model.cls.seq_relationship(found.pooler_output[pairs])
         loss = loss + NEXT_SENTENCE_WEIGHT * functional.cross_entropy(follows.float(), batch["next_sentence_label"][pairs])

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from .causal_batches import Shares
-from .drills import IGNORE
 from .streams import StoryStream, Stream
-from .training import Batch
+from .training import IGNORE, Batch, in_force
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -106,7 +105,7 @@ def hide(ids: np.ndarray, marks: Marks, draw: np.random.Generator, share: float 
 
 def row_length(step: int) -> int:
     """How long the rows of a step are."""
-    turns = [lengths for first, lengths in LENGTHS if step >= first][-1]
+    turns = in_force(LENGTHS, step)
     return turns[step % len(turns)]
 
 

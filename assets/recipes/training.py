@@ -10,11 +10,11 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.utils.data import Dataset, Sampler, SequentialSampler
@@ -24,11 +24,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerControl, TrainerState
 
 Batch = dict[str, torch.Tensor]
+Setting = TypeVar("Setting")
+IGNORE = -100  # the label of a place that is not scored, as transformers has it
 
 MINUTES_BETWEEN_CHECKPOINTS = 8.0  # a machine may vanish at any time: at most this much work is lost
 TIMES = "times.jsonl"  # one line a checkpoint: its step, and seconds of training since the one before
 WHOLE = "whole"  # written last into a checkpoint; a folder without it was cut off while being written
 STEPS_BETWEEN_LOGS = 50
+
+
+def in_force(table: Sequence[tuple[int, Setting]], step: int) -> Setting:
+    """What a table of first steps, in their order, says of a step."""
+    return [setting for first, setting in table if step >= first][-1]
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ def test_eight_threads_on_one_model(name: str) -> None:
     """Eight texts at once, also with changes in half of them, are what one after the other gives.
 
     To the rounding of one addition and no closer: on some processors the matrix products of another thread round the last bit
-    otherwise, and layers carry it on (1.2e-6 was seen). What one thread's change does to another's numbers is far more.
+    otherwise, and layers carry it on (1.2e-6 of a weight was seen, 1.2e-5 of logits
+    up to 18). What one thread's change does to another's numbers is far more.
     """
     family = BY_NAME[name]
     hf = family.model().train()
@@ -129,7 +130,8 @@ def test_eight_threads_on_one_model(name: str) -> None:
         return model.trace(TEXTS[i], **extra, **change)
 
     def same(left: Any, right: Any) -> None:
-        np.testing.assert_allclose(left, right, rtol=0, atol=ROUNDING)
+        # Of the array's largest number: a logit near zero is a sum of large products and is rounded as they are.
+        np.testing.assert_allclose(left, right, rtol=0, atol=ROUNDING * max(1, np.nanmax(np.abs(left))))
 
     expected = [traced(i) for i in range(8)]
     unlike = [(expected[i], model.trace(TEXTS[i], **extra)) for i in range(1, 8, 2)]

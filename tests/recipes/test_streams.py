@@ -10,6 +10,7 @@ import torch
 from assets.recipes import causal_batches, corpus, drills, masked_batches, streams, vocabularies
 from assets.recipes.language_models import INITIAL_SPREAD, bert_model, causal_loss, gpt_model, masked_loss, sinusoids
 from assets.recipes.places import HELD_OUT_EVERY, is_held_out, work_folder
+from assets.recipes.training import IGNORE
 
 SIZE = 600
 
@@ -86,7 +87,7 @@ def test_rounds_repeat_and_score_only_what_can_be_foreseen():
     draw = np.random.default_rng(0)
     for _ in range(50):
         row, labels = drills.rounds(draw, 256, SIZE)
-        period = int((labels == drills.IGNORE).sum()) - 1
+        period = int((labels == IGNORE).sum()) - 1
         assert drills.SHORTEST_PERIOD <= period <= 128
         assert np.array_equal(row[period:], row[:-period])
         assert np.array_equal(labels[period + 1 :], row[period + 1 :])
@@ -98,7 +99,7 @@ def test_coined_words_score_what_followed_the_same_tokens_before():
     shares = []
     for _ in range(50):
         row, labels = drills.coined_words(draw, 128, many)
-        told = np.flatnonzero(labels != drills.IGNORE)
+        told = np.flatnonzero(labels != IGNORE)
         assert np.array_equal(labels[told], row[told])
         seen = [(row[place - 1], row[place]) in itertools.pairwise(row[:place]) for place in told]
         assert all(seen)
@@ -120,13 +121,13 @@ def test_the_alphabet_of_the_drills_grows_to_the_vocabulary():
         assert ids.size == causal_batches.TOKENS_PER_STEP
         lengths.add(ids.shape[1])
         assert 0 < ids.min() <= ids.max() < among
-        assert set(np.unique(labels)) <= {drills.IGNORE, *np.unique(ids)}
+        assert set(np.unique(labels)) <= {IGNORE, *np.unique(ids)}
     assert lengths == {length for _, length in drills.LENGTHS}
 
 
 def decoder_and_tokens():
     ids = torch.randint(0, SIZE, (3, 40), generator=torch.Generator().manual_seed(0))
-    return gpt_model(SIZE), ids, torch.where(torch.arange(40) % 3 == 0, ids, drills.IGNORE)
+    return gpt_model(SIZE), ids, torch.where(torch.arange(40) % 3 == 0, ids, IGNORE)
 
 
 def asked(ids, labels, among=SIZE, before=0.0):
