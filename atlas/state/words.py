@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from atlas.state.workspace import Workspace
     from atlas.trace import Trace
 
+LETTERS_SAID = 48
+"""Letters of a token in a sentence: one of 10,000 pushed the cross that lets go of it off the page, and was read out whole."""
+
 
 def heads_in_words(workspace: Workspace) -> str:
     """'7 heads of cluster ...', 'L4 H11', 'all 144 heads'; and how many of other kinds are not shown."""
@@ -49,7 +52,8 @@ def tokens_in_words(workspace: Workspace) -> str:
 def token_names(trace: Trace, side: str, positions: frozenset[int]) -> list[str]:
     """The tokens at some positions, in order, as a reader knows them."""
     table = trace.reading(side).table
-    return [shown_token(str(table["token"].iloc[position])) for position in sorted(positions)]
+    names = (shown_token(str(table["token"].iloc[position])) for position in sorted(positions))
+    return [name if len(name) <= LETTERS_SAID else f"{name[: LETTERS_SAID - 1]}…" for name in names]
 
 
 def shown_token(token: str) -> str:
