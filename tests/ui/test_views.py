@@ -217,11 +217,9 @@ def test_the_threshold_hides_what_is_weak_and_survives_a_redraw(seat):
         assert palette[weak:] == whole[weak:]
         return weak
 
-    seat.until(lambda: cut() > 0)
-    seat.until(lambda: seat.display.threshold > 0)
+    seat.until(lambda: seat.display.threshold == pytest.approx(TOP * cut() / 239, rel=0.02))  # the last of the keys has arrived
     weak = cut()
     assert plot.image().tobytes() == bytes_before, "the threshold needs no other picture"
-    assert seat.display.threshold == pytest.approx(TOP * weak / 239, rel=0.02)
     steps = whole_matrix(seat)
     query, key = (int(at) for at in np.argwhere(steps < weak)[0])
     seat.until(lambda: plot.colour(*cell_of_matrix(query, key)) == rgb(whole[BACKGROUND]))
