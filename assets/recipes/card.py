@@ -9,7 +9,7 @@ from typing import Any
 import spacy
 from safetensors import safe_open
 
-from .training import TIMES, hours_trained
+from .training import TIMES, hours_trained, stretches
 
 TEXTS = Path(__file__).with_name("cards")
 CARD = "MODEL_CARD.md"
@@ -55,15 +55,15 @@ def last_step(checkpoints: Path) -> int:
 
 def card(name: str, model: Path, run: Path, measured: dict[str, Any], per_step: int) -> str:
     """The card of the model in folder `model`, trained in the folder `run`; per_step: tokens or examples a step."""
-    steps = last_step(run / "checkpoints")
+    steps, hours = (sum(map(of, stretches(run))) for of in (last_step, hours_trained))
     facts = {
         "parameters": f"{parameters(model):,}",
         "megabytes": f"{megabytes(model):.1f}",
         "steps": f"{steps:,}",
         "batch": f"{per_step:,}",
         "tokens": f"{steps * per_step / 1e6:.1f}",
-        "hours": f"{hours_trained(run / 'checkpoints'):.1f}",
-        "minutes": f"{60 * hours_trained(run / 'checkpoints'):.0f}",
+        "hours": f"{hours:.1f}",
+        "minutes": f"{60 * hours:.0f}",
         "table": table(measured),
     }
     return (TEXTS / f"{name}.md").read_text(encoding="utf-8").format(**facts)

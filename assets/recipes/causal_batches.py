@@ -29,15 +29,17 @@ SHORTEST_SPAN, LONGEST_SPAN = 8, 64
 
 @dataclass(frozen=True)
 class Shares:
-    """Sixteenths of a step: even ones, so that rows of 256 fit into them."""
+    """Sixteenths of a step: even ones where rows are of 256, multiples of four where they are of 512."""
 
     stories: int = 6
     repeats: int = 4
     corpora: tuple[int, ...] = (4, 2)
 
 
-LONG_SHARES = Shares(stories=8, repeats=4, corpora=(4, 0))
-"""Multiples of four, so that rows of 512 fit."""
+SHARES = (Shares(), Shares(stories=8, repeats=4, corpora=(4, 0)))
+"""Of steps with short rows, and of those with rows of 512."""
+LAST_SHARES = (Shares(corpora=(3, 2, 1)), Shares(stories=8, repeats=4, corpora=(4, 0, 0)))
+"""The last stretch reads agreement.py before the corpora. Its stories go on where the others ended."""
 
 
 def row_length(step: int) -> int:
@@ -59,12 +61,16 @@ def repeated_span(draw: np.random.Generator, row: np.ndarray) -> np.ndarray:
 
 
 def batch_rule(
-    stories: StoryStream | Stream, corpora: Sequence[Stream], vocabulary: int, seed: int, shares: Shares | None = None
+    stories: StoryStream | Stream,
+    corpora: Sequence[StoryStream | Stream],
+    vocabulary: int,
+    seed: int,
+    shares: tuple[Shares, Shares] = SHARES,
 ) -> Callable[[int], Batch]:
     """The batch of a step, from the step alone."""
     unit = TOKENS_PER_STEP // 16
     streams = [stories, *corpora]
-    short, long = shares or Shares(), shares or LONG_SHARES
+    short, long = shares
     per_stream = list(zip(streams, (short.stories, *short.corpora), (long.stories, *long.corpora), strict=False))
 
     def rule(step: int) -> Batch:

@@ -45,7 +45,7 @@ from .card import card, table
 from .minimal_pairs import PER_KIND, preferences
 from .places import EMBEDDED, work_folder
 from .streams import Stream
-from .training import last_checkpoint
+from .training import newest_checkpoint
 
 PER_STEP = {  # tokens a step; examples for t5-mini, sentences for the classifiers, words for the pipeline
     language_models.GPT: causal_batches.TOKENS_PER_STEP,
@@ -141,7 +141,7 @@ def found_model(name: str, work: Path, given: Path | None) -> tuple[Path, str]:
         return EMBEDDED / name, "embedded"
     if (work / "final" / name / mark).exists():
         return work / "final" / name, "final"
-    checkpoint = last_checkpoint(work / name / "checkpoints", clean=False)
+    checkpoint = newest_checkpoint(work / name)
     if checkpoint is None:
         message = f"nothing of {name} in {work}: build it first, or name a folder with --model"
         raise SystemExit(message)
@@ -178,7 +178,7 @@ def measure(
 
 def _rounding(name: str, work: Path, what: str, folder: Path) -> dict[str, object]:
     """What storing in half precision changed; nothing where the checkpoint that was stored is not there."""
-    checkpoint = last_checkpoint(work / name / "checkpoints", clean=False)
+    checkpoint = newest_checkpoint(work / name)
     if name not in KINDS or what != "final" or checkpoint is None:
         return {}
     found = rounding.largest_differences(KINDS[name], folder, checkpoint, vocabularies.load(folder))

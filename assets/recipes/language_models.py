@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from . import causal_batches, corpus, masked_batches, vocabularies
+from . import agreement, causal_batches, corpus, masked_batches, vocabularies
 from .shipping import ship
 from .streams import StoryStream, Stream, check_stories_are_the_same, corpus_streams, held_out_stories, vocabulary_sample
-from .training import IGNORE, Batch, Outcome, Plan, train
+from .training import CHECKPOINTS, IGNORE, LAST_CHECKPOINTS, Batch, Outcome, Plan, train
 
 GPT, BERT = "gpt-mini", "bert-mini"
 VOCABULARY = 8000
 LAYERS, HEADS, WIDTH = 6, 8, 128  # what two CPU cores teach in one evening; see NOTES.md for the pace of wider ones
-GPT_TOKENS, BERT_TOKENS = 24e6, 24.6e6
+GPT_TOKENS, BERT_TOKENS = 28.8e6, 24.6e6
 GPT_PLAN = Plan(
     steps=int(GPT_TOKENS // causal_batches.TOKENS_PER_STEP), learning_rate=2e-3, warmup_steps=100, decay_share=0.25, seed=11
 )
-
+LAST_RATE, LAST_DECAY = 1e-3, 0.5
+"""The last sixth of gpt-mini's steps is a stretch of its own, warmed up and let cool down, on more sentences of agreement.py."""
 BERT_PLAN = Plan(
     steps=int(BERT_TOKENS // masked_batches.TOKENS_PER_STEP), learning_rate=1.5e-3, warmup_steps=500, decay_share=0.25, seed=13
 )
@@ -128,14 +131,25 @@ def train_gpt(
     log: Callable[[str], None] = print,
     files: Sequence[Path] | None = None,
 ) -> Outcome:
-    """Train gpt-mini on from its last checkpoint."""
+    """Train gpt-mini on from its last checkpoint: five sixths of the steps, and then the last, which begin with those weights."""
     ready = prepare(GPT, work, files or corpus.default_files())
     model = gpt_model(len(ready.tokenizer))
-    rule = causal_batches.batch_rule(ready.stories, ready.corpora, len(ready.tokenizer), plan.seed)
-    outcome = train(model, rule, work / GPT / "checkpoints", plan, minutes=minutes, device=device, log=log, loss_rule=causal_loss)
+    vocabulary, began = len(ready.tokenizer), time.monotonic()
+    first = replace(plan, steps=plan.steps * 5 // 6)
+    rule = causal_batches.batch_rule(ready.stories, ready.corpora, vocabulary, plan.seed)
+    how: dict[str, Any] = {"device": device, "log": log, "loss_rule": causal_loss}
+    outcome = train(model, rule, work / GPT / CHECKPOINTS, first, minutes=minutes, **how)
+    if not outcome.finished:
+        return outcome
+    last = replace(plan, steps=plan.steps - first.steps, learning_rate=LAST_RATE, decay_share=LAST_DECAY, seed=plan.seed + 1)
+    far = StoryStream(work / GPT, ready.tokenizer, ready.stories.separator, texts=agreement.texts, name="agreement")
+    later = causal_batches.batch_rule(ready.stories, [far, *ready.corpora], vocabulary, last.seed, causal_batches.LAST_SHARES)
+    start = max(first.steps, causal_batches.LENGTHS[-1][0])  # a short run too ends on short rows
+    left = None if minutes is None else max(0.0, minutes - (time.monotonic() - began) / 60)
+    outcome = train(model, lambda step: later(start + step), work / GPT / LAST_CHECKPOINTS, last, minutes=left, **how)
     if outcome.finished:
         ship(model, ready.tokenizer, work / "final" / GPT)
-    return outcome
+    return replace(outcome, step=first.steps + outcome.step)
 
 
 def bert_model(vocabulary: int) -> BertForPreTraining:
@@ -194,9 +208,7 @@ def train_bert(
     ready = prepare(BERT, work, files or corpus.default_files())
     model = bert_model(len(ready.tokenizer))
     rule = masked_batches.batch_rule(ready.stories, ready.corpora, ready.tokenizer, plan.seed)
-    outcome = train(
-        model, rule, work / BERT / "checkpoints", plan, minutes=minutes, device=device, log=log, loss_rule=masked_loss
-    )
+    outcome = train(model, rule, work / BERT / CHECKPOINTS, plan, minutes=minutes, device=device, log=log, loss_rule=masked_loss)
     if outcome.finished:
         ship(without_next_sentence(model), ready.tokenizer, work / "final" / BERT)
     return outcome

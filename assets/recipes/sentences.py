@@ -42,7 +42,8 @@ def _person_noun(draw: random.Random) -> str:
     return draw.choice(OCCUPATIONS)
 
 
-def _thing_noun(draw: random.Random) -> str:
+def thing_noun(draw: random.Random) -> str:
+    """What is neither a person nor an animal."""
     return draw.choice(
         CLASSES[draw.choice(("fruit", "toy", "tool", "treasure", "clothes", "vehicle", "furniture", "plant", "building"))]
     )
@@ -59,7 +60,7 @@ def _adjective(draw: random.Random) -> str:
 def near_subject(draw: random.Random) -> str:
     """The boats near the bridge are old."""
     many, other, tense = draw.random() < 0.5, draw.random() < 0.5, draw.choice(("past", "present"))
-    noun, neighbour = _thing_noun(draw), _thing_noun(draw)
+    noun, neighbour = thing_noun(draw), thing_noun(draw)
     return (
         f"the {_number(noun, is_plural=many)} {draw.choice(NEAR)} the {_number(neighbour, is_plural=other)} "
         f"{finite('be', tense, is_plural=many)} {_adjective(draw)}."
@@ -76,7 +77,7 @@ def people_do(draw: random.Random) -> str:
             "",
             f" who {finite(draw.choice(TRANSITIVE), tense, is_plural=many)} the {_number(whom, is_plural=other)}",
             f" that the {_number(whom, is_plural=other)} {finite(draw.choice(TRANSITIVE), tense, is_plural=other)}",
-            f" with the {_number(_thing_noun(draw), is_plural=other)}",
+            f" with the {_number(thing_noun(draw), is_plural=other)}",
         )
     )
     return f"the {_number(who, is_plural=many)}{middle} {verb} {draw.choice(LISTS['loudly'])}."
@@ -97,7 +98,7 @@ def habits(draw: random.Random) -> str:
 
 def there_is(draw: random.Random) -> str:
     """There are three lamps on the shelf; this lamp is new, but those lamps are old."""
-    many, tense, noun = draw.random() < 0.5, draw.choice(("past", "present")), _thing_noun(draw)
+    many, tense, noun = draw.random() < 0.5, draw.choice(("past", "present")), thing_noun(draw)
     amount = draw.choice((*NUMBERS, "many", "several", "some")) if many else "only one"
     near, far = ("these", "those") if many else ("this", "that")
     verb = finite("be", tense, is_plural=many)
@@ -109,7 +110,7 @@ def there_is(draw: random.Random) -> str:
 
 def determiner_object(draw: random.Random) -> str:
     """Lucy saw those clocks and took one of them."""
-    many, gender, noun = draw.random() < 0.5, draw.choice("fm"), _thing_noun(draw)
+    many, gender, noun = draw.random() < 0.5, draw.choice("fm"), thing_noun(draw)
     which = draw.choice(
         ("these", "those", "many", "several", "all these") if many else ("this", "that", "every", "each", "another")
     )
@@ -149,7 +150,7 @@ def polarity(draw: random.Random) -> str:
     licensed = draw.random() < 0.6
     people, person = plural(_person_noun(draw)), _person_noun(draw)
     subject = draw.choice(LICENSED if licensed else UNLICENSED).format(people=people, person=person)
-    noun = _thing_noun(draw)
+    noun = thing_noun(draw)
     if licensed:
         end = draw.choice(
             (

@@ -110,9 +110,16 @@ class StoryStream:
     """Stories without end by position; every shard is cut to one length, so that a position says which shard it is in."""
 
     def __init__(
-        self, folder: Path, tokenizer: PreTrainedTokenizerFast, separator: int, documents: int = STORY_SHARD_DOCUMENTS
+        self,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerFast,
+        separator: int,
+        documents: int = STORY_SHARD_DOCUMENTS,
+        texts: Callable[[int, int], Iterator[str]] = story_texts,
+        name: str = "stories",
     ) -> None:
         self.folder, self.tokenizer, self.separator, self.documents = folder, tokenizer, separator, documents
+        self.texts, self.name = texts, name
         self.shards: dict[int, Tokens] = {}
         # The shortest story has 40 words, a typical one 100: no shard of so many documents comes out shorter than this.
         self.shard_tokens = documents * 60
@@ -122,8 +129,8 @@ class StoryStream:
             while len(self.shards) >= SHARDS_IN_MEMORY:
                 self.shards.pop(next(iter(self.shards)))
             tokens = cached(
-                self.folder / f"stories-{number:03d}.npy",
-                lambda: encode(story_texts(number, self.documents), self.tokenizer, self.separator),
+                self.folder / f"{self.name}-{number:03d}.npy",
+                lambda: encode(self.texts(number, self.documents), self.tokenizer, self.separator),
             )
             self.shards[number] = tokens[: self.shard_tokens]
         return self.shards[number]

@@ -28,6 +28,7 @@ Setting = TypeVar("Setting")
 IGNORE = -100  # the label of a place that is not scored, as transformers has it
 
 MINUTES_BETWEEN_CHECKPOINTS = 8.0  # a machine may vanish at any time: at most this much work is lost
+CHECKPOINTS, LAST_CHECKPOINTS = "checkpoints", "last-checkpoints"  # a model may be trained in two stretches
 TIMES = "times.jsonl"  # one line a checkpoint: its step, and seconds of training since the one before
 WHOLE = "whole"  # written last into a checkpoint; a folder without it was cut off while being written
 STEPS_BETWEEN_LOGS = 50
@@ -169,6 +170,16 @@ def last_checkpoint(folder: Path, *, clean: bool) -> Path | None:
         if best is None or step > best[0]:
             best = (step, found)
     return best[1] if best else None
+
+
+def stretches(run: Path) -> list[Path]:
+    """The folders of checkpoints of a model, the last one first."""
+    return [run / name for name in (LAST_CHECKPOINTS, CHECKPOINTS) if (run / name).exists()]
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The newest complete one of all stretches."""
+    return next(filter(None, (last_checkpoint(folder, clean=False) for folder in stretches(run))), None)
 
 
 def hours_trained(folder: Path) -> float:

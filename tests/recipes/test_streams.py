@@ -70,7 +70,7 @@ def test_a_write_that_broke_off_is_made_again(tmp_path):
 
 def test_causal_batches_cover_every_text_token_once(gpt, texts):
     stream = streams.Stream(streams.encode(iter(texts), gpt, 0))
-    rule = causal_batches.batch_rule(stream, [stream], SIZE, seed=1, shares=causal_batches.Shares(12, 0, (4,)))
+    rule = causal_batches.batch_rule(stream, [stream], SIZE, seed=1, shares=(causal_batches.Shares(12, 0, (4,)),) * 2)
     lengths, read = set(), []
     for step in range(causal_batches.FULL - 3, causal_batches.FULL + 8):
         batch = rule(step)
