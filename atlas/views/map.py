@@ -12,7 +12,7 @@ from holoviews import streams
 
 from atlas.ids import HeadId
 from atlas.plots import sheet
-from atlas.plots.colours import raster_palette
+from atlas.plots.colours import BACKGROUND, raster_palette
 from atlas.plots.marks import FOCUS, HEADS, marks
 from atlas.plots.matrix import ticks
 from atlas.plots.raster import GAP, Array, Scale, Viewport, quantised, raster_image, scale
@@ -25,6 +25,9 @@ ORIGIN = "map"
 
 NAMED = 70
 """Pixels a head must be wide for its name to be written into it."""
+
+NAME_GROUND = 0.75
+"""Opacity of the ground of a name: without one it cannot be read on a dark cell, and a whole one would hide the cell."""
 
 HATCHED = 48
 """Pixels along the side of a head from which what is masked is hatched; smaller, the lines would be taken for weights."""
@@ -127,12 +130,15 @@ class MapView(View):
         crowded = not layout.n_layers or view.width / (view.x1 - view.x0) < NAMED
         gap = self._gaps(layout).across if layout.n_layers else 0.0
         places = [
-            ((column + gap) / layout.n_heads, (layer + 0.01) / layout.n_layers, f" L{layer} H{layout.columns[layer][column]}")
+            ((column + gap) / layout.n_heads, (layer + 0.01) / layout.n_layers, f"L{layer} H{layout.columns[layer][column]}")
             for layer in range(int(view.y0), int(np.ceil(view.y1)))
             for column in range(int(view.x0), int(np.ceil(view.x1)))
             if not crowded
         ]
-        return sheet.labels(places).opts(text_color=marks(dark=self.dark)[FOCUS])
+        ground = raster_palette(dark=self.dark)[BACKGROUND]
+        return sheet.labels(places).opts(
+            text_color=marks(dark=self.dark)[FOCUS], background_fill_color=ground, background_fill_alpha=NAME_GROUND
+        )
 
     def _ticks(self, layout: Layout, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
         """Heads and layers; the tokens of the one head that fills the plot."""

@@ -18,7 +18,7 @@ COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "speci
 """Metrics a card is wide enough for; the table of all of them is `trace.heads`."""
 
 ROWS = 10
-"""Rows of a page: with the header as high as the plot beside it."""
+"""Rows of a page: with header and filters as high as the plot and its groups beside it."""
 
 
 class TableView(View):
@@ -38,7 +38,7 @@ class TableView(View):
         self._echo = False
         self.table = pn.widgets.Tabulator(
             pd.DataFrame(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
-            header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=380, css_classes=["aa-table"],
+            header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=520, css_classes=["aa-table"],
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
         self.table.on_click(self._clicked)

@@ -22,11 +22,6 @@ from tests.places import REPO
 MODELS = REPO / "assets" / "models"
 MEGABYTES = {"bert-mini": 16, "gpt-mini": 16, "t5-mini": 6, "gus-mini": 16, "mood-mini": 16, "en_atlas": 12}
 ALL_TOGETHER = 85
-NOT_YET = {"gpt-mini"}
-"""Recipes that stand and are tested, and whose training is not done: figures and what is missing are in assets/recipes/NOTES.md.
-Whoever ships one takes its name away here: `test_all_are_there_and_nothing_else` fails until then."""
-
-HERE = [name for name in MEGABYTES if name not in NOT_YET]
 CLASSES = {
     "bert-mini": "BertForMaskedLM",
     "gpt-mini": "GPT2LMHeadModel",
@@ -60,11 +55,6 @@ def nothing_installed(monkeypatch):
     pipelines._loaded.cache_clear()
 
 
-def shipped(name):
-    """Skips a test of a model that is not there yet."""
-    return pytest.mark.skipif(name in NOT_YET, reason=f"{name} is not shipped yet: its recipe stands, its training is not done")
-
-
 def loaded(name):
     """The model as any user of transformers loads it, and its tokenizer."""
     kind = getattr(transformers, CLASSES[name])
@@ -76,14 +66,14 @@ def size(folder):
 
 
 def test_all_are_there_and_nothing_else():
-    assert {folder.name for folder in MODELS.iterdir() if folder.is_dir()} == set(HERE)
+    assert {folder.name for folder in MODELS.iterdir() if folder.is_dir()} == set(MEGABYTES)
 
 
 def test_together_they_are_small():
     assert size(MODELS) < ALL_TOGETHER * 1e6
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", MEGABYTES)
 def test_the_files_are_small_and_cannot_run_code(name):
     folder = MODELS / name
     assert size(folder) <= MEGABYTES[name] * 1e6
@@ -92,7 +82,7 @@ def test_the_files_are_small_and_cannot_run_code(name):
     assert not [file for file in files if file.stat().st_size > 1 and file.read_bytes()[:1] == PICKLE]
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", MEGABYTES)
 def test_the_card_says_licence_data_recipe_results_and_limits(name):
     card = (MODELS / name / "MODEL_CARD.md").read_text(encoding="utf-8")
     head = card.split("---")[1]
@@ -107,7 +97,7 @@ def test_the_card_says_licence_data_recipe_results_and_limits(name):
         assert "could not be established" in card
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if name in CLASSES])
+@pytest.mark.parametrize("name", CLASSES)
 def test_transformers_and_atlas_load_it_in_float32_and_agree(name):
     config = json.loads((MODELS / name / "config.json").read_text())
     assert config["architectures"] == [CLASSES[name]]
@@ -152,7 +142,6 @@ def test_atlas_shows_the_pointing_of_t5():
     assert source["token"].str.strip("▁")[int(weights[month - 1].argmax())] == "March"
 
 
-@shipped("gpt-mini")
 def test_gpt_has_previous_token_and_induction_heads_in_atlas_own_table():
     model = atlas.load("gpt-mini")
     _, tokenizer = loaded("gpt-mini")
@@ -168,14 +157,12 @@ def test_gpt_has_previous_token_and_induction_heads_in_atlas_own_table():
     assert prose["first_key"].max() >= 0.5  # a sink
 
 
-@shipped("bert-mini")
 def test_bert_has_heads_for_the_previous_and_the_next_token():
     heads = atlas.load("bert-mini").trace("The baker saw the cat in the garden. She gave it some milk.").heads
     assert heads["previous"].max() >= 0.4
     assert heads["next"].max() >= 0.4
 
 
-@shipped("gus-mini")
 def test_gus_keeps_its_thresholds_and_marks_several_labels_at_once():
     model, tokenizer = loaded("gus-mini")
     config = model.config
@@ -190,7 +177,6 @@ def test_gus_keeps_its_thresholds_and_marks_several_labels_at_once():
     assert bool(marked[1:4, gus_data.LABELS.index("B-GEN")].any() or marked[1:4, gus_data.LABELS.index("I-GEN")].any())
 
 
-@shipped("mood-mini")
 def test_mood_tells_fresh_texts():
     model, tokenizer = loaded("mood-mini")
     found = mood_texts.texts(mood_mini.HELD_OUT_SEED + 3, 100)
@@ -221,7 +207,7 @@ def test_en_atlas_says_its_licence_and_nothing_of_where_it_was_made():
     assert not [text for text in texts if "/root" in text or "/work" in text or "/home" in text]
 
 
-@pytest.mark.parametrize("name", [name for name in ("bert-mini", "gpt-mini", "gus-mini", "mood-mini") if name in HERE])
+@pytest.mark.parametrize("name", ["bert-mini", "gpt-mini", "gus-mini", "mood-mini"])
 def test_vocabularies_are_the_models_own(name):
     model, tokenizer = loaded(name)
     assert len(tokenizer) == model.config.vocab_size == 8000
