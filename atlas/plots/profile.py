@@ -10,6 +10,7 @@ import pandas as pd
 
 from atlas.plots.colours import BLUE, SKY, theme
 from atlas.plots.frame import HEIGHT, Limits, frame, limits, number, selection_tools, tooltip
+from atlas.plots.heads import chosen_rows
 
 MOST = (0.1, 0.9)
 """The band holds the heads between these quantiles: most of them, and no single outlier can stretch it."""
@@ -99,13 +100,12 @@ def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConf
     drawn["label"] = [f"L{row.layer} H{row.head}" for row in table.itertuples()]
     drawn["about"] = [f"{config.get('label', metric)}: {number(value)}" for value in drawn["value"]]
     around = theme(dark=config.get("dark", False))
-    chosen = table["selected"].to_numpy(bool) if "selected" in table else np.zeros(len(table), dtype=bool)
     mark = {
         "color": around.muted,
         "alpha": 0.7,
         "size": HEAD_SIZE,
         # Always a list: None would leave the last selection standing.
-        "selected": np.flatnonzero(chosen).tolist(),
+        "selected": chosen_rows(table),
         "selection_color": around.accent,
         "selection_alpha": 1.0,
         "nonselection_alpha": FADED,

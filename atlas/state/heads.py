@@ -35,14 +35,15 @@ def title_of(metric: str) -> str:
 class HeadsLens(Lens):
     """The heads of the kind on screen as a table: one for all views of heads."""
 
-    reads: ClassVar = {"selection": ("focus", "heads", "queries", "keys")}
+    reads: ClassVar = {"selection": ("focus", "queries", "keys")}
+    marked_by: ClassVar = ("focus", "heads")
 
     kind_shown = param.String(default="", doc="The kind of the table at hand.")
 
     def depends(self) -> Hashable:
-        """Not on which of the heads is in focus: the cloud follows that by itself."""
+        """Not on which of the heads are selected or in focus: that is marked."""
         selection = self.workspace.selection
-        return self.kind, selection.heads, selection.queries, selection.keys
+        return self.kind, selection.queries, selection.keys
 
     def forget(self) -> None:
         """The table is made anew only where other rows, columns or heads are asked for; a selected head changes no number."""

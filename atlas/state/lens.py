@@ -21,12 +21,16 @@ class Lens(param.Parameterized):
     """Reads a workspace for one view; `revision` counts the moments at which what the view shows became out of date."""
 
     revision = param.Integer(default=0, doc="Counts the changes after which the view is to be drawn again.")
+    marks = param.Integer(default=0, doc="Counts the changes after which other things are marked in what is shown.")
     line = param.String(default="", doc="Says what is shown now.")
     problem = param.String(default="", doc="Why there is nothing to show, and what to do.")
     empty = param.String(default=EMPTY, doc="What to do to see something; empty once there is a trace.")
 
     reads: ClassVar[dict[str, tuple[str, ...]]] = {}
     """What it depends on beside the trace: fields of 'selection' and of 'display'."""
+
+    marked_by: ClassVar[tuple[str, ...]] = ()
+    """Fields of the selection that change no number: they say what is marked."""
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(**params)
@@ -35,6 +39,8 @@ class Lens(param.Parameterized):
         workspace.param.watch(self._new_trace, "revision")
         for part, fields in self.reads.items():
             getattr(workspace, part).param.watch(self._changed, list(fields))
+        if self.marked_by:
+            workspace.selection.param.watch(self._marked, list(self.marked_by))
         if workspace.trace is not None:  # a view that is opened late finds the trace there
             self.empty = ""
             self.forget()
@@ -78,9 +84,13 @@ class Lens(param.Parameterized):
         return None
 
     def follow(self, draw: Callable[[], object]) -> None:
-        """Draw now, and whenever what is shown became out of date; for components, which take values rather than streams."""
-        self.param.watch(lambda _: draw(), "revision")
+        """Draw now, and whenever what is shown or marked became out of date; for components, which take values, not streams."""
+        self.param.watch(lambda _: draw(), ["revision", "marks"])
         draw()
+
+    def follow_marks(self, mark: Callable[[], object]) -> None:
+        """Mark anew whenever something else is marked in what is shown; the plot itself says what is marked when it is drawn."""
+        self.param.watch(lambda _: mark(), "marks")
 
     def _new_trace(self, *_: object) -> None:
         self.empty = "" if self.workspace.trace is not None else EMPTY
@@ -95,6 +105,11 @@ class Lens(param.Parameterized):
         if depends is None or depends != self._depended:
             self._depended = depends
             self._redraw()
+
+    def _marked(self, *_: object) -> None:
+        if not self.workspace.settling and self.workspace.trace is not None:
+            with self.workspace.held():
+                self.marks += 1
 
     def _redraw(self) -> None:
         with self.workspace.held():

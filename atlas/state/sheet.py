@@ -75,6 +75,7 @@ class MapLens(Lens):
     """The Map of the kind on screen."""
 
     reads: ClassVar = {"display": ("order", "sinks"), "selection": ("focus", "queries", "keys")}
+    marked_by: ClassVar = ("focus", "heads")
 
     @staticmethod
     def metrics() -> dict[str, str]:

@@ -8,14 +8,16 @@ from typing import Any, ClassVar
 import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
+import param
 from holoviews import streams
 
 from atlas.components.chips import Chips
 from atlas.plots.frame import limits
-from atlas.plots.heads import ScatterConfig, colour_key, head_scatter
+from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, head_scatter, point_marks
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
+from atlas.views.glyph import Glyph
 from atlas.views.plain import Markup, plain
 
 ORIGIN = "heads"
@@ -42,8 +44,11 @@ class HeadsView(View):
         "other heads' beyond chance; else it is 'mixed'. Draw a lasso or a box, or press a group below."
     )
 
+    redrawn = param.Integer(default=0, doc="Counts the marks that only a whole new drawing can show.")
+
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
+        self.glyph = Glyph()
         self.chips = Chips(css_classes=["aa-groups"])
         self.chips.on_chip(self._pressed)
 
@@ -102,7 +107,15 @@ class HeadsView(View):
         # Of the whole text: with tokens selected it is the heads that move, not the frame around them.
         across, upwards = self.heads.places_of_all()
         config |= ScatterConfig(x_range=limits(across), y_range=limits(upwards))
-        return head_scatter(data, **config)
+        return head_scatter(data, **config).opts(hooks=[self.glyph.hook])
+
+    def _mark(self) -> None:
+        """The points stay where they are; which are selected and which is in focus has changed."""
+        data = self.heads.points()
+        drawn = point_marks(data, **self.config())
+        columns = {"size": drawn["size"], "line_color": drawn["edge"], "line_width": drawn["edge_width"]}
+        if not self.glyph.mark(columns, chosen_rows(data)):
+            self.redrawn += 1
 
     def _key(self, *_: object) -> str:
         """What the colours mean, as marks and words."""
@@ -122,16 +135,16 @@ class HeadsView(View):
         self.chips.param.update(groups=self.heads.groups(), dark=self.dark)
 
     def _pane(self) -> Any:
-        display, selection = self.workspace.display, self.workspace.selection
+        display = self.workspace.display
         points = hv.DynamicMap(
             self._points,
             streams=[
                 streams.Params(self.lens, ["revision"]),
                 streams.Params(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
-                streams.Params(selection, ["heads", "focus"]),
-                streams.Params(self, ["dark"]),
+                streams.Params(self, ["dark", "redrawn"]),
             ],
         )
+        self.lens.follow_marks(self._mark)
         # Transient, or HoloViews takes a tap for an echo where the same point was tapped before and let go of elsewhere.
         picked = streams.Selection1D(source=points, transient=True)
         picked.add_subscriber(self._picked)

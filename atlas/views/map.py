@@ -20,6 +20,7 @@ from atlas.state.sheet import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture
 from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
+from atlas.views.glyph import Glyph
 
 ORIGIN = "map"
 
@@ -55,6 +56,7 @@ class MapView(View):
         super().__init__(workspace, MapLens(workspace), **params)
         self.under = readout(POINT)
         self._mosaic: tuple[Layout, Any] | None = None
+        self.framed, self.focused = Glyph(), Glyph()
 
     @property
     def map(self) -> MapLens:
@@ -113,12 +115,17 @@ class MapView(View):
 
     def _frames(self, **_: Any) -> hv.Rectangles:
         layout = self.map.layout()
-        return self._around(layout, self.workspace.selection.heads_of(layout.kind)).opts(line_color=marks(dark=self.dark)[HEADS])
+        around = self._around(layout, self.workspace.selection.heads_of(layout.kind))
+        return around.opts(line_color=marks(dark=self.dark)[HEADS], hooks=[self.framed.hook])
 
     def _focus(self, **_: Any) -> hv.Rectangles:
         layout, focus = self.map.layout(), self.workspace.selection.focus
         shown = (focus,) if focus is not None and focus.kind == layout.kind else ()
-        return self._around(layout, shown).opts(line_color=marks(dark=self.dark)[FOCUS])
+        return self._around(layout, shown).opts(line_color=marks(dark=self.dark)[FOCUS], hooks=[self.focused.hook])
+
+    def _mark(self) -> None:
+        self.framed.outline(self._frames())
+        self.focused.outline(self._focus())
 
     def _around(self, layout: Layout, heads: tuple[HeadId, ...]) -> hv.Rectangles:
         places = [(layout.column_of(head), head.layer) for head in heads if head.layer < layout.n_layers]
@@ -221,13 +228,14 @@ class MapView(View):
         redrawn = streams.Params(self.lens, ["revision"])
         shown = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
         themed = streams.Params(self, ["dark"])
-        image = hv.DynamicMap(self._image, streams=[redrawn, shown, themed, ranges, size])
+        # All parts have all streams: one that had not would put back the frames it was last drawn with.
+        all_of_it = [redrawn, shown, themed, ranges, size]
+        image, frames, focus, names = (
+            hv.DynamicMap(part, streams=all_of_it) for part in (self._image, self._frames, self._focus, self._names)
+        )
         tap, box, pointer = streams.Tap(source=image), streams.BoundsXY(source=image), streams.PointerXY(source=image)
         ranges.source = size.source = image
-        picked = streams.Params(self.workspace.selection, ["heads", "focus"])
-        frames = hv.DynamicMap(self._frames, streams=[redrawn, picked, themed])
-        focus = hv.DynamicMap(self._focus, streams=[redrawn, picked, themed])
-        names = hv.DynamicMap(self._names, streams=[redrawn, themed, ranges, size])
+        self.lens.follow_marks(self._mark)
         for stream, answer in ((tap, self._tapped), (box, self._boxed), (pointer, self._pointed)):
             stream.add_subscriber(answer)
         drawn = (

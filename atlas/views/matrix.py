@@ -65,13 +65,13 @@ class MatrixView(View):
     def tools(self) -> list[Any]:
         """Layer and head of the one shown large; reading, level and aggregate."""
         display, space = self.workspace.display, self.workspace
-        look: dict[str, Any] = {"width": 80, "height": 40, "sizing_mode": "fixed", "margin": (4, 6), "tooltips": False}
+        look: dict[str, Any] = {"width": 66, "height": 40, "sizing_mode": "fixed", "margin": (4, 2), "tooltips": False}
         return [
             pn.widgets.IntSlider.from_param(space.layer.param.layer, label="Layer", css_classes=["aa-layer"], **look),
             pn.widgets.IntSlider.from_param(space.head.param.head, label="Head", css_classes=["aa-head"], **look),
             pmui.Select.from_param(display.param.mode, label="Reading", size="small", margin=TIGHT, width=118),
             pmui.Select.from_param(display.param.level, label="Level", size="small", margin=TIGHT, width=90),
-            pmui.Select.from_param(display.param.aggregate, label="Several heads", size="small", margin=TIGHT, width=96),
+            pmui.Select.from_param(display.param.aggregate, label="Together", size="small", margin=TIGHT, width=96),
         ]
 
     def body(self) -> Any:

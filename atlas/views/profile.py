@@ -9,10 +9,12 @@ import panel as pn
 import panel_material_ui as pmui
 from holoviews import streams
 
-from atlas.plots.profile import PARTS
+from atlas.plots.heads import chosen_rows
+from atlas.plots.profile import PARTS, profile_heads
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture
+from atlas.views.glyph import Glyph
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,7 @@ class ProfileView(View):
 
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
+        self.glyph = Glyph()
 
     @property
     def heads(self) -> HeadsLens:
@@ -65,22 +68,26 @@ class ProfileView(View):
         chosen = self.workspace.selection.heads
         return table.assign(selected=[head in chosen for head in self.heads.ids()]), metric
 
+    def _mark(self) -> None:
+        self.glyph.mark({}, chosen_rows(self.data()[0]))
+
     def _pane(self) -> Any:
-        display, selection = self.workspace.display, self.workspace.selection
+        display = self.workspace.display
         shared = [
             streams.Params(self.lens, ["revision"]),
             streams.Params(display, ["metric"], rename={"metric": "shown"}),
-            streams.Params(selection, ["heads"]),
             streams.Params(self, ["dark"]),
         ]
 
         def part(draw: Any) -> hv.DynamicMap:
             def drawn(**_: Any) -> hv.Element:
                 table, metric = self.data()
-                return draw(table, metric, dark=self.dark, label=title_of(metric), height=300)
+                found: hv.Element = draw(table, metric, dark=self.dark, label=title_of(metric), height=300)
+                return found.opts(hooks=[self.glyph.hook]) if draw is profile_heads else found
 
             return hv.DynamicMap(drawn, streams=shared)
 
+        self.lens.follow_marks(self._mark)
         parts = [part(draw) for draw in PARTS]
         tap = streams.Tap(source=parts[0])
         tap.add_subscriber(self._tapped)

@@ -1,0 +1,63 @@
+"""What a gesture marks on a plot, sent as columns of a glyph.
+
+HoloViews draws all of a plot anew for any part of it: 30 to 50 milliseconds a plot, where a few columns take one or two. So what
+only says what is selected goes past it. The elements say the same whenever they are drawn, from the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import panel as pn
+
+if TYPE_CHECKING:
+    import holoviews as hv
+
+RECTANGLE = ("left", "bottom", "right", "top")
+"""Columns of a rectangle, in the order of its dimensions."""
+
+
+class Glyph:
+    """A glyph of a plot, wherever it is on screen: its hook finds it. It knows plots weakly: HoloViews keeps hooks for good."""
+
+    def __init__(self) -> None:
+        self._plots: WeakSet[Any] = WeakSet()
+
+    def hook(self, plot: Any, _: Any) -> None:
+        """Given to the element as a hook."""
+        self._plots.add(plot)
+
+    def mark(self, columns: Mapping[str, Any], chosen: Sequence[int] | None = None) -> bool:
+        """Put other values in some columns, and choose rows. False where that cannot be, and the plot is to be drawn again.
+
+        HoloViews has no column for what is the same in all rows.
+        """
+        plots = [plot for plot in self._plots if plot.handles.get("source") is not None]
+        if any(columns.keys() - plot.handles["source"].data.keys() for plot in plots):
+            return False
+        for plot in plots:
+            _with_lock(plot, columns, chosen)
+        return True
+
+    def outline(self, rectangles: hv.Rectangles) -> None:
+        """Put other rectangles in the place of those there are."""
+        self.mark({name: rectangles.dimension_values(at) for at, name in enumerate(RECTANGLE)})
+
+
+def _with_lock(plot: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None) -> None:
+    """Now where the document may be changed from here, else when its turn comes; a notebook is told by the plot."""
+    source, document = plot.handles["source"], plot.document
+
+    def change() -> None:
+        if columns:
+            source.data.update({name: list(values) for name, values in columns.items()})
+        if chosen is not None:
+            source.selected.indices = list(chosen)
+        plot.push()
+
+    if document is not None and document.session_context and not pn.state._unblocked(document):  # noqa: SLF001  (as HoloViews asks)
+        document.add_next_tick_callback(change)
+    else:
+        change()
