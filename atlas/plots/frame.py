@@ -20,6 +20,7 @@ PADDING = 0.06
 """Share of the range left free around the outermost marks, so that none is cut in half."""
 
 Limits = tuple[float, float]
+Hook = Callable[[Any, Any], None]
 
 
 def number(value: float) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from atlas.plots.colours import UNKNOWN, category, coloured, key_of, raster_palette, sequential, theme
-from atlas.plots.frame import HEIGHT, Limits, frame, limits, number, selection_tools, tooltip
+from atlas.plots.frame import HEIGHT, Hook, Limits, frame, limits, number, selection_tools, tooltip
 
 SIZE, SMALLEST, LARGEST = 10.0, 6.0, 18.0
 """Pixels across: where nothing sizes a head, and the ends of the scale where something does."""
@@ -57,6 +57,8 @@ class ScatterConfig(TypedDict, total=False):
     size_limits: Limits
     height: int
     """Pixels; the width is that of the page."""
+    hooks: list[Hook]
+    """Of the points, beside those that hold the axes."""
 
 
 def head_scatter(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> hv.Points:
@@ -117,6 +119,7 @@ def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict
         y_range=config.get("y_range") or limits(data["y"]),
         height=config.get("height", HEIGHT),
     )
+    options["hooks"] += config.get("hooks", [])
     shown = 1.0 if ticks else 0.0
     # By opacity, not by taking the axis away: a DynamicMap cannot bring one back.
     options["backend_opts"] |= {

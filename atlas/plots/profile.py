@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack
 
 import holoviews as hv
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.plots.colours import BLUE, SKY, theme
-from atlas.plots.frame import HEIGHT, Limits, frame, limits, number, selection_tools, tooltip
+from atlas.plots.frame import HEIGHT, Hook, Limits, frame, limits, number, selection_tools, tooltip
 from atlas.plots.heads import chosen_rows
 
 MOST = (0.1, 0.9)
@@ -36,6 +37,8 @@ class ProfileConfig(TypedDict, total=False):
     """Fixed, so that the line moves and not the axis; left out, it fits heads and chance level."""
     height: int
     """Pixels; the width is that of the page."""
+    hooks: list[Hook]
+    """Of the marks of heads, beside those that hold the axes."""
 
 
 def profile_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -113,17 +116,20 @@ def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConf
         "tools": selection_tools(),
     }
     vdims = ["value", "kind", "head", "label", "about"]
-    return hv.Scatter(drawn, "layer", vdims).opts(**mark, **profile_options(table, metric, **config))
+    options = profile_options(table, metric, **config)
+    options["hooks"] += config.get("hooks", [])
+    return hv.Scatter(drawn, "layer", vdims).opts(**mark, **options)
 
 
-PARTS = (profile_band, profile_uniform, profile_heads, profile_mean, profile_layers)
+Part = Callable[..., hv.Element]
+PARTS: tuple[Part, ...] = (profile_band, profile_uniform, profile_heads, profile_mean, profile_layers)
 """From the back to the front. Each always gives one type of element, so that a view can put each into a DynamicMap of its own
 and overlay those; the hover lies on the marks, never on lines or shades."""
 
 
-def layer_profile(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Overlay:
-    """All parts at once, for a plot that is made anew rather than updated."""
-    parts = [part(table, metric, **config) for part in PARTS]
+def layer_profile(table: pd.DataFrame, metric: str, of: Sequence[Part] = PARTS, **config: Unpack[ProfileConfig]) -> hv.Overlay:
+    """All parts, or some, over one another."""
+    parts = [part(table, metric, **config) for part in of]
     return hv.Overlay(parts).opts(**profile_options(table, metric, **config))
 
 

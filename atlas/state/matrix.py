@@ -55,6 +55,7 @@ class MatrixLens(Lens):
     """The matrix on screen."""
 
     reads: ClassVar = {"selection": ("focus", "heads"), "display": ("aggregate", "level", "mode", "sinks")}
+    marked_by: ClassVar = ("queries", "keys")
 
     def depends(self) -> Hashable:
         """Not on the tokens: they are frames of their own."""

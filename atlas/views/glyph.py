@@ -52,7 +52,7 @@ def _with_lock(plot: Any, columns: Mapping[str, Any], chosen: Sequence[int] | No
 
     def change() -> None:
         if columns:
-            source.data.update({name: list(values) for name, values in columns.items()})
+            source.data.update(columns)
         if chosen is not None:
             source.selected.indices = list(chosen)
         plot.push()

@@ -6,6 +6,7 @@ import html
 from typing import Any, ClassVar
 
 import holoviews as hv
+import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 import param
@@ -13,7 +14,7 @@ from holoviews import streams
 
 from atlas.components.chips import Chips
 from atlas.plots.frame import limits
-from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, head_scatter, point_marks
+from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
@@ -21,6 +22,9 @@ from atlas.views.glyph import Glyph
 from atlas.views.plain import Markup, plain
 
 ORIGIN = "heads"
+
+STYLES = {"colour": "color", "edge": "line_color", "edge_width": "line_width", "size": "size", "marker": "marker"}
+"""Column of the points -> what HoloViews calls it where it draws with it."""
 
 SHAPES = {
     "circle": "●", "square": "■", "triangle": "▲", "diamond": "◆", "inverted_triangle": "▼", "hex": "⬢", "star": "★",
@@ -49,6 +53,7 @@ class HeadsView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
+        self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), pd.DataFrame())
         self.chips = Chips(css_classes=["aa-groups"])
         self.chips.on_chip(self._pressed)
 
@@ -106,15 +111,29 @@ class HeadsView(View):
         config = self.config()
         # Of the whole text: with tokens selected it is the heads that move, not the frame around them.
         across, upwards = self.heads.places_of_all()
-        config |= ScatterConfig(x_range=limits(across), y_range=limits(upwards))
-        return head_scatter(data, **config).opts(hooks=[self.glyph.hook])
+        config |= ScatterConfig(x_range=limits(across), y_range=limits(upwards), hooks=[self.glyph.hook])
+        self._drawn = (self._plan(), point_columns(data, **config))
+        return head_scatter(data, **config)
 
-    def _mark(self) -> None:
-        """The points stay where they are; which are selected and which is in focus has changed."""
+    def _plan(self) -> tuple[Any, ...]:
+        """What axes, key and number of points hang on."""
+        display = self.workspace.display
+        look = (display.layout, display.x, display.y, display.colour, display.size, self.dark)
+        return (self.workspace.trace, self.workspace.kind, *look)
+
+    def _move(self) -> None:
+        """Points on the same axes: other places, other marks."""
+        plan, before = self._drawn
         data = self.heads.points()
-        drawn = point_marks(data, **self.config())
-        columns = {"size": drawn["size"], "line_color": drawn["edge"], "line_width": drawn["edge_width"]}
-        if not self.glyph.mark(columns, chosen_rows(data)):
+        now = point_columns(data, **self.config())
+        if self._plan() != plan or not _can_change(before, now):
+            self.redrawn += 1
+            return
+        columns: dict[str, Any] = {
+            str(name): now[name].tolist() if now[name].dtype == object else now[name].to_numpy() for name in now
+        }
+        drawn_with = {style: columns[name] for name, style in STYLES.items() if _several(before[name])}
+        if not self.glyph.mark(columns | drawn_with, chosen_rows(data)):
             self.redrawn += 1
 
     def _key(self, *_: object) -> str:
@@ -139,12 +158,11 @@ class HeadsView(View):
         points = hv.DynamicMap(
             self._points,
             streams=[
-                streams.Params(self.lens, ["revision"]),
                 streams.Params(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
                 streams.Params(self, ["dark", "redrawn"]),
             ],
         )
-        self.lens.follow_marks(self._mark)
+        self.lens.follow(self._move)
         # Transient, or HoloViews takes a tap for an echo where the same point was tapped before and let go of elsewhere.
         picked = streams.Selection1D(source=points, transient=True)
         picked.add_subscriber(self._picked)
@@ -171,3 +189,12 @@ class HeadsView(View):
             selection.clear("heads", origin=ORIGIN)
         else:
             selection.select_heads(members, origin=ORIGIN, label=label)
+
+
+def _can_change(before: pd.DataFrame, now: pd.DataFrame) -> bool:
+    """Whether columns can be sent: what was the same in all rows HoloViews has drawn without a column."""
+    return all(_several(before[name]) or before[name].equals(now[name]) for name in STYLES)
+
+
+def _several(column: pd.Series[Any]) -> bool:
+    return len(set(column)) > 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -20,6 +20,7 @@ from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
 from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
+from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 
 ORIGIN = "matrix"
@@ -54,6 +55,7 @@ class MatrixView(View):
         super().__init__(workspace, MatrixLens(workspace), **params)
         self.under = readout(POINT)
         self.image: hv.DynamicMap | None = None
+        self.bands = {FROM: Glyph(), TO: Glyph()}
         self.cut_words = made_of(workspace.display.param.threshold, cut_words)
 
     @property
@@ -136,14 +138,22 @@ class MatrixView(View):
         wide, high = on_screen(width, height)
         return matrix.ticks(plane.columns, view.x0, view.x1, wide), matrix.ticks(plane.rows, view.y0, view.y1, high)
 
-    def _bands(self, **_: Any) -> hv.Rectangles:
-        plane, selection = self.matrix.plane(), self.workspace.selection
-        drawn_in = marks(dark=self.dark)
-        colours = hv.dim("axis").categorize({FROM: drawn_in[FROM], TO: drawn_in[TO]})
+    def _rows(self, **_: Any) -> hv.Rectangles:
+        return self._bands(FROM, self.workspace.selection.queries, ())
+
+    def _columns(self, **_: Any) -> hv.Rectangles:
+        return self._bands(TO, (), self.workspace.selection.keys)
+
+    def _bands(self, axis: str, rows: Collection[int], columns: Collection[int]) -> hv.Rectangles:
+        plane, colour = self.matrix.plane(), marks(dark=self.dark)[axis]
         found = matrix.bands((), (), 1, 1)
         if plane.rows and self.workspace.display.level == "token":
-            found = matrix.bands(selection.queries, selection.keys, len(plane.rows), len(plane.columns))
-        return found.opts(fill_color=colours, line_color=colours)
+            found = matrix.bands(rows, columns, len(plane.rows), len(plane.columns))
+        return found.opts(fill_color=colour, line_color=colour, hooks=[self.bands[axis].hook])
+
+    def _mark(self) -> None:
+        self.bands[FROM].outline(self._rows())
+        self.bands[TO].outline(self._columns())
 
     # -- gestures ------------------------------------------------------------------------------------------------------
 
@@ -195,16 +205,18 @@ class MatrixView(View):
         ranges, size = streams.RangeXY(), streams.PlotSize()
         redrawn = streams.Params(self.lens, ["revision"])
         shown = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
-        image = hv.DynamicMap(self._image, streams=[redrawn, shown, streams.Params(self, ["dark"]), ranges, size])
+        # All parts have all streams: one that had not would put back the bands it was last drawn with.
+        all_of_it = [redrawn, shown, streams.Params(self, ["dark"]), ranges, size]
+        image, rows, columns = (hv.DynamicMap(part, streams=all_of_it) for part in (self._image, self._rows, self._columns))
         ranges.source = size.source = image
         tap, pointer = streams.Tap(source=image), streams.PointerXY(source=image)
         tap.add_subscriber(self._tapped)
         pointer.add_subscriber(self._pointed)
-        picked = streams.Params(self.workspace.selection, ["queries", "keys"])
-        frames = hv.DynamicMap(self._bands, streams=[redrawn, picked, streams.Params(self, ["dark"])])
+        self.lens.follow_marks(self._mark)
         # The very object that is drawn: a link to the one before its options would find nothing.
         self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])
-        drawn = self.image * frames.opts(fill_alpha=0.08, line_width=2)
+        band = {"fill_alpha": 0.08, "line_width": 2}
+        drawn = self.image * rows.opts(**band) * columns.opts(**band)
         overlay = drawn.opts(
             xlabel="to (key)", ylabel="from (query)", xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **PLOT
         )

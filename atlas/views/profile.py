@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 from holoviews import streams
 
 from atlas.plots.heads import chosen_rows
-from atlas.plots.profile import PARTS, profile_heads
+from atlas.plots.profile import PARTS, ProfileConfig, layer_profile, profile_band
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture
@@ -68,6 +68,15 @@ class ProfileView(View):
         chosen = self.workspace.selection.heads
         return table.assign(selected=[head in chosen for head in self.heads.ids()]), metric
 
+    def _band(self, **_: Any) -> hv.Area:
+        return profile_band(*self.data(), **self._config())
+
+    def _parts(self, **_: Any) -> hv.Overlay:
+        return layer_profile(*self.data(), PARTS[1:], **(self._config() | ProfileConfig(hooks=[self.glyph.hook])))
+
+    def _config(self) -> ProfileConfig:
+        return ProfileConfig(dark=self.dark, label=title_of(self.workspace.display.metric), height=300)
+
     def _mark(self) -> None:
         self.glyph.mark({}, chosen_rows(self.data()[0]))
 
@@ -79,22 +88,14 @@ class ProfileView(View):
             streams.Params(self, ["dark"]),
         ]
 
-        def part(draw: Any) -> hv.DynamicMap:
-            def drawn(**_: Any) -> hv.Element:
-                table, metric = self.data()
-                found: hv.Element = draw(table, metric, dark=self.dark, label=title_of(metric), height=300)
-                return found.opts(hooks=[self.glyph.hook]) if draw is profile_heads else found
-
-            return hv.DynamicMap(drawn, streams=shared)
-
-        self.lens.follow_marks(self._mark)
-        parts = [part(draw) for draw in PARTS]
-        tap = streams.Tap(source=parts[0])
+        # One map of all parts but the first: five, laid over each other, cost twice as much with every gesture. The first is by
+        # itself for the tap: HoloViews hears none of a map that gives overlays.
+        band = hv.DynamicMap(self._band, streams=shared)
+        drawn = band * hv.DynamicMap(self._parts, streams=shared)
+        tap = streams.Tap(source=band)
         tap.add_subscriber(self._tapped)
-        overlay = parts[0]
-        for more in parts[1:]:
-            overlay = overlay * more
-        return pn.pane.HoloViews(overlay, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
+        self.lens.follow_marks(self._mark)
+        return pn.pane.HoloViews(drawn, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
 
     @gesture
     def _tapped(self, x: float | None = None, y: float | None = None) -> None:

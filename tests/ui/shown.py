@@ -133,14 +133,18 @@ def painted(seat: Seat) -> list[tuple[int, ...]]:
 
 def bands(seat: Seat) -> tuple[set[int], set[int]]:
     """(rows, columns) of the matrix that have a frame; neighbours share one."""
-    found = seat.plot(".aa-matrix").columns("Quad")
-    rows: set[int] = set()
-    columns: set[int] = set()
-    for left, right, bottom, top in zip(*(found[side] for side in ("left", "right", "bottom", "top")), strict=True):
-        if right - left > 0.999:
-            rows |= set(range(round(min(bottom, top) * N), round(max(bottom, top) * N)))
-        else:
-            columns |= set(range(round(left * N), round(right * N)))
+    across, down = (seat.plot(".aa-matrix").columns("Quad", index) for index in (0, 1))
+    rows, columns = (
+        {
+            at
+            for low, high in zip(found[first], found[last], strict=True)
+            for at in range(*sorted((round(low * N), round(high * N))))
+        }
+        for found, first, last in ((across, "bottom", "top"), (down, "left", "right"))
+    )
+    wide = [right - left for left, right in zip(across["left"], across["right"], strict=True)]
+    high = [abs(top - bottom) for bottom, top in zip(down["bottom"], down["top"], strict=True)]
+    assert all(side > 0.999 for side in wide + high), "a band goes from edge to edge"
     return rows, columns
 
 

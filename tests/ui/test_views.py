@@ -147,7 +147,7 @@ def test_heads_in_the_order_of_a_metric_keep_their_names_frames_and_gestures(sea
         place = HeadId("encoder", 2, column)
         steps = levels(seat, ".aa-map", [cell_of_map(place, query, query - 1) for query in range(1, N)])
         assert (steps > 200).all()
-        assert f" L2 H{PREVIOUS.head}" in plot.columns("Text")["text"]
+        assert f"L2 H{PREVIOUS.head}" in plot.columns("Text")["text"]
 
     seat.until(sorted_)
     plot.tap(*head_place(HeadId("encoder", 2, column), LAYERS, HEADS))
