@@ -6,6 +6,7 @@ only says what is selected goes past it. The elements say the same whenever they
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -14,6 +15,9 @@ import panel as pn
 
 if TYPE_CHECKING:
     import holoviews as hv
+
+ECHO = 5.0
+"""Seconds after which no echo is awaited any more: where two changes went in one message, one never comes."""
 
 RECTANGLE = ("left", "bottom", "right", "top")
 """Columns of a rectangle, in the order of its dimensions."""
@@ -44,6 +48,35 @@ class Glyph:
     def outline(self, rectangles: hv.Rectangles) -> None:
         """Put other rectangles in the place of those there are."""
         self.mark({name: rectangles.dimension_values(at) for at, name in enumerate(RECTANGLE)})
+
+
+class Echoes:
+    """Tells what a reader chose from what the server chose and the browser says again.
+
+    An echo that comes late is about a selection that is no more: it let go of the heads that were selected after it.
+    """
+
+    def __init__(self) -> None:
+        self._there: frozenset[int] = frozenset()
+        self._awaited: list[tuple[float, frozenset[int]]] = []
+
+    def told(self, rows: Sequence[int]) -> None:
+        """The browser is told that these rows are chosen; it answers if others were."""
+        chosen = frozenset(rows)
+        if chosen != self._there:
+            self._there = chosen
+            self._awaited.append((time.monotonic(), chosen))
+
+    def hears(self, rows: Sequence[int]) -> bool:
+        """Whether what the browser says is an echo; each is heard once."""
+        said, now = frozenset(rows), time.monotonic()
+        self._awaited = [(at, chosen) for at, chosen in self._awaited if now - at < ECHO]
+        for place, (_, chosen) in enumerate(self._awaited):
+            if chosen == said:
+                del self._awaited[: place + 1]  # they come in order
+                return True
+        self._there = said
+        return False
 
 
 def _with_lock(plot: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None) -> None:

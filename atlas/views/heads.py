@@ -18,7 +18,7 @@ from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, head_scatt
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
-from atlas.views.glyph import Glyph
+from atlas.views.glyph import Echoes, Glyph
 from atlas.views.plain import Markup, plain
 
 ORIGIN = "heads"
@@ -53,6 +53,7 @@ class HeadsView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
+        self.echoes = Echoes()
         self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), pd.DataFrame())
         self.chips = Chips(css_classes=["aa-groups"])
         self.chips.on_chip(self._pressed)
@@ -113,6 +114,7 @@ class HeadsView(View):
         across, upwards = self.heads.places_of_all()
         config |= ScatterConfig(x_range=limits(across), y_range=limits(upwards), hooks=[self.glyph.hook])
         self._drawn = (self._plan(), point_columns(data, **config))
+        self.echoes.told(chosen_rows(data))
         return head_scatter(data, **config)
 
     def _plan(self) -> tuple[Any, ...]:
@@ -133,6 +135,7 @@ class HeadsView(View):
             str(name): now[name].tolist() if now[name].dtype == object else now[name].to_numpy() for name in now
         }
         drawn_with = {style: columns[name] for name, style in STYLES.items() if _several(before[name])}
+        self.echoes.told(chosen_rows(data))
         if not self.glyph.mark(columns | drawn_with, chosen_rows(data)):
             self.redrawn += 1
 
@@ -173,6 +176,8 @@ class HeadsView(View):
     @gesture
     def _picked(self, index: list[int] | None = None) -> None:
         """Rows of the table on screen as heads; an empty lasso lets go of them."""
+        if self.echoes.hears(index or []):
+            return
         ids = self.heads.ids()
         chosen = [ids[row] for row in index or [] if row < len(ids)]
         # Of this kind: what the server itself marked comes back from the browser, and must not let go of other kinds' heads.
