@@ -84,7 +84,8 @@ def head_scatter(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> hv.Poin
 
 def point_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> pd.DataFrame:
     """The columns of the points: places, and how each is drawn, said row by row."""
-    colours, markers = _colours(data, config)
+    around, focus = theme(dark=config.get("dark", False)), _flags(data, "focus")
+    (colours, markers), sizes = _colours(data, config), _sizes(data, config)
     columns = {
         "at_x": data["x"].to_numpy(float),
         "at_y": data["y"].to_numpy(float),
@@ -92,20 +93,12 @@ def point_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> pd.Dat
         "about": _about(data, config),
         "colour": np.array(colours, dtype=object),
         "marker": np.array(markers, dtype=object),
-        **point_marks(data, **config),
-    }
-    # A table: strings in arrays HoloViews sends to the browser twice.
-    return pd.DataFrame(columns)
-
-
-def point_marks(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[str, npt.NDArray[Any]]:
-    """The columns that say which point is in focus."""
-    around, focus, sizes = theme(dark=config.get("dark", False)), _flags(data, "focus"), _sizes(data, config)
-    return {
         "size": np.where(focus, np.maximum(sizes, FOCUS_SIZE), sizes),
         "edge": np.where(focus, around.accent, around.ink).astype(object),
         "edge_width": np.where(focus, 2.5, 0.6),
     }
+    # A table: strings in arrays HoloViews sends to the browser twice.
+    return pd.DataFrame(columns)
 
 
 def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[str, Any]:
