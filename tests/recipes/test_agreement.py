@@ -89,9 +89,9 @@ def test_a_run_has_two_stretches_and_the_second_begins_with_the_weights_of_the_f
     monkeypatch.setattr(language_models, "LAST_RATE", 0.0)  # so that what it began with can be seen at its end
     plan = Plan(steps=6, learning_rate=1e-3, warmup_steps=1, decay_share=0.25)
     lines = []
-    first = language_models.train_gpt(tmp_path, 0.0, "cpu", plan, lines.append)
+    first = language_models.train_gpt(tmp_path, 0.0, "cpu", plan, lines.append, [tmp_path])
     assert (first.step, first.finished) == (1, False)
-    outcome = language_models.train_gpt(tmp_path, None, "cpu", plan, lines.append)
+    outcome = language_models.train_gpt(tmp_path, None, "cpu", plan, lines.append, [tmp_path])
     assert (outcome.step, outcome.finished) == (6, True)
     run = tmp_path / language_models.GPT
     assert {folder.name for folder in run.iterdir() if folder.is_dir()} >= {CHECKPOINTS, LAST_CHECKPOINTS}
@@ -102,5 +102,5 @@ def test_a_run_has_two_stretches_and_the_second_begins_with_the_weights_of_the_f
     ]
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
     assert (tmp_path / "final" / language_models.GPT / "model.safetensors").exists()
-    again = language_models.train_gpt(tmp_path, None, "cpu", plan, lines.append)
+    again = language_models.train_gpt(tmp_path, None, "cpu", plan, lines.append, [tmp_path])
     assert (again.step, again.finished) == (6, True)
