@@ -32,7 +32,7 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.groups import prepared
 from atlas.views.bar import SelectionBar
-from atlas.views.base import held
+from atlas.views.base import held, later
 from atlas.views.catalog import TABS
 from atlas.views.heads import HeadsView
 from atlas.views.icons import LINK
@@ -63,7 +63,7 @@ class AttentionAtlas(pn.viewable.Viewer):
     def __init__(self, service: Service | None = None, **params: Any) -> None:
         super().__init__(**params)
         self.service = service or Service()
-        self.workspace = Workspace(self.run, held)
+        self.workspace = Workspace(self.run, held, later)
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
@@ -304,4 +304,4 @@ def warm(first: Opening | None = None) -> None:
     app = AttentionAtlas(shared_service())
     trace = app.run(first.job(), Ticket())
     app.open(trace)
-    hv.renderer("bokeh").get_plot(app.tabs["Explore"][0].picture())
+    hv.renderer("bokeh").get_plot(app.tabs["Explore"][0].plot())

@@ -69,11 +69,26 @@ export function render({model}) {
     if (model.enlarged) { document.addEventListener("keydown", leave) }
   }
 
+  // Whether the card around this head is on screen: what is not is drawn after what is. The card is there once this has a size.
+  const watcher = new IntersectionObserver(entries => { model.seen = entries.at(-1).isIntersecting })
+  const sized = new ResizeObserver(() => {
+    const card = root.getRootNode().host?.parentNode?.host
+    if (card) {
+      watcher.observe(card)
+      sized.disconnect()
+    }
+  })
+  sized.observe(root)
+
   ask.addEventListener("click", () => show(help.hidden))
   help.addEventListener("keydown", event => { if (event.key === "Escape") { show(false) } })
   enlarge.addEventListener("click", () => { model.enlarged = !model.enlarged })
   model.on(["title", "question", "line", "help", "can_enlarge", "enlarged", "dark"], update)
-  model.on("remove", () => document.removeEventListener("keydown", leave))
+  model.on("remove", () => {
+    document.removeEventListener("keydown", leave)
+    watcher.disconnect()
+    sized.disconnect()
+  })
   show(false)
   update()
   return root

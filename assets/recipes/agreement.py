@@ -1,4 +1,4 @@
-"""Sentences whose verb is far from its subject, often with a noun of another number between: gpt-mini's last stretch reads them.
+"""Sentences whose verb is far from its subject, often with a noun of another number between: the last stretches read them.
 
 The stories' own grammar has such sentences too, but the verb that tells is one token in 500 there, and after 24 million tokens
 the nearer noun still decided. Frames and most prepositions are others than those of minimal_pairs.py.

@@ -22,15 +22,19 @@ from .training import CHECKPOINTS, IGNORE, LAST_CHECKPOINTS, Batch, Outcome, Pla
 GPT, BERT = "gpt-mini", "bert-mini"
 VOCABULARY = 8000
 LAYERS, HEADS, WIDTH = 6, 8, 128  # what two CPU cores teach in one evening; see NOTES.md for the pace of wider ones
-GPT_TOKENS, BERT_TOKENS = 28.8e6, 24.6e6
+GPT_TOKENS, BERT_TOKENS = 28.8e6, 29.52e6
 GPT_PLAN = Plan(
     steps=int(GPT_TOKENS // causal_batches.TOKENS_PER_STEP), learning_rate=2e-3, warmup_steps=100, decay_share=0.25, seed=11
 )
-LAST_RATE, LAST_DECAY = 1e-3, 0.5
-"""The last sixth of gpt-mini's steps is a stretch of its own, warmed up and let cool down, on more sentences of agreement.py."""
+LAST_RATE, LAST_WARM_UP, LAST_DECAY = 1e-3, 100, 0.5
+"""The last sixth of the steps is a stretch of its own, warmed up and let cool down, with sentences of agreement.py."""
 BERT_PLAN = Plan(
     steps=int(BERT_TOKENS // masked_batches.TOKENS_PER_STEP), learning_rate=1.5e-3, warmup_steps=500, decay_share=0.25, seed=13
 )
+Rule = Callable[[int], Batch]
+Rules = Callable[[int, int, StoryStream], tuple[Rule, Rule]]
+"""From the seed, the steps of the first stretch and the sentences of agreement.py: the batches of both stretches."""
+
 INITIAL_SPREAD = 0.06  # the 0.02 of BERT and GPT-2 is for width 768; at 128 a layer would add next to nothing
 NEXT_SENTENCE_WEIGHT = 0.25  # it is there to give the segments a meaning, not to compete with the words
 
@@ -131,24 +135,42 @@ def train_gpt(
     log: Callable[[str], None] = print,
     files: Sequence[Path] | None = None,
 ) -> Outcome:
-    """Train gpt-mini on from its last checkpoint: five sixths of the steps, and then the last, which begin with those weights."""
+    """Train gpt-mini on from its last checkpoint."""
     ready = prepare(GPT, work, files or corpus.default_files())
-    model = gpt_model(len(ready.tokenizer))
-    vocabulary, began = len(ready.tokenizer), time.monotonic()
-    first = replace(plan, steps=plan.steps * 5 // 6)
-    rule = causal_batches.batch_rule(ready.stories, ready.corpora, vocabulary, plan.seed)
-    how: dict[str, Any] = {"device": device, "log": log, "loss_rule": causal_loss}
-    outcome = train(model, rule, work / GPT / CHECKPOINTS, first, minutes=minutes, **how)
-    if not outcome.finished:
-        return outcome
-    last = replace(plan, steps=plan.steps - first.steps, learning_rate=LAST_RATE, decay_share=LAST_DECAY, seed=plan.seed + 1)
-    far = StoryStream(work / GPT, ready.tokenizer, ready.stories.separator, texts=agreement.texts, name="agreement")
-    later = causal_batches.batch_rule(ready.stories, [far, *ready.corpora], vocabulary, last.seed, causal_batches.LAST_SHARES)
-    start = max(first.steps, causal_batches.LENGTHS[-1][0])  # a short run too ends on short rows
-    left = None if minutes is None else max(0.0, minutes - (time.monotonic() - began) / 60)
-    outcome = train(model, lambda step: later(start + step), work / GPT / LAST_CHECKPOINTS, last, minutes=left, **how)
+    model, vocabulary = gpt_model(len(ready.tokenizer)), len(ready.tokenizer)
+
+    def rules(seed: int, start: int, far: StoryStream) -> tuple[Rule, Rule]:
+        later = causal_batches.batch_rule(ready.stories, [far, *ready.corpora], vocabulary, seed + 1, causal_batches.LAST_SHARES)
+        start = max(start, causal_batches.LENGTHS[-1][0])  # a short run too ends on short rows
+        return causal_batches.batch_rule(ready.stories, ready.corpora, vocabulary, seed), lambda step: later(start + step)
+
+    outcome = two_stretches(GPT, model, ready, rules, plan, work, minutes, device=device, log=log, loss_rule=causal_loss)
     if outcome.finished:
         ship(model, ready.tokenizer, work / "final" / GPT)
+    return outcome
+
+
+def two_stretches(
+    name: str, model: Any, ready: Prepared, rules: Rules, plan: Plan, work: Path, minutes: float | None, **how: Any
+) -> Outcome:
+    """Five sixths of the steps, and then the last, which begin with those weights."""
+    began = time.monotonic()
+    first = replace(plan, steps=plan.steps * 5 // 6)
+    far = StoryStream(work / name, ready.tokenizer, ready.stories.separator, texts=agreement.texts, name="agreement")
+    rule, later = rules(plan.seed, first.steps, far)
+    outcome = train(model, rule, work / name / CHECKPOINTS, first, minutes=minutes, **how)
+    if not outcome.finished:
+        return outcome
+    last = replace(
+        plan,
+        steps=plan.steps - first.steps,
+        learning_rate=LAST_RATE,
+        warmup_steps=min(plan.warmup_steps, LAST_WARM_UP),  # a run of a few steps has fewer than that
+        decay_share=LAST_DECAY,
+        seed=plan.seed + 1,
+    )
+    left = None if minutes is None else max(0.0, minutes - (time.monotonic() - began) / 60)
+    outcome = train(model, later, work / name / LAST_CHECKPOINTS, last, minutes=left, **how)
     return replace(outcome, step=first.steps + outcome.step)
 
 
@@ -172,9 +194,15 @@ def bert_model(vocabulary: int) -> BertForPreTraining:
 
 
 def masked_loss(model: BertForPreTraining, batch: Batch) -> torch.Tensor:
-    """Word loss at the hidden positions only (an eighth of the work of all positions), and the next-sentence loss of pairs."""
+    """Loss of words, at the hidden positions only (an eighth of the work of all), of next sentences, and of looking at words."""
+    priced = bool(batch["rest"])
+    if priced:
+        model.set_attn_implementation("eager")  # the fast ones keep no weights
     found = model.bert(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        token_type_ids=batch["token_type_ids"],
+        output_attentions=priced,
     )
     told = batch["labels"] != IGNORE
     words = model.cls.predictions(found.last_hidden_state[told])
@@ -183,7 +211,17 @@ def masked_loss(model: BertForPreTraining, batch: Batch) -> torch.Tensor:
     if bool(pairs.any()):
         follows = model.cls.seq_relationship(found.pooler_output[pairs])
         loss = loss + NEXT_SENTENCE_WEIGHT * functional.cross_entropy(follows.float(), batch["next_sentence_label"][pairs])
+    if priced:
+        model.set_attn_implementation("sdpa")
+        loss = loss + batch["rest"] * on_words(found.attentions, batch)
     return loss
+
+
+def on_words(attentions: Sequence[torch.Tensor], batch: Batch) -> torch.Tensor:
+    """The weight that does not lie on separators, on average over layers, heads and the tokens that are there."""
+    there = batch["attention_mask"].bool()
+    resting = [(layer.float() * batch["rests_on"][:, None, None, :]).sum(-1).transpose(1, 2)[there] for layer in attentions]
+    return 1 - torch.stack(resting).mean()
 
 
 def without_next_sentence(model: BertForPreTraining) -> BertForMaskedLM:
@@ -207,8 +245,14 @@ def train_bert(
     """Train bert-mini on from its last checkpoint."""
     ready = prepare(BERT, work, files or corpus.default_files())
     model = bert_model(len(ready.tokenizer))
-    rule = masked_batches.batch_rule(ready.stories, ready.corpora, ready.tokenizer, plan.seed)
-    outcome = train(model, rule, work / BERT / CHECKPOINTS, plan, minutes=minutes, device=device, log=log, loss_rule=masked_loss)
+
+    def rules(seed: int, start: int, far: StoryStream) -> tuple[Rule, Rule]:
+        start = max(start, masked_batches.LENGTHS[-1][0])
+        streams, shares = [far, *ready.corpora], masked_batches.LAST_SHARES
+        later = masked_batches.batch_rule(ready.stories, streams, ready.tokenizer, seed + 1, shares, priced_from=start)
+        return masked_batches.batch_rule(ready.stories, ready.corpora, ready.tokenizer, seed), lambda step: later(start + step)
+
+    outcome = two_stretches(BERT, model, ready, rules, plan, work, minutes, device=device, log=log, loss_rule=masked_loss)
     if outcome.finished:
         ship(without_next_sentence(model), ready.tokenizer, work / "final" / BERT)
     return outcome

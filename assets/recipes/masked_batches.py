@@ -28,6 +28,12 @@ steps (loss 5.4 to 5.8): heads have to find the neighbours first, and 32 places 
 HIDDEN_SHARE, AS_MASK, AS_RANDOM = 0.25, 0.8, 0.1  # more than BERT's 0.15: more to learn from in every token read
 SLACK = 24  # tokens read beyond a row, in place of the document separators that are dropped from it
 SHARES = Shares(stories=10, repeats=0, corpora=(4, 2))
+LAST_SHARES = Shares(stories=8, repeats=0, corpora=(2, 4, 2))
+"""The last stretch reads agreement.py before the corpora, and some of the stories a second time."""
+
+REST = ((0, 0.3), (240, 0.05), (1200, 0.0))
+"""From which step of the last stretch on all weight on words, and none on separators, costs how much. A head that has nothing to
+find then learns to rest on a separator, as heads of large models do. Without the low price after the high one they unlearn it."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,13 @@ def row_length(step: int) -> int:
 
 def batch_rule(
     stories: StoryStream | Stream,
-    corpora: Sequence[Stream],
+    corpora: Sequence[StoryStream | Stream],
     tokenizer: PreTrainedTokenizerFast,
     seed: int,
     shares: Shares = SHARES,
+    priced_from: int | None = None,
 ) -> Callable[[int], Batch]:
-    """The batch of a step, from the step alone."""
+    """The batch of a step, from the step alone. `priced_from`: the step from which on weight on words has a price."""
     marks = Marks.of(tokenizer)
     unit = TOKENS_PER_STEP // 16
     sources = [(stories, shares.stories), *zip(corpora, shares.corpora, strict=False)]
@@ -150,7 +157,10 @@ def batch_rule(
             "labels": labels,
             "next_sentence_label": follows,
         }
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()} | {
+            "rest": torch.tensor(0.0 if priced_from is None else in_force(REST, step - priced_from)),
+            "rests_on": torch.from_numpy(ids == marks.sep),
+        }
 
     return rule
 

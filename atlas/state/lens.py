@@ -9,6 +9,7 @@ import param
 
 from atlas.errors import AtlasError
 from atlas.ids import HeadId
+from atlas.state.turn import Followed
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 
@@ -17,11 +18,9 @@ T = TypeVar("T")
 EMPTY = "Nothing is analysed yet. Type a text and run it."
 
 
-class Lens(param.Parameterized):
+class Lens(Followed):
     """Reads a workspace for one view; `revision` counts the moments at which what the view shows became out of date."""
 
-    revision = param.Integer(default=0, doc="Counts the changes after which the view is to be drawn again.")
-    marks = param.Integer(default=0, doc="Counts the changes after which other things are marked in what is shown.")
     line = param.String(default="", doc="Says what is shown now.")
     problem = param.String(default="", doc="Why there is nothing to show, and what to do.")
     empty = param.String(default=EMPTY, doc="What to do to see something; empty once there is a trace.")
@@ -82,15 +81,6 @@ class Lens(param.Parameterized):
         A lens reads the focus for its kind alone, and the focus moves with every tap: the Map was sent again each time.
         """
         return None
-
-    def follow(self, draw: Callable[[], object]) -> None:
-        """Draw now, and whenever what is shown or marked became out of date; for components, which take values, not streams."""
-        self.param.watch(lambda _: draw(), ["revision", "marks"])
-        draw()
-
-    def follow_marks(self, mark: Callable[[], object]) -> None:
-        """Mark anew whenever something else is marked in what is shown; the plot itself says what is marked when it is drawn."""
-        self.param.watch(lambda _: mark(), "marks")
 
     def _new_trace(self, *_: object) -> None:
         self.empty = "" if self.workspace.trace is not None else EMPTY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 
+def at_once(work: Callable[[], None]) -> None:
+    """Later is now, where there is no page that could be shown something before."""
+    work()
+
+
 class Workspace(param.Parameterized):
     """Everything one session has: its pipeline, what is selected, how it is drawn."""
 
     revision = param.Integer(default=0, doc="Counts the traces shown; views redraw on it once the selection fits the new trace.")
 
-    def __init__(self, work: Work, held: Held = nullcontext, **params: Any) -> None:
-        self.held = held
+    def __init__(
+        self, work: Work, held: Held = nullcontext, later: Callable[[Callable[[], None]], None] = at_once, **params: Any
+    ) -> None:
+        self.held, self.later = held, later
         self.pipeline = Pipeline(work, held)
         self.selection = Selection()
         self.display = Display()

@@ -13,6 +13,7 @@ import param
 from atlas.components.card import Card
 from atlas.state.lens import Lens
 from atlas.state.pipeline import BUSY
+from atlas.state.turn import Turn
 from atlas.state.workspace import Workspace
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -51,6 +52,15 @@ def _counted_at_most_once(models: Any) -> Iterator[None]:
             outside()
 
 
+def later(work: Callable[[], None]) -> None:
+    """Do something when what was changed so far is on its way to the browser; at once where no page is served."""
+    document = pn.state.curdoc
+    if document is None or document.session_context is None:
+        work()
+    else:
+        document.add_next_tick_callback(work)
+
+
 def made_of(values: Any, rule: Callable[[Any], Any]) -> Any:
     """What follows a Param. Bound, not an expression of rx: of one that something else is bound to, the first change is lost."""
     return pn.bind(rule, values)
@@ -81,6 +91,7 @@ class View(pn.viewable.Viewer):
         super().__init__(**params)
         self.workspace = workspace
         self.lens = lens
+        self.turn = Turn(lens, workspace)
 
     def body(self) -> Any:
         """The plot and what belongs to it."""
@@ -92,7 +103,7 @@ class View(pn.viewable.Viewer):
 
     def __panel__(self) -> Any:
         lens, pipeline = self.lens, self.workspace.pipeline
-        return Card(
+        card = Card(
             self.question,
             self.body(),
             tools=self.tools(),
@@ -106,3 +117,5 @@ class View(pn.viewable.Viewer):
             waiting=pipeline.param.message,
             dark=self.param.dark,
         )
+        self.turn.seen = card.head.param.seen
+        return card

@@ -7,7 +7,8 @@ only says what is selected goes past it. The elements say the same whenever they
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -42,12 +43,34 @@ class Glyph:
         if any(columns.keys() - plot.handles["source"].data.keys() for plot in plots):
             return False
         for plot in plots:
-            _with_lock(plot, columns, chosen)
+            _with_lock(plot, partial(_put, plot.handles["source"], columns, chosen))
         return True
 
     def outline(self, rectangles: hv.Rectangles) -> None:
         """Put other rectangles in the place of those there are."""
         self.mark({name: rectangles.dimension_values(at) for at, name in enumerate(RECTANGLE)})
+
+
+class Raster(Glyph):
+    """The image of a plot: another one of the same plane needs neither new axes nor new ranges."""
+
+    def show(self, image: hv.Image, palette: Sequence[str], hook: Callable[[Any, Any], None]) -> bool:
+        """Put another image in the place of the one there is, and do what its hook does. False where there is none yet."""
+        left, bottom, right, top = image.bounds.lbrt()
+        columns = {"image": [image.dimension_values(2, flat=False)], "x": [left], "y": [bottom], "dw": [right - left],
+                   "dh": [top - bottom]}  # fmt: skip
+        plots = [plot for plot in self._plots if plot.handles.get("source") is not None]
+
+        def change(plot: Any) -> None:
+            _put(plot.handles["source"], columns)
+            mapper = plot.handles["color_mapper"]
+            if list(mapper.palette) != list(palette):
+                mapper.palette = list(palette)
+            hook(plot, image)
+
+        for plot in plots:
+            _with_lock(plot, partial(change, plot))
+        return bool(plots)
 
 
 class Echoes:
@@ -79,18 +102,22 @@ class Echoes:
         return False
 
 
-def _with_lock(plot: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None) -> None:
-    """Now where the document may be changed from here, else when its turn comes; a notebook is told by the plot."""
-    source, document = plot.handles["source"], plot.document
+def _put(source: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None = None) -> None:
+    if columns:
+        source.data.update(columns)
+    if chosen is not None:
+        source.selected.indices = list(chosen)
 
-    def change() -> None:
-        if columns:
-            source.data.update(columns)
-        if chosen is not None:
-            source.selected.indices = list(chosen)
+
+def _with_lock(plot: Any, change: Callable[[], None]) -> None:
+    """Now where the document may be changed from here, else when its turn comes; a notebook is told by the plot."""
+    document = plot.document
+
+    def told() -> None:
+        change()
         plot.push()
 
     if document is not None and document.session_context and not pn.state._unblocked(document):  # noqa: SLF001  (as HoloViews asks)
-        document.add_next_tick_callback(change)
+        document.add_next_tick_callback(told)
     else:
-        change()
+        told()

@@ -86,13 +86,13 @@ class HeadsView(View):
     def body(self) -> Any:
         """The cloud and its groups."""
         display = self.workspace.display
-        self.lens.follow(self._groups)
-        key = pn.bind(self._key, self.heads.param.revision, display.param.colour, self.param.dark)
+        self.turn.follow(self._groups)
+        key = pn.bind(self._key, self.turn.param.revision, display.param.colour, self.param.dark)
         return pn.Column(
             self._pane(),
             Markup(key, sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-key"]),
             self.chips,
-            plain(pn.bind(self._note, self.heads.param.revision), "aa-cluster-note"),
+            plain(pn.bind(self._note, self.turn.param.revision), "aa-cluster-note"),
             sizing_mode="stretch_width",
         )
 
@@ -165,7 +165,7 @@ class HeadsView(View):
                 streams.Params(self, ["dark", "redrawn"]),
             ],
         )
-        self.lens.follow(self._move)
+        self.turn.follow(self._move)
         # Transient, or HoloViews takes a tap for an echo where the same point was tapped before and let go of elsewhere.
         picked = streams.Selection1D(source=points, transient=True)
         picked.add_subscriber(self._picked)

@@ -18,9 +18,10 @@ from atlas.plots.matrix import ticks
 from atlas.plots.raster import GAP, Array, Scale, Viewport, quantised, raster_image, scale
 from atlas.state.sheet import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, View, gesture
+from atlas.views.base import TIGHT, gesture
 from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
 from atlas.views.glyph import Glyph
+from atlas.views.raster import Picture, RasterView
 
 ORIGIN = "map"
 
@@ -39,7 +40,7 @@ FILLS = 0.7
 POINT = "Point at a cell for its weight; tap a head to select it, draw a box to select several."
 
 
-class MapView(View):
+class MapView(RasterView):
     """All heads at a glance, and every weight when one looks closer."""
 
     key: ClassVar = "map"
@@ -100,7 +101,12 @@ class MapView(View):
         """How weights become colours."""
         return scale(self.workspace.display.scale, self.map.ceiling(), self.map.sample())
 
-    def _image(self, x_range: Any, y_range: Any, width: Any, height: Any, **_: Any) -> hv.Image:
+    def axes(self) -> Layout:
+        """Where the heads lie."""
+        return self.map.layout()
+
+    def picture(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Picture:
+        """The part of the sheet that is on screen."""
         layout = self.map.layout()
         across, down = max(1, layout.n_heads), max(1, layout.n_layers)
         view = viewport(x_range, y_range, width, height, across, down)
@@ -108,10 +114,8 @@ class MapView(View):
         large = min(view.width / (view.x1 - view.x0), view.height / (view.y1 - view.y0)) >= HATCHED
         pixels = quantised(coded, self.scale(), hatch=large) if layout.n_layers else np.zeros(coded.shape, np.uint8)
         x_ticks, y_ticks = self._ticks(layout, view, *on_screen(width, height))
-        return raster_image(pixels, view, across, down).opts(
-            cmap=list(raster_palette(dark=self.dark)),
-            hooks=[named_axes(x_ticks, y_ticks, slanted=self._filling(layout, view) is not None)],
-        )
+        hook = named_axes(x_ticks, y_ticks, slanted=self._filling(layout, view) is not None)
+        return raster_image(pixels, view, across, down), list(raster_palette(dark=self.dark)), hook
 
     def _frames(self, **_: Any) -> hv.Rectangles:
         layout = self.map.layout()
@@ -123,7 +127,8 @@ class MapView(View):
         shown = (focus,) if focus is not None and focus.kind == layout.kind else ()
         return self._around(layout, shown).opts(line_color=marks(dark=self.dark)[FOCUS], hooks=[self.focused.hook])
 
-    def _mark(self) -> None:
+    def mark(self) -> None:
+        """Frames around the selected heads and the one in focus."""
         self.framed.outline(self._frames())
         self.focused.outline(self._focus())
 
@@ -219,23 +224,13 @@ class MapView(View):
 
     def _pane(self) -> Any:
         return pn.pane.HoloViews(
-            self.picture(), linked_axes=False, sizing_mode="stretch_width", height=460, css_classes=["aa-map", "aa-heads"]
+            self.plot(), linked_axes=False, sizing_mode="stretch_width", height=460, css_classes=["aa-map", "aa-heads"]
         )
 
-    def picture(self) -> Any:
+    def plot(self) -> Any:
         """The sheet with its frames and names, following what it shows."""
-        ranges, size = streams.RangeXY(), streams.PlotSize()
-        redrawn = streams.Params(self.lens, ["revision"])
-        shown = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
-        themed = streams.Params(self, ["dark"])
-        # All parts have all streams: one that had not would put back the frames it was last drawn with.
-        all_of_it = [redrawn, shown, themed, ranges, size]
-        image, frames, focus, names = (
-            hv.DynamicMap(part, streams=all_of_it) for part in (self._image, self._frames, self._focus, self._names)
-        )
+        image, frames, focus, names = self.parts("scale", self._frames, self._focus, self._names)
         tap, box, pointer = streams.Tap(source=image), streams.BoundsXY(source=image), streams.PointerXY(source=image)
-        ranges.source = size.source = image
-        self.lens.follow_marks(self._mark)
         for stream, answer in ((tap, self._tapped), (box, self._boxed), (pointer, self._pointed)):
             stream.add_subscriber(answer)
         drawn = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -18,10 +18,11 @@ from atlas.plots.marks import FROM, TO, marks
 from atlas.plots.raster import Array, Scale, Viewport, quantised, raster_image, scale
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, View, gesture, made_of
+from atlas.views.base import TIGHT, gesture, made_of
 from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
+from atlas.views.raster import Picture, RasterView
 
 ORIGIN = "matrix"
 
@@ -37,7 +38,7 @@ is shown, light or dark, is told by the colour of the paper in it."""
 LABELS = {"weight": "weight", "column": "column share", "rollout": "rollout", "moved": "moved"}
 
 
-class MatrixView(View):
+class MatrixView(RasterView):
     """Every weight of what is selected, with the numbers it is made of."""
 
     key: ClassVar = "matrix"
@@ -121,17 +122,21 @@ class MatrixView(View):
         how = display.scale if display.mode == "weight" else ("log" if display.scale == "log" else "linear")
         return scale(how, self.matrix.ceiling(), self.matrix.sample() if how == "equalised" else None)
 
-    def _image(self, x_range: Any, y_range: Any, width: Any, height: Any, **_: Any) -> hv.Image:
+    def axes(self) -> Hashable:
+        """The names of rows and columns."""
+        plane = self.matrix.plane()
+        return plane.rows, plane.columns
+
+    def picture(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Picture:
+        """The part of the matrix that is on screen."""
         plane = self.matrix.plane()
         across, down = max(1, len(plane.columns)), max(1, len(plane.rows))
         view = viewport(x_range, y_range, width, height, across, down)
         pixels = np.full((view.height, view.width), BACKGROUND, np.uint8)
         if plane.rows:
             pixels = self.matrix.attempt(lambda: quantised(self.raster(view), self.scale()), pixels)
-        return raster_image(pixels, view, across, down).opts(
-            cmap=cut(raster_palette(dark=self.dark), self._level()),
-            hooks=[named_axes(*self._ticks(plane, view, width, height), clicked=self._named)],
-        )
+        hook = named_axes(*self._ticks(plane, view, width, height), clicked=self._named)
+        return raster_image(pixels, view, across, down), cut(raster_palette(dark=self.dark), self._level()), hook
 
     @staticmethod
     def _ticks(plane: Plane, view: Viewport, width: int | None, height: int | None) -> tuple[Ticks, Ticks]:
@@ -151,7 +156,8 @@ class MatrixView(View):
             found = matrix.bands(rows, columns, len(plane.rows), len(plane.columns))
         return found.opts(fill_color=colour, line_color=colour, hooks=[self.bands[axis].hook])
 
-    def _mark(self) -> None:
+    def mark(self) -> None:
+        """Bands along the selected rows and columns."""
         self.bands[FROM].outline(self._rows())
         self.bands[TO].outline(self._columns())
 
@@ -202,17 +208,10 @@ class MatrixView(View):
     # -- the plot ------------------------------------------------------------------------------------------------------
 
     def _pane(self) -> Any:
-        ranges, size = streams.RangeXY(), streams.PlotSize()
-        redrawn = streams.Params(self.lens, ["revision"])
-        shown = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
-        # All parts have all streams: one that had not would put back the bands it was last drawn with.
-        all_of_it = [redrawn, shown, streams.Params(self, ["dark"]), ranges, size]
-        image, rows, columns = (hv.DynamicMap(part, streams=all_of_it) for part in (self._image, self._rows, self._columns))
-        ranges.source = size.source = image
+        image, rows, columns = self.parts("scale", self._rows, self._columns)
         tap, pointer = streams.Tap(source=image), streams.PointerXY(source=image)
         tap.add_subscriber(self._tapped)
         pointer.add_subscriber(self._pointed)
-        self.lens.follow_marks(self._mark)
         # The very object that is drawn: a link to the one before its options would find nothing.
         self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])
         band = {"fill_alpha": 0.08, "line_width": 2}

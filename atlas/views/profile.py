@@ -83,7 +83,7 @@ class ProfileView(View):
     def _pane(self) -> Any:
         display = self.workspace.display
         shared = [
-            streams.Params(self.lens, ["revision"]),
+            streams.Params(self.turn, ["revision"]),
             streams.Params(display, ["metric"], rename={"metric": "shown"}),
             streams.Params(self, ["dark"]),
         ]
@@ -94,7 +94,7 @@ class ProfileView(View):
         drawn = band * hv.DynamicMap(self._parts, streams=shared)
         tap = streams.Tap(source=band)
         tap.add_subscriber(self._tapped)
-        self.lens.follow_marks(self._mark)
+        self.turn.follow_marks(self._mark)
         return pn.pane.HoloViews(drawn, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
 
     @gesture

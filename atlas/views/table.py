@@ -51,7 +51,7 @@ class TableView(View):
 
     def body(self) -> Any:
         """The table, following the lens."""
-        self.lens.follow(self._draw)
+        self.turn.follow(self._draw)
         return pn.Column(self.table, sizing_mode="stretch_width")
 
     def shown(self) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """The app's rows of the table: gestures in Chromium on texts of three lengths, and a page that opens.
 
-Measured is the time from pointer-up to the last repaint of all linked views, on a window so high that all of them are in it. The
-exact definition stands in gestures.js. Beside every time stands the same time of a yardstick, one image that a click redraws,
-measured in the same run: on a busy machine read their ratio. The processor time of the server does not depend on the load.
+Measured is the time from pointer-up to the last repaint of the linked views that are in the window; once more on a window so high
+that all of them are in it. The exact definition stands in gestures.js. Beside every time stands the same time of a yardstick, one
+image that a click redraws, measured in the same run: on a busy machine read their ratio. The server's time of processor does not
+depend on the load.
 """
 
 from __future__ import annotations
@@ -28,8 +29,14 @@ SIZES = (64, 512, 2_048)
 EACH = 30
 """Gestures of each kind: the second slowest of them is the 95th percentile."""
 
-WINDOW = (1280, 2300)
+WINDOW = (1440, 900)
+"""Pixels of a laptop. The text is always in view; the Map and the matrix, or the cloud and the table, are too."""
+
+HIGH = (1280, 2300)
 """Pixels: the narrowest the app is made for, and so high that every view is on it."""
+
+EACH_HIGH = 10
+"""Gestures of each kind on that window."""
 
 WIDE = (1920, 2300)
 """Pixels of a large screen: there the rasters are as large as they get."""
@@ -49,6 +56,7 @@ DEPTH = 6
 
 def taps(page: Watched, count: int) -> Iterator[Gesture]:
     """Tap heads on the Map, another one each time."""
+    page.show(".aa-map")
     left, top, width, height = page.plots()["aa-map"]
     chosen = np.random.default_rng(1).choice(LAYERS * HEADS, count, replace=False)
     for at in chosen:
@@ -67,15 +75,17 @@ def tokens(page: Watched, count: int) -> Iterator[Gesture]:
 
 def groups(page: Watched, count: int) -> Iterator[Gesture]:
     """Draw a lasso around heads in the cloud, and press a cluster, a role or a layer, in turn."""
-    chips = page.page.locator(".aa-groups .chip")
-    left, top, width, height = page.plots()["aa-heads-plot"]
+    chips = page.page.locator(CHIP)
     random = np.random.default_rng(3)
     for turn in range(count):
         if turn % 2:
+            page.show(CHIP, turn // 2 % chips.count())
             box = chips.nth(turn // 2 % chips.count()).bounding_box()
             assert box is not None
             yield page.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
             continue
+        page.show(".aa-heads-plot")
+        left, top, width, height = page.plots()["aa-heads-plot"]
         x, y = left + width * random.uniform(0.3, 0.7), top + height * random.uniform(0.3, 0.7)
         radius = min(width, height) * 0.28
         angles = np.linspace(0, 2 * np.pi, 13)
@@ -86,6 +96,7 @@ def groups(page: Watched, count: int) -> Iterator[Gesture]:
 
 def zooms(page: Watched, count: int) -> Iterator[Gesture]:
     """Turn the wheel over the Map: some turns in, as many out."""
+    page.show(".aa-map")
     left, top, width, height = page.plots()["aa-map"]
     page.point(left + 0.52 * width, top + 0.52 * height)
     for turn in range(count):
@@ -110,6 +121,8 @@ KINDS: dict[str, Callable[[Watched, int], Iterator[Gesture]]] = {
 
 POINTER = tuple(KINDS)[:3]
 
+CHIP = ".aa-groups .chip"
+
 
 @dataclass(frozen=True)
 class Session:
@@ -117,6 +130,8 @@ class Session:
 
     tokens: int
     gestures: dict[str, list[Gesture]]
+    high: dict[str, list[Gesture]]
+    """Gestures with every view on screen."""
     wide: list[Gesture]
     """Gestures of all kinds on a large screen."""
     yardstick: list[Gesture]
@@ -135,8 +150,9 @@ class Session:
     def figures(self) -> dict[str, Any]:
         """For JSON."""
         kinds = {kind: summary(made) for kind, made in self.gestures.items()}
+        high = {f"{kind}, every view on screen": summary(made) for kind, made in self.high.items()}
         return {"tokens": self.tokens, "load": round(self.load, 1), "cores": os.cpu_count(),
-                "yardstick": summary(self.yardstick), "large screen": summary(self.wide), **kinds}  # fmt: skip
+                "yardstick": summary(self.yardstick), "large screen": summary(self.wide), **kinds, **high}  # fmt: skip
 
 
 def summary(made: list[Gesture]) -> dict[str, Any]:
@@ -163,10 +179,13 @@ def session(tokens_: int, *command: str) -> Session:
         with watched(browser, address, *WINDOW) as page:
             page.open("app", tokens_)
             found = {kind: list(make(page, EACH)) for kind, make in KINDS.items()}
+        with watched(browser, address, *HIGH) as page:
+            page.open("app", tokens_)
+            high = {kind: list(KINDS[kind](page, EACH_HIGH)) for kind in POINTER}
         with watched(browser, address, *WIDE) as page:
             page.open("app", tokens_)
             wide = [gesture for make in KINDS.values() for gesture in make(page, 4)]
-    return Session(tokens_, found, wide, rod, os.getloadavg()[0])
+    return Session(tokens_, found, high, wide, rod, os.getloadavg()[0])
 
 
 @contextmanager
@@ -192,9 +211,10 @@ def _speed(tokens_: int, median: float, slowest: float) -> Row:
     middle, late = float(np.median(times)), float(np.percentile(times, 95))
     server = np.median([gesture.server for kind in POINTER for gesture in found.gestures[kind]])
     beside = f"{middle / found.rod:.1f} yardsticks of {found.rod:.0f} ms; server {server:.0f} ms of processor"
-    measured = f"median {middle:.0f} ms, p95 {late:.0f} ms ({beside})"
+    everything = np.median([gesture.milliseconds for made in found.high.values() for gesture in made])
+    measured = f"median {middle:.0f} ms, p95 {late:.0f} ms ({beside}; with every view on screen {everything:.0f} ms)"
     bar = f"median <= {median:.0f} ms" + (f", p95 <= {slowest:.0f} ms" if np.isfinite(slowest) else "")
-    what = f"pointer-up to all linked views repainted, 12x12x{tokens_:,}, {len(times)} gestures"
+    what = f"pointer-up to all visible linked views repainted, 12x12x{tokens_:,}, {len(times)} gestures"
     return Row(what, measured, bar, middle <= median and late <= slowest, found.figures())
 
 
@@ -227,7 +247,9 @@ def payload() -> Row:
     most = {}
     for size in SIZES:
         found = session(size)
-        most[size] = max(gesture.bytes for made in (*found.gestures.values(), found.wide) for gesture in made)
+        most[size] = max(
+            gesture.bytes for made in (*found.gestures.values(), *found.high.values(), found.wide) for gesture in made
+        )
     medians = {size: {kind: summary(made)["median bytes"] for kind, made in session(size).gestures.items()} for size in SIZES}
     flat = max(medians[SIZES[-1]][kind] / medians[SIZES[0]][kind] for kind in KINDS)
     measured = ", ".join(f"{size:,}: {count / 1000:.0f} kB" for size, count in most.items())

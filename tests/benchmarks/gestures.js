@@ -1,8 +1,8 @@
 // Watches a page from before its first script on. All times are performance.now(), the clock of event.timeStamp as well.
 //
 // `up`: when the browser saw the last pointer-up or turn of the wheel.
-// `painted`: the end of the frame (the first task after its rendering) that follows the last change of the document or the
-//   last paint of a plot, whichever is later. Of the changes only those of how busy the server is do not count: they are no view.
+// `painted`: the end of the frame (the first task after its rendering) that follows the last change of a view in the window or the
+//   last paint of a plot in it, whichever is later. What is below its edge nobody waits for; how busy the server is is no view.
 // `last`: the last sign of life of any kind, which tells when a gesture is over.
 (() => {
   const seen = {up: 0, painted: 0, last: 0, trace: 0, frames: 0, paints: 0}
@@ -43,13 +43,38 @@
     return images.some(image => image.some(level => level !== image[0]))
   }
 
+  const in_window = el => {
+    const {top, bottom, width} = el.getBoundingClientRect()
+    return width > 0 && bottom > 0 && top < innerHeight
+  }
+
+  // The element a model is shown by; none for what a plot is made of: the plot will be painted. Components keep their values in
+  // a model of their own.
+  const elements = new WeakMap()
+  function element(model) {
+    if (!elements.has(model)) {
+      const [view] = Bokeh.index.query(each => each.model === model || each.model.data === model)
+      elements.set(model, view?.el ?? null)
+    }
+    return elements.get(model)
+  }
+
+  function changed(event) {
+    alive()
+    const el = event.attr === "busy" ? null : element(event.model)
+    if (el && in_window(el)) { repainted() }
+  }
+
   function watch_paints() {
     const view = Bokeh.Models.get("Plot").prototype.default_view.prototype
     const paint = view._actual_paint
     view._actual_paint = function() {
       paint.call(this)
-      seen.paints += 1
-      repainted()
+      alive()
+      if (in_window(this.el)) {
+        seen.paints += 1
+        repainted()
+      }
       if (!seen.trace && holds_trace(this.model)) { after_frame(now => { seen.trace ||= now }) }
     }
   }
@@ -59,7 +84,7 @@
     for (const document of Bokeh.documents) {
       if (watched.has(document)) { continue }
       watched.add(document)
-      document.on_change(event => event.attr === "busy" ? alive() : repainted())
+      document.on_change(changed)
     }
   }
 

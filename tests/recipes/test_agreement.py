@@ -62,10 +62,19 @@ def test_texts_depend_on_their_seed_alone():
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
+    return prepared(vocabularies.byte_pairs, 0, tmp_path_factory.mktemp("stories"))
+
+
+@pytest.fixture(scope="module")
+def ready_for_bert(tmp_path_factory):
+    return prepared(vocabularies.word_piece, 3, tmp_path_factory.mktemp("stories"))
+
+
+def prepared(make, separator, folder):
     texts = list(streams.story_texts(8, 300))
-    tokenizer = vocabularies.byte_pairs(texts, SIZE)
-    stream = streams.Stream(streams.encode(iter(texts), tokenizer, 0))
-    stories = streams.StoryStream(tmp_path_factory.mktemp("stories"), tokenizer, 0, documents=300)
+    tokenizer = make(texts, SIZE)
+    stream = streams.Stream(streams.encode(iter(texts), tokenizer, separator))
+    stories = streams.StoryStream(folder, tokenizer, separator, documents=300)
     return language_models.Prepared(tokenizer, stories, [stream, stream], {})
 
 
@@ -84,23 +93,30 @@ def test_the_last_stretch_reads_agreement_and_goes_on_in_the_stories(ready, tmp_
     assert "near the" in ready.tokenizer.decode(here)
 
 
-def test_a_run_has_two_stretches_and_the_second_begins_with_the_weights_of_the_first(ready, tmp_path, monkeypatch):
-    monkeypatch.setattr(language_models, "prepare", lambda *_: ready)
+@pytest.mark.parametrize("name", [language_models.GPT, language_models.BERT])
+def test_a_run_has_two_stretches_and_the_second_begins_with_the_weights_of_the_first(
+    name, ready, ready_for_bert, tmp_path, monkeypatch
+):
+    train, kind, reads = {
+        language_models.GPT: (language_models.train_gpt, language_models.GPT2LMHeadModel, ready),
+        language_models.BERT: (language_models.train_bert, language_models.BertForPreTraining, ready_for_bert),
+    }[name]
+    monkeypatch.setattr(language_models, "prepare", lambda *_: reads)
     monkeypatch.setattr(language_models, "LAST_RATE", 0.0)  # so that what it began with can be seen at its end
     plan = Plan(steps=6, learning_rate=1e-3, warmup_steps=1, decay_share=0.25)
     lines = []
-    first = language_models.train_gpt(tmp_path, 0.0, "cpu", plan, lines.append, [tmp_path])
+    first = train(tmp_path, 0.0, "cpu", plan, lines.append, [tmp_path])
     assert (first.step, first.finished) == (1, False)
-    outcome = language_models.train_gpt(tmp_path, None, "cpu", plan, lines.append, [tmp_path])
+    outcome = train(tmp_path, None, "cpu", plan, lines.append, [tmp_path])
     assert (outcome.step, outcome.finished) == (6, True)
-    run = tmp_path / language_models.GPT
+    run = tmp_path / name
     assert {folder.name for folder in run.iterdir() if folder.is_dir()} >= {CHECKPOINTS, LAST_CHECKPOINTS}
     assert newest_checkpoint(run) == run / LAST_CHECKPOINTS / "checkpoint-1"
     kept = [
-        language_models.GPT2LMHeadModel.from_pretrained(folder).state_dict()
+        kind.from_pretrained(folder).state_dict()
         for folder in (run / CHECKPOINTS / "checkpoint-5", run / LAST_CHECKPOINTS / "checkpoint-1")
     ]
-    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
-    assert (tmp_path / "final" / language_models.GPT / "model.safetensors").exists()
-    again = language_models.train_gpt(tmp_path, None, "cpu", plan, lines.append, [tmp_path])
+    assert all(torch.equal(kept[0][part], kept[1][part]) for part in kept[0])
+    assert (tmp_path / "final" / name / "model.safetensors").exists()
+    again = train(tmp_path, None, "cpu", plan, lines.append, [tmp_path])
     assert (again.step, again.finished) == (6, True)

@@ -163,6 +163,22 @@ def test_bert_has_heads_for_the_previous_and_the_next_token():
     assert heads["next"].max() >= 0.4
 
 
+@pytest.mark.parametrize(
+    ("text", "resting"),
+    [
+        ("The baker saw the cat in the garden.", 15),
+        ("The baker saw the cat in the garden. She gave it some milk and it was glad. Then the old man came home.", 5),
+    ],
+)
+def test_bert_has_heads_that_rest_on_the_separator(text, resting):
+    trace = atlas.load("bert-mini").trace(text)
+    last = trace.attention()[:, :, :-1, -1].mean("query").values
+    assert trace.tokens("source")["token"].iloc[-1] == "[SEP]"
+    assert (last >= 0.4).sum() >= resting
+    assert last.max() >= 0.6
+    assert trace.heads["special"].max() >= 0.6
+
+
 def test_gus_keeps_its_thresholds_and_marks_several_labels_at_once():
     model, tokenizer = loaded("gus-mini")
     config = model.config

@@ -225,6 +225,32 @@ def test_the_sparse_word_loss_equals_the_full_one(bert, texts):
         assert torch.allclose(masked_loss(model, batch), expected, atol=1e-5)
 
 
+def test_looking_at_words_has_a_price_for_some_steps(bert, texts):
+    stream = streams.Stream(streams.encode(iter(texts), bert, bert.sep_token_id))
+    free = masked_batches.batch_rule(stream, [stream, stream], bert, seed=2)
+    priced = masked_batches.batch_rule(stream, [stream, stream], bert, seed=2, priced_from=1)
+    (_, high), (later, low), (end, none) = masked_batches.REST
+    prices = [float(priced(step)["rest"]) for step in (1, later, later + 1, end, end + 1)]
+    assert prices == pytest.approx([high, high, low, low, none])
+    assert not any(float(free(step)["rest"]) for step in (0, 1, later + 1))
+    model = bert_model(len(bert)).eval()
+    batch = {key: value[:4] if value.ndim else value for key, value in priced(1).items()}
+    with torch.no_grad():
+        price = float(masked_loss(model, batch)) - float(masked_loss(model, {**batch, "rest": free(1)["rest"]}))
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        found = model.bert(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"], output_attentions=True)
+    on_words = [
+        float(layer[row, head, query, batch["input_ids"][row] != bert.sep_token_id].sum())
+        for layer in found.attentions
+        for row in range(4)
+        for query in torch.where(batch["attention_mask"][row] == 1)[0].tolist()
+        for head in range(layer.shape[1])
+    ]
+    assert price == pytest.approx(high * sum(on_words) / len(on_words), abs=1e-4)
+    assert 0 < price < high
+
+
 def test_the_first_steps_of_the_encoder_have_short_rows_only():
     """Each stage goes round its lengths; the last one, with the longest rows, is where nearly all of a run is."""
     lengths = [masked_batches.row_length(step) for step in range(2600)]
