@@ -46,6 +46,10 @@ TITLE = "Attention Atlas"
 STEPS = {"head-left": (0, -1), "head-right": (0, 1), "head-up": (-1, 0), "head-down": (1, 0)}
 """(layers, heads) the focus moves by when a key asks for it."""
 
+THEME = {"components": {"MuiMenu": {"defaultProps": {"transitionDuration": 0}}}}
+"""Lists close at once: a click on one that is fading out opens it again (panel-material-ui 0.16), and whoever chooses an order and
+then taps a head would find the list in the way."""
+
 GRID = """
 :host { display: grid !important; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; padding: 8px;
   grid-auto-rows: max-content; height: auto !important; align-items: start; }
@@ -172,6 +176,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 sidebar_width=330,
                 theme_toggle=True,
                 busy_indicator=None,
+                theme_config=THEME,
             )
             # Its bar over the whole page follows every message, and each time all models of the page are walked: a fifth of
             # what the server worked. The cards say themselves that they wait.

@@ -184,6 +184,8 @@ class Seat:
         """Choose an entry of a drop-down list."""
         self.page.locator(f"{selector} [role=combobox]").first.click()
         self.page.get_by_role("menuitem", name=label, exact=True).click()
+        # A click on a list that is fading out opens it again, and it stays.
+        self.page.get_by_role("menuitem", name=label, exact=True).wait_for(state="detached")
 
 
 @dataclass
