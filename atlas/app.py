@@ -47,8 +47,8 @@ STEPS = {"head-left": (0, -1), "head-right": (0, 1), "head-up": (-1, 0), "head-d
 """(layers, heads) the focus moves by when a key asks for it."""
 
 THEME = {"components": {"MuiMenu": {"defaultProps": {"transitionDuration": 0}}}}
-"""Lists close at once: a click on one that is fading out opens it again (panel-material-ui 0.16), and whoever chooses an order and
-then taps a head would find the list in the way."""
+"""Lists close at once: a click on one that is fading out opens it again (panel-material-ui 0.16), and it would lie in the way of
+whoever chooses an order and then taps a head."""
 
 GRID = """
 :host { display: grid !important; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; padding: 8px;
@@ -276,6 +276,7 @@ def listed_models() -> list[Listed]:
 def prepare(*, inline: bool = False) -> None:
     """Load what the pages need into Panel: before anything is served, or at the first cell of a notebook."""
     hv.extension("bokeh", inline=inline)
+    hv.renderer("bokeh").webgl = False
     pn.extension("tabulator", inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-import holoviews as hv
 import numpy as np
 
-from atlas.plots.raster import GAP, Array, Viewport, pooled
+from atlas.plots.raster import GAP, Array, Box, Viewport, pooled
 
 NAME = 14
 """Pixels a name needs along its axis."""
@@ -43,11 +42,14 @@ def short(name: str, most: int = TICK_LETTERS) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def bands(rows: Collection[int], columns: Collection[int], n_rows: int, n_columns: int) -> hv.Rectangles:
-    """Frames around selected rows ('from') and columns ('to') on a plane of side 1; neighbours share one."""
-    across = [(0, start / n_rows, 1, stop / n_rows, "from") for start, stop in runs(rows)]
-    down = [(start / n_columns, 0, stop / n_columns, 1, "to") for start, stop in runs(columns)]
-    return hv.Rectangles(across + down, kdims=["x", "y", "x1", "y1"], vdims=["axis"])
+def rows_of(positions: Collection[int], count: int) -> list[Box]:
+    """Frames around some of the rows of a plane of side 1; neighbours share one."""
+    return [(0.0, start / count, 1.0, stop / count) for start, stop in runs(positions)]
+
+
+def columns_of(positions: Collection[int], count: int) -> list[Box]:
+    """The same around columns."""
+    return [(start / count, 0.0, stop / count, 1.0) for start, stop in runs(positions)]
 
 
 def runs(positions: Collection[int]) -> list[tuple[int, int]]:

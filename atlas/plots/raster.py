@@ -6,6 +6,7 @@ maximum over the cells of a pixel do the right thing: a pixel that touches a wei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import holoviews as hv
@@ -14,6 +15,9 @@ import numpy as np
 from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE
 
 Array = np.ndarray
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top on a plane of side 1; y downwards."""
 
 GAP, HIDDEN = np.float32(-1.0), np.float32(-2.0)
 
@@ -166,5 +170,14 @@ def raster_image(pixels: Array, view: Viewport, n_x: int, n_y: int) -> hv.Image:
 
     Of side 1, because a plot keeps its ranges when the text or the model changes: cells stay where they were.
     """
-    bounds = (view.x0 / n_x, view.y0 / n_y, view.x1 / n_x, view.y1 / n_y)
-    return hv.Image(pixels[::-1], bounds=bounds, kdims=["x", "y"], vdims=["level"])
+    return hv.Image(pixels[::-1], bounds=bounds(view, n_x, n_y), kdims=["x", "y"], vdims=["level"])
+
+
+def bounds(view: Viewport, n_x: int, n_y: int) -> Box:
+    """Where a part of a plane of `n_x` by `n_y` units lies on a plane of side 1."""
+    return view.x0 / n_x, view.y0 / n_y, view.x1 / n_x, view.y1 / n_y
+
+
+def rectangles(boxes: Sequence[Box]) -> hv.Rectangles:
+    """Frames on a plane of side 1."""
+    return hv.Rectangles(list(boxes), kdims=["x", "y", "x1", "y1"])

@@ -10,7 +10,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from atlas.plots.raster import GAP, Array, Viewport, coded, maxima, pooled, spans
+from atlas.plots.raster import GAP, Array, Box, Viewport, coded, maxima, pooled, spans
 
 THUMBNAIL_CELLS = 32
 """A shorter text's thumbnails are repeated up to this many cells, so that the gap of one cell beside them is thin."""
@@ -165,10 +165,9 @@ def _covered(edges: Array, count: int) -> slice:
     return slice(max(0, int(np.floor(edges[0]))), min(count, int(np.ceil(edges[-1]))))
 
 
-def outlines(places: Sequence[tuple[int, int]], n_heads: int, n_layers: int) -> hv.Rectangles:
+def outlines(places: Sequence[tuple[int, int]], n_heads: int, n_layers: int) -> list[Box]:
     """A frame around each of the squares at (column, layer), on a plane of side 1."""
-    frames = [(x / n_heads, y / n_layers, (x + 1) / n_heads, (y + 1) / n_layers) for x, y in places]
-    return hv.Rectangles(frames, kdims=["x", "y", "x1", "y1"])
+    return [(x / n_heads, y / n_layers, (x + 1) / n_heads, (y + 1) / n_layers) for x, y in places]
 
 
 def labels(places: Sequence[tuple[float, float, str]]) -> hv.Labels:

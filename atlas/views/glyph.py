@@ -15,7 +15,7 @@ from weakref import WeakSet
 import panel as pn
 
 if TYPE_CHECKING:
-    import holoviews as hv
+    from atlas.plots.raster import Array, Box
 
 ECHO = 5.0
 """Seconds after which no echo is awaited any more: where two changes went in one message, one never comes."""
@@ -46,19 +46,18 @@ class Glyph:
             _with_lock(plot, partial(_put, plot.handles["source"], columns, chosen))
         return True
 
-    def outline(self, rectangles: hv.Rectangles) -> None:
+    def outline(self, boxes: Sequence[Box]) -> None:
         """Put other rectangles in the place of those there are."""
-        self.mark({name: rectangles.dimension_values(at) for at, name in enumerate(RECTANGLE)})
+        self.mark({name: [box[at] for box in boxes] for at, name in enumerate(RECTANGLE)})
 
 
 class Raster(Glyph):
     """The image of a plot: another one of the same plane needs neither new axes nor new ranges."""
 
-    def show(self, image: hv.Image, palette: Sequence[str], hook: Callable[[Any, Any], None]) -> bool:
+    def show(self, pixels: Array, bounds: Box, palette: Sequence[str], hook: Callable[[Any, Any], None]) -> bool:
         """Put another image in the place of the one there is, and do what its hook does. False where there is none yet."""
-        left, bottom, right, top = image.bounds.lbrt()
-        columns = {"image": [image.dimension_values(2, flat=False)], "x": [left], "y": [bottom], "dw": [right - left],
-                   "dh": [top - bottom]}  # fmt: skip
+        left, bottom, right, top = bounds
+        columns = {"image": [pixels], "x": [left], "y": [bottom], "dw": [right - left], "dh": [top - bottom]}
         plots = [plot for plot in self._plots if plot.handles.get("source") is not None]
 
         def change(plot: Any) -> None:
@@ -66,7 +65,7 @@ class Raster(Glyph):
             mapper = plot.handles["color_mapper"]
             if list(mapper.palette) != list(palette):
                 mapper.palette = list(palette)
-            hook(plot, image)
+            hook(plot, None)
 
         for plot in plots:
             _with_lock(plot, partial(change, plot))

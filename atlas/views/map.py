@@ -15,7 +15,7 @@ from atlas.plots import sheet
 from atlas.plots.colours import BACKGROUND, raster_palette
 from atlas.plots.marks import FOCUS, HEADS, marks
 from atlas.plots.matrix import ticks
-from atlas.plots.raster import GAP, Array, Scale, Viewport, quantised, raster_image, scale
+from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.sheet import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture
@@ -115,24 +115,28 @@ class MapView(RasterView):
         pixels = quantised(coded, self.scale(), hatch=large) if layout.n_layers else np.zeros(coded.shape, np.uint8)
         x_ticks, y_ticks = self._ticks(layout, view, *on_screen(width, height))
         hook = named_axes(x_ticks, y_ticks, slanted=self._filling(layout, view) is not None)
-        return raster_image(pixels, view, across, down), list(raster_palette(dark=self.dark)), hook
+        return Picture(pixels, view, across, down, list(raster_palette(dark=self.dark)), hook)
 
     def _frames(self, **_: Any) -> hv.Rectangles:
-        layout = self.map.layout()
-        around = self._around(layout, self.workspace.selection.heads_of(layout.kind))
-        return around.opts(line_color=marks(dark=self.dark)[HEADS], hooks=[self.framed.hook])
+        return rectangles(self._around_heads()).opts(line_color=marks(dark=self.dark)[HEADS], hooks=[self.framed.hook])
 
     def _focus(self, **_: Any) -> hv.Rectangles:
-        layout, focus = self.map.layout(), self.workspace.selection.focus
-        shown = (focus,) if focus is not None and focus.kind == layout.kind else ()
-        return self._around(layout, shown).opts(line_color=marks(dark=self.dark)[FOCUS], hooks=[self.focused.hook])
+        return rectangles(self._around_focus()).opts(line_color=marks(dark=self.dark)[FOCUS], hooks=[self.focused.hook])
 
     def mark(self) -> None:
         """Frames around the selected heads and the one in focus."""
-        self.framed.outline(self._frames())
-        self.focused.outline(self._focus())
+        self.framed.outline(self._around_heads())
+        self.focused.outline(self._around_focus())
 
-    def _around(self, layout: Layout, heads: tuple[HeadId, ...]) -> hv.Rectangles:
+    def _around_heads(self) -> list[Box]:
+        layout = self.map.layout()
+        return self._around(layout, self.workspace.selection.heads_of(layout.kind))
+
+    def _around_focus(self) -> list[Box]:
+        layout, focus = self.map.layout(), self.workspace.selection.focus
+        return self._around(layout, (focus,) if focus is not None and focus.kind == layout.kind else ())
+
+    def _around(self, layout: Layout, heads: tuple[HeadId, ...]) -> list[Box]:
         places = [(layout.column_of(head), head.layer) for head in heads if head.layer < layout.n_layers]
         return sheet.outlines(places, max(1, layout.n_heads), max(1, layout.n_layers))
 

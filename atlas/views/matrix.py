@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -15,7 +15,7 @@ from atlas.errors import AtlasError
 from atlas.plots import matrix
 from atlas.plots.colours import BACKGROUND, LEVELS, raster_palette
 from atlas.plots.marks import FROM, TO, marks
-from atlas.plots.raster import Array, Scale, Viewport, quantised, raster_image, scale
+from atlas.plots.raster import Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture, made_of
@@ -136,7 +136,7 @@ class MatrixView(RasterView):
         if plane.rows:
             pixels = self.matrix.attempt(lambda: quantised(self.raster(view), self.scale()), pixels)
         hook = named_axes(*self._ticks(plane, view, width, height), clicked=self._named)
-        return raster_image(pixels, view, across, down), cut(raster_palette(dark=self.dark), self._level()), hook
+        return Picture(pixels, view, across, down, cut(raster_palette(dark=self.dark), self._level()), hook)
 
     @staticmethod
     def _ticks(plane: Plane, view: Viewport, width: int | None, height: int | None) -> tuple[Ticks, Ticks]:
@@ -144,22 +144,26 @@ class MatrixView(RasterView):
         return matrix.ticks(plane.columns, view.x0, view.x1, wide), matrix.ticks(plane.rows, view.y0, view.y1, high)
 
     def _rows(self, **_: Any) -> hv.Rectangles:
-        return self._bands(FROM, self.workspace.selection.queries, ())
+        return self._bands(FROM, self._boxes()[0])
 
     def _columns(self, **_: Any) -> hv.Rectangles:
-        return self._bands(TO, (), self.workspace.selection.keys)
+        return self._bands(TO, self._boxes()[1])
 
-    def _bands(self, axis: str, rows: Collection[int], columns: Collection[int]) -> hv.Rectangles:
-        plane, colour = self.matrix.plane(), marks(dark=self.dark)[axis]
-        found = matrix.bands((), (), 1, 1)
-        if plane.rows and self.workspace.display.level == "token":
-            found = matrix.bands(rows, columns, len(plane.rows), len(plane.columns))
-        return found.opts(fill_color=colour, line_color=colour, hooks=[self.bands[axis].hook])
+    def _bands(self, axis: str, boxes: list[Box]) -> hv.Rectangles:
+        colour = marks(dark=self.dark)[axis]
+        return rectangles(boxes).opts(fill_color=colour, line_color=colour, hooks=[self.bands[axis].hook])
+
+    def _boxes(self) -> tuple[list[Box], list[Box]]:
+        """Around the selected rows and columns; words have none."""
+        plane, selection = self.matrix.plane(), self.workspace.selection
+        if self.workspace.display.level != "token" or not plane.rows:
+            return [], []
+        return matrix.rows_of(selection.queries, len(plane.rows)), matrix.columns_of(selection.keys, len(plane.columns))
 
     def mark(self) -> None:
         """Bands along the selected rows and columns."""
-        self.bands[FROM].outline(self._rows())
-        self.bands[TO].outline(self._columns())
+        for axis, boxes in zip((FROM, TO), self._boxes(), strict=True):
+            self.bands[axis].outline(boxes)
 
     # -- gestures ------------------------------------------------------------------------------------------------------
 

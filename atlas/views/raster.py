@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import holoviews as hv
 import param
 from holoviews import streams
 
+from atlas.plots.raster import Array, Viewport, bounds, raster_image
 from atlas.views.base import View
 from atlas.views.glyph import Raster
 
-Picture = tuple[hv.Image, list[str], Callable[[Any, Any], None]]
-"""An image, its colours, and the hook that names its axes."""
+
+@dataclass(frozen=True)
+class Picture:
+    """The part of a plane that is on screen: its pixels, where it lies on a plane of `n_x` by `n_y` units, colours and names."""
+
+    pixels: Array
+    view: Viewport
+    n_x: int
+    n_y: int
+    palette: list[str]
+    hook: Callable[[Any, Any], None]
 
 
 class RasterView(View):
@@ -53,14 +64,18 @@ class RasterView(View):
         return made
 
     def _image(self, x_range: Any, y_range: Any, width: Any, height: Any, **_: Any) -> hv.Image:
-        image, palette, hook = self.picture(x_range, y_range, width, height)
+        found = self.picture(x_range, y_range, width, height)
         self._drawn_on = self.axes()
-        return image.opts(cmap=palette, hooks=[hook, self.sheet.hook])
+        image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
+        return image.opts(cmap=found.palette, hooks=[found.hook, self.sheet.hook])
 
     def _again(self) -> None:
         ranges, size = self.ranges, self.size
-        window = ranges.x_range, ranges.y_range, size.width, size.height
-        if self.axes() == self._drawn_on and self.sheet.show(*self.picture(*window)):
-            self.mark()
-        else:
+        if self.axes() != self._drawn_on:
             self.redrawn += 1
+            return
+        found = self.picture(ranges.x_range, ranges.y_range, size.width, size.height)
+        if not self.sheet.show(found.pixels, bounds(found.view, found.n_x, found.n_y), found.palette, found.hook):
+            self.redrawn += 1
+            return
+        self.mark()

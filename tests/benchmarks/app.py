@@ -56,7 +56,7 @@ DEPTH = 6
 
 def taps(page: Watched, count: int) -> Iterator[Gesture]:
     """Tap heads on the Map, another one each time."""
-    page.show(".aa-map")
+    page.top()
     left, top, width, height = page.plots()["aa-map"]
     chosen = np.random.default_rng(1).choice(LAYERS * HEADS, count, replace=False)
     for at in chosen:
@@ -66,6 +66,7 @@ def taps(page: Watched, count: int) -> Iterator[Gesture]:
 
 def tokens(page: Watched, count: int) -> Iterator[Gesture]:
     """Click tokens in the part of the text that is on screen."""
+    page.top()
     shown = page.page.locator(".aa-strip-source .token")
     for at in np.random.default_rng(2).choice(min(shown.count(), 40), count, replace=False):
         box = shown.nth(int(at)).bounding_box()
@@ -96,7 +97,7 @@ def groups(page: Watched, count: int) -> Iterator[Gesture]:
 
 def zooms(page: Watched, count: int) -> Iterator[Gesture]:
     """Turn the wheel over the Map: some turns in, as many out."""
-    page.show(".aa-map")
+    page.top()
     left, top, width, height = page.plots()["aa-map"]
     page.point(left + 0.52 * width, top + 0.52 * height)
     for turn in range(count):

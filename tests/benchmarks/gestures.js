@@ -25,16 +25,14 @@
     }
   }
 
-  // A frame callback runs before its frame is drawn; the message it posts arrives after.
-  const after_frame = done => requestAnimationFrame(() => {
+  // A frame callback runs before its frame is drawn; a message it posts arrives after.
+  const after_this_frame = done => {
     const {port1, port2} = new MessageChannel()
     port1.onmessage = () => { done(performance.now()) }
     port2.postMessage(null)
-  })
-  const repainted = () => {
-    alive()
-    after_frame(now => { seen.painted = Math.max(seen.painted, now) })
   }
+  const after_frame = done => requestAnimationFrame(() => after_this_frame(done))
+  const on_screen = now => { seen.painted = Math.max(seen.painted, now) }
 
   // Whether a plot of the Map shows a trace: an image of more than one colour.
   function holds_trace(plot) {
@@ -61,8 +59,8 @@
 
   function changed(event) {
     alive()
-    const el = event.attr === "busy" ? null : element(event.model)
-    if (el && in_window(el)) { repainted() }
+    const el = event.attr === "busy" || !event.model ? null : element(event.model)
+    if (el && in_window(el)) { after_frame(on_screen) }
   }
 
   function watch_paints() {
@@ -73,7 +71,7 @@
       alive()
       if (in_window(this.el)) {
         seen.paints += 1
-        repainted()
+        after_this_frame(on_screen) // Bokeh paints in frame callbacks
       }
       if (!seen.trace && holds_trace(this.model)) { after_frame(now => { seen.trace ||= now }) }
     }

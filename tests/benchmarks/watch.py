@@ -81,10 +81,14 @@ class Watched:
         """Left, top, width and height of the inside of each plot."""
         return {name: tuple(box) for name, box in self.page.evaluate("__seen.plots()").items()}
 
-    def show(self, selector: str, at: int = 0) -> None:
+    def show(self, selector: str, at: int = 0, *, where: str = "center") -> None:
         """Scroll until something is in the middle of the window; what comes into sight with it is drawn before anything else."""
-        self.page.locator(selector).nth(at).evaluate("element => element.scrollIntoView({block: 'center'})")
+        self.page.locator(selector).nth(at).evaluate("(element, block) => element.scrollIntoView({block})", where)
         self.settle()
+
+    def top(self) -> None:
+        """The page as it opens: text, Map and matrix."""
+        self.show(".aa-map", where="end")
 
     def point(self, x: float, y: float) -> None:
         """Put the pointer somewhere and wait until what it is over has been said: people look before they click."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.plots.matrix import NAME, TICK_LETTERS, bands, matrix_raster, runs, short, ticks
+from atlas.plots.matrix import NAME, TICK_LETTERS, columns_of, matrix_raster, rows_of, runs, short, ticks
 from atlas.plots.raster import GAP, Viewport, pooled
 from atlas.tracing.statistics import THUMBNAIL, block_maxima
 from tests.plots.looking import NEAR, blocks, drawn, largest, near, viewports
@@ -121,9 +121,6 @@ def test_neighbours_share_a_frame(positions):
 
 
 def test_frames_are_around_rows_and_columns():
-    found = bands({1, 2, 5}, {0}, 10, 4)
-    np.testing.assert_allclose(
-        found.array(["x", "y", "x1", "y1"]), [[0, 0.1, 1, 0.3], [0, 0.5, 1, 0.6], [0, 0, 0.25, 1]]
-    )  # fmt: skip
-    assert found.dimension_values("axis").tolist() == ["from", "from", "to"]
-    assert len(bands((), (), 1, 1)) == 0
+    np.testing.assert_allclose(rows_of({1, 2, 5}, 10), [[0, 0.1, 1, 0.3], [0, 0.5, 1, 0.6]])
+    np.testing.assert_allclose(columns_of({0}, 4), [[0, 0, 0.25, 1]])
+    assert rows_of((), 3) == columns_of((), 3) == []

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.plots import sheet
-from atlas.plots.raster import GAP, HIDDEN, RASTER_PIXELS, Viewport, coded, quantised, scale
+from atlas.plots.raster import GAP, HIDDEN, RASTER_PIXELS, Viewport, coded, quantised, rectangles, scale
 from atlas.plots.sheet import THUMBNAIL_CELLS, cells_in_view, exact, margins, mosaic, overview
 from atlas.trace import Trace
 from atlas.tracing.record import Attention, Layer, Mask
@@ -365,9 +365,12 @@ def test_a_window_that_hangs_over_the_edge_by_a_float_is_drawn():
 
 def test_frames_are_around_the_squares():
     frames = sheet.outlines([(0, 0), (24, 47)], 25, 48)
-    assert isinstance(frames, hv.Rectangles)
-    np.testing.assert_allclose(frames.array(), [[0, 0, 1 / 25, 1 / 48], [24 / 25, 47 / 48, 1, 1]])
-    assert len(sheet.outlines([], 1, 1)) == 0
+    np.testing.assert_allclose(frames, [[0, 0, 1 / 25, 1 / 48], [24 / 25, 47 / 48, 1, 1]])
+    assert sheet.outlines([], 1, 1) == []
+    drawn = rectangles(frames)
+    assert isinstance(drawn, hv.Rectangles)
+    np.testing.assert_allclose(drawn.array(), frames)
+    assert len(rectangles([])) == 0
 
 
 def test_names_are_plain_text_at_points():
