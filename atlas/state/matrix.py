@@ -151,17 +151,25 @@ class MatrixLens(Lens):
         if display.level == "word" and display.mode == "weight":
             whole, queries, keys = windows.words(trace, heads, display.aggregate)
             return Plane(tuple(queries), tuple(keys), whole)
-        names = (
-            tuple(shown_token(str(token)) for token in trace.reading(trace.side(self.kind, axis)).table["token"])
-            for axis in ("query", "key")
-        )
-        rows, columns = names
+        rows, columns = self._names()
         rolled = display.mode == "rollout"
         flow = windows.rollout(trace, self.kind, max(head.layer for head in heads)) if rolled else None
         if display.mode in ("column", "moved"):
             # Refused now and in words, not at every window.
             windows.window(trace, heads[:1], slice(0, 1), slice(0, 1), mode=display.mode)
         return Plane(rows, columns, flow)
+
+    def _names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Of rows and columns; the same for all heads of a kind."""
+        trace, kind = self.trace, self.kind
+        known = getattr(self, "_known_names", None)
+        if known is None or known[0] is not trace or known[1] != kind:
+            rows, columns = (
+                tuple(shown_token(str(token)) for token in trace.reading(trace.side(kind, axis)).table["token"])
+                for axis in ("query", "key")
+            )
+            known = self._known_names = (trace, kind, rows, columns)
+        return known[2], known[3]
 
     def _said(self, heads: tuple[HeadId, ...]) -> str:
         display = self.workspace.display

@@ -10,6 +10,7 @@ import pandas as pd
 
 from atlas.state.lens import Lens, counted
 from atlas.state.words import heads_in_words, shown_token
+from atlas.trace import Trace
 from atlas.tracing.painted import received, sent, sinks
 
 Array = np.ndarray
@@ -34,6 +35,7 @@ class StripLens(Lens):
     def __init__(self, workspace: Any, side: str = "source", **params: Any) -> None:
         super().__init__(workspace, **params)
         self.side = side
+        self._told: tuple[Trace, list[dict[str, Any]]] | None = None
 
     def depends(self) -> Hashable:
         """Not on which of the heads is in focus; on those of other kinds too, which the line says are not shown."""
@@ -48,7 +50,12 @@ class StripLens(Lens):
         return trace is not None and self.side in trace.token_tables
 
     def tokens(self) -> list[dict[str, Any]]:
-        """One entry a token: its text as written, what lies before it, and what is known about it."""
+        """One entry a token: its text as written, what lies before it, and what is known about it. The same for a trace."""
+        if self._told is None or self._told[0] is not self.trace:
+            self._told = (self.trace, self._all_tokens())
+        return self._told[1]
+
+    def _all_tokens(self) -> list[dict[str, Any]]:
         trace = self.trace
         table = trace.reading(self.side).table
         own = trace.texts.target if self.side == "target" else trace.texts.text
