@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -37,7 +39,7 @@ class TableView(View):
         super().__init__(workspace, lens, **params)
         self._echo = False
         self.table = pn.widgets.Tabulator(
-            pd.DataFrame(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
+            self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
             header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=520, css_classes=["aa-table"],
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
@@ -51,33 +53,46 @@ class TableView(View):
 
     def body(self) -> Any:
         """The table, following the lens."""
-        self.turn.follow(self._draw)
+        self._draw()
+        self.turn.follow_revision(self._draw)
+        self.turn.follow_marks(self._tick)
         return pn.Column(self.table, sizing_mode="stretch_width")
 
     def shown(self) -> pd.DataFrame:
-        """The columns on screen, three significant digits."""
+        """The numbers on screen, three digits after the point.
+
+        The same columns for every text and kind: where they came and went, Tabulator lost the ticks of the rows, and broke when
+        they went while it was being drawn.
+        """
         table = self.heads.table()
         unknown = pd.Series(float("nan"), index=table.index)
-        # The last column is there without selected keys too: where columns came and went, Tabulator lost the ticks of the rows.
-        columns = {
-            title_of(name): table.get(name, unknown).astype(float).round(3)
-            for name in COLUMNS
-            if name == SELECTED or (name in table and table[name].notna().any())
-        }
-        names = [str(head) for head in self.heads.ids()]
-        return pd.DataFrame({"Head": names, "Cluster": table["cluster"], "Role": table["role"], **columns})
+        columns = {title_of(name): table.get(name, unknown).astype(float).round(3) for name in COLUMNS}
+        words = {"Head": [str(head) for head in self.heads.ids()], "Cluster": table["cluster"], "Role": table["role"]}
+        return pd.DataFrame({name: pd.Series(values, dtype=str) for name, values in words.items()} | columns)
 
     def _draw(self) -> None:
-        shown, chosen = self.shown(), self.workspace.selection.heads
-        rows = [row for row, head in enumerate(self.heads.ids()) if head in chosen]
-        self._echo = True
-        try:
+        shown = self.shown()
+        with self._own_words():
             if not shown.equals(self.table.value):
                 if len(shown) != len(self.table.value):
                     self.table.selection = []  # Panel looks the selected rows up in the table before this one
                 self.table.value = shown
-            if rows != self.table.selection:
+        self._tick()
+
+    def _tick(self) -> None:
+        """The rows of the selected heads; no number changes with them."""
+        chosen = self.workspace.selection.heads
+        rows = [row for row, head in enumerate(self.heads.ids()) if head in chosen]
+        if rows != self.table.selection:
+            with self._own_words():
                 self.table.selection = rows
+
+    @contextmanager
+    def _own_words(self) -> Iterator[None]:
+        """What is said to the table inside is no tick of a reader."""
+        self._echo = True
+        try:
+            yield
         finally:
             self._echo = False
 
