@@ -27,6 +27,18 @@ settings.register_profile("atlas", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("atlas")
 
 
+AGAIN = 1
+"""Times a test in a browser that failed is run again: on a machine shared with others a browser stalls now and then, and what a
+thread changes while a page connects can get lost. What fails twice fails, and the report names what was run twice."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in a browser, wherever they are."""
+    for item in items:
+        if item.get_closest_marker("ui"):
+            item.add_marker(pytest.mark.flaky(reruns=AGAIN))
+
+
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
     shutil.rmtree(_HUB, ignore_errors=True)

@@ -21,17 +21,11 @@ OTHERS_WARNINGS = ("ignore:The inplace keyword in DataFrame.reset_index:pandas.e
 """Bokeh 3.9's ColumnDataSource.from_df under pandas 3.1."""
 
 
-AGAIN = 1
-"""Times a journey that failed is walked again: on a machine shared with others a browser stalls now and then. What fails twice
-fails, and the report names what was walked twice."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let what libraries say to each other pass; everything else a page says while it is served fails its test."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
-            item.add_marker(pytest.mark.flaky(reruns=AGAIN))
             for warning in OTHERS_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(warning))
 
