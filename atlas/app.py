@@ -276,6 +276,7 @@ def listed_models() -> list[Listed]:
 def prepare(*, inline: bool = False) -> None:
     """Load what the pages need into Panel: before anything is served, or at the first cell of a notebook."""
     hv.extension("bokeh", inline=inline)
+    # Without a graphics processor (a remote desktop, a headless browser) WebGL takes five times as long to paint a plot.
     hv.renderer("bokeh").webgl = False
     pn.extension("tabulator", inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
 

@@ -233,7 +233,7 @@ class MapView(RasterView):
 
     def plot(self) -> Any:
         """The sheet with its frames and names, following what it shows."""
-        image, frames, focus, names = self.parts("scale", self._frames, self._focus, self._names)
+        image, frames, focus, names = self.parts(self._frames, self._focus, self._names)
         tap, box, pointer = streams.Tap(source=image), streams.BoundsXY(source=image), streams.PointerXY(source=image)
         for stream, answer in ((tap, self._tapped), (box, self._boxed), (pointer, self._pointed)):
             stream.add_subscriber(answer)

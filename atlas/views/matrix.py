@@ -212,7 +212,7 @@ class MatrixView(RasterView):
     # -- the plot ------------------------------------------------------------------------------------------------------
 
     def _pane(self) -> Any:
-        image, rows, columns = self.parts("scale", self._rows, self._columns)
+        image, rows, columns = self.parts(self._rows, self._columns)
         tap, pointer = streams.Tap(source=image), streams.PointerXY(source=image)
         tap.add_subscriber(self._tapped)
         pointer.add_subscriber(self._pointed)

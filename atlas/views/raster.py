@@ -52,12 +52,12 @@ class RasterView(View):
         """Put the frames around what is selected now."""
         raise NotImplementedError
 
-    def parts(self, shown: str, *others: Callable[..., Any]) -> list[hv.DynamicMap]:
-        """The image and what lies over it, drawn anew with a Param of the display, the theme, the window.
+    def parts(self, *others: Callable[..., Any]) -> list[hv.DynamicMap]:
+        """The image and what lies over it, drawn anew with the colour scale, the theme, the window.
 
         All parts have all streams: one that had not would put back the frames it was last drawn with.
         """
-        display = streams.Params(self.workspace.display, [shown], rename={shown: "colours"})
+        display = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
         all_of_it = [display, streams.Params(self, ["dark", "redrawn"]), self.ranges, self.size]
         made = [hv.DynamicMap(part, streams=all_of_it) for part in (self._image, *others)]
         self.ranges.source = self.size.source = made[0]
