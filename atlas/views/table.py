@@ -19,6 +19,9 @@ ORIGIN = "table"
 COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "special", "induction", "distance", SELECTED)
 """Metrics a card is wide enough for; the table of all of them is `trace.heads`."""
 
+WORDS_WIDE = {"Head": 75, "Cluster": 110, "Role": 125}
+"""Pixels: the table begins empty, and Tabulator would leave words the room that their titles need."""
+
 ROWS = 10
 """Rows of a page: with header and filters as high as the plot and its groups beside it."""
 
@@ -41,6 +44,7 @@ class TableView(View):
         self.table = pn.widgets.Tabulator(
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
             header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=520, css_classes=["aa-table"],
+            widths=WORDS_WIDE,
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
         self.table.on_click(self._clicked)
