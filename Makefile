@@ -20,7 +20,7 @@ WORKERS ?= 2
 # `make test TESTS=tests/test_ids.py` runs a part.
 TESTS ?= tests
 
-.PHONY: help venv serve lab test journeys bench lint format models models-eval browser lock clean
+.PHONY: help venv serve lab test bench lint format models models-eval browser lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,11 +47,8 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=apps
 
 # One worker keeps a whole file, so that what its tests share (a wheel, a model) is made once.
-test: $(STAMP) browser ## run all tests but journeys
+test: $(STAMP) browser ## run all tests (20 minutes on two cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
-
-journeys: $(STAMP) browser ## whole journeys of a person through the app, in a browser (15 minutes)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/ui
 
 bench: $(STAMP) ## measure speed and size, side by side with the plain model and with BertViz
 	$(BIN)/python -m tests.benchmarks
