@@ -54,9 +54,10 @@ GRID = """
 :host { display: grid !important; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; padding: 8px;
   grid-auto-rows: max-content; height: auto !important; align-items: start; }
 :host > * { min-width: 0; width: auto !important; }
+:host > .aa-card-profile { grid-column: 1 / -1; }
 @media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
 """
-"""Two cards beside each other, one below the other where the window is narrow."""
+"""Two cards beside each other, one below the other in a narrow window; Depth, which is wide and low, has a row of its own."""
 
 
 class AttentionAtlas(pn.viewable.Viewer):

@@ -106,7 +106,7 @@ class Card(Viewer):
             stylesheets=[style("card")],
         )
         controls = list(tools)
-        self.tools = pn.FlexBox(*controls, margin=0, align_items="center", gap="4px 12px", visible=bool(controls))
+        self.tools = pn.FlexBox(*controls, margin=0, align_items="center", gap="4px 4px", visible=bool(controls))
         top = pn.Row(self.head, export, sizing_mode="stretch_width", margin=0) if export is not None else self.head
         self._layout = pn.Column(
             top,

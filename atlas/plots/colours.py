@@ -167,22 +167,6 @@ CATEGORIES: Mapping[str, Category] = MappingProxyType({
     MIXED: Category(GREY, "circle"),
 })  # fmt: skip
 
-ROLE_NAMES: Mapping[str, str] = MappingProxyType({
-    "previous": "previous token",
-    "next": "next token",
-    "self": "same token",
-    "duplicate": "duplicate token",
-    "balance": "[CLS] or BOS",
-    "first_key": "first token",
-    "special": "special tokens",
-    "learned_sink": "learned sink",
-    "entities": "named entities",
-    "function_words": "function words",
-    "content_words": "content words",
-    "long_range": "far",
-})  # fmt: skip
-"""Roles that a cluster is called otherwise; the others have one name."""
-
 _NUMBERED = re.compile(r"^(?P<name>.+) (?P<number>\d+)$")
 
 
@@ -191,7 +175,7 @@ def category(name: str) -> Category:
 
     A second cluster of a name keeps its colour and takes another shape; a name that is not known gets a pair by its letters.
     """
-    known = CATEGORIES.get(ROLE_NAMES.get(name, name))
+    known = CATEGORIES.get(name)
     if known is not None:
         return known
     numbered = _NUMBERED.match(name)

@@ -54,7 +54,7 @@ def frame(*, dark: bool, x_label: str, y_label: str, x_range: Limits, y_range: L
         "toolbar": "above",
         # Shared, the axes of every plot with dimensions of the same name would pan together.
         "shared_axes": False,
-        "hooks": [_hold(x_range, y_range)],
+        "hooks": [hold(x_range, y_range)],
         "backend_opts": _dressed(dark=dark),
     }
 
@@ -76,7 +76,7 @@ def tooltip(*columns: str) -> str:
     return f'<div style="{style}"><b>{first}</b>{rest}</div>'
 
 
-def _hold(x_range: Limits, y_range: Limits) -> Callable[[Any, Any], None]:
+def hold(x_range: Limits, y_range: Limits) -> Hook:
     """Set the ranges when they are other ones than before, and leave a reader's zoom alone when they are not.
 
     A DynamicMap keeps its first ranges for ever, or with framewise=True undoes every zoom at every update.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from atlas.metrics.clusters import Clusters, cluster_heads
 from atlas.metrics.layouts import Components, pca, tsne
-from atlas.metrics.roles import main_role
+from atlas.metrics.roles import MIXED, main_role
+from atlas.metrics.traits import HIGH
 from atlas.tracing.chosen import chosen_heads
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def neighbourhoods(trace: Trace, kind: str) -> np.ndarray:
 
 
 def roles(table: pd.DataFrame) -> list[str]:
-    """The main job of each head of a table, or "mixed"."""
-    return [str(role) for role in main_role(table)["role"]]
+    """The main job of each head of a table in the words that clusters are named in, or "mixed"."""
+    return [HIGH.get(str(role), MIXED) for role in main_role(table)["role"]]
 
 
 def prepared(trace: Trace) -> None:

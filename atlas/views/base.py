@@ -18,7 +18,7 @@ from atlas.state.workspace import Workspace
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-TIGHT = (6, 4, 2, 4)
+TIGHT = (6, 2, 2, 2)
 """Margin of a control in a card: its label stands above it."""
 
 

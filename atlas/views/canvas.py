@@ -20,6 +20,9 @@ SMALLEST = 16
 
 Ticks = list[tuple[float, str]]
 
+TO_KEY, FROM_QUERY = "to (key)", "from (query)"
+"""Titles of axes whose names are tokens."""
+
 FORMULAS = ("$$", "\\(", "\\[")
 """What a formula begins with, for Bokeh."""
 
@@ -32,6 +35,7 @@ PLOT: dict[str, Any] = {
     "toolbar": "above",
     "autohide_toolbar": True,
     "fontsize": {"ticks": "8pt", "labels": "9pt"},
+    "backend_opts": {"plot.toolbar.logo": None},
 }
 
 
@@ -57,7 +61,12 @@ def on_screen(width: int | None, height: int | None) -> tuple[int, int]:
 
 
 def named_axes(
-    x_ticks: Ticks, y_ticks: Ticks, *, slanted: bool = True, clicked: Callable[[str, float], None] | None = None
+    x_ticks: Ticks,
+    y_ticks: Ticks,
+    *,
+    titles: tuple[str, str] = (TO_KEY, FROM_QUERY),
+    slanted: bool = True,
+    clicked: Callable[[str, float], None] | None = None,
 ) -> Callable[[Any, Any], None]:
     """A hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window.
 
@@ -68,7 +77,9 @@ def named_axes(
 
     def hook(plot: Any, _: Any) -> None:
         figure = plot.state
-        for name, axis, ticks in (("x", figure.xaxis[0], x_ticks), ("y", figure.yaxis[0], y_ticks)):
+        across, down = titles
+        for name, axis, ticks, title in (("x", figure.xaxis[0], x_ticks, across), ("y", figure.yaxis[0], y_ticks, down)):
+            axis.axis_label = title
             places = [place for place, _ in ticks]
             if isinstance(axis.ticker, FixedTicker):
                 axis.ticker.update(ticks=places)

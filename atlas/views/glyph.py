@@ -15,6 +15,7 @@ from weakref import WeakSet
 import panel as pn
 
 if TYPE_CHECKING:
+    from atlas.plots.frame import Hook
     from atlas.plots.raster import Array, Box
 
 ECHO = 5.0
@@ -34,16 +35,22 @@ class Glyph:
         """Given to the element as a hook."""
         self._plots.add(plot)
 
-    def mark(self, columns: Mapping[str, Any], chosen: Sequence[int] | None = None) -> bool:
-        """Put other values in some columns, and choose rows. False where that cannot be, and the plot is to be drawn again.
+    def mark(self, columns: Mapping[str, Any], chosen: Sequence[int] | None = None, hook: Hook | None = None) -> bool:
+        """Put other values in some columns, choose rows, do what a hook does. False where the plot is to be drawn again instead.
 
         HoloViews has no column for what is the same in all rows.
         """
+
+        def change(plot: Any) -> None:
+            _put(plot.handles["source"], columns, chosen)
+            if hook is not None:
+                hook(plot, None)
+
         plots = [plot for plot in self._plots if plot.handles.get("source") is not None]
         if any(columns.keys() - plot.handles["source"].data.keys() for plot in plots):
             return False
         for plot in plots:
-            _with_lock(plot, partial(_put, plot.handles["source"], columns, chosen))
+            _with_lock(plot, partial(change, plot))
         return True
 
     def outline(self, boxes: Sequence[Box]) -> None:
@@ -54,7 +61,7 @@ class Glyph:
 class Raster(Glyph):
     """The image of a plot: another one of the same plane needs neither new axes nor new ranges."""
 
-    def show(self, pixels: Array, bounds: Box, palette: Sequence[str], hook: Callable[[Any, Any], None]) -> bool:
+    def show(self, pixels: Array, bounds: Box, palette: Sequence[str], hook: Hook) -> bool:
         """Put another image in the place of the one there is, and do what its hook does. False where there is none yet."""
         left, bottom, right, top = bounds
         columns = {"image": [pixels], "x": [left], "y": [bottom], "dw": [right - left], "dh": [top - bottom]}

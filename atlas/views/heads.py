@@ -6,6 +6,7 @@ import html
 from typing import Any, ClassVar
 
 import holoviews as hv
+import numpy as np
 import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
@@ -13,7 +14,7 @@ import param
 from holoviews import streams
 
 from atlas.components.chips import Chips
-from atlas.plots.frame import limits
+from atlas.plots.frame import Limits, hold, limits
 from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
@@ -72,15 +73,15 @@ class HeadsView(View):
         coloured = {name: name for name in (*CATEGORIES, "layer")} | metrics
         sized = {"all alike": ""} | metrics
         return [
-            pmui.Select.from_param(display.param.layout, label="Places", options=LAYOUTS, size="small", margin=TIGHT, width=170),
+            pmui.Select.from_param(display.param.layout, label="Places", options=LAYOUTS, size="small", margin=TIGHT, width=158),
             pmui.Select.from_param(
                 display.param.x, label="Across", options=metrics, size="small", margin=TIGHT, width=140, visible=two
             ),
             pmui.Select.from_param(
                 display.param.y, label="Upwards", options=metrics, size="small", margin=TIGHT, width=140, visible=two
             ),
-            pmui.Select.from_param(display.param.colour, label="Colour", options=coloured, size="small", margin=TIGHT, width=130),
-            pmui.Select.from_param(display.param.size, label="Size", options=sized, size="small", margin=TIGHT, width=130),
+            pmui.Select.from_param(display.param.colour, label="Colour", options=coloured, size="small", margin=TIGHT, width=120),
+            pmui.Select.from_param(display.param.size, label="Size", options=sized, size="small", margin=TIGHT, width=120),
         ]
 
     def body(self) -> Any:
@@ -110,12 +111,16 @@ class HeadsView(View):
     def _points(self, **_: Any) -> hv.Points:
         data = self.heads.points()
         config = self.config()
-        # Of the whole text: with tokens selected it is the heads that move, not the frame around them.
-        across, upwards = self.heads.places_of_all()
-        config |= ScatterConfig(x_range=limits(across), y_range=limits(upwards), hooks=[self.glyph.hook])
+        across, upwards = self._frame(data)
+        config |= ScatterConfig(x_range=across, y_range=upwards, hooks=[self.glyph.hook])
         self._drawn = (self._plan(), point_columns(data, **config))
         self.echoes.told(chosen_rows(data))
         return head_scatter(data, **config)
+
+    def _frame(self, data: pd.DataFrame) -> tuple[Limits, Limits]:
+        """Room for the heads on the whole text and for those on screen: selected tokens move heads, and rarely the frame."""
+        across, upwards = self.heads.places_of_all()
+        return limits(np.append(across, data["x"])), limits(np.append(upwards, data["y"]))
 
     def _plan(self) -> tuple[Any, ...]:
         """What axes, key and number of points hang on."""
@@ -136,7 +141,7 @@ class HeadsView(View):
         }
         drawn_with = {style: columns[name] for name, style in STYLES.items() if _several(before[name])}
         self.echoes.told(chosen_rows(data))
-        if not self.glyph.mark(columns | drawn_with, chosen_rows(data)):
+        if not self.glyph.mark(columns | drawn_with, chosen_rows(data), hold(*self._frame(data))):
             self.redrawn += 1
 
     def _key(self, *_: object) -> str:

@@ -19,7 +19,7 @@ from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rect
 from atlas.state.sheet import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture
-from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
+from atlas.views.canvas import FROM_QUERY, PLOT, TO_KEY, Ticks, named_axes, number, on_screen, readout, viewport
 from atlas.views.glyph import Glyph
 from atlas.views.raster import Picture, RasterView
 
@@ -36,6 +36,9 @@ HATCHED = 48
 
 FILLS = 0.7
 """Share of the plot's width one head must fill for its tokens to take the axes over."""
+
+BORDER = {"plot.min_border_left": 88, "plot.min_border_bottom": 84}
+"""Pixels that names of tokens need: without them the sheet would shrink where names replace numbers, and be sent twice."""
 
 POINT = "Point at a cell for its weight; tap a head to select it, draw a box to select several."
 
@@ -114,7 +117,8 @@ class MapView(RasterView):
         large = min(view.width / (view.x1 - view.x0), view.height / (view.y1 - view.y0)) >= HATCHED
         pixels = quantised(coded, self.scale(), hatch=large) if layout.n_layers else np.zeros(coded.shape, np.uint8)
         x_ticks, y_ticks = self._ticks(layout, view, *on_screen(width, height))
-        hook = named_axes(x_ticks, y_ticks, slanted=self._filling(layout, view) is not None)
+        tokens = self._filling(layout, view) is not None
+        hook = named_axes(x_ticks, y_ticks, titles=(TO_KEY, FROM_QUERY) if tokens else ("head", "layer"), slanted=tokens)
         return Picture(pixels, view, across, down, list(raster_palette(dark=self.dark)), hook)
 
     def _frames(self, **_: Any) -> hv.Rectangles:
@@ -243,7 +247,8 @@ class MapView(RasterView):
             * focus.opts(fill_alpha=0, line_width=3)
             * names.opts(text_font_size="8pt", text_align="left", text_baseline="top")
         )
-        return drawn.opts(xlabel="head", ylabel="layer", xlim=(0, 1), ylim=(0, 1), **PLOT)
+        look = PLOT | {"backend_opts": PLOT["backend_opts"] | BORDER}
+        return drawn.opts(xlabel="head", ylabel="layer", xlim=(0, 1), ylim=(0, 1), **look)
 
 
 def _inner(names: list[str], place: int, count: int, gap: float, seen: tuple[float, float], pixels: int) -> Ticks:

@@ -19,7 +19,7 @@ from atlas.plots.raster import Array, Box, Scale, Viewport, quantised, rectangle
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture, made_of
-from atlas.views.canvas import PLOT, Ticks, named_axes, number, on_screen, readout, viewport
+from atlas.views.canvas import FROM_QUERY, PLOT, TO_KEY, Ticks, named_axes, number, on_screen, readout, viewport
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 from atlas.views.raster import Picture, RasterView
@@ -68,13 +68,13 @@ class MatrixView(RasterView):
     def tools(self) -> list[Any]:
         """Layer and head of the one shown large; reading, level and aggregate."""
         display, space = self.workspace.display, self.workspace
-        look: dict[str, Any] = {"width": 66, "height": 40, "sizing_mode": "fixed", "margin": (4, 2), "tooltips": False}
+        look: dict[str, Any] = {"width": 50, "height": 40, "sizing_mode": "fixed", "margin": (4, 6, 4, 2), "tooltips": False}
         return [
             pn.widgets.IntSlider.from_param(space.layer.param.layer, label="Layer", css_classes=["aa-layer"], **look),
             pn.widgets.IntSlider.from_param(space.head.param.head, label="Head", css_classes=["aa-head"], **look),
-            pmui.Select.from_param(display.param.mode, label="Reading", size="small", margin=TIGHT, width=118),
-            pmui.Select.from_param(display.param.level, label="Level", size="small", margin=TIGHT, width=90),
-            pmui.Select.from_param(display.param.aggregate, label="Together", size="small", margin=TIGHT, width=96),
+            pmui.Select.from_param(display.param.mode, label="Reading", size="small", margin=TIGHT, width=104),
+            pmui.Select.from_param(display.param.level, label="Level", size="small", margin=TIGHT, width=92),
+            pmui.Select.from_param(display.param.aggregate, label="Together", size="small", margin=TIGHT, width=88),
         ]
 
     def body(self) -> Any:
@@ -220,9 +220,7 @@ class MatrixView(RasterView):
         self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])
         band = {"fill_alpha": 0.08, "line_width": 2}
         drawn = self.image * rows.opts(**band) * columns.opts(**band)
-        overlay = drawn.opts(
-            xlabel="to (key)", ylabel="from (query)", xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **PLOT
-        )
+        overlay = drawn.opts(xlabel=TO_KEY, ylabel=FROM_QUERY, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **PLOT)
         return pn.pane.HoloViews(overlay, linked_axes=False, sizing_mode="stretch_width", height=460, css_classes=["aa-matrix"])
 
 

@@ -9,8 +9,8 @@ import panel as pn
 
 _LOOK = """
 :host { color: inherit; }
-pre { font: inherit; font-family: system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; font-size: 0.8rem; line-height: 1.35;
-  margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+pre { font: inherit; font-size: 0.8rem; line-height: 1.35; margin: 0; white-space: pre-wrap;
+  overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 """
 
 _ONE_LINE = "pre { white-space: pre; overflow: hidden; text-overflow: ellipsis; }"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 ORIGIN = "profile"
 
+LETTERS = {"ticks": "11px", "labels": "12px"}
+"""As in every other plot: HoloViews drops what the elements say where overlays are laid over each other."""
+
 
 class ProfileView(View):
     """Mean and spread of a metric, layer by layer."""
@@ -91,7 +94,7 @@ class ProfileView(View):
         # One map of all parts but the first: five, laid over each other, cost twice as much with every gesture. The first is by
         # itself for the tap: HoloViews hears none of a map that gives overlays.
         band = hv.DynamicMap(self._band, streams=shared)
-        drawn = band * hv.DynamicMap(self._parts, streams=shared)
+        drawn = (band * hv.DynamicMap(self._parts, streams=shared)).opts(fontsize=LETTERS)
         tap = streams.Tap(source=band)
         tap.add_subscriber(self._tapped)
         self.turn.follow_marks(self._mark)

@@ -60,7 +60,7 @@ class Sidebar(pn.viewable.Viewer):
             label="Folder or hub id", placeholder="owner/name", value="" if known != OTHER else choice.name_or_path,
             visible=known == OTHER, sizing_mode="stretch_width", css_classes=["aa-other"],
         )  # fmt: skip
-        about = plain(self._about(choice.name_or_path), "aa-about")
+        about = plain(self._about(choice.name_or_path), "aa-about", margin=(2, 10, 10, 10))
 
         def picked(event: Any) -> None:
             other.visible = event.new == OTHER

@@ -8,6 +8,10 @@ import threading
 import panel as pn
 import panel_material_ui as pmui
 import pytest
+from bokeh.document import Document
+from bokeh.protocol.messages.patch_doc import patch_doc
+from panel.models.comm_manager import CommManager
+from panel.viewable import MimeRenderMixin
 from pyviz_comms import Comm, JupyterComm
 
 from atlas.components import notebook
@@ -70,3 +74,28 @@ def test_messages_are_heard_on_the_thread_of_the_cells_in_order(monkeypatch):
     loop.close()
     comm._handle_msg({"number": 5})
     assert heard == [({"number": number}, threading.main_thread()) for number in range(6)]
+
+
+def test_a_text_and_the_click_that_runs_it_are_heard_in_order_when_they_come_as_one_message(monkeypatch):
+    """The answer to the click says something to the page, as a run does, and there Panel forgot the text."""
+    text, button, answer = pn.widgets.TextInput(), pn.widgets.Button(), pn.pane.Str("")
+    heard = []
+
+    def clicked(_):
+        answer.object = "Starting"
+        heard.append(text.value_input)
+
+    button.on_click(clicked)
+    page = pn.Row(text, button, answer)
+    root = page._render_model(Document(), Comm())
+    ref = root.ref["id"]
+    manager = CommManager(plot_id=ref, comm_id="", client_comm_id="")
+    box, pressed = (widget._models[ref][0] for widget in (text, button))
+    typed = {"kind": "ModelChanged", "model": {"id": box.id}, "attr": "value_input", "new": "the new text"}
+    click = {"type": "event", "name": "button_click", "values": {"type": "map", "entries": [["model", {"id": pressed.id}]]}}
+    events = [typed, {"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": click}]
+    message = {"header": patch_doc.create_header(), "metadata": {}, "content": {"events": events}, "_buffers": {}}
+    monkeypatch.setattr(MimeRenderMixin, "_on_msg", notebook.hear_in_order)
+    page._on_msg(ref, manager, message)
+    assert heard == ["the new text"]
+    assert text.value_input == "the new text"

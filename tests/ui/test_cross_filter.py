@@ -102,7 +102,7 @@ def _press_cluster(seat: Seat) -> Wanted:
 
 
 def _press_role(seat: Seat) -> Wanted:
-    seat.page.locator('.aa-groups .chip[data-key="role:previous"]').click()
+    seat.page.locator('.aa-groups .chip[data-key="role:previous token"]').click()
     return Wanted(frozenset({PREVIOUS}), focus=PREVIOUS)
 
 
