@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
-from panel.io.model import patch_cds_msg
 from panel.io.notebook import JupyterCommManagerBinary
 from panel.viewable import MimeRenderMixin, Viewable
 
@@ -50,7 +50,7 @@ def load_once(load: Callable[[], None]) -> None:
         return
     load()
     one_at_a_time(sys.modules["tornado.ioloop"].IOLoop.current())  # what a kernel runs on
-    MimeRenderMixin._on_msg = hear_in_order  # type: ignore[assignment, method-assign]  # noqa: SLF001  (where Panel hears the page)
+    MimeRenderMixin._on_msg = in_order(MimeRenderMixin._on_msg)  # type: ignore[method-assign]  # noqa: SLF001
     Viewable._preprocessing_hooks.append(without_scripts)  # noqa: SLF001 - an object's own hooks miss the frame Panel puts round it
     # The kernel has loaded it: nobody has to have IPython.
     sys.modules["IPython.display"].display(pn.Row(pmui.Divider(visible=False), css_classes=[LOADER]))
@@ -74,16 +74,20 @@ def one_at_a_time(loop: Any) -> None:
     channel._handle_msg = hear  # noqa: SLF001
 
 
-def hear_in_order(_: object, ref: str, manager: Any, message: Any) -> None:
-    """Hear what one message says in the order it was done in, as on a server.
+def in_order(hear: Callable[..., None]) -> Callable[..., None]:
+    """Hear the changes and the clicks of one message as messages of their own.
 
     Panel keeps the changes in a message until the clicks in it have been answered, and forgets them where the answer says
     anything to the page. While a kernel is busy the page gathers what is done: a text, and the click that was to run it, ran
     the text before.
     """
-    _view, root, document, comm = pn.state._views[ref]  # noqa: SLF001  (as Panel's own)
-    patch_cds_msg(root, message)
-    manager.assemble(message).apply_to_document(document, comm.id if comm else None)
+
+    def one_by_one(view: Any, ref: str, manager: Any, message: dict[str, Any]) -> None:
+        for _, events in groupby(message["content"]["events"], key=lambda event: event["kind"] == "MessageSent"):
+            part = message | {"header": dict(message["header"]), "content": {"events": list(events)}}
+            hear(view, ref, manager, part)
+
+    return one_by_one
 
 
 def without_scripts(_: Any, root: Any, *__: object) -> None:

@@ -95,7 +95,7 @@ def test_a_text_and_the_click_that_runs_it_are_heard_in_order_when_they_come_as_
     click = {"type": "event", "name": "button_click", "values": {"type": "map", "entries": [["model", {"id": pressed.id}]]}}
     events = [typed, {"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": click}]
     message = {"header": patch_doc.create_header(), "metadata": {}, "content": {"events": events}, "_buffers": {}}
-    monkeypatch.setattr(MimeRenderMixin, "_on_msg", notebook.hear_in_order)
+    monkeypatch.setattr(MimeRenderMixin, "_on_msg", notebook.in_order(MimeRenderMixin._on_msg))
     page._on_msg(ref, manager, message)
     assert heard == ["the new text"]
     assert text.value_input == "the new text"
