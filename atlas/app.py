@@ -242,7 +242,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             self.selection.step(*STEPS[action], origin="keys")
 
     def _themed(self, event: Any) -> None:
-        self.dark = self.announcer.dark = bool(event.new)
+        self.dark = self.announcer.dark = self.bar.dark = bool(event.new)
         for view in [*self.strips, *(view for views in self.tabs.values() for view in views)]:
             view.param.update(dark=self.dark)
 

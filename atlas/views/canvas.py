@@ -23,6 +23,9 @@ Ticks = list[tuple[float, str]]
 TO_KEY, FROM_QUERY = "to (key)", "from (query)"
 """Titles of axes whose names are tokens."""
 
+REST = 100
+"""Milliseconds the wheel must rest before the window it has come to is drawn; Bokeh waits for half a second."""
+
 FORMULAS = ("$$", "\\(", "\\[")
 """What a formula begins with, for Bokeh."""
 
@@ -35,7 +38,7 @@ PLOT: dict[str, Any] = {
     "toolbar": "above",
     "autohide_toolbar": True,
     "fontsize": {"ticks": "8pt", "labels": "9pt"},
-    "backend_opts": {"plot.toolbar.logo": None},
+    "backend_opts": {"plot.toolbar.logo": None, "plot.lod_timeout": REST},
 }
 
 

@@ -17,5 +17,4 @@ def _lines(path: str) -> str:
 
 RUN = _solid("M7 4l13 8-13 8z")
 STOP = _solid("M6 6h12v12H6z")
-CLOSE = _lines("M6 6l12 12M18 6L6 18")
 LINK = _lines("M9.5 14.5l5-5M11 7.5l2.5-2.5a3.9 3.9 0 0 1 5.5 5.5L16.5 13M13 16.5L10.5 19a3.9 3.9 0 0 1-5.5-5.5L7.5 11")

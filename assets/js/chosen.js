@@ -1,0 +1,41 @@
+// What is selected, and buttons that let go of it. Python: atlas/components/chosen.py.
+const PARTS = ["heads", "tokens"]
+
+export function render({model}) {
+  // Panel names the box around it "chosen", after the Python class; the style sheet is not about that one.
+  const root = document.createElement("div")
+  const nothing = document.createElement("span")
+  nothing.className = "aa-nothing"
+  const words = {}
+  const boxes = PARTS.map(part => {
+    const box = document.createElement("span"), button = document.createElement("button")
+    const text = document.createElement("span"), cross = document.createElement("span")
+    box.className = `aa-clear-${part}`
+    button.type = "button"
+    button.title = `Let go of the selected ${part} (Escape)`
+    text.className = "words"
+    cross.className = "cross"
+    cross.textContent = "\u2715"
+    cross.setAttribute("aria-hidden", "true")
+    button.append(text, cross)
+    button.addEventListener("click", () => { model.send_msg({part}) })
+    box.append(button)
+    words[part] = text
+    return box
+  })
+  root.append(nothing, ...boxes)
+
+  function update() {
+    root.className = model.dark ? "aa-chosen dark" : "aa-chosen"
+    nothing.textContent = model.nothing
+    nothing.hidden = model.nothing === ""
+    PARTS.forEach((part, i) => {
+      words[part].textContent = model[part]
+      boxes[i].hidden = model[part] === ""
+    })
+  }
+
+  model.on([...PARTS, "nothing", "dark"], update)
+  update()
+  return root
+}
