@@ -21,6 +21,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 TIGHT = (6, 2, 2, 2)
 """Margin of a control in a card: its label stands above it."""
 
+PAINTED = 120
+"""Milliseconds after which a browser has painted what it was sent: more of it before that would keep the paint waiting."""
+
 
 @contextmanager
 def held() -> Iterator[None]:
@@ -53,12 +56,12 @@ def _counted_at_most_once(models: Any) -> Iterator[None]:
 
 
 def later(work: Callable[[], None]) -> None:
-    """Do something when what was changed so far is on its way to the browser; at once where no page is served."""
+    """Do something when what was changed so far has been painted; at once where no page is served."""
     document = pn.state.curdoc
     if document is None or document.session_context is None:
         work()
     else:
-        document.add_next_tick_callback(work)
+        document.add_timeout_callback(work, PAINTED)
 
 
 def made_of(values: Any, rule: Callable[[Any], Any]) -> Any:

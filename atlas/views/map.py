@@ -189,10 +189,9 @@ class MapView(RasterView):
     # -- gestures ------------------------------------------------------------------------------------------------------
 
     @gesture
-    def _tapped(self, x: float | None = None, y: float | None = None) -> None:
+    def tap(self, x: float, y: float) -> None:
+        """Show the head under the point large, and select it."""
         layout = self.map.layout()
-        if x is None or y is None:
-            return
         head = layout.head_at(x * layout.n_heads, y * layout.n_layers)
         if head is not None:
             self.workspace.selection.pick(head, origin=ORIGIN)
@@ -238,9 +237,9 @@ class MapView(RasterView):
     def plot(self) -> Any:
         """The sheet with its frames and names, following what it shows."""
         image, frames, focus, names = self.parts(self._frames, self._focus, self._names)
-        tap, box, pointer = streams.Tap(source=image), streams.BoundsXY(source=image), streams.PointerXY(source=image)
-        for stream, answer in ((tap, self._tapped), (box, self._boxed), (pointer, self._pointed)):
-            stream.add_subscriber(answer)
+        box, pointer = streams.BoundsXY(source=image), streams.PointerXY(source=image)
+        box.add_subscriber(self._boxed)
+        pointer.add_subscriber(self._pointed)
         drawn = (
             image.opts(clim=(0, 255), tools=["box_select"], active_tools=["wheel_zoom", "pan"])
             * frames.opts(fill_alpha=0, line_width=2)

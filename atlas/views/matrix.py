@@ -174,7 +174,8 @@ class MatrixView(RasterView):
         return int(y * len(plane.rows)), int(x * len(plane.columns))
 
     @gesture
-    def _tapped(self, x: float | None = None, y: float | None = None) -> None:
+    def tap(self, x: float, y: float) -> None:
+        """Select the row and the column of the cell under the point."""
         found = self._cell(x, y)
         if found is None or self.workspace.display.level == "word":
             return
@@ -213,8 +214,7 @@ class MatrixView(RasterView):
 
     def _pane(self) -> Any:
         image, rows, columns = self.parts(self._rows, self._columns)
-        tap, pointer = streams.Tap(source=image), streams.PointerXY(source=image)
-        tap.add_subscriber(self._tapped)
+        pointer = streams.PointerXY(source=image)
         pointer.add_subscriber(self._pointed)
         # The very object that is drawn: a link to the one before its options would find nothing.
         self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])

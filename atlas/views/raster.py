@@ -12,6 +12,7 @@ from holoviews import streams
 
 from atlas.plots.raster import Array, Viewport, bounds, raster_image
 from atlas.views.base import View
+from atlas.views.canvas import tapped
 from atlas.views.glyph import Raster
 
 
@@ -36,6 +37,7 @@ class RasterView(View):
         super().__init__(*given, **params)
         self.sheet = Raster()
         self.ranges, self.size = streams.RangeXY(), streams.PlotSize()
+        self._tapping = tapped(self.tap)
         self._drawn_on: Hashable = None
         self.turn.follow_revision(self._again)
         self.turn.follow_marks(self.mark)
@@ -46,6 +48,10 @@ class RasterView(View):
 
     def picture(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Picture:
         """The part of the plane that is on screen."""
+        raise NotImplementedError
+
+    def tap(self, x: float, y: float) -> None:
+        """The plane was tapped, inside or beside what is on it."""
         raise NotImplementedError
 
     def mark(self) -> None:
@@ -67,7 +73,7 @@ class RasterView(View):
         found = self.picture(x_range, y_range, width, height)
         self._drawn_on = self.axes()
         image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
-        return image.opts(cmap=found.palette, hooks=[found.hook, self.sheet.hook])
+        return image.opts(cmap=found.palette, hooks=[found.hook, self.sheet.hook, self._tapping])
 
     def _again(self) -> None:
         ranges, size = self.ranges, self.size
