@@ -84,8 +84,7 @@ def head_scatter(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> hv.Poin
 
 def point_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> pd.DataFrame:
     """The columns of the points: places, and how each is drawn, said row by row."""
-    around, focus = theme(dark=config.get("dark", False)), _flags(data, "focus")
-    (colours, markers), sizes = _colours(data, config), _sizes(data, config)
+    colours, markers = _colours(data, config)
     columns = {
         "at_x": data["x"].to_numpy(float),
         "at_y": data["y"].to_numpy(float),
@@ -93,12 +92,20 @@ def point_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> pd.Dat
         "about": _about(data, config),
         "colour": np.array(colours, dtype=object),
         "marker": np.array(markers, dtype=object),
+        **focus_columns(data, **config),
+    }
+    # A table: strings in arrays HoloViews sends to the browser twice.
+    return pd.DataFrame(columns)
+
+
+def focus_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[str, npt.NDArray[Any]]:
+    """Those of the columns that hang on which head is in focus; `size` and `focus` of the data are all they need."""
+    around, focus, sizes = theme(dark=config.get("dark", False)), _flags(data, "focus"), _sizes(data, config)
+    return {
         "size": np.where(focus, np.maximum(sizes, FOCUS_SIZE), sizes),
         "edge": np.where(focus, around.accent, around.ink).astype(object),
         "edge_width": np.where(focus, 2.5, 0.6),
     }
-    # A table: strings in arrays HoloViews sends to the browser twice.
-    return pd.DataFrame(columns)
 
 
 def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[str, Any]:

@@ -72,22 +72,33 @@ class HeadsLens(Lens):
     def ids(self) -> list[HeadId]:
         """The head of every row."""
         table = self.table()
-        return [HeadId(str(k), int(n), int(h)) for k, n, h in zip(table["kind"], table["layer"], table["head"], strict=True)]
+        if getattr(self, "_ids_of", None) is not table:
+            rows = zip(table["kind"], table["layer"], table["head"], strict=True)
+            self._ids_of, self._ids = table, [HeadId(str(kind), int(layer), int(head)) for kind, layer, head in rows]
+        return self._ids
 
     def points(self) -> pd.DataFrame:
         """Where each head stands, what colours and sizes it, whether it is selected: as the scatter takes it."""
-        table, display, selection = self.table(), self.workspace.display, self.workspace.selection
-        ids = self.ids()
+        table, display = self.table(), self.workspace.display
         data = pd.DataFrame({"kind": table["kind"], "layer": table["layer"], "head": table["head"]})
         data["x"], data["y"] = self._places(table)
         if display.colour in CATEGORIES:
             data["category"] = list(table[display.colour])
         elif display.colour in table:
             data["value"] = table[display.colour].to_numpy(dtype=float, na_value=np.nan)
+        marked = self.marked()
+        return data.assign(**{str(name): marked[name].to_numpy() for name in marked})
+
+    def marked(self) -> pd.DataFrame:
+        """What sizes each head, whether it is selected or in focus: all that selecting heads changes of the points."""
+        table, display, selection = self.table(), self.workspace.display, self.workspace.selection
+        ids = self.ids()
+        data = pd.DataFrame({
+            SELECTED: np.array([head in selection.heads for head in ids], dtype=bool),
+            "focus": np.array([head == selection.focus for head in ids], dtype=bool),
+        })  # fmt: skip
         if display.size in table:
             data["size"] = table[display.size].to_numpy(dtype=float, na_value=np.nan)
-        data[SELECTED] = [head in selection.heads for head in ids]
-        data["focus"] = [head == selection.focus for head in ids]
         return data
 
     def places_of_all(self) -> tuple[np.ndarray, np.ndarray]:
@@ -107,23 +118,30 @@ class HeadsLens(Lens):
 
     def groups(self) -> list[dict[str, Any]]:
         """Clusters, roles and layers as things to press."""
-        table, selection = self.table(), self.workspace.selection
+        table = self.table()
         if table.empty:
             return []
+        if getattr(self, "_groups_of", None) is not table:
+            self._groups_of, self._groups = table, self._grouped(table)
+        chosen = self.workspace.selection.heads
+        return [
+            {"name": title, "chips": [{**chip, "active": members == chosen} for chip, members in chips]}
+            for title, chips in self._groups
+        ]
+
+    def _grouped(self, table: pd.DataFrame) -> list[tuple[str, list[tuple[dict[str, Any], frozenset[HeadId]]]]]:
+        """(title, [(chip, heads)]): what does not hang on the heads that are selected."""
         ids = self.ids()
-        chosen = set(selection.heads)
-        found = clusters(self.trace, self.kind)
         rows = []
         for column, title in (("cluster", "Clusters"), ("role", "Roles"), ("layer", "Layers")):
             chips = []
             for value in dict.fromkeys(sorted(table[column]) if column == "layer" else table[column].value_counts().index):
-                members = {head for head, own in zip(ids, table[column], strict=True) if own == value}
-                chip = {"key": f"{column}:{value}", "label": str(value), "count": len(members), "active": members == chosen}
+                members = frozenset(head for head, own in zip(ids, table[column], strict=True) if own == value)
+                chip: dict[str, Any] = {"key": f"{column}:{value}", "label": str(value), "count": len(members)}
                 if column == "cluster":
                     chip["title"] = self._about_cluster(str(value))
-                chips.append(chip)
-            rows.append({"name": title if column != "cluster" else f"{title} ({found.note})", "chips": chips})
-        rows[0]["name"] = "Clusters"
+                chips.append((chip, members))
+            rows.append((title, chips))
         return rows
 
     def members(self, key: str) -> tuple[list[HeadId], str]:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod
 
-from bokeh.events import AxisClick, Tap
+from bokeh.events import AxisClick, Event, RangesUpdate, Tap
 from bokeh.models import FixedTicker, PlainText
 
+from atlas.plots.frame import Hook
 from atlas.plots.raster import Viewport
 from atlas.views.plain import plain
 
@@ -19,6 +20,7 @@ SMALLEST = 16
 """Pixels: a plot in a hidden tab says 0."""
 
 Ticks = list[tuple[float, str]]
+Range = tuple[float, float] | None
 
 TO_KEY, FROM_QUERY = "to (key)", "from (query)"
 """Titles of axes whose names are tokens."""
@@ -32,8 +34,12 @@ FORMULAS = ("$$", "\\(", "\\[")
 SLANT = 1.05
 """Radians by which long names lean."""
 
+HEIGHT = 460
+"""Pixels of a plot. Said outright: one that is told to stretch both ways falls back to its least height."""
+
 PLOT: dict[str, Any] = {
     "responsive": True,
+    "height": HEIGHT,
     "invert_yaxis": True,
     "toolbar": "above",
     "autohide_toolbar": True,
@@ -43,16 +49,16 @@ PLOT: dict[str, Any] = {
 
 
 def viewport(
-    x_range: tuple[float, float] | None,
-    y_range: tuple[float, float] | None,
+    x_range: Range,
+    y_range: Range,
     width: int | None,
     height: int | None,
     n_x: int,
     n_y: int,
 ) -> Viewport:
     """The part of a plane of `n_x` by `n_y` units that is on screen; plots themselves are on a plane of side 1."""
-    x0, x1 = sorted(x_range) if x_range is not None and None not in x_range else (0.0, 1.0)
-    y0, y1 = sorted(y_range) if y_range is not None and None not in y_range else (0.0, 1.0)
+    x0, x1 = sorted(x_range) if x_range is not None else (0.0, 1.0)
+    y0, y1 = sorted(y_range) if y_range is not None else (0.0, 1.0)
     wide, high = on_screen(width, height)
     whole = Viewport(x0 * n_x, x1 * n_x, y0 * n_y, y1 * n_y, wide, high)
     return whole.within(n_x, n_y).affordable()
@@ -70,7 +76,7 @@ def named_axes(
     titles: tuple[str, str] = (TO_KEY, FROM_QUERY),
     slanted: bool = True,
     clicked: Callable[[str, float], None] | None = None,
-) -> Callable[[Any, Any], None]:
+) -> Hook:
     """A hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window.
 
     `clicked`: the method of a view told of a click on an axis, with "x" or "y" and the place. It is held weakly: HoloViews keeps
@@ -98,17 +104,26 @@ def named_axes(
     return hook
 
 
-def tapped(told: Callable[[float, float], None]) -> Callable[[Any, Any], None]:
+def tapped(told: Callable[[float, float], None]) -> Hook:
     """A hook that tells a method of a view, held weakly as above, where the plot was tapped.
 
     HoloViews' own stream waits 10 milliseconds whether more is coming, and the page says first that the server is busy.
     """
-    view_method = WeakMethod(told)
+    return _hearing(Tap, WeakMethod(told), lambda event: (event.x, event.y))
+
+
+def moved(told: Callable[[Range, Range], None]) -> Hook:
+    """The same for the window: told when the reader has come to rest; HoloViews would wait 100 to 150 milliseconds more."""
+    return _hearing(RangesUpdate, WeakMethod(told), lambda event: ((event.x0, event.x1), (event.y0, event.y1)))
+
+
+def _hearing(kind: type[Event], view_method: WeakMethod[Any], said: Callable[[Any], tuple[Any, Any]]) -> Hook:
+    name = f"told of {kind.event_name}"
 
     def hook(plot: Any, _: Any) -> None:
-        if "told_of_taps" not in plot.handles and (told := view_method()) is not None:
-            plot.handles["told_of_taps"] = told
-            plot.state.on_event(Tap, lambda event: told(event.x, event.y))
+        if name not in plot.handles and (told := view_method()) is not None:
+            plot.handles[name] = told
+            plot.state.on_event(kind, lambda event: told(*said(event)))
 
     return hook
 

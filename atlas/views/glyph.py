@@ -24,6 +24,9 @@ ECHO = 5.0
 RECTANGLE = ("left", "bottom", "right", "top")
 """Columns of a rectangle, in the order of its dimensions."""
 
+WORD = ("x", "y", "text")
+"""The same for a word."""
+
 
 class Glyph:
     """A glyph of a plot, wherever it is on screen: its hook finds it. It knows plots weakly: HoloViews keeps hooks for good."""
@@ -56,6 +59,10 @@ class Glyph:
     def outline(self, boxes: Sequence[Box]) -> None:
         """Put other rectangles in the place of those there are."""
         self.mark({name: [box[at] for box in boxes] for at, name in enumerate(RECTANGLE)})
+
+    def write(self, words: Sequence[tuple[float, float, str]]) -> None:
+        """Put other words in the place of those there are."""
+        self.mark({name: [word[at] for word in words] for at, name in enumerate(WORD)})
 
 
 class Raster(Glyph):

@@ -14,8 +14,8 @@ import param
 from holoviews import streams
 
 from atlas.components.chips import Chips
-from atlas.plots.frame import Limits, hold, limits
-from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, head_scatter, point_columns
+from atlas.plots.frame import Hook, Limits, hold, limits
+from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
@@ -55,7 +55,8 @@ class HeadsView(View):
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
         self.echoes = Echoes()
-        self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), pd.DataFrame())
+        self._shown = pd.DataFrame()
+        self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), self._shown)
         self.chips = Chips(css_classes=["aa-groups"])
         self.chips.on_chip(self._pressed)
 
@@ -113,7 +114,8 @@ class HeadsView(View):
         config = self.config()
         across, upwards = self._frame(data)
         config |= ScatterConfig(x_range=across, y_range=upwards, hooks=[self.glyph.hook])
-        self._drawn = (self._plan(), point_columns(data, **config))
+        self._shown = point_columns(data, **config)
+        self._drawn = (self._plan(), self._shown)
         self.echoes.told(chosen_rows(data))
         return head_scatter(data, **config)
 
@@ -130,18 +132,27 @@ class HeadsView(View):
 
     def _move(self) -> None:
         """Points on the same axes: other places, other marks."""
-        plan, before = self._drawn
         data = self.heads.points()
-        now = point_columns(data, **self.config())
-        if self._plan() != plan or not _can_change(before, now):
+        self._shown = point_columns(data, **self.config())
+        self._show([str(name) for name in self._shown], chosen_rows(data), hold(*self._frame(data)))
+
+    def _mark(self) -> None:
+        """Points where they are: another one in focus, others selected."""
+        marked = self.heads.marked()
+        columns = focus_columns(marked, **self.config())
+        if len(marked) == len(self._shown):
+            self._shown = self._shown.assign(**columns)
+            self._show(list(columns), chosen_rows(marked))
+
+    def _show(self, names: list[str], chosen: list[int], hook: Hook | None = None) -> None:
+        plan, before = self._drawn
+        if self._plan() != plan or not _can_change(before, self._shown):
             self.redrawn += 1
             return
-        columns: dict[str, Any] = {
-            str(name): now[name].tolist() if now[name].dtype == object else now[name].to_numpy() for name in now
-        }
-        drawn_with = {style: columns[name] for name, style in STYLES.items() if _several(before[name])}
-        self.echoes.told(chosen_rows(data))
-        if not self.glyph.mark(columns | drawn_with, chosen_rows(data), hold(*self._frame(data))):
+        columns = {name: _values(self._shown[name]) for name in names}
+        drawn_with = {style: columns[name] for name, style in STYLES.items() if name in columns and _several(before[name])}
+        self.echoes.told(chosen)
+        if not self.glyph.mark(columns | drawn_with, chosen, hook):
             self.redrawn += 1
 
     def _key(self, *_: object) -> str:
@@ -170,7 +181,8 @@ class HeadsView(View):
                 streams.Params(self, ["dark", "redrawn"]),
             ],
         )
-        self.turn.follow(self._move)
+        self.turn.follow_revision(self._move)
+        self.turn.follow_marks(self._mark)
         # Transient, or HoloViews takes a tap for an echo where the same point was tapped before and let go of elsewhere.
         picked = streams.Selection1D(source=points, transient=True)
         picked.add_subscriber(self._picked)
@@ -204,6 +216,11 @@ class HeadsView(View):
 def _can_change(before: pd.DataFrame, now: pd.DataFrame) -> bool:
     """Whether columns can be sent: what was the same in all rows HoloViews has drawn without a column."""
     return all(_several(before[name]) or before[name].equals(now[name]) for name in STYLES)
+
+
+def _values(column: pd.Series[Any]) -> Any:
+    """As a source takes them: strings in an array would be sent as something else."""
+    return column.tolist() if column.dtype == object else column.to_numpy()
 
 
 def _several(column: pd.Series[Any]) -> bool:

@@ -19,7 +19,7 @@ from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rect
 from atlas.state.sheet import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture
-from atlas.views.canvas import FROM_QUERY, PLOT, TO_KEY, Ticks, named_axes, number, on_screen, readout, viewport
+from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, number, readout
 from atlas.views.glyph import Glyph
 from atlas.views.raster import Picture, RasterView
 
@@ -60,7 +60,7 @@ class MapView(RasterView):
         super().__init__(workspace, MapLens(workspace), **params)
         self.under = readout(POINT)
         self._mosaic: tuple[Layout, Any] | None = None
-        self.framed, self.focused = Glyph(), Glyph()
+        self.framed, self.focused, self.named = Glyph(), Glyph(), Glyph()
 
     @property
     def map(self) -> MapLens:
@@ -108,15 +108,15 @@ class MapView(RasterView):
         """Where the heads lie."""
         return self.map.layout()
 
-    def picture(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Picture:
+    def picture(self) -> Picture:
         """The part of the sheet that is on screen."""
         layout = self.map.layout()
         across, down = max(1, layout.n_heads), max(1, layout.n_layers)
-        view = viewport(x_range, y_range, width, height, across, down)
+        view = self.window(across, down)
         coded = self.raster(view)
         large = min(view.width / (view.x1 - view.x0), view.height / (view.y1 - view.y0)) >= HATCHED
         pixels = quantised(coded, self.scale(), hatch=large) if layout.n_layers else np.zeros(coded.shape, np.uint8)
-        x_ticks, y_ticks = self._ticks(layout, view, *on_screen(width, height))
+        x_ticks, y_ticks = self._ticks(layout, view, *self.pixels)
         tokens = self._filling(layout, view) is not None
         hook = named_axes(x_ticks, y_ticks, titles=(TO_KEY, FROM_QUERY) if tokens else ("head", "layer"), slanted=tokens)
         return Picture(pixels, view, across, down, list(raster_palette(dark=self.dark)), hook)
@@ -144,21 +144,31 @@ class MapView(RasterView):
         places = [(layout.column_of(head), head.layer) for head in heads if head.layer < layout.n_layers]
         return sheet.outlines(places, max(1, layout.n_heads), max(1, layout.n_layers))
 
-    def _names(self, x_range: Any, y_range: Any, width: Any, height: Any, **_: Any) -> hv.Labels:
+    def _names(self, **_: Any) -> hv.Labels:
+        ground = raster_palette(dark=self.dark)[BACKGROUND]
+        return sheet.labels(self._named()).opts(
+            text_color=marks(dark=self.dark)[FOCUS],
+            background_fill_color=ground,
+            background_fill_alpha=NAME_GROUND,
+            hooks=[self.named.hook],
+        )
+
+    def write(self) -> None:
+        """The names of the heads in view."""
+        self.named.write(self._named())
+
+    def _named(self) -> list[tuple[float, float, str]]:
+        """Where the names of heads stand, once a head is large enough for one."""
         layout = self.map.layout()
-        view = viewport(x_range, y_range, width, height, max(1, layout.n_heads), max(1, layout.n_layers))
-        crowded = not layout.n_layers or view.width / (view.x1 - view.x0) < NAMED
-        gap = self._gaps(layout).across if layout.n_layers else 0.0
-        places = [
+        view = self.window(max(1, layout.n_heads), max(1, layout.n_layers))
+        if not layout.n_layers or view.width / (view.x1 - view.x0) < NAMED:
+            return []
+        gap = self._gaps(layout).across
+        return [
             ((column + gap) / layout.n_heads, (layer + 0.01) / layout.n_layers, f"L{layer} H{layout.columns[layer][column]}")
             for layer in range(int(view.y0), int(np.ceil(view.y1)))
             for column in range(int(view.x0), int(np.ceil(view.x1)))
-            if not crowded
         ]
-        ground = raster_palette(dark=self.dark)[BACKGROUND]
-        return sheet.labels(places).opts(
-            text_color=marks(dark=self.dark)[FOCUS], background_fill_color=ground, background_fill_alpha=NAME_GROUND
-        )
 
     def _ticks(self, layout: Layout, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
         """Heads and layers; the tokens of the one head that fills the plot."""
@@ -231,7 +241,7 @@ class MapView(RasterView):
 
     def _pane(self) -> Any:
         return pn.pane.HoloViews(
-            self.plot(), linked_axes=False, sizing_mode="stretch_width", height=460, css_classes=["aa-map", "aa-heads"]
+            self.plot(), linked_axes=False, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-map", "aa-heads"]
         )
 
     def plot(self) -> Any:

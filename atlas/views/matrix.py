@@ -19,7 +19,7 @@ from atlas.plots.raster import Array, Box, Scale, Viewport, quantised, rectangle
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture, made_of
-from atlas.views.canvas import FROM_QUERY, PLOT, TO_KEY, Ticks, named_axes, number, on_screen, readout, viewport
+from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, number, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 from atlas.views.raster import Picture, RasterView
@@ -127,20 +127,19 @@ class MatrixView(RasterView):
         plane = self.matrix.plane()
         return plane.rows, plane.columns
 
-    def picture(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Picture:
+    def picture(self) -> Picture:
         """The part of the matrix that is on screen."""
         plane = self.matrix.plane()
         across, down = max(1, len(plane.columns)), max(1, len(plane.rows))
-        view = viewport(x_range, y_range, width, height, across, down)
+        view = self.window(across, down)
         pixels = np.full((view.height, view.width), BACKGROUND, np.uint8)
         if plane.rows:
             pixels = self.matrix.attempt(lambda: quantised(self.raster(view), self.scale()), pixels)
-        hook = named_axes(*self._ticks(plane, view, width, height), clicked=self._named)
+        hook = named_axes(*self._ticks(plane, view, *self.pixels), clicked=self._named)
         return Picture(pixels, view, across, down, cut(raster_palette(dark=self.dark), self._level()), hook)
 
     @staticmethod
-    def _ticks(plane: Plane, view: Viewport, width: int | None, height: int | None) -> tuple[Ticks, Ticks]:
-        wide, high = on_screen(width, height)
+    def _ticks(plane: Plane, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
         return matrix.ticks(plane.columns, view.x0, view.x1, wide), matrix.ticks(plane.rows, view.y0, view.y1, high)
 
     def _rows(self, **_: Any) -> hv.Rectangles:
@@ -221,7 +220,9 @@ class MatrixView(RasterView):
         band = {"fill_alpha": 0.08, "line_width": 2}
         drawn = self.image * rows.opts(**band) * columns.opts(**band)
         overlay = drawn.opts(xlabel=TO_KEY, ylabel=FROM_QUERY, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **PLOT)
-        return pn.pane.HoloViews(overlay, linked_axes=False, sizing_mode="stretch_width", height=460, css_classes=["aa-matrix"])
+        return pn.pane.HoloViews(
+            overlay, linked_axes=False, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-matrix"]
+        )
 
 
 def cut(palette: Sequence[str], level: int) -> list[str]:

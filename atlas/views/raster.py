@@ -11,8 +11,8 @@ import param
 from holoviews import streams
 
 from atlas.plots.raster import Array, Viewport, bounds, raster_image
-from atlas.views.base import View
-from atlas.views.canvas import tapped
+from atlas.views.base import View, gesture
+from atlas.views.canvas import Range, moved, on_screen, tapped, viewport
 from atlas.views.glyph import Raster
 
 
@@ -36,8 +36,10 @@ class RasterView(View):
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
         self.sheet = Raster()
-        self.ranges, self.size = streams.RangeXY(), streams.PlotSize()
-        self._tapping = tapped(self.tap)
+        self.size = streams.PlotSize()
+        self.size.add_subscriber(self._sized)
+        self._ranges: tuple[Range, Range] = (None, None)
+        self._hears = [tapped(self.tap), moved(self._moved)]
         self._drawn_on: Hashable = None
         self.turn.follow_revision(self._again)
         self.turn.follow_marks(self.mark)
@@ -46,7 +48,7 @@ class RasterView(View):
         """What is on the axes."""
         raise NotImplementedError
 
-    def picture(self, x_range: Any, y_range: Any, width: Any, height: Any) -> Picture:
+    def picture(self) -> Picture:
         """The part of the plane that is on screen."""
         raise NotImplementedError
 
@@ -58,30 +60,51 @@ class RasterView(View):
         """Put the frames around what is selected now."""
         raise NotImplementedError
 
+    def write(self) -> None:
+        """Put the words into the picture that are in it, where there are any."""
+
+    def window(self, n_x: int, n_y: int) -> Viewport:
+        """The part of a plane of so many units that is on screen."""
+        return viewport(*self._ranges, self.size.width, self.size.height, n_x, n_y)
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Pixels of the plot, across and down."""
+        return on_screen(self.size.width, self.size.height)
+
     def parts(self, *others: Callable[..., Any]) -> list[hv.DynamicMap]:
-        """The image and what lies over it, drawn anew with the colour scale, the theme, the window.
+        """The image and what lies over it, drawn anew with the colour scale and the theme.
 
         All parts have all streams: one that had not would put back the frames it was last drawn with.
         """
         display = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
-        all_of_it = [display, streams.Params(self, ["dark", "redrawn"]), self.ranges, self.size]
+        all_of_it = [display, streams.Params(self, ["dark", "redrawn"])]
         made = [hv.DynamicMap(part, streams=all_of_it) for part in (self._image, *others)]
-        self.ranges.source = self.size.source = made[0]
+        self.size.source = made[0]
         return made
 
-    def _image(self, x_range: Any, y_range: Any, width: Any, height: Any, **_: Any) -> hv.Image:
-        found = self.picture(x_range, y_range, width, height)
+    def _image(self, **_: Any) -> hv.Image:
+        found = self.picture()
         self._drawn_on = self.axes()
         image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
-        return image.opts(cmap=found.palette, hooks=[found.hook, self.sheet.hook, self._tapping])
+        return image.opts(cmap=found.palette, hooks=[found.hook, self.sheet.hook, *self._hears])
+
+    @gesture
+    def _moved(self, x_range: Range, y_range: Range) -> None:
+        self._ranges = (x_range, y_range)
+        self._again()
+
+    @gesture
+    def _sized(self, **_: Any) -> None:
+        self._again()
 
     def _again(self) -> None:
-        ranges, size = self.ranges, self.size
         if self.axes() != self._drawn_on:
             self.redrawn += 1
             return
-        found = self.picture(ranges.x_range, ranges.y_range, size.width, size.height)
+        found = self.picture()
         if not self.sheet.show(found.pixels, bounds(found.view, found.n_x, found.n_y), found.palette, found.hook):
             self.redrawn += 1
             return
+        self.write()
         self.mark()
