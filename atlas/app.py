@@ -22,6 +22,7 @@ from atlas.engine.catalog import entries, on_disk
 from atlas.engine.model import Model
 from atlas.engine.service import Run, Service
 from atlas.errors import UnknownName
+from atlas.plots import sheet
 from atlas.resources import asset
 from atlas.state.heads import HeadsLens
 from atlas.state.library import Listed, examples
@@ -312,4 +313,5 @@ def warm(first: Opening | None = None) -> None:
     app = AttentionAtlas(shared_service())
     trace = app.run(first.job(), Ticket())
     app.open(trace)
+    sheet.compiled()
     hv.renderer("bokeh").get_plot(app.tabs["Explore"][0].plot())

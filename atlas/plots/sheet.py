@@ -46,6 +46,13 @@ def overview(plane: xr.DataArray, view: Viewport, shape: tuple[int, int] | None 
     return np.where(np.isnan(found), GAP, found).astype(np.float32)
 
 
+def compiled() -> None:
+    """Have Datashader compile what draws a sheet, whole and in part: a second each, for which the first reader would wait."""
+    plane = mosaic(np.zeros((2, 2, THUMBNAIL_CELLS, THUMBNAIL_CELLS), np.float32))
+    for side in (2.0, 1.5):
+        overview(plane, Viewport(0.0, side, 0.0, side, THUMBNAIL_CELLS, THUMBNAIL_CELLS))
+
+
 @dataclass(frozen=True)
 class _Axis:
     """One axis of a mosaic and the edges of the pixels it is seen through."""

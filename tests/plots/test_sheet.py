@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import subprocess
+import sys
 
 import holoviews as hv
 import numpy as np
@@ -18,6 +20,7 @@ from atlas.plots.sheet import THUMBNAIL_CELLS, cells_in_view, exact, margins, mo
 from atlas.trace import Trace
 from atlas.tracing.record import Attention, Layer, Mask
 from atlas.tracing.statistics import THUMBNAIL, block_maxima
+from tests.places import REPO
 from tests.plots.looking import NEAR, largest, near, viewports
 
 INSIDE = np.s_[1:-1, 1:-1]
@@ -377,3 +380,25 @@ def test_names_are_plain_text_at_points():
     names = sheet.labels([(0.5, 0.25, "<b>L0 H0</b>")])
     assert names.dimension_values("text").tolist() == ["<b>L0 H0</b>"]
     assert len(sheet.labels([])) == 0
+
+
+COMPILED = """
+import time
+import numpy as np
+from atlas.plots import sheet
+from atlas.plots.raster import Viewport
+
+begun = time.perf_counter()
+sheet.compiled()
+compiling = time.perf_counter() - begun
+plane = sheet.mosaic(np.random.default_rng(0).random((12, 12, 64, 64), dtype=np.float32))
+begun = time.perf_counter()
+for low, high in ((0.0, 12.0), (1.0, 11.0), (2.5, 9.5)):
+    sheet.overview(plane, Viewport(low, high, low, high, 300, 300))
+print((time.perf_counter() - begun) / compiling)
+"""
+
+
+def test_what_was_compiled_before_the_first_reader_is_all_there_is_to_compile():
+    share = float(subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True, cwd=REPO).stdout)
+    assert share < 0.25, "three pictures take some milliseconds, to compile what draws one a second"
