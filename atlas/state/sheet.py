@@ -88,9 +88,12 @@ class MapLens(Lens):
         return self.kind, selection.queries, selection.keys, display.order, display.sinks
 
     def forget(self) -> None:
-        """The sheet of another kind, order or text is another sheet; selected tokens leave it as it is."""
+        """The sheet of another kind, order or text is another sheet; selected tokens leave its colours as they are."""
         self._layout: Layout | None = None
-        self._ceiling: float | None = None  # a tenth of a second at 2,000 tokens, which no step of the wheel may cost
+        wanted = (self.workspace.trace, self.kind, self.workspace.display.sinks)
+        if wanted != getattr(self, "_scaled_for", None):
+            self._scaled_for = wanted
+            self._ceiling: float | None = None  # a tenth of a second at 2,000 tokens, which no gesture may cost
 
     def layout(self) -> Layout:
         """Where the heads lie."""
@@ -147,11 +150,9 @@ class MapLens(Lens):
         columns = [tuple(range(heads))] * layers
         if order != "index":
             columns = self._sorted(order, layers)
-        self.line = (
-            f"{counted(layers, 'layer')} × {counted(heads, 'head')}, {attention.n_queries:,} × {attention.n_keys:,} tokens"
-        )
         chosen = tokens_in_words(self.workspace)
-        self.line += f" · only {chosen}" if chosen else ""
+        size = f"{counted(layers, 'layer')} × {counted(heads, 'head')}, {attention.n_queries:,} × {attention.n_keys:,} tokens"
+        self.line = f"{size} · only {chosen}" if chosen else size
         return Layout(kind, tuple(columns), attention.n_queries, attention.n_keys)
 
     def _sorted(self, order: str, layers: int) -> list[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 
@@ -96,6 +97,10 @@ def test_a_text_and_the_click_that_runs_it_are_heard_in_order_when_they_come_as_
     events = [typed, {"kind": "MessageSent", "msg_type": "bokeh_event", "msg_data": click}]
     message = {"header": patch_doc.create_header(), "metadata": {}, "content": {"events": events}, "_buffers": {}}
     monkeypatch.setattr(MimeRenderMixin, "_on_msg", notebook.in_order(MimeRenderMixin._on_msg))
-    page._on_msg(ref, manager, message)
+
+    async def hear():
+        page._on_msg(ref, manager, message)
+
+    asyncio.run(hear())  # Panel asks for the loop, and one it had to make nobody would close
     assert heard == ["the new text"]
     assert text.value_input == "the new text"
