@@ -23,14 +23,11 @@ SLOW = 1500
 
 @pytest.mark.ui
 @pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning")  # Panel's
-@pytest.mark.parametrize("mended", [True, False])
-def test_a_table_comes_to_rest_whose_style_sheets_change_while_they_are_loaded(page, mended):
+def test_a_table_comes_to_rest_whose_style_sheets_change_while_they_are_loaded(page):
+    """Without `Rest` it spins on most runs, not on all: whether the links are replaced in time is a race inside the browser."""
     table = pn.widgets.Tabulator(pd.DataFrame({"a": [1, 2]}), show_index=False, width=300, height=200)
     page.route("**/*.css*", lambda route: (page.wait_for_timeout(SLOW), route.continue_()))
-    served(page, pn.Column(table, *([Rest()] if mended else []), width=400), ".tabulator")
+    served(page, pn.Column(table, Rest(), width=400), ".tabulator")
     table.stylesheets = [":host { color: inherit; }"]
     page.wait_for_timeout(2 * SLOW)
-    if mended:
-        wait_until(lambda: page.evaluate(BUSY) < 20, page)
-    else:
-        assert page.evaluate(BUSY) > 1000, "Panel's table comes to rest by itself now: Rest can go"
+    wait_until(lambda: page.evaluate(BUSY) < 20, page)
