@@ -1,12 +1,26 @@
-"""What lets a Tabulator come to rest."""
+"""A Tabulator that comes to rest."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import panel as pn
 from panel.custom import JSComponent
 
 from atlas.components.assets import script
+
+
+class Table(pn.widgets.Tabulator):
+    """A table whose filters are the browser's own business.
+
+    Panel (1.9) answers a filter with all of the rows once more, though the browser has filtered those it had: every row on
+    screen is made anew, and a click on one of them that is half done is lost.
+    """
+
+    def _update_cds(self, *events: Any) -> None:
+        if self.pagination == "local" and events and all(event.name == "filters" for event in events):
+            return
+        super()._update_cds(*events)
 
 
 class Rest(JSComponent):

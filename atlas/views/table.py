@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import panel as pn
 
-from atlas.components.rest import Rest
+from atlas.components.rest import Rest, Table
 from atlas.ids import HeadId
 from atlas.state.heads import SELECTED, HeadsLens, title_of
 from atlas.state.workspace import Workspace
@@ -42,7 +42,7 @@ class TableView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self._echo = False
-        self.table = pn.widgets.Tabulator(
+        self.table = Table(
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
             header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=520, css_classes=["aa-table"],
             widths=WORDS_WIDE,
