@@ -15,6 +15,7 @@ from panel_material_ui.template.base import Page
 
 from atlas.components.announcer import Announcer
 from atlas.components.history import History
+from atlas.components.mends import Mends
 from atlas.components.notebook import in_notebook, load_once, without_scripts
 from atlas.components.notice import Notice
 from atlas.components.scheme import Scheme
@@ -152,6 +153,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             strip = pn.Column(*self.strips, self.bar, said, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,
+                Mends(),
                 tabs[0][1] if len(tabs) == 1 else pmui.Tabs(*tabs, dynamic=True, sizing_mode="stretch_width"),
                 sizing_mode="stretch_width",
                 css_classes=["aa-main"],

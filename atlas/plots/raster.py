@@ -156,9 +156,10 @@ def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
 
 def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
     """Bytes of coded values: a colour of the ramp, the gap, or hatched where nothing may be seen."""
-    found = how.level(values).astype(np.uint8)
-    found[values == GAP] = BACKGROUND
-    hidden = values == HIDDEN
+    # Most of a sheet is hidden, gap or not selected: only weights are looked up in the scale, which is what takes long.
+    weights, hidden = values > GAP, values == HIDDEN
+    found = np.full(values.shape, BACKGROUND, np.uint8)
+    found[weights] = how.level(values[weights])
     if hidden.any():
         lines = (np.add.outer(np.arange(values.shape[0]), np.arange(values.shape[1])) % HATCH) == 0
         found[hidden] = np.where(lines[hidden], MASKED_LINE, MASKED) if hatch else MASKED

@@ -23,10 +23,11 @@ def mosaic(thumbnails: Array) -> xr.DataArray:
     """One plane of all thumbnails, (layer, column, row, column), a gap of one cell around each; x right, y down."""
     layers, heads, rows, columns = thumbnails.shape
     down, across = -(-THUMBNAIL_CELLS // rows), -(-THUMBNAIL_CELLS // columns)
-    large = np.repeat(np.repeat(coded(thumbnails), down, axis=2), across, axis=3)
-    framed = np.pad(large, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=GAP)
-    height, width = framed.shape[2:]
-    plane = framed.transpose(0, 2, 1, 3).reshape(layers * height, heads * width)
+    height, width = rows * down + 2, columns * across + 2
+    squares = np.full((layers, height, heads, width), GAP, np.float32)
+    large = coded(thumbnails) if down == across == 1 else np.repeat(np.repeat(coded(thumbnails), down, axis=2), across, axis=3)
+    squares[:, 1:-1, :, 1:-1] = large.transpose(0, 2, 1, 3)
+    plane = squares.reshape(layers * height, heads * width)
     y, x = (np.arange(layers * height) + 0.5) / height, (np.arange(heads * width) + 0.5) / width
     about = {"squares": (layers, heads), "cells": (rows, columns), "repeated": (down, across)}
     return xr.DataArray(plane, coords={"y": y, "x": x}, dims=("y", "x"), attrs=about)

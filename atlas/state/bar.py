@@ -39,7 +39,8 @@ class BarLens(Lens):
         """The words are cheap, so they are made at once."""
         selection, trace = self.workspace.selection, self.workspace.trace
         if trace is not None:
-            self.param["chosen"].objects = list(trace.kinds)
+            if list(self.param["chosen"].objects) != list(trace.kinds):
+                self.param["chosen"].objects = list(trace.kinds)
             self.param.update(chosen=self.kind, several=len(trace.kinds) > 1)
         self.param.update(
             heads=heads_in_words(self.workspace) if selection.heads else "",

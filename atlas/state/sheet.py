@@ -113,7 +113,7 @@ class MapLens(Lens):
         )
         if small is None:
             return np.empty((0, 0, 0, 0), np.float32)
-        return np.stack([small[layer, list(heads)] for layer, heads in enumerate(layout.columns)])
+        return small[np.arange(layout.n_layers)[:, None], np.array(layout.columns, dtype=int)]
 
     def exact(self, head: HeadId, rows: slice, columns: slice) -> Array:
         """The weights of one head in a window; those of rows and columns that are not selected are `UNLIT`."""

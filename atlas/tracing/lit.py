@@ -19,17 +19,21 @@ UNLIT = np.float32(-1.0)
 
 
 def lit(block: Array, rows: slice, columns: slice, queries: Collection[int], keys: Collection[int]) -> Array:
-    """A window of weights with `UNLIT` outside the selected rows and columns; all of it where none is selected."""
+    """A window of weights, of a head or of several, with `UNLIT` outside of selected rows and columns; all of it if none are."""
     if not queries and not keys:
         return block
-    row = np.isin(np.arange(rows.start, rows.start + block.shape[0]), list(queries))
-    column = np.isin(np.arange(columns.start, columns.start + block.shape[1]), list(keys))
+    row = np.isin(np.arange(rows.start, rows.start + block.shape[-2]), list(queries))
+    column = np.isin(np.arange(columns.start, columns.start + block.shape[-1]), list(keys))
     return np.where(row[:, None] | column[None, :], block, UNLIT)
 
 
 def lit_thumbnails(trace: Trace, kind: str, queries: Collection[int], keys: Collection[int]) -> Array:
     """Thumbnails of all heads from the selected rows and columns alone; only these are worked out, however long the text."""
     attention = trace.attention_of(kind)
+    if attention.thumbnails is not None and max(attention.n_queries, attention.n_keys) <= THUMBNAIL:
+        whole = attention.thumbnails  # of a short text they are the weights
+        chosen = lit(whole, slice(0, attention.n_queries), slice(0, attention.n_keys), queries, keys)
+        return np.where(np.isnan(chosen), UNLIT, chosen)
     row_blocks, column_blocks = blocks(attention.n_queries), blocks(attention.n_keys)
     shape = (len(attention.layers), attention.n_heads, int(row_blocks[-1]) + 1, int(column_blocks[-1]) + 1)
     # NaN, where nothing may be seen, is below UNLIT: a block that is partly unlit is unlit, not hatched.
@@ -52,5 +56,9 @@ def blocks(count: int) -> Array:
 
 
 def _raise(place: Array, rows: Array, columns: Array, weights: Array) -> None:
+    """Put the largest weight of every block into its place, unless there is a larger one; blocks ascend on both axes."""
     seen = np.where(np.isnan(weights), UNLIT, weights)
-    np.maximum.at(place, (rows[:, None], columns[None, :]), seen)
+    for axis, own in enumerate((rows, columns)):
+        seen = np.maximum.reduceat(seen, np.flatnonzero(np.diff(own, prepend=-1)), axis=axis)
+    where = np.ix_(np.unique(rows), np.unique(columns))
+    place[where] = np.maximum(place[where], seen)

@@ -117,13 +117,29 @@ def moved(told: Callable[[Range, Range], None]) -> Hook:
     return _hearing(RangesUpdate, WeakMethod(told), lambda event: ((event.x0, event.x1), (event.y0, event.y1)))
 
 
+def chosen(told: Callable[[list[int]], None]) -> Hook:
+    """The same for the rows of the plot's source that are chosen, whether the reader chose them or the server."""
+
+    def hear(plot: Any, told: Callable[[list[int]], None]) -> None:
+        plot.handles["source"].selected.on_change("indices", lambda _name, _before, rows: told(list(rows)))
+
+    return _once("told of rows", WeakMethod(told), hear)
+
+
 def _hearing(kind: type[Event], view_method: WeakMethod[Any], said: Callable[[Any], tuple[Any, Any]]) -> Hook:
-    name = f"told of {kind.event_name}"
+    def hear(plot: Any, told: Callable[..., None]) -> None:
+        plot.state.on_event(kind, lambda event: told(*said(event)))
+
+    return _once(f"told of {kind.event_name}", view_method, hear)
+
+
+def _once(name: str, view_method: WeakMethod[Any], hear: Callable[[Any, Any], None]) -> Hook:
+    """A hook that has a method of a view hear something of a plot, however often the plot is drawn."""
 
     def hook(plot: Any, _: Any) -> None:
         if name not in plot.handles and (told := view_method()) is not None:
-            plot.handles[name] = told
-            plot.state.on_event(kind, lambda event: told(*said(event)))
+            plot.handles[name] = True
+            hear(plot, told)
 
     return hook
 

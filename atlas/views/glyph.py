@@ -6,7 +6,6 @@ only says what is selected goes past it. The elements say the same whenever they
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,6 @@ import panel as pn
 if TYPE_CHECKING:
     from atlas.plots.frame import Hook
     from atlas.plots.raster import Array, Box
-
-ECHO = 5.0
-"""Seconds after which no echo is awaited any more: where two changes went in one message, one never comes."""
 
 RECTANGLE = ("left", "bottom", "right", "top")
 """Columns of a rectangle, in the order of its dimensions."""
@@ -33,6 +29,8 @@ class Glyph:
 
     def __init__(self) -> None:
         self._plots: WeakSet[Any] = WeakSet()
+        self.speaks = False
+        """Whether what changes now was said by the server: of that no view is to take notice."""
 
     def hook(self, plot: Any, _: Any) -> None:
         """Given to the element as a hook."""
@@ -45,7 +43,11 @@ class Glyph:
         """
 
         def change(plot: Any) -> None:
-            _put(plot.handles["source"], columns, chosen)
+            self.speaks = True
+            try:
+                _put(plot.handles["source"], columns, chosen)
+            finally:
+                self.speaks = False
             if hook is not None:
                 hook(plot, None)
 
@@ -84,35 +86,6 @@ class Raster(Glyph):
         for plot in plots:
             _with_lock(plot, partial(change, plot))
         return bool(plots)
-
-
-class Echoes:
-    """Tells what a reader chose from what the server chose and the browser says again.
-
-    An echo that comes late is about a selection that is no more: it let go of the heads that were selected after it.
-    """
-
-    def __init__(self) -> None:
-        self._there: frozenset[int] = frozenset()
-        self._awaited: list[tuple[float, frozenset[int]]] = []
-
-    def told(self, rows: Sequence[int]) -> None:
-        """The browser is told that these rows are chosen; it answers if others were."""
-        chosen = frozenset(rows)
-        if chosen != self._there:
-            self._there = chosen
-            self._awaited.append((time.monotonic(), chosen))
-
-    def hears(self, rows: Sequence[int]) -> bool:
-        """Whether what the browser says is an echo; each is heard once."""
-        said, now = frozenset(rows), time.monotonic()
-        self._awaited = [(at, chosen) for at, chosen in self._awaited if now - at < ECHO]
-        for place, (_, chosen) in enumerate(self._awaited):
-            if chosen == said:
-                del self._awaited[: place + 1]  # they come in order
-                return True
-        self._there = said
-        return False
 
 
 def _put(source: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None = None) -> None:

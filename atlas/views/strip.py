@@ -62,6 +62,8 @@ class StripView(pn.viewable.Viewer):
         tokens: list[dict[str, Any]] = self.lens.attempt(self.lens.tokens, [])
         weights = self.lens.weights()
         changes = self._painted(weights) | self._marked()
+        if self.strip.dark != self.dark or not self.strip.palette:
+            changes |= {"palette": list(sequential(dark=self.dark)), "dark": self.dark}
         if tokens != self._tokens:
             self._tokens = tokens
             changes["tokens"] = tokens
@@ -70,15 +72,10 @@ class StripView(pn.viewable.Viewer):
 
     def _painted(self, weights: np.ndarray | None) -> dict[str, Any]:
         if weights is None:
-            return {"weights": [], "values": [], "palette": list(sequential(dark=self.dark)), "dark": self.dark}
+            return {"weights": [], "values": []}
         top = self.lens.ceiling(weights)
         scaled = [None if np.isnan(value) else float(min(1.0, value / top)) for value in weights]
-        return {
-            "weights": scaled,
-            "values": [number(float(value)) for value in weights],
-            "palette": list(sequential(dark=self.dark)),
-            "dark": self.dark,
-        }
+        return {"weights": scaled, "values": [number(float(value)) for value in weights]}
 
     def _marked(self) -> dict[str, Any]:
         selection, side = self.workspace.selection, self.lens.side

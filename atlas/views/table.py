@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 import panel as pn
 
-from atlas.components.rest import Rest, Table
+from atlas.components.table import Table
 from atlas.ids import HeadId
 from atlas.state.heads import SELECTED, HeadsLens, title_of
 from atlas.state.workspace import Workspace
@@ -61,7 +61,7 @@ class TableView(View):
         self._draw()
         self.turn.follow_revision(self._draw)
         self.turn.follow_marks(self._tick)
-        return pn.Column(self.table, Rest(), sizing_mode="stretch_width")
+        return pn.Column(self.table, sizing_mode="stretch_width")
 
     def shown(self) -> pd.DataFrame:
         """The numbers on screen, three digits after the point.

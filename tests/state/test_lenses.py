@@ -366,25 +366,29 @@ def test_beyond_the_sheet_there_is_no_head(x, y):
     assert layout.cell_at(x, y, 0.05, 0.05) is None
 
 
-def test_selected_tokens_are_what_every_head_shows():
-    n = 70  # two tokens a thumbnail's cell
-    trace = single(layers=2, heads=2, tokens=tuple(map(str, range(n))))
+@pytest.mark.parametrize("kind", [ENCODER, DECODER])
+@pytest.mark.parametrize("n", [12, 70, 130])
+def test_selected_tokens_are_what_every_head_shows(n, kind):
+    """With one, two and three tokens in a cell of a thumbnail; in a decoder there are cells that may not be looked at."""
+    trace = single(kind, layers=2, heads=2, tokens=tuple(map(str, range(n))))
     room = workspace(trace)
     lens = MapLens(room)
-    room.selection.select_pairs([5, 40], [63])
+    room.selection.select_pairs([4, 5, 10], [8])
     lens.layout()
-    assert lens.line == "2 layers × 2 heads, 70 × 70 tokens · only from: 5, 40 · to: 63"
+    assert lens.line == f"2 layers × 2 heads, {n} × {n} tokens · only from: 4, 5, 10 · to: 8"
     lit = np.zeros((n, n), bool)
-    lit[[5, 40]] = True
-    lit[:, 63] = True
+    lit[[4, 5, 10]] = True
+    lit[:, 8] = True
     for head in trace.head_ids:
-        expected = np.where(lit, weights_of(trace, head), UNLIT)
+        weights = weights_of(trace, head)
+        expected = np.where(lit, weights, UNLIT)
         np.testing.assert_array_equal(lens.exact(head, slice(0, n), slice(0, n)), expected)
-        np.testing.assert_array_equal(lens.exact(head, slice(30, 45), slice(60, 70)), expected[30:45, 60:70])
-        np.testing.assert_array_equal(lens.thumbnails()[head.layer, head.head], block_maxima(expected))
+        np.testing.assert_array_equal(lens.exact(head, slice(3, 11), slice(5, 10)), expected[3:11, 5:10])
+        small = block_maxima(np.where(np.isnan(expected), UNLIT, expected))
+        np.testing.assert_array_equal(lens.thumbnails()[head.layer, head.head], small)
     room.selection.clear()
-    np.testing.assert_array_equal(lens.thumbnails(), trace.attention_of(ENCODER).thumbnails)
-    assert lens.line == "2 layers × 2 heads, 70 × 70 tokens"
+    np.testing.assert_array_equal(lens.thumbnails(), trace.attention_of(kind).thumbnails)
+    assert lens.line == f"2 layers × 2 heads, {n} × {n} tokens"
 
 
 def test_the_scale_of_the_map_follows_the_switch_the_kind_and_the_trace():

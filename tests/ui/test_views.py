@@ -7,6 +7,7 @@ import pytest
 
 from atlas.ids import HeadId
 from atlas.plots.colours import BACKGROUND, LIGHT, raster_palette
+from tests.browser import messages_to_itself
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS
 from tests.ui.shown import (
     EVERY,
@@ -270,16 +271,8 @@ def test_what_a_recording_does_not_hold_is_said_where_the_matrix_would_be_and_on
 
 def test_a_page_that_nobody_touches_is_at_rest(seat):
     """A table that waited for its style sheets span for as long as the page was open: 60,000 messages to itself a second."""
-    busy = """async () => {
-      let count = 0
-      const post = MessagePort.prototype.postMessage
-      MessagePort.prototype.postMessage = function(...said) { count += 1; return post.apply(this, said) }
-      await new Promise(later => setTimeout(later, 500))
-      MessagePort.prototype.postMessage = post
-      return count
-    }"""
     seat.page.locator(".aa-table").scroll_into_view_if_needed()
-    seat.until(lambda: seat.page.evaluate(busy) < 20)
+    seat.until(lambda: messages_to_itself(seat.page) < 20)
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------------

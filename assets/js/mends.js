@@ -1,0 +1,57 @@
+// Sets right what the page's libraries get wrong. Python: atlas/components/mends.py.
+const TABLE = "panel.models.tabulator.DataTabulator"
+
+function view_of(type) {
+  return window.Bokeh.Models.get(type)?.prototype.default_view?.prototype
+}
+
+// Does something to a kind of view once on a page.
+function once(type, mend) {
+  const view = view_of(type)
+  if (!view || Object.hasOwn(view, "aa_mended")) { return }
+  view.aa_mended = true
+  mend(view)
+}
+
+// Panel's table (1.9) waits in a loop until the links to its style sheets are loaded, and when a theme adds a sheet, as
+// panel-material-ui does twice, Bokeh replaces the links that it waits for: the page then spins for as long as it is open.
+function rest(view) {
+  const update = view._update_stylesheets
+  view._update_stylesheets = function() {
+    update.call(this)
+    watch(this)
+  }
+  for (const there of window.Bokeh.index.query(({model}) => model.type === TABLE)) { watch(there) }
+}
+
+// What of a view's style sheets is there; what is not will say so.
+function watch(view) {
+  const there = view._initialized_stylesheets
+  if (!there) { return }
+  for (const {el} of view._applied_stylesheets) {
+    if (!(el instanceof HTMLLinkElement)) { continue }
+    there.set(el.href, el.sheet !== null)
+    el.addEventListener("load", () => { there.set(el.href, true) })
+  }
+}
+
+// Bokeh (3.9) takes in a plot's data step by step and lets others work in between. Where data of fewer rows came meanwhile, the
+// rest of the steps for those before find columns too short, and nobody catches what they throw. The newer data have steps of
+// their own.
+function overtaken(view) {
+  const take_in = view.set_data
+  view.set_data = async function(...given) {
+    const turn = this.aa_turn = (this.aa_turn ?? 0) + 1
+    try {
+      await take_in.apply(this, given)
+    } catch (error) {
+      if (turn === this.aa_turn) { throw error }
+    }
+  }
+}
+
+export function render() {
+  once(TABLE, rest)
+  once("GlyphRenderer", overtaken)
+  return document.createElement("div")
+}

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pandas as pd
+import panel as pn
+import pytest
+from bokeh.models import ColumnDataSource, Scatter
+from bokeh.plotting import figure
+
+from atlas.components.mends import Mends
+from atlas.components.table import Table
+from tests.browser import messages_to_itself, served, wait_until
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
+)
+
+SLOW = 1500
+"""Milliseconds that a style sheet takes: longer than it takes to put another one beside it."""
+
+
+@pytest.mark.ui
+def test_a_table_comes_to_rest_whose_style_sheets_change_while_they_are_loaded(page):
+    """Without `Mends` it spins on most runs, not on all: whether the links are replaced in time is a race inside the browser."""
+    table = Table(pd.DataFrame({"a": [1, 2]}), show_index=False, width=300, height=200)
+    page.route("**/*.css*", lambda route: (page.wait_for_timeout(SLOW), route.continue_()))
+    served(page, pn.Column(table, Mends(), width=400), ".tabulator")
+    table.stylesheets = [":host { color: inherit; }"]
+    page.wait_for_timeout(2 * SLOW)
+    wait_until(lambda: messages_to_itself(page) < 20, page)
+
+
+ROWS = pd.DataFrame({"a": ["x", "y", "yy"], "b": [1.0, float("nan"), 3.0]})
+FILTER = [{"field": "a", "type": "like", "value": "y"}]
+
+
+def told(table: pn.widgets.Tabulator) -> dict[str, object]:
+    """What the browser is told when it says that a reader filters the rows; each of these makes it draw them anew."""
+    model = table.get_root()
+    found: dict[str, object] = {}
+    for owner, name in ((model.source, "data"), (model, "cell_styles")):
+        owner.on_change(name, lambda name, _old, new: found.update({name: new}))
+    table._process_events({"filters": FILTER})
+    assert table.filters == FILTER
+    return found
+
+
+def test_rows_that_the_browser_filtered_are_not_sent_to_it_again():
+    assert told(Table(ROWS, pagination="local", header_filters=True)) == {}
+    assert told(pn.widgets.Tabulator(ROWS, pagination="local", header_filters=True)), "then go without Table"
+
+
+def test_rows_that_python_filters_are_sent():
+    table = Table(ROWS, pagination="remote", page_size=5, header_filters=True)
+    assert list(told(table)["data"]["a"]) == ["y", "yy"]
+
+
+OVERTAKEN = """async ([first, second, broken]) => {
+  let uncaught = 0
+  addEventListener("unhandledrejection", event => { event.preventDefault(); uncaught += 1 })
+  const [view] = Bokeh.index.query(({model}) => model.type === "GlyphRenderer")
+  const source = view.model.data_source
+  if (broken) { view.glyph.set_data = async () => { throw new Error("broken") } }
+  source.data = first
+  source.data = second
+  await new Promise(later => setTimeout(later, 300))
+  return [uncaught, view.glyph.data_size]
+}"""
+"""Give a plot its data, and others before it has taken those in: (what it threw, how many points it shows)."""
+
+
+def points(count: int) -> dict[str, list[int]]:
+    """Data of some points."""
+    return {"x": list(range(count)), "y": list(range(count))}
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(
+    ("mended", "first", "second", "fails"),
+    [
+        (True, points(12), points(8), False),
+        (False, points(12), points(8), True),  # holds no longer: then go without the mend
+        (True, points(8), points(12), False),
+    ],
+)
+def test_data_that_came_before_others_were_taken_in_are_no_error(page, mended, first, second, fails):
+    served(page, pn.Column(pn.pane.Bokeh(_cloud()), *([Mends()] if mended else [])), "canvas")
+    uncaught, shown = page.evaluate(OVERTAKEN, [first, second, False])
+    assert (uncaught > 0) == fails
+    assert shown == len(second["x"])
+
+
+@pytest.mark.ui
+def test_what_is_wrong_with_the_newest_data_is_an_error(page):
+    served(page, pn.Column(pn.pane.Bokeh(_cloud()), Mends()), "canvas")
+    assert page.evaluate(OVERTAKEN, [points(12), points(8), True])[0] > 0
+
+
+def _cloud() -> object:
+    plot = figure(width=300, height=200)
+    drawn = plot.scatter("x", "y", source=ColumnDataSource(points(3)))
+    drawn.nonselection_glyph = Scatter(x="x", y="y", size="x")  # looked up after the points themselves
+    return plot
