@@ -5,12 +5,12 @@ function view_of(type) {
   return window.Bokeh.Models.get(type)?.prototype.default_view?.prototype
 }
 
-// Does something to a kind of view once on a page.
-function once(type, mend) {
+// Mends a kind of view once on a page.
+function once(type, ...mends) {
   const view = view_of(type)
   if (!view || Object.hasOwn(view, "aa_mended")) { return }
   view.aa_mended = true
-  mend(view)
+  for (const mend of mends) { mend(view) }
 }
 
 // Panel's table (1.9) waits in a loop until the links to its style sheets are loaded, and when a theme adds a sheet, as
@@ -35,6 +35,21 @@ function watch(view) {
   }
 }
 
+// It scrolls to every row it is told to select, one after the other, and each time the browser lays out the page: 30 milliseconds
+// for ten rows, which are all in view.
+function still(view) {
+  const select = view.setSelection
+  view.setSelection = function() {
+    const table = this.tabulator
+    if (table) { table.scrollToRow = () => Promise.resolve() }
+    try {
+      select.call(this)
+    } finally {
+      if (table) { delete table.scrollToRow }
+    }
+  }
+}
+
 // Bokeh (3.9) takes in a plot's data step by step and lets others work in between. Where data of fewer rows came meanwhile, the
 // rest of the steps for those before find columns too short, and nobody catches what they throw. The newer data have steps of
 // their own.
@@ -51,7 +66,7 @@ function overtaken(view) {
 }
 
 export function render() {
-  once(TABLE, rest)
+  once(TABLE, rest, still)
   once("GlyphRenderer", overtaken)
   return document.createElement("div")
 }

@@ -14,6 +14,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
 )
 
+ROWS = pd.DataFrame({"a": ["x", "y", "yy"], "b": [1.0, float("nan"), 3.0]})
+
 SLOW = 1500
 """Milliseconds that a style sheet takes: longer than it takes to put another one beside it."""
 
@@ -29,7 +31,28 @@ def test_a_table_comes_to_rest_whose_style_sheets_change_while_they_are_loaded(p
     wait_until(lambda: messages_to_itself(page) < 20, page)
 
 
-ROWS = pd.DataFrame({"a": ["x", "y", "yy"], "b": [1.0, float("nan"), 3.0]})
+SELECT = """() => {
+  const [view] = Bokeh.index.query(({model}) => model.type === "panel.models.tabulator.DataTabulator")
+  const {rowManager} = view.tabulator
+  let scrolls = 0
+  const scroll = rowManager.scrollToRow
+  rowManager.scrollToRow = function(...given) { scrolls += 1; return scroll.apply(this, given) }
+  view.model.source.selected.indices = [0, 2]
+  return scrolls
+}"""
+"""How often the table scrolls when the server selects two rows."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(("mended", "scrolls"), [(True, 0), (False, 2)])  # if Panel stops to, go without the mend
+def test_a_table_does_not_scroll_to_each_row_that_is_selected(page, mended, scrolls):
+    table = Table(ROWS, show_index=False, width=300, height=200, selectable="checkbox", disabled=True)
+    served(page, pn.Column(table, *([Mends()] if mended else [])), ".tabulator-row")
+    assert page.evaluate(SELECT) == scrolls
+    wait_until(lambda: page.locator(".tabulator-row.tabulator-selected").count() == 2, page)
+    wait_until(lambda: table.selection == [0, 2], page)
+
+
 FILTER = [{"field": "a", "type": "like", "value": "y"}]
 
 
