@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
 import holoviews as hv
@@ -123,13 +123,13 @@ def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConf
 
 Part = Callable[..., hv.Element]
 PARTS: tuple[Part, ...] = (profile_band, profile_uniform, profile_heads, profile_mean, profile_layers)
-"""From the back to the front. Each always gives one type of element, so that a view can put each into a DynamicMap of its own
-and overlay those; the hover lies on the marks, never on lines or shades."""
+"""From the back to the front. Each always gives one type of element: a DynamicMap of them all keeps what it has drawn. The hover
+lies on the marks, never on lines or shades."""
 
 
-def layer_profile(table: pd.DataFrame, metric: str, of: Sequence[Part] = PARTS, **config: Unpack[ProfileConfig]) -> hv.Overlay:
-    """All parts, or some, over one another."""
-    parts = [part(table, metric, **config) for part in of]
+def layer_profile(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Overlay:
+    """All parts over one another."""
+    parts = [part(table, metric, **config) for part in PARTS]
     return hv.Overlay(parts).opts(**profile_options(table, metric, **config))
 
 

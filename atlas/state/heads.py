@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import functools
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +33,42 @@ def title_of(metric: str) -> str:
     return found.title if found is not None else metric
 
 
+Chip = dict[str, Any]
+Group = tuple[str, list[tuple[Chip, frozenset[HeadId]]]]
+"""A title, and chips with the heads that each stands for."""
+
+
+class Rows:
+    """A table of heads, and what is made of it once, however often other heads are selected."""
+
+    def __init__(self, table: pd.DataFrame, about: Callable[[str], str]) -> None:
+        self.table = table
+        self._about_cluster = about
+
+    @functools.cached_property
+    def ids(self) -> list[HeadId]:
+        """The head of every row."""
+        rows = zip(self.table["kind"], self.table["layer"], self.table["head"], strict=True)
+        return [HeadId(str(kind), int(layer), int(head)) for kind, layer, head in rows]
+
+    @functools.cached_property
+    def groups(self) -> list[Group]:
+        """Clusters, roles and layers."""
+        columns = (("cluster", "Clusters"), ("role", "Roles"), ("layer", "Layers"))
+        return [(title, [self._chip(column, value) for value in self._values(column)]) for column, title in columns]
+
+    def _values(self, column: str) -> list[Any]:
+        values = self.table[column]
+        return sorted(set(values)) if column == "layer" else list(values.value_counts().index)
+
+    def _chip(self, column: str, value: object) -> tuple[Chip, frozenset[HeadId]]:
+        members = frozenset(head for head, own in zip(self.ids, self.table[column], strict=True) if own == value)
+        chip: Chip = {"key": f"{column}:{value}", "label": str(value), "count": len(members)}
+        if column == "cluster":
+            chip["title"] = self._about_cluster(str(value))
+        return chip, members
+
+
 class HeadsLens(Lens):
     """The heads of the kind on screen as a table: one for all views of heads."""
 
@@ -45,23 +82,27 @@ class HeadsLens(Lens):
         selection = self.workspace.selection
         return self.kind, selection.queries, selection.keys
 
+    _made_for: Hashable = None
+    _rows: Rows | None = None
+
     def forget(self) -> None:
         """The table is made anew only where other rows, columns or heads are asked for; a selected head changes no number."""
         selection = self.workspace.selection
-        trace = self.workspace.trace
-        wanted = (id(trace), self.kind, selection.queries, selection.keys)
-        if wanted != getattr(self, "_made_for", None):
-            self._made_for = wanted
-            self._table: pd.DataFrame | None = None
+        wanted = (self.workspace.trace, self.kind, selection.queries, selection.keys)
+        if wanted != self._made_for:
+            self._made_for, self._rows = wanted, None
+
+    def rows(self) -> Rows:
+        """The table and what is made of it."""
+        if self.workspace.trace is None:
+            return Rows(EMPTY_TABLE, self._about_cluster)
+        if self._rows is None:
+            self._rows = Rows(self.attempt(self._measured, EMPTY_TABLE), self._about_cluster)
+        return self._rows
 
     def table(self) -> pd.DataFrame:
         """One row a head: ids, metrics for the selected tokens, cluster and role."""
-        if self.workspace.trace is None:
-            return EMPTY_TABLE
-        found: pd.DataFrame | None = getattr(self, "_table", None)
-        if found is None:
-            found = self._table = self.attempt(self._measured, EMPTY_TABLE)
-        return found
+        return self.rows().table
 
     @staticmethod
     def metrics() -> dict[str, str]:
@@ -71,11 +112,7 @@ class HeadsLens(Lens):
 
     def ids(self) -> list[HeadId]:
         """The head of every row."""
-        table = self.table()
-        if getattr(self, "_ids_of", None) is not table:
-            rows = zip(table["kind"], table["layer"], table["head"], strict=True)
-            self._ids_of, self._ids = table, [HeadId(str(kind), int(layer), int(head)) for kind, layer, head in rows]
-        return self._ids
+        return self.rows().ids
 
     def points(self) -> pd.DataFrame:
         """Where each head stands, what colours and sizes it, whether it is selected: as the scatter takes it."""
@@ -118,31 +155,13 @@ class HeadsLens(Lens):
 
     def groups(self) -> list[dict[str, Any]]:
         """Clusters, roles and layers as things to press."""
-        table = self.table()
-        if table.empty:
+        rows, chosen = self.rows(), self.workspace.selection.heads
+        if rows.table.empty:
             return []
-        if getattr(self, "_groups_of", None) is not table:
-            self._groups_of, self._groups = table, self._grouped(table)
-        chosen = self.workspace.selection.heads
         return [
             {"name": title, "chips": [{**chip, "active": members == chosen} for chip, members in chips]}
-            for title, chips in self._groups
+            for title, chips in rows.groups
         ]
-
-    def _grouped(self, table: pd.DataFrame) -> list[tuple[str, list[tuple[dict[str, Any], frozenset[HeadId]]]]]:
-        """(title, [(chip, heads)]): what does not hang on the heads that are selected."""
-        ids = self.ids()
-        rows = []
-        for column, title in (("cluster", "Clusters"), ("role", "Roles"), ("layer", "Layers")):
-            chips = []
-            for value in dict.fromkeys(sorted(table[column]) if column == "layer" else table[column].value_counts().index):
-                members = frozenset(head for head, own in zip(ids, table[column], strict=True) if own == value)
-                chip: dict[str, Any] = {"key": f"{column}:{value}", "label": str(value), "count": len(members)}
-                if column == "cluster":
-                    chip["title"] = self._about_cluster(str(value))
-                chips.append((chip, members))
-            rows.append((title, chips))
-        return rows
 
     def members(self, key: str) -> tuple[list[HeadId], str]:
         """The heads of a group by its key, and what they are called."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token
 from atlas.tracing import windows
 from atlas.tracing.painted import sinks
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
 
 Array = np.ndarray
 
@@ -57,6 +60,10 @@ class MatrixLens(Lens):
     reads: ClassVar = {"selection": ("focus", "heads"), "display": ("aggregate", "level", "mode", "sinks")}
     marked_by: ClassVar = ("queries", "keys")
 
+    _plane: Plane | None = None
+    _ceiling: float | None = None
+    _known_names: tuple[Trace, str, tuple[str, ...], tuple[str, ...]] | None = None
+
     def depends(self) -> Hashable:
         """Not on the tokens: they are frames of their own."""
         display = self.workspace.display
@@ -64,8 +71,7 @@ class MatrixLens(Lens):
 
     def forget(self) -> None:
         """The plane is made anew when it is looked at."""
-        self._plane: Plane | None = None
-        self._ceiling: float | None = None
+        self._plane = self._ceiling = None
 
     def heads(self) -> tuple[HeadId, ...]:
         """The selected heads of the kind on screen, else the focused one: the matrix of all heads at once says little."""
@@ -77,9 +83,8 @@ class MatrixLens(Lens):
 
     def plane(self) -> Plane:
         """Names of rows and columns, and the matrix itself where it comes as a whole."""
-        if getattr(self, "_plane", None) is None:
+        if self._plane is None:
             self._plane = self.attempt(self._made, EMPTY_PLANE)
-        assert self._plane is not None
         return self._plane
 
     def picture(self, row0: float, row1: float, column0: float, column1: float) -> Picture:
@@ -105,9 +110,8 @@ class MatrixLens(Lens):
 
     def ceiling(self) -> float:
         """From where on the strongest colour is shown."""
-        if getattr(self, "_ceiling", None) is None:
+        if self._ceiling is None:
             self._ceiling = self._highest()
-        assert self._ceiling is not None
         return self._ceiling
 
     def sample(self) -> Array:
@@ -162,7 +166,7 @@ class MatrixLens(Lens):
     def _names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Of rows and columns; the same for all heads of a kind."""
         trace, kind = self.trace, self.kind
-        known = getattr(self, "_known_names", None)
+        known = self._known_names
         if known is None or known[0] is not trace or known[1] != kind:
             rows, columns = (
                 tuple(shown_token(str(token)) for token in trace.reading(trace.side(kind, axis)).table["token"])

@@ -77,6 +77,10 @@ class MapLens(Lens):
     reads: ClassVar = {"display": ("order", "sinks"), "selection": ("focus", "queries", "keys")}
     marked_by: ClassVar = ("focus", "heads")
 
+    _layout: Layout | None = None
+    _scaled_for: Hashable = None
+    _ceiling: float | None = None
+
     @staticmethod
     def metrics() -> dict[str, str]:
         """Metrics heads can be ordered by: name -> title."""
@@ -89,17 +93,16 @@ class MapLens(Lens):
 
     def forget(self) -> None:
         """The sheet of another kind, order or text is another sheet; selected tokens leave its colours as they are."""
-        self._layout: Layout | None = None
+        self._layout = None
         wanted = (self.workspace.trace, self.kind, self.workspace.display.sinks)
-        if wanted != getattr(self, "_scaled_for", None):
+        if wanted != self._scaled_for:
             self._scaled_for = wanted
-            self._ceiling: float | None = None  # a tenth of a second at 2,000 tokens, which no gesture may cost
+            self._ceiling = None  # a tenth of a second at 2,000 tokens, which no gesture may cost
 
     def layout(self) -> Layout:
         """Where the heads lie."""
-        if getattr(self, "_layout", None) is None:
+        if self._layout is None:
             self._layout = self.attempt(self._arranged, NO_LAYOUT)
-        assert self._layout is not None
         return self._layout
 
     def thumbnails(self) -> Array:
@@ -122,10 +125,9 @@ class MapLens(Lens):
 
     def ceiling(self) -> float:
         """From where on the strongest colour is shown."""
-        if getattr(self, "_ceiling", None) is None:
+        if self._ceiling is None:
             marks = sinks(self.trace, self.kind)
             self._ceiling = colour_ceiling(self.sample(), marks, self.workspace.display.sinks, self.kind)
-        assert self._ceiling is not None
         return self._ceiling
 
     def sample(self) -> Array:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod
 
-from bokeh.events import AxisClick, Event, RangesUpdate, Tap
+from bokeh.events import AxisClick
 from bokeh.models import FixedTicker, PlainText
 
 from atlas.plots.frame import Hook
 from atlas.plots.raster import Viewport
+from atlas.views.hearing import Range
 from atlas.views.plain import plain
 
 DEFAULT_SIZE = (640, 420)
@@ -20,7 +21,6 @@ SMALLEST = 16
 """Pixels: a plot in a hidden tab says 0."""
 
 Ticks = list[tuple[float, str]]
-Range = tuple[float, float] | None
 
 TO_KEY, FROM_QUERY = "to (key)", "from (query)"
 """Titles of axes whose names are tokens."""
@@ -100,46 +100,6 @@ def named_axes(
                     )
             axis.major_label_overrides = {place: label(name) for place, name in ticks}
         figure.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
-
-    return hook
-
-
-def tapped(told: Callable[[float, float], None]) -> Hook:
-    """A hook that tells a method of a view, held weakly as above, where the plot was tapped.
-
-    HoloViews' own stream waits 10 milliseconds whether more is coming, and the page says first that the server is busy.
-    """
-    return _hearing(Tap, WeakMethod(told), lambda event: (event.x, event.y))
-
-
-def moved(told: Callable[[Range, Range], None]) -> Hook:
-    """The same for the window: told when the reader has come to rest; HoloViews would wait 100 to 150 milliseconds more."""
-    return _hearing(RangesUpdate, WeakMethod(told), lambda event: ((event.x0, event.x1), (event.y0, event.y1)))
-
-
-def chosen(told: Callable[[list[int]], None]) -> Hook:
-    """The same for the rows of the plot's source that are chosen, whether the reader chose them or the server."""
-
-    def hear(plot: Any, told: Callable[[list[int]], None]) -> None:
-        plot.handles["source"].selected.on_change("indices", lambda _name, _before, rows: told(list(rows)))
-
-    return _once("told of rows", WeakMethod(told), hear)
-
-
-def _hearing(kind: type[Event], view_method: WeakMethod[Any], said: Callable[[Any], tuple[Any, Any]]) -> Hook:
-    def hear(plot: Any, told: Callable[..., None]) -> None:
-        plot.state.on_event(kind, lambda event: told(*said(event)))
-
-    return _once(f"told of {kind.event_name}", view_method, hear)
-
-
-def _once(name: str, view_method: WeakMethod[Any], hear: Callable[[Any, Any], None]) -> Hook:
-    """A hook that has a method of a view hear something of a plot, however often the plot is drawn."""
-
-    def hook(plot: Any, _: Any) -> None:
-        if name not in plot.handles and (told := view_method()) is not None:
-            plot.handles[name] = True
-            hear(plot, told)
 
     return hook
 

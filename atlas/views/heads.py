@@ -19,8 +19,8 @@ from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_colu
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
-from atlas.views.canvas import chosen
 from atlas.views.glyph import Glyph
+from atlas.views.hearing import chosen
 from atlas.views.plain import Markup, plain
 
 ORIGIN = "heads"

@@ -10,19 +10,17 @@ import panel_material_ui as pmui
 from holoviews import streams
 
 from atlas.plots.heads import chosen_rows
-from atlas.plots.profile import PARTS, ProfileConfig, layer_profile, profile_band
+from atlas.plots.profile import layer_profile
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture
 from atlas.views.glyph import Glyph
+from atlas.views.hearing import tapped
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ORIGIN = "profile"
-
-LETTERS = {"ticks": "11px", "labels": "12px"}
-"""As in every other plot: HoloViews drops what the elements say where overlays are laid over each other."""
 
 
 class ProfileView(View):
@@ -39,6 +37,7 @@ class ProfileView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
+        self._hears = tapped(self._tapped)
 
     @property
     def heads(self) -> HeadsLens:
@@ -71,39 +70,29 @@ class ProfileView(View):
         chosen = self.workspace.selection.heads
         return table.assign(selected=[head in chosen for head in self.heads.ids()]), metric
 
-    def _band(self, **_: Any) -> hv.Area:
-        return profile_band(*self.data(), **self._config())
-
-    def _parts(self, **_: Any) -> hv.Overlay:
-        return layer_profile(*self.data(), PARTS[1:], **(self._config() | ProfileConfig(hooks=[self.glyph.hook])))
-
-    def _config(self) -> ProfileConfig:
-        return ProfileConfig(dark=self.dark, label=title_of(self.workspace.display.metric), height=300)
+    def _profile(self, **_: Any) -> hv.Overlay:
+        label = title_of(self.workspace.display.metric)
+        return layer_profile(*self.data(), dark=self.dark, label=label, height=300, hooks=[self.glyph.hook, self._hears])
 
     def _mark(self) -> None:
         self.glyph.mark({}, chosen_rows(self.data()[0]))
 
     def _pane(self) -> Any:
         display = self.workspace.display
-        shared = [
-            streams.Params(self.turn, ["revision"]),
-            streams.Params(display, ["metric"], rename={"metric": "shown"}),
-            streams.Params(self, ["dark"]),
-        ]
-
-        # One map of all parts but the first: five, laid over each other, cost twice as much with every gesture. The first is by
-        # itself for the tap: HoloViews hears none of a map that gives overlays.
-        band = hv.DynamicMap(self._band, streams=shared)
-        drawn = (band * hv.DynamicMap(self._parts, streams=shared)).opts(fontsize=LETTERS)
-        tap = streams.Tap(source=band)
-        tap.add_subscriber(self._tapped)
+        # One map of all parts: five, laid over each other, cost twice as much with every gesture.
+        drawn = hv.DynamicMap(
+            self._profile,
+            streams=[
+                streams.Params(self.turn, ["revision"]),
+                streams.Params(display, ["metric"], rename={"metric": "shown"}),
+                streams.Params(self, ["dark"]),
+            ],
+        )
         self.turn.follow_marks(self._mark)
         return pn.pane.HoloViews(drawn, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
 
     @gesture
-    def _tapped(self, x: float | None = None, y: float | None = None) -> None:
-        if x is None or y is None:
-            return
+    def _tapped(self, x: float, _: float) -> None:
         layer = round(x)
         heads = [head for head in self.heads.ids() if head.layer == layer]
         selection = self.workspace.selection

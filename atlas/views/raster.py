@@ -12,8 +12,9 @@ from holoviews import streams
 
 from atlas.plots.raster import Array, Viewport, bounds, raster_image
 from atlas.views.base import View, gesture
-from atlas.views.canvas import Range, moved, on_screen, tapped, viewport
+from atlas.views.canvas import on_screen, viewport
 from atlas.views.glyph import Raster
+from atlas.views.hearing import Range, moved, tapped
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from holoviews.streams import Stream
 
 from atlas.plots.colours import DARK
 from atlas.plots.frame import HEIGHT
-from atlas.plots.profile import PARTS, TICKS, layer_profile, profile_heads, profile_table
+from atlas.plots.profile import TICKS, layer_profile, profile_heads, profile_table
 
 Changes = Stream.define("Changes", step=0)
 
@@ -110,21 +110,15 @@ def test_selected_heads_stand_out_and_clearing_brings_all_back():
     assert points.data_source.selected.indices == []
 
 
-def test_the_parts_update_in_maps_of_their_own():
-    """A DynamicMap that returns overlays rebuilds them; one of each part, overlaid, is updated in place."""
+def test_all_parts_of_a_map_follow_what_is_shown():
     shown = [table(), table(layers=20, heads=3, seed=1), table(layers=1, heads=1)]
     ranges = [(0.0, 5.0), (0.0, 25.0), (-1.0, 4.0)]
     stream = Changes()
 
-    def draw(part):
-        return hv.DynamicMap(
-            lambda step: part(shown[step], "entropy", label=f"metric {step}", y_range=ranges[step]), streams=[stream]
-        )
-
-    overlay = None
-    for part in PARTS:
-        overlay = draw(part) if overlay is None else overlay * draw(part)
-    figure = hv.renderer("bokeh").get_plot(overlay).state
+    drawn = hv.DynamicMap(
+        lambda step: layer_profile(shown[step], "entropy", label=f"metric {step}", y_range=ranges[step]), streams=[stream]
+    )
+    figure = hv.renderer("bokeh").get_plot(drawn).state
     for step, heads in enumerate(shown):
         stream.event(step=step)
         (points, layers), (_, mean) = glyphs(figure, Scatter), glyphs(figure, Line)
