@@ -1,6 +1,8 @@
 // The text itself, token by token. Text reaches the page as text nodes only.
 // Python: atlas/components/token_strip.py, which sends each token as a row in this order.
 const POSITION = 0, TEXT = 1, GAP = 2, WORD = 3, SPECIAL = 4, POS = 5, ENTITY = 6, SENTENCE = 7
+// A weight comes as one of so many steps.
+const STEPS = 1000
 
 // Ends a paragraph, as Unicode says (UAX 14), besides the vertical tab and form feed, which are shown as pictures.
 const BREAK = /\r\n|[\n\r\u0085\u2028\u2029]/
@@ -134,8 +136,8 @@ export function render({model}) {
     const bare = weights.length === 0 || palette.length === 0
     const last = palette.length - 1
     spans.forEach((span, i) => {
-      const weight = bare ? undefined : weights[i] ?? null
-      const colour = weight == null ? weight : palette[Math.round(Math.min(Math.max(weight, 0), 1) * last)]
+      const step = bare ? undefined : weights[i] ?? null
+      const colour = step == null ? step : palette[Math.round(Math.min(Math.max(step / STEPS, 0), 1) * last)]
       if (colour === painted[i]) { return }
       painted[i] = colour
       span.classList.toggle("unknown", colour === null)

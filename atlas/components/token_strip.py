@@ -15,8 +15,8 @@ LIMIT = 16_384
 """Most tokens shown. Each is one element: at this many the browser still lays the text out in a quarter of a second and repaints
 it in an eighth, at twice as many neither feels like an answer. What is beyond is counted under the text."""
 
-DECIMALS = 3
-"""Of a weight sent to the browser: a palette has at most 256 colours."""
+STEPS = 1000
+"""A weight is sent as one of so many whole numbers, which are short; a palette has at most 256 colours."""
 
 MODES = ("replace", "toggle", "extend")
 DIRECTIONS = ("auto", "ltr", "rtl")
@@ -83,7 +83,7 @@ class TokenStrip(JSComponent):
             tokens = params["tokens"]
             params |= {"tokens": [_row(token) for token in tokens[:LIMIT]], "left_out": max(len(tokens) - LIMIT, 0)}
         if "weights" in params:
-            params["weights"] = _rounded(params["weights"][:LIMIT])
+            params["weights"] = _in_steps(params["weights"][:LIMIT])
         if "values" in params:
             params["values"] = params["values"][:LIMIT]
         sent: dict[str, Any] = super()._process_param_change(params)
@@ -118,6 +118,6 @@ def _row(token: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _rounded(weights: Iterable[float | None]) -> list[float | None]:
+def _in_steps(weights: Iterable[float | None]) -> list[int | None]:
     """Short numbers; NaN is what nobody knows."""
-    return [None if weight is None or math.isnan(weight) else round(float(weight), DECIMALS) for weight in weights]
+    return [None if weight is None or math.isnan(weight) else round(float(weight) * STEPS) for weight in weights]

@@ -37,7 +37,7 @@ HATCHED = 48
 FILLS = 0.7
 """Share of the plot's width one head must fill for its tokens to take the axes over."""
 
-BORDER = {"plot.min_border_left": 88, "plot.min_border_bottom": 84}
+BORDER = {"plot.min_border_left": 94, "plot.min_border_bottom": 96}
 """Pixels that names of tokens need: without them the sheet would shrink where names replace numbers, and be sent twice."""
 
 POINT = "Point at a cell for its weight; tap a head to select it, draw a box to select several."

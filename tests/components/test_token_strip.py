@@ -55,7 +55,7 @@ def arrived(page, picks, *expected):
 
 def test_what_is_not_known_is_sent_as_nothing_and_numbers_are_short():
     sent = TokenStrip(weights=[0.123456, math.nan, None, 1])._process_param_change({"weights": [0.123456, math.nan, None, 1]})
-    assert sent["weights"] == [0.123, None, None, 1.0]
+    assert sent["weights"] == [123, None, None, 1000]
 
 
 def test_tokens_beyond_the_limit_are_counted_and_not_sent():
