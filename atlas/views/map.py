@@ -12,7 +12,7 @@ from holoviews import streams
 
 from atlas.ids import HeadId
 from atlas.plots import sheet
-from atlas.plots.colours import BACKGROUND, raster_palette
+from atlas.plots.colours import BACKGROUND, FONT, raster_palette
 from atlas.plots.marks import FOCUS, HEADS, marks
 from atlas.plots.matrix import ticks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
@@ -254,7 +254,7 @@ class MapView(RasterView):
             image.opts(clim=(0, 255), tools=["box_select"], active_tools=["wheel_zoom", "pan"])
             * frames.opts(fill_alpha=0, line_width=2)
             * focus.opts(fill_alpha=0, line_width=3)
-            * names.opts(text_font_size="8pt", text_align="left", text_baseline="top")
+            * names.opts(text_font=FONT, text_font_size="8pt", text_align="left", text_baseline="top")
         )
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | BORDER}
         return drawn.opts(xlabel="head", ylabel="layer", xlim=(0, 1), ylim=(0, 1), **look)
