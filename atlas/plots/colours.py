@@ -19,8 +19,8 @@ import numpy.typing as npt
 from atlas.plots.oklab import from_hex, linear, mixed, ramp
 
 FONT = "Roboto, Helvetica, Arial, sans-serif"
-"""The page's own, in the page's order; nothing is fetched. The page dresses plots like itself once, when it opens: in other letters
-a plot that is drawn anew would stand out."""
+"""The page's own, in the page's order; nothing is fetched. The page dresses plots like itself once, when it opens: one that is
+drawn anew would stand out in other letters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
+from bokeh.core.properties import value
 from holoviews import streams
 
 from atlas.ids import HeadId
@@ -254,7 +255,7 @@ class MapView(RasterView):
             image.opts(clim=(0, 255), tools=["box_select"], active_tools=["wheel_zoom", "pan"])
             * frames.opts(fill_alpha=0, line_width=2)
             * focus.opts(fill_alpha=0, line_width=3)
-            * names.opts(text_font=FONT, text_font_size="8pt", text_align="left", text_baseline="top")
+            * names.opts(text_font=value(FONT), text_font_size="8pt", text_align="left", text_baseline="top")
         )
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | BORDER}
         return drawn.opts(xlabel="head", ylabel="layer", xlim=(0, 1), ylim=(0, 1), **look)
