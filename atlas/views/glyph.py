@@ -29,8 +29,6 @@ class Glyph:
 
     def __init__(self) -> None:
         self._plots: WeakSet[Any] = WeakSet()
-        self.speaks = False
-        """Whether what changes now was said by the server: of that no view is to take notice."""
 
     def hook(self, plot: Any, _: Any) -> None:
         """Given to the element as a hook."""
@@ -43,11 +41,7 @@ class Glyph:
         """
 
         def change(plot: Any) -> None:
-            self.speaks = True
-            try:
-                _put(plot.handles["source"], columns, chosen)
-            finally:
-                self.speaks = False
+            _put(plot.handles["source"], columns, chosen)
             if hook is not None:
                 hook(plot, None)
 

@@ -20,7 +20,7 @@ from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture, made_of
 from atlas.views.glyph import Glyph
-from atlas.views.hearing import chosen
+from atlas.views.hearing import chosen, reset
 from atlas.views.plain import Markup, plain
 
 ORIGIN = "heads"
@@ -55,7 +55,7 @@ class HeadsView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
-        self._hears = chosen(self._chosen)
+        self._hears = [chosen(self._picked), reset(self._again)]
         self._shown = pd.DataFrame()
         self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), self._shown)
         self.chips = Chips(css_classes=["aa-groups"])
@@ -114,7 +114,7 @@ class HeadsView(View):
         data = self.heads.points()
         config = self.config()
         across, upwards = self._frame(data)
-        config |= ScatterConfig(x_range=across, y_range=upwards, hooks=[self.glyph.hook, self._hears])
+        config |= ScatterConfig(x_range=across, y_range=upwards, hooks=[self.glyph.hook, *self._hears])
         self._shown = point_columns(data, **config)
         self._drawn = (self._plan(), self._shown)
         return head_scatter(data, **config)
@@ -186,19 +186,18 @@ class HeadsView(View):
             points, linked_axes=False, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"]
         )
 
-    def _chosen(self, rows: list[int]) -> None:
-        """A tap, a box or a lasso; HoloViews' own stream takes 10 milliseconds more, and hears the server as well, later."""
-        if not self.glyph.speaks:
-            self._picked(rows)
-
     @gesture
     def _picked(self, rows: list[int]) -> None:
-        """Rows of the table on screen as heads; an empty lasso lets go of them."""
+        """A tap, a box or a lasso, as rows of the table on screen; an empty one lets go of the heads."""
         ids = self.heads.ids()
         chosen = [ids[row] for row in rows if row < len(ids)]
-        # A whole new drawing says what is selected, too.
         if set(chosen) != set(self.workspace.selection.heads_of(self.heads.kind)):
             self.workspace.selection.select_heads(chosen, origin=ORIGIN, label="a group in the cloud")
+
+    @gesture
+    def _again(self) -> None:
+        """To reset the plot is to see all of it again, not to let go of heads."""
+        self._mark()
 
     @gesture
     def _pressed(self, press: Any) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakMethod
 
-from bokeh.events import Event, RangesUpdate, Tap
+from bokeh.events import Event, RangesUpdate, Reset, SelectionGeometry, Tap
 
 from atlas.plots.frame import Hook
 
@@ -30,15 +30,30 @@ def moved(told: Callable[[Range, Range], None]) -> Hook:
 
 
 def chosen(told: Callable[[list[int]], None]) -> Hook:
-    """A hook that tells which rows of the plot's source are chosen, whether the reader chose them or the server."""
+    """A hook that tells which rows of the plot's source a reader chose with a tool.
+
+    Not every change of those rows is a choice: when a plot is reset the browser lets go of them as well, and what it says of that
+    may come after the next choice, which it would undo.
+    """
 
     def hear(plot: Any, told: Callable[[list[int]], None]) -> None:
-        plot.handles["source"].selected.on_change("indices", lambda _name, _before, rows: told(list(rows)))
+        rows = plot.handles["source"].selected
+
+        def heard(event: Any) -> None:
+            if event.final:
+                told(list(rows.indices))
+
+        plot.state.on_event(SelectionGeometry, heard)
 
     return _once("told of rows", WeakMethod(told), hear)
 
 
-def _events(kind: type[Event], view_method: WeakMethod[Any], said: Callable[[Any], tuple[Any, Any]]) -> Hook:
+def reset(told: Callable[[], None]) -> Hook:
+    """A hook that tells that the plot was reset, after which the browser shows nothing of it as selected."""
+    return _events(Reset, WeakMethod(told), lambda _: ())
+
+
+def _events(kind: type[Event], view_method: WeakMethod[Any], said: Callable[[Any], tuple[Any, ...]]) -> Hook:
     def hear(plot: Any, told: Callable[..., None]) -> None:
         plot.state.on_event(kind, lambda event: told(*said(event)))
 

@@ -282,6 +282,29 @@ def test_the_same_point_of_the_scatter_can_be_tapped_again_after_its_selection_w
     arrived(seat, _tap_scatter(seat), "heads")
 
 
+def test_a_cloud_that_is_reset_shows_all_of_it_again_and_its_heads_stay_selected(seat):
+    wanted = _lasso_scatter(seat)
+    seat.until(lambda: seat.selection.heads == wanted.heads)
+    assert_shown(seat, wanted)
+    seat.page.locator('.aa-heads-plot .bk-tool-icon[title="Reset"], .aa-heads-plot [title="Reset"]').first.click()
+    # Told last, so that what the reset says is heard before.
+    seat.do(lambda: None)
+    assert_shown(seat, wanted)
+
+
+def test_rows_the_browser_lets_go_of_by_itself_let_go_of_no_heads(seat):
+    """What a reset says of the rows may be heard after another choice was made."""
+    seat.do(lambda: seat.selection.select_heads(L1))
+    seat.until(lambda: len(seat.plot(".aa-heads-plot").chosen("Scatter")) == len(L1))
+    (cloud,) = (view for view in seat.app.tabs["Explore"] if view.key == "heads")
+    (plot,) = cloud.glyph._plots
+    heard = []
+    seat.do(lambda: plot.handles["source"].selected.on_change("indices", lambda _name, _before, rows: heard.append(rows)))
+    seat.page.evaluate("() => { aa.glyph('.aa-heads-plot', 'Scatter', 0).data_source.selected.indices = [] }")
+    seat.until(lambda: heard == [[]])
+    assert seat.selection.heads == L1
+
+
 def test_columns_that_come_and_go_quickly_leave_the_table_whole(seat):
     # A column is there while keys are selected: it is added and taken away while the table is still being drawn.
     for position in (2, 5, 7, 3):
