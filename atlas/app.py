@@ -27,12 +27,15 @@ from atlas.plots import sheet
 from atlas.resources import asset
 from atlas.state.heads import HeadsLens
 from atlas.state.library import Listed, examples
+from atlas.state.link import State
 from atlas.state.opening import Opening, begin, opening
 from atlas.state.pipeline import Job, Ticket
+from atlas.state.restore import job_of
+from atlas.state.share import decode
 from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
-from atlas.tracing.groups import prepared
+from atlas.tracing import groups
 from atlas.views.bar import SelectionBar
 from atlas.views.base import held, later
 from atlas.views.catalog import TABS
@@ -70,7 +73,7 @@ class AttentionAtlas(pn.viewable.Viewer):
     def __init__(self, service: Service | None = None, **params: Any) -> None:
         super().__init__(**params)
         self.service = service or Service()
-        self.workspace = Workspace(self.run, held, later)
+        self.workspace = Workspace(self.run, held, later, self.kept)
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
@@ -170,7 +173,8 @@ class AttentionAtlas(pn.viewable.Viewer):
                 pn.state.on_session_destroyed(self._leave)
             history, scheme = History(), Scheme()
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
-            history.on_start(lambda state: when_drawn(lambda: self._begin(state, first or Opening())))
+            begun = self._begin_at_once(address(history.key), first or Opening())
+            history.on_start(lambda state: when_drawn(lambda: None if state == begun else self._begin(state, first or Opening())))
             history.on_pop(self.shared.open)
             self._page = Page(
                 title=TITLE,
@@ -195,6 +199,17 @@ class AttentionAtlas(pn.viewable.Viewer):
         """What the address says; where it says nothing that can be used, the opening."""
         if not self.shared.open(state):
             begin(self.workspace, first)
+
+    def _begin_at_once(self, state: str, first: Opening) -> str | None:
+        """The state the page has begun with, where nothing has to be waited for; None where it is still to begin.
+
+        A page that begins empty is drawn twice: as it comes, and once more when it has told that it is there.
+        """
+        said = decode(state)[0]
+        if self.kept(first.job() if said == State() else job_of(said)) is None:
+            return None
+        self._begin(state, first)
+        return state
 
     def _leave(self, _: object) -> None:
         """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
@@ -251,12 +266,27 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     def run(self, job: Job, ticket: Ticket) -> Trace:
         """A job, in whichever thread calls: the trace, and what the views of heads will ask of it."""
-        run = Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out)
-        trace = self.service.run(run, ticket)
+        trace = self.service.run(run_of(job), ticket)
         # Worked out here, in the thread of the job: the first look at the heads then waits for nothing.
         ticket.tell("tracing", "Measuring every head")
-        prepared(trace)
+        groups.prepare(trace)
         return trace
+
+    def kept(self, job: Job) -> Trace | None:
+        """The trace of a job if it can be shown without waiting for anything."""
+        trace = self.service.kept(run_of(job))
+        return trace if trace is not None and groups.is_prepared(trace) else None
+
+
+def run_of(job: Job) -> Run:
+    """A job as the engine calls it."""
+    return Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out)
+
+
+def address(key: str) -> str:
+    """A part of the query of the page that is being made; empty: it has none, or there is no page."""
+    (found, *_) = pn.state.session_args.get(key) or [b""]
+    return found.decode("utf-8", "replace")
 
 
 def when_drawn(work: Callable[[], None]) -> None:

@@ -270,6 +270,10 @@ class Trace:
                 self._cache[key] = make()
             return self._cache[key]
 
+    def holds(self, key: str) -> bool:
+        """Whether that was made already; does not wait for who is making it."""
+        return key in self._cache
+
     # -- heads and predictions -----------------------------------------------------------------------------------------
 
     @property

@@ -133,6 +133,10 @@ class Service:
         progress.note("loading", f"Loading {name}")
         return self._models(wanted, lambda: self._loader(name, revision, device, dtype, progress=report))
 
+    def kept(self, run: Run) -> Trace | None:
+        """The trace of a run where there is no need to wait for it."""
+        return self.shelf.get(run)
+
     def run(self, run: Run, progress: Progress) -> Trace:
         """The trace of a run: the kept one, or a new one made while nobody else uses the model."""
         found = self.shelf.get(run)

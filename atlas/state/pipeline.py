@@ -90,6 +90,15 @@ Work = Callable[[Job, Ticket], Trace]
 """Loads the model, runs the text, and tells the ticket how far it is. Blocks; called in a thread."""
 
 
+Kept = Callable[[Job], Trace | None]
+"""The trace of a job where it is there already. Does not block."""
+
+
+def nothing_kept(_: Job) -> Trace | None:
+    """For who keeps no traces."""
+    return None
+
+
 Held = Callable[[], AbstractContextManager[Any]]
 """While inside, what is changed waits; on the way out all of it is shown at once. Whoever draws knows how."""
 
@@ -106,12 +115,14 @@ class Pipeline(param.Parameterized):
     share = param.Number(default=UNKNOWN, bounds=(UNKNOWN, 1.0), doc="How far the job is; -1 where that cannot be told.")
     error = param.String(default="", doc="What went wrong and what to do about it.")
     asked = param.Integer(default=0, doc="Counts the runs asked for.")
+    begun = param.Integer(default=0, doc="Counts the jobs begun: a trace that is kept needs none.")
 
-    def __init__(self, work: Work, held: Held = nullcontext, **params: Any) -> None:
+    def __init__(self, work: Work, held: Held = nullcontext, kept: Kept = nothing_kept, **params: Any) -> None:
         params = {"choice": ModelChoice(), "input": InputModel(), "interventions": Interventions(), **params}
         super().__init__(**params)
         self._work = work
         self._held = held
+        self._kept = kept
         self._ticket: Ticket | None = None
 
     @property
@@ -128,8 +139,17 @@ class Pipeline(param.Parameterized):
         return Job(choice.request(), *given.texts(), ablate=tuple(sorted(changes.ablated)), knock_out=tuple(sorted(changes.cut)))
 
     def run(self) -> None:
-        """Start a job; one under way is dropped. Inside an event loop it runs beside it, in a plain script at once."""
+        """Show the trace asked for; a job under way is dropped.
+
+        A kept one is shown at once. For another one a job begins: inside an event loop beside it, in a plain script at once.
+        """
         self.asked += 1
+        trace = self._kept(self.job())
+        if trace is None:
+            self.begun += 1
+        else:
+            with self._held():
+                self.show(trace)
 
     def cancel(self) -> None:
         """Drop the job under way: its thread ends at the next layer, and what it brings is not shown."""
@@ -148,7 +168,7 @@ class Pipeline(param.Parameterized):
         self._ticket = None
         return True
 
-    @param.depends("asked", watch=True)
+    @param.depends("begun", watch=True)
     async def _run(self) -> None:
         self._drop()
         ticket = self._ticket = Ticket()

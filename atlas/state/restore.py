@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from atlas.state.inputs import InputModel, ModelChoice
 from atlas.state.legal import defaults
 from atlas.state.lens import counted
 from atlas.state.link import State
+from atlas.state.pipeline import Job
 from atlas.state.share import decode, run_of
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ class Restored:
     then: Literal["nothing", "select", "run", "wait"] = "nothing"
     """What follows: its selection at once, or after a run, or after one the reader has to start; or none of these."""
     said: list[str] = field(default_factory=list)
+
+
+def job_of(state: State) -> Job:
+    """The run that a link asks for."""
+    choice = ModelChoice(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
+    given = InputModel(**{name: getattr(state, name) for name in TEXTS})
+    return Job(choice.request(), *given.texts(), ablate=tuple(sorted(state.ablated)), knock_out=tuple(sorted(state.cut)))
 
 
 def put_inputs(

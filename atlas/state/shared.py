@@ -37,7 +37,6 @@ class SharedState(param.Parameterized):
         self._asked: Mapping[str, Any] | None = None
         self._shown: Mapping[str, Any] | None = None
         self._waiting: State | None = None
-        self._answered = 0
         self._busy = False
         # Whoever hears of a new trace before us has drawn it already, and has to be told of the selection that follows.
         self._first = not workspace.param.watchers.get("revision")
@@ -77,8 +76,6 @@ class SharedState(param.Parameterized):
 
     def _ask(self, *_: object) -> None:
         """A run begins; what it is made of is what the link will say once its trace is there."""
-        if self._answered == self.workspace.pipeline.asked:
-            return  # a plain script: the run is over before anybody else hears of it
         self._asked = run_of(self.workspace.pipeline)
         waiting = self._waiting
         if waiting is not None and not (
@@ -96,7 +93,7 @@ class SharedState(param.Parameterized):
         trace, pipeline = self.workspace.trace, self.workspace.pipeline
         if trace is None:
             return
-        asked, self._asked, self._answered = self._asked, None, pipeline.asked
+        asked, self._asked = self._asked, None
         # A trace that was shown, not run, ends the run that was asked for before.
         self._shown = asked if asked is not None and asked["text"] == trace.texts.text else run_of(pipeline)
         waiting, self._waiting = self._waiting, None

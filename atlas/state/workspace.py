@@ -11,7 +11,7 @@ import param
 from atlas.state.changes import BiasThresholds, Target
 from atlas.state.display import Display
 from atlas.state.faces import HeadModel, LayerModel
-from atlas.state.pipeline import Held, Pipeline, Work
+from atlas.state.pipeline import Held, Kept, Pipeline, Work, nothing_kept
 from atlas.state.selection import Selection
 
 if TYPE_CHECKING:
@@ -29,10 +29,15 @@ class Workspace(param.Parameterized):
     revision = param.Integer(default=0, doc="Counts the traces shown; views redraw on it once the selection fits the new trace.")
 
     def __init__(
-        self, work: Work, held: Held = nullcontext, later: Callable[[Callable[[], None]], None] = at_once, **params: Any
+        self,
+        work: Work,
+        held: Held = nullcontext,
+        later: Callable[[Callable[[], None]], None] = at_once,
+        kept: Kept = nothing_kept,
+        **params: Any,
     ) -> None:
         self.held, self.later = held, later
-        self.pipeline = Pipeline(work, held)
+        self.pipeline = Pipeline(work, held, kept)
         self.selection = Selection()
         self.display = Display()
         self.target = Target()

@@ -40,8 +40,13 @@ def roles(table: pd.DataFrame) -> list[str]:
     return [HIGH.get(str(role), MIXED) for role in main_role(table)["role"]]
 
 
-def prepared(trace: Trace) -> None:
+def prepare(trace: Trace) -> None:
     """Work out what the views of heads will ask for, before anybody waits for it."""
     for kind in trace.kinds:
         clusters(trace, kind)
         components(trace, kind)
+
+
+def is_prepared(trace: Trace) -> bool:
+    """Whether that has been done."""
+    return all(trace.holds(f"{what} {kind}") for what in ("clusters", "components") for kind in trace.kinds)

@@ -3,6 +3,7 @@
 // `up`: when the browser saw the last pointer-up or turn of the wheel.
 // `painted`: the end of the frame (the first task after its rendering) that follows the last change of a view in the window or the
 //   last paint of a plot in it, whichever is later. What is below its edge nobody waits for; how busy the server is is no view.
+// `trace`: when the Map showed a trace and nothing lay over the page any more; while it loads it is dimmed and takes no click.
 // `last`: the last sign of life of any kind, which tells when a gesture is over.
 (() => {
   const seen = {up: 0, painted: 0, last: 0, trace: 0, frames: 0, paints: 0}
@@ -73,7 +74,7 @@
         seen.paints += 1
         after_this_frame(on_screen) // Bokeh paints in frame callbacks
       }
-      if (!seen.trace && holds_trace(this.model)) { after_frame(now => { seen.trace ||= now }) }
+      drawn ||= holds_trace(this.model)
     }
   }
 
@@ -86,8 +87,11 @@
     }
   }
 
-  let plots = false
+  const covered = () => (document.getElementById("loader")?.style.display ?? "none") !== "none"
+
+  let plots = false, drawn = false
   setInterval(() => {
+    if (drawn && !seen.trace && !covered()) { after_frame(now => { seen.trace ||= now }) }
     if (!window.Bokeh?.Models) { return }
     if (!plots && Bokeh.Models.get("Plot")) {
       plots = true
