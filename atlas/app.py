@@ -65,6 +65,10 @@ GRID = """
 """Two cards beside each other, one below the other in a narrow window; Depth, which is wide and low, has a row of its own."""
 
 
+AT_FIRST = 2
+"""Cards a page opens with: those above the edge of a window. Each of the others would keep them waiting for 0.7 seconds more."""
+
+
 class AttentionAtlas(pn.viewable.Viewer):
     """A reader's own app: its state, its views, on a service it shares with others."""
 
@@ -86,6 +90,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.announcer.on_key(self._key)
         self._page: Any = None
         self._body: Any = None
+        self._grids = [(title, self._grid(views)) for title, views in self.tabs.items()]
 
     def _made(self, view: Any) -> Any:
         """A view, on the table of heads that all of them share where it is about heads."""
@@ -149,7 +154,6 @@ class AttentionAtlas(pn.viewable.Viewer):
     def body(self) -> Any:
         """The app without the frame of a page: what a notebook shows."""
         if self._body is None:
-            tabs = [(title, self._grid(views)) for title, views in self.tabs.items()]
             said = Notice(
                 note=pn.bind(lambda *parts: " ".join(filter(None, parts)), self.shared.param.complaint, self.shared.param.message)
             )
@@ -157,7 +161,9 @@ class AttentionAtlas(pn.viewable.Viewer):
             self._body = pn.Column(
                 strip,
                 Mends(),
-                tabs[0][1] if len(tabs) == 1 else pmui.Tabs(*tabs, dynamic=True, sizing_mode="stretch_width"),
+                self._grids[0][1]
+                if len(self._grids) == 1
+                else pmui.Tabs(*self._grids, dynamic=True, sizing_mode="stretch_width"),
                 sizing_mode="stretch_width",
                 css_classes=["aa-main"],
             )
@@ -173,8 +179,10 @@ class AttentionAtlas(pn.viewable.Viewer):
                 pn.state.on_session_destroyed(self._leave)
             history, scheme = History(), Scheme()
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
-            begun = self._begin_at_once(address(history.key), first or Opening())
-            history.on_start(lambda state: when_drawn(lambda: None if state == begun else self._begin(state, first or Opening())))
+            opened = first or Opening()
+            begun = self._begin_at_once(address(history.key), opened)
+            history.on_start(lambda state: when_drawn(lambda: None if state == begun else self._begin(state, opened)))
+            self._put_off()
             history.on_pop(self.shared.open)
             self._page = Page(
                 title=TITLE,
@@ -210,6 +218,21 @@ class AttentionAtlas(pn.viewable.Viewer):
             return None
         self._begin(state, first)
         return state
+
+    def _put_off(self) -> None:
+        """Leave the cards below the edge of a window for when the page is there."""
+        waiting = [(grid, view) for _, grid in self._grids for view in grid[AT_FIRST:]]
+        for _, grid in self._grids:
+            grid[:] = grid[:AT_FIRST]
+
+        def follow() -> None:
+            """One card, and the next when it is painted: the reader may be busy with those that are there."""
+            if waiting:
+                grid, view = waiting.pop(0)
+                grid.append(view)
+                self.workspace.later(follow)
+
+        when_drawn(follow)
 
     def _leave(self, _: object) -> None:
         """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
