@@ -60,9 +60,13 @@ GRID = """
   grid-auto-rows: max-content; height: auto !important; align-items: start; }
 :host > * { min-width: 0; width: auto !important; }
 :host > .aa-card-profile { grid-column: 1 / -1; }
+:host > .scroll-button { display: none !important; }
 @media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
 """
-"""Two cards beside each other, one below the other in a narrow window; Depth, which is wide and low, has a row of its own."""
+"""Two cards beside each other, one below the other in a narrow window; Depth, which is wide and low, has a row of its own.
+
+Panel's column has a button that scrolls it down, unseen; before a card that came later it would take that card's place.
+"""
 
 
 AT_FIRST = 2

@@ -1,5 +1,8 @@
 // Sets right what the page's libraries get wrong. Python: atlas/components/mends.py.
 const TABLE = "panel.models.tabulator.DataTabulator"
+const REACT = "panel.models.esm.ReactComponent"
+// Milliseconds in which React has written back what it was told, on a busy machine too.
+const ECHO = 2000
 
 function view_of(type) {
   return window.Bokeh.Models.get(type)?.prototype.default_view?.prototype
@@ -65,8 +68,41 @@ function overtaken(view) {
   }
 }
 
+let touched = -Infinity // when the reader last did something
+for (const name of ["pointerdown", "keydown", "input"]) {
+  addEventListener(name, () => { touched = performance.now() }, {capture: true, passive: true})
+}
+
+// Panel's React components (1.9) write into their model what they show, once React has come to it. Where Python has said something
+// else meanwhile, it is told that the reader wants what it said before, and for a while believes it.
+function heard(view) {
+  const start = view.initialize
+  view.initialize = function() {
+    start.call(this)
+    listen(this.model.data)
+  }
+  for (const {model} of window.Bokeh.index.query(({model}) => model.type === REACT)) { listen(model.data) }
+}
+
+function listen(data) {
+  if (!data || Object.hasOwn(data, "setv")) { return }
+  const {setv} = data
+  let replaced = [] // what Python has put something else in the place of
+  const outdated = ([name, value]) => replaced.some(each => each.name === name && each.value === value && each.at > touched)
+  data.setv = function(values, options = {}) {
+    const now = performance.now()
+    replaced = replaced.filter(({at}) => now - at < ECHO)
+    if (options.sync === false) {
+      replaced.push(...Object.keys(values).map(name => ({name, value: this.properties[name]?.get_value(), at: now})))
+      return setv.call(this, values, options)
+    }
+    return setv.call(this, Object.fromEntries(Object.entries(values).filter(each => !outdated(each))), options)
+  }
+}
+
 export function render() {
   once(TABLE, rest, still)
+  once(REACT, heard)
   once("GlyphRenderer", overtaken)
   return document.createElement("div")
 }

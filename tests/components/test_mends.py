@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 import panel as pn
+import panel_material_ui as pmui
 import pytest
 from bokeh.models import ColumnDataSource, Scatter
 from bokeh.plotting import figure
@@ -51,6 +52,45 @@ def test_a_table_does_not_scroll_to_each_row_that_is_selected(page, mended, scro
     assert page.evaluate(SELECT) == scrolls
     wait_until(lambda: page.locator(".tabulator-row.tabulator-selected").count() == 2, page)
     wait_until(lambda: table.selection == [0, 2], page)
+
+
+TWICE = """async () => {
+  const [view] = Bokeh.index.query(({model}) => "options" in (model.data?.attributes ?? {}))
+  const {data} = view.model, tell = value => data.setv({value}, {sync: false})
+  const told = []
+  data.document.on_change(event => { if (event.attr === "value" && event.sync) { told.push(event.value) } })
+  const written = Object.getOwnPropertyDescriptor(Node.prototype, "nodeValue")
+  Object.defineProperty(Node.prototype, "nodeValue", {...written, set(text) {
+    written.set.call(this, text)
+    if (text === "b") {
+      Object.defineProperty(Node.prototype, "nodeValue", written)
+      tell("c")
+    }
+  }})
+  tell("b")
+  await new Promise(resolve => setTimeout(resolve, 500))
+  return [data.value, view.container.querySelector("[role=combobox]").textContent, told]
+}"""
+"""Tell a list two things in a row, the second while the first is put on screen: what React does after that is still to come."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(("mended", "told"), [(True, []), (False, ["b", "c"])])  # if Panel says nothing, go without the mend
+def test_python_is_not_told_what_it_said_before_the_last(page, mended, told):
+    select = pmui.Select(options=["a", "b", "c"], value="a")
+    served(page, pn.Column(*([Mends()] if mended else []), select), "[role=combobox]")
+    assert page.evaluate(TWICE) == ["c", "c", told]
+
+
+@pytest.mark.ui
+def test_what_the_reader_wants_back_is_heard(page):
+    select = pmui.Select(options=["a", "b", "c"], value="a")
+    served(page, pn.Column(Mends(), select), "[role=combobox]")
+    select.value = "b"
+    wait_until(lambda: page.locator("[role=combobox]").inner_text() == "b", page)
+    page.locator("[role=combobox]").click()
+    page.get_by_role("menuitem", name="a", exact=True).click()
+    wait_until(lambda: page.locator("[role=combobox]").inner_text() == "a", page)
 
 
 FILTER = [{"field": "a", "type": "like", "value": "y"}]

@@ -139,7 +139,9 @@ class Seat:
         # Bokeh draws cards one after the other; the raster of a trace is there when it has more than one level.
         self.until(lambda: self.plot(".aa-matrix").there and len(np.unique(self.plot(".aa-matrix").image())) > 1)
         self.until(lambda: self.plot(".aa-map").there and len(np.unique(self.plot(".aa-map").image())) > 1)
-        self.until(lambda: len(self.plot(".aa-heads-plot").columns("Scatter")["at_x"]) == len(self.app.heads_lens.ids()))
+        cloud, profile = self.plot(".aa-heads-plot"), self.plot(".aa-profile")
+        self.until(lambda: cloud.there and len(cloud.columns("Scatter")["at_x"]) == len(self.app.heads_lens.ids()))
+        self.until(lambda: profile.there and self.page.locator(".tabulator-row").first.is_visible())
 
     def clear(self) -> None:
         """Let go of everything a test left: selection, forms, zoom, the pointer."""

@@ -62,7 +62,7 @@ def _restored(seat, wanted):
     assert seat.app.trace.texts.text == TEXT
     assert seat.pipeline.choice.name_or_path == "planted"
     assert (seat.display.threshold, seat.display.layout, seat.display.x) == (0.05, "metrics", "previous")
-    assert seat.page.locator(".aa-text textarea").first.input_value() == TEXT
+    seat.until(lambda: seat.page.locator(".aa-text textarea").first.input_value() == TEXT)
     assert_shown(seat, wanted)
 
 

@@ -142,6 +142,6 @@ def test_a_strangers_link_is_text(seat):
         other.arrive(lambda: other.page.goto(f"{other.url}/?s={token}", wait_until="domcontentloaded"))
         problem = other.page.locator(".aa-error .problem")
         other.until(lambda: problem.is_visible() and IMAGE in problem.inner_text())
-        assert other.page.locator(".aa-text textarea").first.input_value() == f"{SCRIPT} {IMAGE}"
+        other.until(lambda: other.page.locator(".aa-text textarea").first.input_value() == f"{SCRIPT} {IMAGE}")
         assert other.page.evaluate("window.__pwned") is None
         assert other.page.evaluate("() => aa.count('img[src=x], [onerror]')") == 0
