@@ -118,6 +118,26 @@ def test_a_run_goes_from_loading_over_tracing_to_ready(work):
     assert [call["status"] for call in heard.take() if call["status"] != "tracing"] == ["loading", "ready"]
 
 
+def test_a_kept_trace_is_shown_at_once_and_the_job_under_way_is_dropped(work):
+    kept = Work()["two"].trace
+    pipeline = Pipeline(work, kept=lambda job: kept if job.text == "two" else None)
+    heard = Listener(pipeline, ["status"])
+
+    async def journey():
+        asks(pipeline, "one")
+        await until(work["one"].began.is_set)
+        asks(pipeline, "two")
+        assert (pipeline.trace, pipeline.status, pipeline.message, pipeline.error) == (kept, "ready", "", "")
+        work["one"].gate.set()
+        await until(work["one"].ended.is_set)
+        await asyncio.sleep(0.05)
+
+    run(journey())
+    assert work["one"].was_cancelled
+    assert (pipeline.trace, pipeline.asked, pipeline.begun) == (kept, 2, 1)
+    assert [call["status"] for call in heard.take()][-1] == "ready"
+
+
 def test_trace_and_status_change_in_one_event(work):
     pipeline = Pipeline(work)
     seen = []

@@ -25,7 +25,7 @@ from atlas.state.compact import MOST_HEADS, MOST_TOKENS, Unusable, pack, pack_he
 from atlas.state.display import Display
 from atlas.state.legal import METRICS, WORDS_BESIDE
 from atlas.state.link import FIELDS, State
-from atlas.state.restore import apply
+from atlas.state.restore import apply, job_of, put_inputs
 from atlas.state.share import DAMAGED, LONGEST, MOST_BYTES, VERSION, decode, encode, state_of
 from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
@@ -495,6 +495,17 @@ async def settled(space: Workspace) -> None:
     if space.pipeline.busy:
         await asyncio.wait_for(over.wait(), 60)
     space.pipeline.param.unwatch(watcher)
+
+
+def test_the_run_of_a_link_is_known_before_the_link_is_followed():
+    state = State(
+        model="gpt-mini", revision="main", device="cpu", dtype="float32", text=TEXT, pair="Another.", target="A third.",
+        truncate=True, ablated=frozenset({HeadId("decoder", 1, 2)}), cut=frozenset({(HeadId("decoder", 0, 1), 2, 1)}),
+    )  # fmt: skip
+    for said in (state, State(model="gpt-mini", text=TEXT)):
+        space = workspace()
+        put_inputs(said, space)
+        assert job_of(said) == space.pipeline.job()
 
 
 def head(layer: int, number: int) -> HeadId:
