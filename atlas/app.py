@@ -19,6 +19,7 @@ from atlas.components.mends import Mends
 from atlas.components.notebook import in_notebook, load_once, without_scripts
 from atlas.components.notice import Notice
 from atlas.components.scheme import Scheme
+from atlas.components.sending import mend_sending
 from atlas.engine.catalog import entries, on_disk
 from atlas.engine.model import Model
 from atlas.engine.service import Run, Service
@@ -336,6 +337,7 @@ def listed_models() -> list[Listed]:
 
 def prepare(*, inline: bool = False) -> None:
     """Load what the pages need into Panel: before anything is served, or at the first cell of a notebook."""
+    mend_sending()
     hv.extension("bokeh", inline=inline)
     # Without a graphics processor (a remote desktop, a headless browser) WebGL takes five times as long to paint a plot.
     hv.renderer("bokeh").webgl = False
