@@ -9,7 +9,6 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
-import param
 from holoviews import streams
 
 from atlas.errors import AtlasError
@@ -58,7 +57,6 @@ class MatrixView(RasterView):
         self.under = readout(POINT)
         self.image: hv.DynamicMap | None = None
         self.bands = {FROM: Glyph(), TO: Glyph()}
-        self._cutting = False
         self.cut_words = made_of(workspace.display.param.threshold, cut_words)
 
     @property
@@ -86,10 +84,8 @@ class MatrixView(RasterView):
 
     def _threshold(self) -> Any:
         """A slider over the colours that hides the weak ones; its label says from which value on they show."""
-        # Whoever goes back to another threshold, or to another scale, finds the slider where it belongs.
-        there = pn.bind(self._there, self.workspace.display.param.threshold, self.turn.param.revision)
         level = pn.widgets.IntSlider(
-            start=0, end=LEVELS - 1, value=there, label="", show_value=False, tooltips=False, sizing_mode="stretch_width",
+            start=0, end=LEVELS - 1, value=self._level(), label="", show_value=False, tooltips=False, sizing_mode="stretch_width",
             css_classes=["aa-threshold"], margin=(0, 10),
         )  # fmt: skip
         palettes = {raster_palette(dark=dark)[BACKGROUND]: list(raster_palette(dark=dark)) for dark in (False, True)}
@@ -104,18 +100,9 @@ class MatrixView(RasterView):
         threshold = self.workspace.display.threshold
         return int(self.scale().level(np.array([threshold]))[0]) if threshold > 0 and self.workspace.trace is not None else 0
 
-    def _there(self, *_: object) -> int:
-        if self._cutting:  # the slider may be further by now than it has said
-            raise param.Skip
-        return self._level()
-
     def _cut(self, event: Any) -> None:
         if self.workspace.trace is not None:
-            self._cutting = True
-            try:
-                self.workspace.display.threshold = float(min(1.0, self.scale().edges[event.new])) if event.new else 0.0
-            finally:
-                self._cutting = False
+            self.workspace.display.threshold = float(min(1.0, self.scale().edges[event.new])) if event.new else 0.0
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
