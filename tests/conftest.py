@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from tests.places import SHARED_DATA
 
@@ -22,9 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers side by side: more thre
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # forked servers would warn
 
 # No deadline: the first example of a property pays for imports. In CI the examples are the same every time, so that a red
-# build is about the change; at home they differ, so that new ones are found. How fast examples are drawn is no matter: it says
-# how busy the machine is, and nothing of the property.
-settings.register_profile("atlas", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow])
+# build is about the change; at home they differ, so that new ones are found.
+settings.register_profile("atlas", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("atlas")
 
 
