@@ -16,6 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pathlib import Path
 import pytest
 from bokeh.client import pull_session
 from bokeh.util.token import generate_jwt_token, generate_session_id
+from tornado.ioloop import IOLoop
 
 from atlas.cli import DONE, FAILED, USAGE, build_parser, main
 from atlas.cli.serve import LOOPBACK, USUAL_PORT, authentication, free_port, origins, tell
@@ -151,12 +153,22 @@ def test_a_page_asks_nobody_beyond_this_machine(usual: Running) -> None:
 def test_every_visitor_has_a_page_of_their_own(usual: Running) -> None:
     for known in ("atlas.app", "panel.models.tabulator"):  # the client has to know the components it is sent
         importlib.import_module(known)
-    sessions = [pull_session(url=usual.url) for _ in range(2)]
-    pages = [{model.id for model in session.document.models} for session in sessions]
-    assert all(len(page) > 50 for page in pages)
-    assert sessions[0].id != sessions[1].id
+    # Not in the first thread, where asyncio makes one more loop to come back to, and nobody closes it.
+    with ThreadPoolExecutor(1) as aside:
+        pages = aside.submit(visits, usual.url, 2).result()
+    assert len(pages) == 2
+    assert all(len(page) > 50 for page in pages.values())
+
+
+def visits(url: str, count: int) -> dict[str, set[str]]:
+    """The models on the pages of so many visitors who are there at the same time, by session."""
+    loop = IOLoop()  # left to itself, `pull_session` makes one for every session and never closes it
+    sessions = [pull_session(url=url, io_loop=loop) for _ in range(count)]
+    pages = {session.id: {model.id for model in session.document.models} for session in sessions}
     for session in sessions:
         session.close()
+    loop.close(all_fds=True)
+    return pages
 
 
 def test_a_page_of_another_name_gets_no_connection(usual: Running) -> None:

@@ -24,6 +24,7 @@ from bokeh.client import pull_session
 from bokeh.document.events import MessageSentEvent
 from bokeh.events import DocumentReady, Tap
 from bokeh.model import DataModel
+from tornado.ioloop import IOLoop
 
 from tests.engine.families import TEXT
 from tests.places import REPO
@@ -212,7 +213,9 @@ class Reader:
         import atlas.app  # noqa: F401
 
         self.server, self.number = server, number
-        self.session = pull_session(url=f"{server.address}/app")
+        # Left to itself, `pull_session` makes a loop for every session and never closes it.
+        self.loop = IOLoop()
+        self.session = pull_session(url=f"{server.address}/app", io_loop=self.loop)
         self.id = self.session.id
         self.random = np.random.default_rng(number)
         # A model that is named in an event is from now on sent as its id, not as a new model.
@@ -273,7 +276,7 @@ class Reader:
 
         Not by its own session: what that pulls a second time it tells the server as news, and nobody hears it from then on.
         """
-        beside = pull_session(session_id=self.id, url=f"{self.server.address}/app")
+        beside = pull_session(session_id=self.id, url=f"{self.server.address}/app", io_loop=self.loop)
         try:
             return [row[1] for row in _model(beside.document, "TokenStrip", "aa-strip-source").data.tokens]
         finally:
@@ -312,6 +315,7 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.session.close()
+        self.loop.close(all_fds=True)
 
 
 def _model(document: Any, name: str, css: str) -> Any:
