@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import holoviews as hv
@@ -14,6 +15,7 @@ from panel.util.parameters import edit_readonly
 from panel_material_ui.template.base import Page
 
 from atlas.components.announcer import Announcer
+from atlas.components.grid import card_grid, one_by_one
 from atlas.components.history import History
 from atlas.components.mends import Mends
 from atlas.components.notebook import in_notebook, load_once, without_scripts
@@ -56,23 +58,6 @@ THEME = {"components": {"MuiMenu": {"defaultProps": {"transitionDuration": 0}}}}
 """Lists close at once: a click on one that is fading out opens it again (panel-material-ui 0.16), and it would lie in the way of
 whoever chooses an order and then taps a head."""
 
-GRID = """
-:host { display: grid !important; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; padding: 8px;
-  grid-auto-rows: max-content; height: auto !important; align-items: start; }
-:host > * { min-width: 0; width: auto !important; }
-:host > .aa-card-profile { grid-column: 1 / -1; }
-:host > .scroll-button { display: none !important; }
-@media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
-"""
-"""Two cards beside each other, one below the other in a narrow window; Depth, which is wide and low, has a row of its own.
-
-Panel's column has a button that scrolls it down, unseen; before a card that came later it would take that card's place.
-"""
-
-
-AT_FIRST = 2
-"""Cards a page opens with: those above the edge of a window. Each of the others would keep them waiting for 0.7 seconds more."""
-
 
 class AttentionAtlas(pn.viewable.Viewer):
     """A reader's own app: its state, its views, on a service it shares with others."""
@@ -95,7 +80,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.announcer.on_key(self._key)
         self._page: Any = None
         self._body: Any = None
-        self._grids = [(title, self._grid(views)) for title, views in self.tabs.items()]
+        self._grids = [(title, card_grid(views)) for title, views in self.tabs.items()]
 
     def _made(self, view: Any) -> Any:
         """A view, on the table of heads that all of them share where it is about heads."""
@@ -225,16 +210,14 @@ class AttentionAtlas(pn.viewable.Viewer):
         return state
 
     def _put_off(self) -> None:
-        """Leave the cards below the edge of a window for when the page is there."""
-        waiting = [(grid, view) for _, grid in self._grids for view in grid[AT_FIRST:]]
-        for _, grid in self._grids:
-            grid[:] = grid[:AT_FIRST]
+        """Leave the cards for when the page is there."""
+        to_come = chain(*[one_by_one(grid) for _, grid in self._grids])
 
         def follow() -> None:
             """One card, and the next when it is painted: the reader may be busy with those that are there."""
-            if waiting:
-                grid, view = waiting.pop(0)
-                grid.append(view)
+            with held():
+                more = next(to_come, None) is not None
+            if more:
                 self.workspace.later(follow)
 
         when_drawn(follow)
@@ -272,10 +255,6 @@ class AttentionAtlas(pn.viewable.Viewer):
         hooks = [without_scripts] if in_notebook() else []
         side = pn.Column(self.sidebar(), width=320)
         return pn.Row(side, self.body(), sizing_mode="stretch_width", hooks=hooks)
-
-    @staticmethod
-    def _grid(views: list[Any]) -> Any:
-        return pn.Column(*views, sizing_mode="stretch_width", css_classes=["aa-grid"], stylesheets=[GRID])
 
     def _announce(self, *_: object) -> None:
         self.announcer.message = self.bar.lens.said()

@@ -59,6 +59,8 @@ class Lens(Followed):
 
     def attempt(self, work: Callable[[], T], otherwise: T) -> T:
         """What `work` gives; where it cannot, the reason is where the plot would be, and `otherwise` is drawn under it."""
+        if self.workspace.trace is None:  # that is no problem, and `empty` says what to do
+            return otherwise
         try:
             found = work()
         except AtlasError as error:

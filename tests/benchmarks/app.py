@@ -264,19 +264,22 @@ FLAT = 1.25
 
 
 def opening() -> Row:
-    """A page of the embedded model, opened again on a server that has shown it before."""
-    found = []
+    """A page of the embedded model, opened again by a reader who has been here before; and by others who have not."""
     with serving(64) as (address, browser):
-        for _ in range(OPENINGS + 1):
+        with watched(browser, address, 1280, 720) as page:
+            first = page.open("embedded", 1)
+            warm = [page.open("embedded", 1) for _ in range(OPENINGS)]
+        strangers = []
+        for _ in range(OPENINGS):
             with watched(browser, address, 1280, 720) as page:
-                found.append(page.open("embedded", 1))
-            with watched(browser, address, 600, 600) as page:
-                rod = float(np.median([gesture.milliseconds for gesture in yardstick(page)[:9]]))
-    warm = found[1:]
-    figures = {"first": round(found[0]), "again": [round(each) for each in warm], "yardstick": round(rod)}
-    middle = float(np.median(warm)) / 1000
-    return Row("warm page load to first trace painted", f"{middle:.1f} s (first visit {found[0] / 1000:.1f} s)",
-               "<= 3 s", middle <= 3, figures)  # fmt: skip
+                strangers.append(page.open("embedded", 1))
+        with watched(browser, address, 600, 600) as page:
+            rod = float(np.median([gesture.milliseconds for gesture in yardstick(page)[:9]]))
+    figures = {"first": round(first), "again": [round(each) for each in warm],
+               "browsers that have not been here": [round(each) for each in strangers], "yardstick": round(rod)}  # fmt: skip
+    middle, cold = (float(np.median(times)) / 1000 for times in (warm, strangers))
+    measured = f"{middle:.1f} s (in a browser that reads the scripts for the first time {cold:.1f} s)"
+    return Row("warm page load to first trace painted", measured, "<= 3 s", middle <= 3, figures)
 
 
 ROWS = (gestures_64, gestures_512, gestures_2048, zoom, payload, opening)

@@ -20,11 +20,10 @@ import torch
 import transformers as tr
 from tornado.web import RequestHandler
 
-from atlas.app import AttentionAtlas, prepare, session
+from atlas.app import AttentionAtlas, prepare, session, warm
 from atlas.engine.loading import load
 from atlas.engine.quiet import quiet_transformers
 from atlas.engine.service import Service
-from atlas.plots import sheet
 from atlas.state.opening import Opening
 from tests.engine.families import VOCABULARY, tokenizer
 from tests.places import REPO
@@ -89,7 +88,7 @@ def yardstick() -> Any:
 def make(tokens: int) -> Any:
     """A server of the app, not started; every page of it opens on a text of so many tokens."""
     prepare()
-    sheet.compiled()  # as `atlas serve` does before it answers
+    warm()  # as `atlas serve` does before it answers
     service = Service()
     name = service.give(load((narrow(), tokenizer(special=False))))
 

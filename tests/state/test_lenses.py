@@ -104,6 +104,7 @@ def test_before_a_trace_nothing_is_drawn_and_it_says_what_to_do(kind):
     room.selection.restore(HeadId(ENCODER, 0, 1), [], [1], [], "")
     room.display.mode = "column"
     assert heard.take() == []
+    assert lens.attempt(lambda: lens.trace, None) is None  # a page is drawn before there is a trace
     assert (lens.empty, lens.problem) == (EMPTY, "")
     with pytest.raises(AtlasError, match="Nothing is analysed yet"):
         lens.trace  # noqa: B018
