@@ -218,11 +218,21 @@ class Reader:
         self.session = pull_session(url=f"{server.address}/app", io_loop=self.loop)
         self.id = self.session.id
         self.random = np.random.default_rng(number)
-        # A model that is named in an event is from now on sent as its id, not as a new model.
-        self.session.document.models.flush_synced()
-        self._send(DocumentReady())
-        self._message("History", {"start": ""})
+        self._there()
         self.expected: dict[str, Any] = {}
+
+    def _there(self) -> None:
+        """Say that the page is there, and take the cards: they come one by one from then on. `hear` would let go of them."""
+
+        def complete() -> bool:
+            return any("aa-profile" in getattr(model, "css_classes", ()) for model in self.session.document.models)
+
+        for event in (DocumentReady(), self._told("History", {"start": ""})):
+            self._tell(event)
+        late = self.loop.call_later(PATIENCE, self.loop.stop)
+        self.session._connection._loop_until(complete)
+        self.loop.remove_timeout(late)
+        assert complete(), f"cards are missing on the page of {self.number}"
 
     # -- what a page does --
 
@@ -230,15 +240,23 @@ class Reader:
         """The model of a component by its class, or of one with a CSS class."""
         return _model(self.session.document, name, css)
 
-    def _send(self, event: Any) -> None:
+    def _tell(self, event: Any) -> None:
         document = self.session.document
+        # A model that is named in an event is sent as its id from now on, not as a new model.
+        document.models.flush_synced()
         self.session._document_patched(MessageSentEvent(document, "bokeh_event", event))
+
+    def _send(self, event: Any) -> None:
+        self._tell(event)
         self.hear()
 
-    def _message(self, name: str, data: dict[str, Any], css: str = "") -> None:
+    def _told(self, name: str, data: dict[str, Any], css: str = "") -> Any:
         from panel.models.esm import DataEvent
 
-        self._send(DataEvent(self.model(name, css), data))
+        return DataEvent(self.model(name, css), data)
+
+    def _message(self, name: str, data: dict[str, Any], css: str = "") -> None:
+        self._send(self._told(name, data, css))
 
     def hear(self) -> None:
         """Let go of what the server has sent: a page that reads nothing fills the server's memory."""
