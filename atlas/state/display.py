@@ -19,6 +19,9 @@ SINKS = ("auto", "shown", "hidden")
 LAYOUTS = ("pca", "tsne", "metrics")
 TABS = ("overview", "explore", "deep", "faithfulness", "bias", "compare")
 
+HIGHEST = 1e6
+"""Of a threshold. Weights end at 1, the lengths of what is moved do not; a link may say what it likes."""
+
 
 class Display(param.Parameterized):
     """The reader's choices of form; all of them are in the URL."""
@@ -33,7 +36,7 @@ class Display(param.Parameterized):
     sinks = param.Selector[str](
         objects=list(SINKS), default="auto", doc="Whether special tokens and the first token take part in the colour scale."
     )
-    threshold = param.Number(default=0.0, bounds=(0.0, 1.0), doc="Weights below this are not coloured.")
+    threshold = param.Number(default=0.0, bounds=(0.0, HIGHEST), doc="Values below this are not coloured.")
     axis = param.Selector[str](objects=list(AXES), default="both", doc="What a click on a token selects: rows, columns or both.")
     paint = param.Selector[str](
         objects=list(PAINTS), default="received", doc="Whether the text is painted by attention received or sent."

@@ -84,8 +84,11 @@ class MatrixView(RasterView):
 
     def _threshold(self) -> Any:
         """A slider over the colours that hides the weak ones; its label says from which value on they show."""
+        display = self.workspace.display.param
+        # Whoever follows a link, or goes back, finds the slider where the threshold lies on the colours of now.
+        there = pn.bind(lambda *_: self._level(), display.threshold, display.scale, self.turn.param.revision)
         level = pn.widgets.IntSlider(
-            start=0, end=LEVELS - 1, value=self._level(), label="", show_value=False, tooltips=False, sizing_mode="stretch_width",
+            start=0, end=LEVELS - 1, value=there, label="", show_value=False, tooltips=False, sizing_mode="stretch_width",
             css_classes=["aa-threshold"], margin=(0, 10),
         )  # fmt: skip
         palettes = {raster_palette(dark=dark)[BACKGROUND]: list(raster_palette(dark=dark)) for dark in (False, True)}
@@ -101,8 +104,9 @@ class MatrixView(RasterView):
         return int(self.scale().level(np.array([threshold]))[0]) if threshold > 0 and self.workspace.trace is not None else 0
 
     def _cut(self, event: Any) -> None:
-        if self.workspace.trace is not None:
-            self.workspace.display.threshold = float(min(1.0, self.scale().edges[event.new])) if event.new else 0.0
+        # Put where the threshold lies, the slider says so too: its colour begins lower, and that is no wish of the reader's.
+        if self.workspace.trace is not None and event.new != self._level():
+            self.workspace.display.threshold = float(self.scale().edges[event.new]) if event.new else 0.0
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 

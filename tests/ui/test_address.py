@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from atlas.ids import HeadId
+from atlas.plots.colours import BACKGROUND, raster_palette
 from atlas.state.share import decode
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS, TEXT
 from tests.ui.shown import EVERY, Wanted, assert_shown, metrics_on_axes
@@ -54,6 +55,13 @@ def _something(seat):
     return wanted
 
 
+def _hidden(seat):
+    """(colours that look like paper, where the slider is); the first colour is paper anyhow."""
+    ground = raster_palette(dark=False)[BACKGROUND]
+    weak = sum(colour == ground for colour in seat.plot(".aa-matrix").raster()["palette"][:BACKGROUND])
+    return weak, int(float(seat.page.locator(".aa-threshold .noUi-handle").first.get_attribute("aria-valuenow")))
+
+
 def _restored(seat, wanted):
     """The state and all views are as the address says."""
     seat.settled()
@@ -64,6 +72,7 @@ def _restored(seat, wanted):
     assert (seat.display.threshold, seat.display.layout, seat.display.x) == (0.05, "metrics", "previous")
     seat.until(lambda: seat.page.locator(".aa-text textarea").first.input_value() == TEXT)
     assert_shown(seat, wanted)
+    seat.until(lambda: _hidden(seat)[0] == _hidden(seat)[1] > 1)
 
 
 def test_a_reload_brings_everything_back(seat):
@@ -104,6 +113,21 @@ def test_back_and_forward_go_through_what_was_selected(seat):
     assert_shown(seat, second)
     assert len(seat.visits) == len({id(visit) for visit in seat.visits})
     assert seat.app.trace.texts.text == TEXT
+
+
+def test_back_brings_the_threshold_before_and_the_slider_with_it(seat):
+    handle = seat.page.locator(".aa-threshold .noUi-handle").first
+    handle.focus()
+    seat.page.keyboard.press("ArrowRight")
+    seat.until(lambda: _hidden(seat) == (1, 1) and _says(seat).display.get("threshold", 0) > 0)
+    seat.page.wait_for_timeout(300)
+    handle.focus()
+    seat.page.keyboard.press("ArrowRight")
+    seat.until(lambda: _hidden(seat) == (2, 2) and _says(seat).display["threshold"] == seat.display.threshold)
+    seat.page.go_back()
+    seat.until(lambda: _hidden(seat) == (1, 1))
+    seat.page.go_back()
+    seat.until(lambda: _hidden(seat) == (1, 0) and seat.display.threshold == 0)
 
 
 def test_back_brings_the_text_before_with_its_selection(seat):
