@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -13,6 +15,15 @@ NAME = 14
 
 TICK_LETTERS = 12
 """Letters of a name on an axis; the whole of it is in the line under the plot."""
+
+SLANT = 1.05
+"""Radians by which long names lean."""
+
+LETTER, WIDE = 6.5, 11.0
+"""Pixels of a letter on an axis, and of one of the wide scripts."""
+
+BESIDE = 30
+"""Pixels to the right of the matrix, where slanted names end."""
 
 Window = Callable[[float, float, float, float], tuple[Array, float, float, float, float]]
 """(row0, row1, column0, column1) wanted -> values and the rows and columns they are of."""
@@ -35,6 +46,18 @@ def ticks(names: Sequence[str], low: float, high: float, pixels: int) -> list[tu
     start = -(-first // step) * step
     # HoloViews cannot draw an axis without a single tick; one beyond the plane is never seen.
     return [((index + 0.5) / len(names), short(names[index])) for index in range(start, last, step)] or [(-1.0, "")]
+
+
+def on_canvas(found: list[tuple[float, str]], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
+    """The slanted names that end on the canvas: Bokeh would push the last of the others over to another token."""
+    scale = pixels / (high - low)
+    kept = [(place, name) for place, name in found if (high - place) * scale + BESIDE >= reach(name)]
+    return kept or [(-1.0, "")]
+
+
+def reach(name: str) -> float:
+    """Pixels a slanted name reaches to the right of its place."""
+    return math.cos(SLANT) * sum(WIDE if unicodedata.east_asian_width(letter) in "WF" else LETTER for letter in name)
 
 
 def short(name: str, most: int = TICK_LETTERS) -> str:

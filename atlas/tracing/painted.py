@@ -96,7 +96,7 @@ def _check(cells: int) -> None:
 def sinks(trace: Trace, kind: str) -> Array:
     """(key,) True at the tokens that attention is parked on: special ones and, in a causal model, the first."""
     attention = trace.attention_of(kind)
-    marks = trace.tokens(trace.side(kind, "key"))["special"].to_numpy(dtype=bool, copy=True)
+    marks = trace.reading(trace.side(kind, "key")).table["special"].to_numpy(dtype=bool, copy=True)
     if kind == "decoder" and len(marks):
         marks[0] = True
     if len(marks) != attention.n_keys:

@@ -10,6 +10,7 @@ from bokeh.events import AxisClick
 from bokeh.models import FixedTicker, PlainText
 
 from atlas.plots.frame import Hook
+from atlas.plots.matrix import SLANT
 from atlas.plots.raster import Viewport
 from atlas.views.hearing import Range
 from atlas.views.plain import plain
@@ -30,9 +31,6 @@ REST = 100
 
 FORMULAS = ("$$", "\\(", "\\[")
 """What a formula begins with, for Bokeh."""
-
-SLANT = 1.05
-"""Radians by which long names lean."""
 
 HEIGHT = 460
 """Pixels of a plot. Said outright: one that is told to stretch both ways falls back to its least height."""

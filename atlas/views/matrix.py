@@ -144,7 +144,9 @@ class MatrixView(RasterView):
 
     @staticmethod
     def _ticks(plane: Plane, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
-        return matrix.ticks(plane.columns, view.x0, view.x1, wide), matrix.ticks(plane.rows, view.y0, view.y1, high)
+        across, rows = max(1, len(plane.columns)), matrix.ticks(plane.rows, view.y0, view.y1, high)
+        columns = matrix.ticks(plane.columns, view.x0, view.x1, wide)
+        return matrix.on_canvas(columns, view.x0 / across, view.x1 / across, wide), rows
 
     def _rows(self, **_: Any) -> hv.Rectangles:
         return self._bands(FROM, self._boxes()[0])
@@ -223,7 +225,8 @@ class MatrixView(RasterView):
         self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])
         band = {"fill_alpha": 0.08, "line_width": 2}
         drawn = self.image * rows.opts(**band) * columns.opts(**band)
-        overlay = drawn.opts(xlabel=TO_KEY, ylabel=FROM_QUERY, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **PLOT)
+        look = PLOT | {"backend_opts": PLOT["backend_opts"] | {"plot.min_border_right": matrix.BESIDE}}
+        overlay = drawn.opts(xlabel=TO_KEY, ylabel=FROM_QUERY, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **look)
         return pn.pane.HoloViews(
             overlay, linked_axes=False, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-matrix"]
         )

@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.plots.matrix import NAME, TICK_LETTERS, columns_of, matrix_raster, rows_of, runs, short, ticks
+from atlas.plots.matrix import (
+    BESIDE,
+    NAME,
+    TICK_LETTERS,
+    columns_of,
+    matrix_raster,
+    on_canvas,
+    reach,
+    rows_of,
+    runs,
+    short,
+    ticks,
+)
 from atlas.plots.raster import GAP, Viewport, pooled
 from atlas.tracing.statistics import THUMBNAIL, block_maxima
 from tests.plots.looking import NEAR, blocks, drawn, largest, near, viewports
@@ -124,3 +136,11 @@ def test_frames_are_around_rows_and_columns():
     np.testing.assert_allclose(rows_of({1, 2, 5}, 10), [[0, 0.1, 1, 0.3], [0, 0.5, 1, 0.6]])
     np.testing.assert_allclose(columns_of({0}, 4), [[0, 0, 0.25, 1]])
     assert rows_of((), 3) == columns_of((), 3) == []
+
+
+def test_a_slanted_name_that_would_end_beyond_the_canvas_is_left_out():
+    names = [(0.2, "a name of twenty let"), (0.9, "ab"), (0.99, "abcdefghijkl"), (0.995, "x")]
+    assert on_canvas(names, 0.0, 1.0, 300) == [names[0], names[1], names[3]]
+    assert on_canvas(names, 0.0, 1.0, 6_000) == names
+    assert on_canvas([(0.9, "東" * 12)], 0.8, 1.0, 40) == [(-1.0, "")]
+    assert reach("東" * 12) > reach("a" * 12) > BESIDE
