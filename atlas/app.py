@@ -220,7 +220,8 @@ class AttentionAtlas(pn.viewable.Viewer):
             if more:
                 self.workspace.later(follow)
 
-        when_drawn(follow)
+        # What else waits for the page goes first: a reader at night would see the first card by day, and have it drawn twice.
+        when_drawn(lambda: next_thing(follow))
 
     def _leave(self, _: object) -> None:
         """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
@@ -299,6 +300,15 @@ def address(key: str) -> str:
 def when_drawn(work: Callable[[], None]) -> None:
     """Do something once the page is complete: a control that is told of a change before it is drawn never shows it."""
     pn.state.onload(work)
+
+
+def next_thing(work: Callable[[], None]) -> None:
+    """Do something when what was changed so far has been sent; at once where no page is served."""
+    document = pn.state.curdoc
+    if document is None or document.session_context is None:
+        work()
+    else:
+        document.add_next_tick_callback(work)
 
 
 def listed_models() -> list[Listed]:
