@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import param
@@ -99,6 +101,15 @@ def nothing_kept(_: Job) -> Trace | None:
     return None
 
 
+def in_script() -> bool:
+    """Whether nobody else would run what is asynchronous: the first thread, and no event loop in it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return threading.current_thread() is threading.main_thread()
+    return False
+
+
 Held = Callable[[], AbstractContextManager[Any]]
 """While inside, what is changed waits; on the way out all of it is shown at once. Whoever draws knows how."""
 
@@ -147,6 +158,7 @@ class Pipeline(param.Parameterized):
         trace = self._kept(self.job())
         if trace is None:
             self.begun += 1
+            self._begin()
         else:
             with self._held():
                 self.show(trace)
@@ -168,7 +180,12 @@ class Pipeline(param.Parameterized):
         self._ticket = None
         return True
 
-    @param.depends("begun", watch=True)
+    def _begin(self) -> None:
+        if in_script():
+            asyncio.run(self._run())  # whoever else runs it (Panel does) makes an event loop for it and leaves that open
+        else:
+            param.parameterized.async_executor(partial(self._run))  # type: ignore[attr-defined]  # Panel sets it
+
     async def _run(self) -> None:
         self._drop()
         ticket = self._ticket = Ticket()

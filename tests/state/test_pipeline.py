@@ -514,6 +514,24 @@ SCRIPT = """
 """
 
 
+def test_a_plain_script_leaves_no_event_loop_open(monkeypatch):
+    """What was left open was collected in whichever test came later, and failed it."""
+    import panel  # noqa: F401  (it runs what is asynchronous in a script, and is not to)
+
+    made, make = [], asyncio.new_event_loop
+
+    def kept():
+        made.append(make())
+        return made[-1]
+
+    for place in (asyncio, asyncio.events):
+        monkeypatch.setattr(place, "new_event_loop", kept)
+    pipeline = Pipeline(lambda *_: single())
+    pipeline.run()
+    assert pipeline.status == "ready"
+    assert [loop.is_closed() for loop in made] == [True]
+
+
 def test_a_plain_script_runs_at_once_without_an_event_loop_panel_or_torch():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(SCRIPT)],
