@@ -516,7 +516,7 @@ SCRIPT = """
 
 def test_a_plain_script_leaves_no_event_loop_open(monkeypatch):
     """What was left open was collected in whichever test came later, and failed it."""
-    import panel  # noqa: F401  (it runs what is asynchronous in a script, and is not to)
+    import panel as pn  # noqa: F401  (it runs what is asynchronous in a script, and is not to)
 
     made, make = [], asyncio.new_event_loop
 
