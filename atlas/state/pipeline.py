@@ -184,7 +184,7 @@ class Pipeline(param.Parameterized):
         if in_script():
             asyncio.run(self._run())  # whoever else runs it (Panel does) makes an event loop for it and leaves that open
         else:
-            param.parameterized.async_executor(partial(self._run))  # type: ignore[attr-defined]  # Panel sets it
+            param.parameterized.async_executor(partial(self._run))  # type: ignore[attr-defined]  # Panel puts its own there
 
     async def _run(self) -> None:
         self._drop()
