@@ -54,9 +54,14 @@ TITLE = "Attention Atlas"
 STEPS = {"head-left": (0, -1), "head-right": (0, 1), "head-up": (-1, 0), "head-down": (1, 0)}
 """(layers, heads) the focus moves by when a key asks for it."""
 
-THEME = {"components": {"MuiMenu": {"defaultProps": {"transitionDuration": 0}}}}
-"""Lists close at once: a click on one that is fading out opens it again (panel-material-ui 0.16), and it would lie in the way of
-whoever chooses an order and then taps a head."""
+THEME = {
+    "components": {
+        "MuiMenu": {"defaultProps": {"transitionDuration": 0}},
+        "MuiToolbar": {"defaultProps": {"variant": "dense"}},
+    }
+}
+"""The frame is low: what it takes is taken from the plots. Lists close at once: a click on one that is fading out opens it again
+(panel-material-ui 0.16), and it would lie in the way of whoever chooses an order and then taps a head."""
 
 
 class AttentionAtlas(pn.viewable.Viewer):
@@ -221,7 +226,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 self.workspace.later(follow)
 
         # What else waits for the page goes first: a reader at night would see the first card by day, and have it drawn twice.
-        when_drawn(lambda: next_thing(follow))
+        when_drawn(lambda: later(follow, 0))
 
     def _leave(self, _: object) -> None:
         """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
@@ -300,15 +305,6 @@ def address(key: str) -> str:
 def when_drawn(work: Callable[[], None]) -> None:
     """Do something once the page is complete: a control that is told of a change before it is drawn never shows it."""
     pn.state.onload(work)
-
-
-def next_thing(work: Callable[[], None]) -> None:
-    """Do something when what was changed so far has been sent; at once where no page is served."""
-    document = pn.state.curdoc
-    if document is None or document.session_context is None:
-        work()
-    else:
-        document.add_next_tick_callback(work)
 
 
 def listed_models() -> list[Listed]:

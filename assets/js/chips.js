@@ -1,4 +1,4 @@
-// Rows of small buttons, one row a group. Python: atlas/components/chips.py.
+// Small buttons in groups. Python: atlas/components/chips.py.
 const element = (tag, name, text) => {
   const el = document.createElement(tag)
   if (name) { el.className = name }
@@ -73,7 +73,10 @@ export function render({model}) {
     event.stopPropagation()
   })
 
-  const dress = () => root.classList.toggle("dark", model.dark)
+  const dress = () => {
+    root.classList.toggle("dark", model.dark)
+    root.classList.toggle("inline", model.inline)
+  }
   model.on("groups", update)
   model.on("dark", dress)
   dress()

@@ -30,6 +30,7 @@ class Chips(JSComponent):
         doc="One dict a row: name, and chips, a list of dicts: key (str, unique), label (str) and, where wanted, count (int), "
         "active (bool), title (str, the tooltip).",
     )
+    inline = param.Boolean(default=False, doc="Whether groups stand beside each other; else each has a row of its own.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("chips")

@@ -15,8 +15,13 @@ from atlas.views.plain import plain
 
 ORIGIN = "bar"
 
-HEIGHT = 44
-"""Pixels: the same with and without something selected, so that the page below does not jump."""
+WRAPPED = """
+:host { display: flex; flex-flow: row wrap; align-items: center; min-height: 44px; height: auto !important; }
+:host > :is(.aa-bar-chosen, :first-child) { min-width: 0; }
+:host > .aa-bar-chosen { flex: 1 1 260px; width: auto !important; }
+:host > .aa-bar-choice { flex: none; width: auto !important; }
+"""
+"""One row where the window is wide enough, else two. Its height never hangs on what is selected: the page below would jump."""
 
 
 class SelectionBar(pn.viewable.Viewer):
@@ -32,7 +37,9 @@ class SelectionBar(pn.viewable.Viewer):
     def __panel__(self) -> Any:
         lens, display = self.lens, self.workspace.display
         own = lens.param
-        chosen = Chosen(heads=own.heads, tokens=own.tokens, nothing=own.nothing, dark=self.param.dark)
+        chosen = Chosen(
+            heads=own.heads, tokens=own.tokens, nothing=own.nothing, dark=self.param.dark, css_classes=["aa-bar-chosen"]
+        )
         chosen.on_let_go(lambda part: self.workspace.selection.clear(part, origin=ORIGIN))
         axis = pmui.RadioButtonGroup.from_param(display.param.axis, label="", size="small", margin=(2, 6))
         paint = pmui.RadioButtonGroup.from_param(display.param.paint, label="", size="small", margin=(2, 6))
@@ -40,8 +47,11 @@ class SelectionBar(pn.viewable.Viewer):
             lens.param.chosen, label="", size="small", margin=(2, 6), visible=lens.param.several
         )
         return pn.Row(
-            kind, chosen,
-            plain("a click selects", sizing_mode=None, align="center"), axis,
-            plain("painted by attention", sizing_mode=None, align="center"), paint,
-            sizing_mode="stretch_width", margin=0, height=HEIGHT, css_classes=["aa-bar"],
+            kind, chosen, _choice("a click selects", axis), _choice("painted by attention", paint),
+            sizing_mode="stretch_width", margin=0, css_classes=["aa-bar"], stylesheets=[WRAPPED],
         )  # fmt: skip
+
+
+def _choice(words: str, buttons: Any) -> pn.Row:
+    """Buttons with their name before them, on one line whatever wraps."""
+    return pn.Row(plain(words, sizing_mode=None, align="center"), buttons, margin=0, css_classes=["aa-bar-choice"])

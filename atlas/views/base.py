@@ -55,13 +55,13 @@ def _counted_at_most_once(models: Any) -> Iterator[None]:
             outside()
 
 
-def later(work: Callable[[], None]) -> None:
-    """Do something when what was changed so far has been painted; at once where no page is served."""
+def later(work: Callable[[], None], after: int = PAINTED) -> None:
+    """Do something when what was changed so far has been painted (sent, for 0); at once where no page is served."""
     document = pn.state.curdoc
     if document is None or document.session_context is None:
         work()
     else:
-        document.add_timeout_callback(work, PAINTED)
+        document.add_timeout_callback(work, after)
 
 
 def made_of(values: Any, rule: Callable[[Any], Any]) -> Any:

@@ -40,7 +40,7 @@ class StripView(pn.viewable.Viewer):
         self.workspace = workspace
         self.lens = StripLens(workspace, side)
         self.strip = TokenStrip(label=SIDES[side], lines=4 if side == "source" else 2, css_classes=[f"aa-strip-{side}"])
-        self.chips = Chips(css_classes=[f"aa-chips-{side}"])
+        self.chips = Chips(inline=True, css_classes=[f"aa-chips-{side}"])
         self.strip.on_pick(self._picked)
         self.chips.on_chip(self._pressed)
         self._tokens: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import panel as pn
+from bokeh.models.widgets.tables import NumberFormatter
 
 from atlas.components.table import Table
 from atlas.ids import HeadId
@@ -20,11 +21,28 @@ ORIGIN = "table"
 COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "special", "induction", "distance", SELECTED)
 """Metrics a card is wide enough for; the table of all of them is `trace.heads`."""
 
-WORDS_WIDE = {"Head": 75, "Cluster": 110, "Role": 125}
+WIDE = {"Head": 70, "Role": 104, "Cluster": 100}
 """Pixels: the table begins empty, and Tabulator would leave words the room that their titles need."""
 
-ROWS = 10
+NUMBER_WIDE = 88
+"""Pixels of a column of numbers: its title takes two lines, so that a card shows three of them beside the head."""
+
+ROWS = 12
 """Rows of a page: with header and filters as high as the plot and its groups beside it."""
+
+DENSE = """
+/* Selectors as long as Panel's own, or its rules win. */
+:host .tabulator { font-size: 12.5px; }
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 3px 6px; }
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-content .tabulator-col-title {
+  white-space: normal; line-height: 1.2; min-height: 2.4em; }
+:host .pnx-tabulator.tabulator .tabulator-tableholder .tabulator-table .tabulator-row { min-height: 30px; }
+:host .pnx-tabulator.tabulator .tabulator-tableholder .tabulator-table .tabulator-row .tabulator-cell {
+  min-height: 30px; padding: 5px 6px; line-height: 1.5; }
+:host .pnx-tabulator.tabulator .tabulator-tableholder .tabulator-table .tabulator-row .tabulator-cell:not([tabulator-field]) {
+  padding: 5px 0; }
+:host .tabulator-cell > input[type="checkbox"] { margin: 0; vertical-align: middle; }
+"""
 
 
 class TableView(View):
@@ -45,7 +63,8 @@ class TableView(View):
         self.table = Table(
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
             header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=520, css_classes=["aa-table"],
-            widths=WORDS_WIDE,
+            widths=WIDE | {title_of(name): NUMBER_WIDE for name in COLUMNS}, frozen_columns=["Head"], stylesheets=[DENSE],
+            formatters={title_of(name): _three_digits() for name in COLUMNS},
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
         self.table.on_click(self._clicked)
@@ -72,8 +91,9 @@ class TableView(View):
         table = self.heads.table()
         unknown = pd.Series(float("nan"), index=table.index)
         columns = {title_of(name): table.get(name, unknown).astype(float).round(3) for name in COLUMNS}
-        words = {"Head": [str(head) for head in self.heads.ids()], "Cluster": table["cluster"], "Role": table["role"]}
-        return pd.DataFrame({name: pd.Series(values, dtype=str) for name, values in words.items()} | columns)
+        words = {"Head": [str(head) for head in self.heads.ids()], "Role": table["role"], "Cluster": table["cluster"]}
+        head, role, cluster = ({name: pd.Series(values, dtype=str)} for name, values in words.items())
+        return pd.DataFrame(head | role | columns | cluster)
 
     def _draw(self) -> None:
         shown = self.shown()
@@ -116,3 +136,8 @@ class TableView(View):
     @staticmethod
     def _at(ids: list[HeadId], rows: list[int]) -> list[HeadId]:
         return [ids[row] for row in rows if row < len(ids)]
+
+
+def _three_digits() -> NumberFormatter:
+    """Zeros at the end too, so that numbers stand under each other; what is not known is not 0. A page owns its own."""
+    return NumberFormatter(format="0.000", nan_format="N/A", text_align="right")

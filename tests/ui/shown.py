@@ -10,6 +10,7 @@ import numpy as np
 
 from atlas.ids import HeadId
 from atlas.plots.colours import BACKGROUND, LEVELS, raster_palette, sequential
+from atlas.views.table import ROWS
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS, TEXT, weights
 from tests.ui.stage import Seat
 
@@ -247,7 +248,9 @@ def group_chips(seat: Seat, wanted: Wanted) -> None:
 def table_rows(seat: Seat, wanted: Wanted) -> None:
     """The selected heads are ticked."""
     rows = table(seat)
-    assert {row["Head"] for row in rows if row["selected"] == "yes"} == {str(head) for head in wanted.heads if head in EVERY[:10]}
+    assert {row["Head"] for row in rows if row["selected"] == "yes"} == {
+        str(head) for head in wanted.heads if head in EVERY[:ROWS]
+    }
 
 
 def table_numbers(seat: Seat, wanted: Wanted) -> None:

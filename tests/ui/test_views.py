@@ -7,6 +7,7 @@ import pytest
 
 from atlas.ids import HeadId
 from atlas.plots.colours import BACKGROUND, LIGHT, raster_palette
+from atlas.views.table import ROWS
 from tests.browser import messages_to_itself
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS
 from tests.ui.shown import (
@@ -340,7 +341,7 @@ def test_a_filtered_table_selects_the_head_of_the_row(seat):
     seat.until(lambda: seat.selection.heads == {HeadId("encoder", 3, 2)})
     box.press("Control+a")
     box.press("Delete")
-    seat.until(lambda: len(table(seat)) == 10)
+    seat.until(lambda: len(table(seat)) == ROWS)
 
 
 def test_the_gap_between_heads_is_where_the_geometry_says(seat):
