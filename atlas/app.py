@@ -81,7 +81,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.strips = [StripView(self.workspace, side, dark=self.dark) for side in ("source", "target")]
         self.bar = SelectionBar(self.workspace)
         self.announcer = Announcer()
-        self.bar.lens.param.watch(self._announce, ["heads", "tokens", "nothing"])
+        self.bar.lens.param.watch(self._announce, ["heads", "tokens", "changes", "nothing"])
         self.announcer.on_key(self._key)
         self._page: Any = None
         self._body: Any = None
@@ -120,22 +120,20 @@ class AttentionAtlas(pn.viewable.Viewer):
         assert pipeline.choice is not None
         assert pipeline.input is not None
         if isinstance(model_or_trace, Trace):
-            pipeline.choice.param.update(
-                name_or_path=str(model_or_trace.provenance.get("model") or "a recording"), in_memory=True
-            )
-            if model_or_trace.texts.text:
-                pipeline.input.text = model_or_trace.texts.text
+            pipeline.choose(str(model_or_trace.provenance.get("model") or "a recording"), in_memory=True)
+            given = model_or_trace.texts
+            pipeline.input.param.update(text=given.text or "", pair=given.pair or "", target=given.target or "")
             pipeline.show(model_or_trace)
             return
         if isinstance(model_or_trace, str):
-            pipeline.choice.name_or_path = model_or_trace
+            pipeline.choose(model_or_trace)
         else:
             model = model_or_trace if isinstance(model_or_trace, Model) else self.service.borrow(model_or_trace)
             name = self.service.give(model)
             self.given.append(
                 Listed(name, "memory", f"{sum(k.n_layers * k.n_heads for k in model.size.kinds):,} heads", "Yours.")
             )
-            pipeline.choice.param.update(name_or_path=name, in_memory=True)
+            pipeline.choose(name, in_memory=True)
         if text is not None:
             pipeline.input.param.update(text=text, **texts)
             if in_notebook():

@@ -1,5 +1,6 @@
 // What is selected, and buttons that let go of it. Python: atlas/components/chosen.py.
-const PARTS = ["heads", "tokens"]
+const PARTS = ["heads", "tokens", "changes"]
+const ENDS = {changes: "Run again with everything"}
 
 export function render({model}) {
   // Panel names the box around it "chosen", after the Python class; the style sheet is not about that one.
@@ -12,7 +13,7 @@ export function render({model}) {
     const text = document.createElement("span"), cross = document.createElement("span")
     box.className = `aa-clear-${part}`
     button.type = "button"
-    button.title = `Let go of the selected ${part} (Escape)`
+    button.title = ENDS[part] ?? `Let go of the selected ${part} (Escape)`
     text.className = "words"
     cross.className = "cross"
     cross.textContent = "\u2715"

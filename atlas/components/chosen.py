@@ -10,7 +10,7 @@ from panel.custom import JSComponent
 
 from atlas.components.assets import script, style
 
-PARTS = ("heads", "tokens")
+PARTS = ("heads", "tokens", "changes")
 
 
 class Chosen(JSComponent):
@@ -22,6 +22,7 @@ class Chosen(JSComponent):
 
     heads = param.String(default="", doc="The selected heads; empty: none is.")
     tokens = param.String(default="", doc="The selected tokens; empty: none is.")
+    changes = param.String(default="", doc="What is switched off in the run on screen; empty: nothing is.")
     nothing = param.String(default="", doc="Said where nothing is selected.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
@@ -33,7 +34,7 @@ class Chosen(JSComponent):
         self._callbacks: list[Callable[[str], object]] = []
 
     def on_let_go(self, callback: Callable[[str], object]) -> None:
-        """Call back with "heads" or "tokens" when that is to be let go of."""
+        """Call back with the name of a part when that is to be let go of."""
         self._callbacks.append(callback)
 
     def _handle_msg(self, data: Any) -> None:

@@ -218,7 +218,8 @@ def _by_size(labels: Labels, values: Values) -> Labels:
 
 def _refusal(n_heads: int, standard: Standard) -> str:
     if n_heads < MIN_HEADS:
-        return f"{n_heads} heads are too few to look for clusters ({MIN_HEADS} are needed), so they are shown as one."
+        few = "1 head is" if n_heads == 1 else f"{n_heads} heads are"
+        return f"{few} too few to look for clusters ({MIN_HEADS} are needed), so all are shown as one."
     if not standard.columns:
         return "No metric differs between these heads, so there are no clusters."
     return ""

@@ -25,8 +25,10 @@ Hook = Callable[[Any, Any], None]
 
 def number(value: float) -> str:
     """Three significant digits; what is not known is N/A, never 0."""
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "N/A"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     return f"{value:.3g}".replace("-", "−")
 
 
@@ -59,13 +61,13 @@ def frame(*, dark: bool, x_label: str, y_label: str, x_range: Limits, y_range: L
     }
 
 
-def selection_tools() -> list[Any]:
-    """Tools that select marks, each once a gesture.
+def selection_tools(*, tap: bool = True) -> list[Any]:
+    """Tools that select marks, each once a gesture; without `tap` where a tap means something else than the mark under it.
 
     A lasso reports while it is drawn unless told otherwise: every view is then redrawn for every piece of it, and an update
     that crosses a later piece on its way leaves the server with an earlier selection than the screen.
     """
-    return ["hover", "tap", "box_select", LassoSelectTool(continuous=False)]
+    return ["hover", *(["tap"] if tap else []), "box_select", LassoSelectTool(continuous=False)]
 
 
 def tooltip(*columns: str) -> str:

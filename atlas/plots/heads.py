@@ -154,13 +154,17 @@ def colour_key(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> list[tupl
         return [(name, how.colour, how.marker) for name, how in key_of(data["category"].astype(str)).items()]
     if "value" not in data:
         return []
+    grey = raster_palette(dark=config.get("dark", False))[UNKNOWN]
+    unknown = [("not known", grey, "circle")] if data["value"].isna().any() else []
+    if data["value"].isna().all():
+        return unknown
     low, high = _colour_limits(data, config)
     steps = np.linspace(low, high, KEY_STEPS)
     if np.equal(np.mod(data["value"].dropna(), 1), 0).all():
         # Between two layers there is none.
         steps = np.unique(steps.round())
     colours = coloured(steps, (low, high), _magnitudes(config), "")
-    return [(number(step), colour, "circle") for step, colour in zip(steps, colours, strict=True)]
+    return [*((number(step), colour, "circle") for step, colour in zip(steps, colours, strict=True)), *unknown]
 
 
 def _colours(data: pd.DataFrame, config: ScatterConfig) -> tuple[list[str], list[str]]:

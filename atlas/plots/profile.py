@@ -90,7 +90,7 @@ def profile_layers(table: pd.DataFrame, metric: str, **config: Unpack[ProfileCon
         "color": _blue(config),
         "size": LAYER_SIZE,
         "hover_tooltips": tooltip("layer_label", "layer_about"),
-        "tools": ["hover", "tap"],
+        "tools": ["hover"],
     }
     return hv.Scatter(found, "layer", ["mean", "layer_label", "layer_about"]).opts(
         **mark, **profile_options(table, metric, **config)
@@ -113,7 +113,7 @@ def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConf
         "selection_alpha": 1.0,
         "nonselection_alpha": FADED,
         "hover_tooltips": tooltip("label", "about"),
-        "tools": selection_tools(),
+        "tools": selection_tools(tap=False),  # it selects the layer
     }
     vdims = ["value", "kind", "head", "label", "about"]
     options = profile_options(table, metric, **config)

@@ -8,7 +8,7 @@ import param
 
 from atlas.ids import KINDS
 from atlas.state.lens import Lens
-from atlas.state.words import heads_in_words, tokens_in_words
+from atlas.state.words import changes_in_words, heads_in_words, tokens_in_words
 from atlas.state.workspace import Workspace
 
 NOTHING = "Nothing is selected: all heads, all tokens."
@@ -17,10 +17,11 @@ NOTHING = "Nothing is selected: all heads, all tokens."
 class BarLens(Lens):
     """What is selected, in words, kept up to date for the bar and for who cannot see the page."""
 
-    reads: ClassVar = {"selection": ("focus", "heads", "label", "queries", "keys")}
+    reads: ClassVar = {"selection": ("focus", "heads", "label", "queries", "keys"), "interventions": ("ablated", "cut")}
 
     heads = param.String(default="", doc="The selected heads; empty: none is.")
     tokens = param.String(default="", doc="The selected tokens; empty: none is.")
+    changes = param.String(default="", doc="What is switched off or cut in the run on screen; empty: nothing is.")
     nothing = param.String(default="", doc="Said where nothing is selected.")
 
     chosen = param.Selector[str](objects=list(KINDS), default=KINDS[0], doc="The kind of attention on screen, to be chosen.")
@@ -45,9 +46,18 @@ class BarLens(Lens):
         self.param.update(
             heads=heads_in_words(self.workspace) if selection.heads else "",
             tokens=tokens_in_words(self.workspace),
+            changes=changes_in_words(self.workspace),
             nothing=NOTHING if selection.is_empty and self.workspace.trace is not None else "",
         )
 
+    def let_go(self, part: str) -> None:
+        """Let go of the selected heads or tokens; or run once more with everything that was switched off."""
+        if part != "changes":
+            self.workspace.selection.clear(part, origin="bar")
+            return
+        self.workspace.interventions.clear()
+        self.workspace.pipeline.run()
+
     def said(self) -> str:
         """All of it in one sentence."""
-        return self.nothing or " · ".join(part for part in (self.heads, self.tokens) if part)
+        return " · ".join(part for part in (self.nothing, self.heads, self.tokens, self.changes) if part)

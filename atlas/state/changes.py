@@ -16,6 +16,10 @@ class Interventions(param.Parameterized):
     ablated = param.ClassSelector(class_=frozenset, default=NO_HEADS, doc="Heads whose output is replaced by zero.")
     cut = param.ClassSelector(class_=frozenset, default=NO_EDGES, doc="(head, query, key): edges taken away before the softmax.")
 
+    def clear(self) -> None:
+        """Run with everything there is."""
+        self.param.update(ablated=NO_HEADS, cut=NO_EDGES)
+
 
 class Target(param.Parameterized):
     """The decision that is being explained."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import param
 
+from atlas.definitions import DEFINITIONS
 from atlas.state.selection import AXES
 
 AGGREGATES = ("mean", "max")
@@ -18,6 +19,22 @@ SINKS = ("auto", "shown", "hidden")
 """'auto' hides the sinks of causal models from the colour scale: there the first token takes most of everything."""
 LAYOUTS = ("pca", "tsne", "metrics")
 TABS = ("overview", "explore", "deep", "faithfulness", "bias", "compare")
+
+METRICS = tuple(name for name, item in DEFINITIONS.items() if item.group == "metric" and not item.costly)
+"""What heads can be placed, coloured, sized and ordered by; the costly ones are worked out only when somebody asks for them."""
+
+SELECTED = "selected"
+"""The metric that is there while keys are selected: the weight on them. No order of the Map: it would change with every click."""
+
+MORE_THAN_METRICS: dict[str, tuple[str, ...]] = {
+    "order": ("index", "cluster"),
+    "x": (SELECTED,),
+    "y": (SELECTED,),
+    "colour": ("cluster", "role", "layer", SELECTED),
+    "size": ("", SELECTED),
+    "metric": (SELECTED,),
+}
+"""Fields that name a metric, and what they may say beside that."""
 
 HIGHEST = 1e6
 """Of a threshold. Weights end at 1, the lengths of what is moved do not; a link may say what it likes."""

@@ -12,15 +12,13 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.ids import HeadId
+from atlas.state.display import METRICS, SELECTED
 from atlas.state.lens import Lens, counted
 from atlas.state.words import tokens_in_words
 from atlas.tracing.chosen import chosen_heads
-from atlas.tracing.groups import clusters, components, neighbourhoods, roles
+from atlas.tracing.groups import UNTOLD, clusters, components, neighbourhoods, roles
 
 CATEGORIES = ("cluster", "role")
-
-SELECTED = "selected"
-"""The metric that is there while keys are selected: the weight on them."""
 
 EMPTY_TABLE = pd.DataFrame({name: [] for name in ("kind", "layer", "head", "cluster", "role")})
 
@@ -107,8 +105,7 @@ class HeadsLens(Lens):
     @staticmethod
     def metrics() -> dict[str, str]:
         """Title -> name of what can be looked at. All of them, whatever the text: a choice must not change because a text did."""
-        names = [name for name, each in DEFINITIONS.items() if each.group == "metric" and not each.costly]
-        return {title_of(name): name for name in (*names, SELECTED)}
+        return {title_of(name): name for name in (*METRICS, SELECTED)}
 
     def ids(self) -> list[HeadId]:
         """The head of every row."""
@@ -194,6 +191,8 @@ class HeadsLens(Lens):
         # A map of neighbourhoods has no place for a head that changed: it is of the whole text, and the line says so.
         tsne = display.layout == "tsne"
         places = neighbourhoods(self.trace, self.kind) if tsne else components(self.trace, self.kind).project(table)
+        if not tsne and "role" in table:  # a head of which nothing is known would stand in the middle, as the most usual of all
+            places = np.where((table["role"] == UNTOLD).to_numpy()[:, None], np.nan, places)
         return places[:, 0], places[:, 1]
 
     def _measured(self) -> pd.DataFrame:
@@ -203,5 +202,7 @@ class HeadsLens(Lens):
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)
         self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens")
+        if len(table) and set(table["role"]) == {UNTOLD}:
+            self.line += ": where a row sees one token only, heads cannot differ"
         self.kind_shown = kind
         return table

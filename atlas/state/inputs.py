@@ -29,6 +29,10 @@ class ModelChoice(param.Parameterized):
     dtype = param.String(default="", doc="float32, bfloat16, float16; empty: float32.")
     in_memory = param.Boolean(default=False, doc="The model was handed over in memory: a URL can name it, but not bring it back.")
 
+    def choose(self, name_or_path: str, *, in_memory: bool = False) -> None:
+        """Another model, as it comes: what a link said of revision, device and precision it said of the model before."""
+        self.param.update(name_or_path=name_or_path, revision="", device="", dtype="", in_memory=in_memory)
+
     def request(self) -> tuple[str, str | None, str | None, str | None]:
         """(name, revision, device, dtype) as the loader takes them."""
         return self.name_or_path, self.revision or None, self.device or None, self.dtype or None

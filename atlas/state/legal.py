@@ -8,23 +8,11 @@ from typing import Any
 
 import param
 
-from atlas.definitions import DEFINITIONS
 from atlas.state.compact import Unusable, shown
+from atlas.state.display import METRICS, MORE_THAN_METRICS
 
 LONGEST_NAME = 1_000
 """Letters of a model's name or folder, of a token or a label: the longest paths there are, and no novel in a place for a name."""
-
-METRICS = tuple(name for name, item in DEFINITIONS.items() if item.group == "metric")
-
-WORDS_BESIDE: dict[str, tuple[str, ...]] = {
-    "order": ("index", "cluster"),
-    "x": (),
-    "y": (),
-    "colour": ("cluster", "role", "layer"),
-    "size": ("",),
-    "metric": (),
-}
-"""Fields of Display that name a metric, and what they may say beside that."""
 
 
 def differing(holder: param.Parameterized) -> dict[str, Any]:
@@ -89,8 +77,8 @@ def _legal(field: Any, key: str, value: Any) -> tuple[Any, bool]:
     """The value for a Param, and whether it had to be brought inside its bounds."""
     if isinstance(field, param.Selector):
         return _one_of(tuple(field.objects), value), False
-    if key in WORDS_BESIDE:
-        return _one_of((*WORDS_BESIDE[key], *METRICS), value), False
+    if key in MORE_THAN_METRICS:
+        return _one_of((*MORE_THAN_METRICS[key], *METRICS), value), False
     if isinstance(field, param.Boolean):
         return flag(value), False
     if isinstance(field, param.Number):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 Array = np.ndarray
+
+Axis = Literal["query", "key"]
 
 READINGS = {
     "weight": "attention weight",
@@ -37,6 +39,22 @@ class Plane:
     columns: tuple[str, ...]
     whole: Array | None
     """All of it, where it had to be worked out as a whole (words, rollout); None: window by window."""
+    row_of: Array | None = None
+    column_of: Array | None = None
+    """The row and the column of every token, where they are words; None: a token has a row and a column of its own."""
+
+    def tokens(self, axis: Axis, at: int) -> frozenset[int]:
+        """The tokens that a row or a column stands for."""
+        of = self._of(axis)
+        return frozenset({at}) if of is None else frozenset(np.flatnonzero(of == at).tolist())
+
+    def places(self, axis: Axis, tokens: Collection[int]) -> frozenset[int]:
+        """The rows or columns that some tokens are in."""
+        of = self._of(axis)
+        return frozenset(tokens) if of is None else frozenset(of[sorted(tokens)].tolist())
+
+    def _of(self, axis: Axis) -> Array | None:
+        return self.row_of if axis == "query" else self.column_of
 
 
 @dataclass(frozen=True)
@@ -153,8 +171,8 @@ class MatrixLens(Lens):
         display, trace, heads = self.workspace.display, self.trace, self.heads()
         self.line = self._said(heads)
         if display.level == "word" and display.mode == "weight":
-            whole, queries, keys = windows.words(trace, heads, display.aggregate)
-            return Plane(tuple(queries), tuple(keys), whole)
+            found = windows.words(trace, heads, display.aggregate)
+            return Plane(tuple(found.queries), tuple(found.keys), found.weights, found.query_of, found.key_of)
         rows, columns = self._names()
         rolled = display.mode == "rollout"
         flow = windows.rollout(trace, self.kind, max(head.layer for head in heads)) if rolled else None
@@ -178,6 +196,8 @@ class MatrixLens(Lens):
     def _said(self, heads: tuple[HeadId, ...]) -> str:
         display = self.workspace.display
         reading = READINGS[display.mode].format(layer=max(head.layer for head in heads))
+        if display.level == "word" and display.mode != "weight":
+            reading += ", tokens (this reading has no words)"
         if display.mode == "rollout":
             return reading
         level = ", words" if display.level == "word" and display.mode == "weight" else ""
@@ -186,14 +206,19 @@ class MatrixLens(Lens):
         return f"{'mean' if display.aggregate == 'mean' else 'largest'} of {counted(len(heads), 'head')}: {reading}{level}"
 
     def _highest(self) -> float:
-        display = self.workspace.display
-        plane = self.plane()
-        if display.mode == "weight" and plane.whole is None and len(self.heads()) > 1:
-            return colour_ceiling(self._some(), sinks(self.trace, self.kind), display.sinks, self.kind)
-        if display.mode == "weight" and plane.whole is None:
-            return colour_ceiling(sample_of(self.trace, self.kind), sinks(self.trace, self.kind), display.sinks, self.kind)
-        marks = sinks(self.trace, self.kind) if plane.whole is None or display.mode == "rollout" else None
-        return colour_ceiling(plane.whole if plane.whole is not None else self._some(), marks, display.sinks, self.kind)
+        display, plane = self.workspace.display, self.plane()
+        if not plane.rows:
+            return 1.0
+        marks = sinks(self.trace, self.kind)
+        if plane.column_of is not None:
+            marks = np.isin(np.arange(len(plane.columns)), plane.column_of[marks])
+        if plane.whole is not None:
+            values = plane.whole
+        else:
+            # One head has the scale of all of them, so that going from head to head shows which looks harder.
+            alone = display.mode == "weight" and len(self.heads()) == 1
+            values = sample_of(self.trace, self.kind) if alone else self._some()
+        return colour_ceiling(values, marks, display.sinks, self.kind)
 
     def _some(self) -> Array:
         """A few rows of what is shown, all columns: the ceiling of a scale needs no more."""

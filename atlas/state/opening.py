@@ -62,9 +62,8 @@ def opening(
 def begin(workspace: Workspace, first: Opening) -> None:
     """Put the opening in a workspace and run it; where there is no model, say so."""
     pipeline = workspace.pipeline
-    assert pipeline.choice is not None
     assert pipeline.input is not None
-    pipeline.choice.name_or_path = first.model
+    pipeline.choose(first.model)
     pipeline.input.param.update(text=first.text, pair=first.pair, target=first.target)
     if first.problem:
         pipeline.error = first.problem

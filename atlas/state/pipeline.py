@@ -149,16 +149,24 @@ class Pipeline(param.Parameterized):
         assert changes is not None
         return Job(choice.request(), *given.texts(), ablate=tuple(sorted(changes.ablated)), knock_out=tuple(sorted(changes.cut)))
 
+    def choose(self, name_or_path: str, *, in_memory: bool = False) -> None:
+        """Another model, with all of its heads and edges: what was switched off was switched off in the model before."""
+        assert self.choice is not None
+        assert self.interventions is not None
+        self.choice.choose(name_or_path, in_memory=in_memory)
+        self.interventions.clear()
+
     def run(self) -> None:
         """Show the trace asked for; a job under way is dropped.
 
         A kept one is shown at once. For another one a job begins: inside an event loop beside it, in a plain script at once.
         """
         self.asked += 1
-        trace = self._kept(self.job())
+        job = self.job()
+        trace = self._kept(job)
         if trace is None:
             self.begun += 1
-            self._begin()
+            self._begin(job)
         else:
             with self._held():
                 self.show(trace)
@@ -167,6 +175,11 @@ class Pipeline(param.Parameterized):
         """Drop the job under way: its thread ends at the next layer, and what it brings is not shown."""
         if self._drop():
             self.param.update(status="cancelled", message="The run was cancelled.", share=UNKNOWN)
+
+    def stay(self) -> None:
+        """Drop the job under way without a word: the reader has gone back to what is on screen."""
+        if self._drop():
+            self.param.update(status="empty" if self.trace is None else "ready", message="", error="", share=UNKNOWN)
 
     def show(self, trace: Trace) -> None:
         """Show a trace that is there already: a recording, or one made in a notebook."""
@@ -180,17 +193,20 @@ class Pipeline(param.Parameterized):
         self._ticket = None
         return True
 
-    def _begin(self) -> None:
-        if in_script():
-            asyncio.run(self._run())  # whoever else runs it (Panel does) makes an event loop for it and leaves that open
-        else:
-            param.parameterized.async_executor(partial(self._run))  # type: ignore[attr-defined]  # Panel puts its own there
-
-    async def _run(self) -> None:
+    def _begin(self, job: Job) -> None:
         self._drop()
+        # Already here: a job that is dropped before its coroutine had its turn would begin all the same.
         ticket = self._ticket = Ticket()
+        if in_script():
+            asyncio.run(self._run(job, ticket))  # whoever else runs it (Panel does) makes an event loop and leaves that open
+        else:
+            param.parameterized.async_executor(partial(self._run, job, ticket))  # type: ignore[attr-defined]  # Panel's own
+
+    async def _run(self, job: Job, ticket: Ticket) -> None:
+        if ticket is not self._ticket:
+            return
         self.param.update(status="loading", message="Starting", share=UNKNOWN, error="")
-        future = asyncio.ensure_future(asyncio.to_thread(self._work, self.job(), ticket))
+        future = asyncio.ensure_future(asyncio.to_thread(self._work, job, ticket))
         while not future.done():
             await asyncio.wait({future}, timeout=TICK)
             if ticket is self._ticket and not future.done():

@@ -98,9 +98,15 @@ class Selection(param.Parameterized):
         self.select_heads(() if again else (head,), origin=origin)
 
     def focus_on(self, head: HeadId, *, origin: str = "") -> None:
-        """Show a head large, whatever is selected."""
+        """Show a head large, whatever is selected; where the one shown so far was all that was selected, it now is this one.
+
+        Left behind, it would stay what every view is about, and sliders and arrow keys would move nothing but a frame.
+        """
         (found,) = self._existing((head,)) or (self.focus,)
-        self._write(origin=origin, **self._focused(found))
+        changes = self._focused(found)
+        if found is not None and self.heads == {self.focus} and self.focus is not None and found.kind == self.focus.kind:
+            changes |= {"heads": frozenset({found}), "label": ""}
+        self._write(origin=origin, **changes)
 
     def show_kind(self, kind: str, *, origin: str = "") -> None:
         """Show another kind of attention: the same layer and head where it has them."""

@@ -37,13 +37,14 @@ class SharedState(param.Parameterized):
         self._asked: Mapping[str, Any] | None = None
         self._shown: Mapping[str, Any] | None = None
         self._waiting: State | None = None
+        self._went_on = False
         self._busy = False
         # Whoever hears of a new trace before us has drawn it already, and has to be told of the selection that follows.
         self._first = not workspace.param.watchers.get("revision")
         workspace.param.watch(self._arrive, "revision")
         workspace.pipeline.param.watch(self._ask, "asked")
         workspace.pipeline.param.watch(self._fail, "status")
-        workspace.selection.param.watch(self._renew, SELECTED)
+        workspace.selection.param.watch(self._selected, SELECTED)
         for holder in (workspace.display, workspace.thresholds, workspace.target):
             holder.param.watch(self._renew, [name for name in holder.param if name != "name"])
         self.param.watch(self._renew, "private")
@@ -60,10 +61,14 @@ class SharedState(param.Parameterized):
         with self._alone():
             done = put_inputs(state, self.workspace, self._shown, self._where)
             self.complaint = " ".join([*said, *done.said])
-            self._waiting = state if done.then in {"run", "wait"} else None
+            self._waiting, self._went_on = (state if done.then in {"run", "wait"} else None), False
             if done.then == "run":
                 self.workspace.pipeline.run()
-            elif done.then == "select":
+            else:
+                # A run that was under way when the reader went elsewhere would take the page over when it ends.
+                self.workspace.pipeline.stay()
+                self._asked = None
+            if done.then == "select":
                 self._select(state)
         self._renew()
         return True
@@ -82,6 +87,12 @@ class SharedState(param.Parameterized):
             self._asked["model"] == waiting.model and (waiting.private or self._asked["text"] == waiting.text)
         ):
             self._waiting = None
+
+    def _selected(self, *_: object) -> None:
+        """Who goes on with the trace on screen, instead of running what a link asks for, wants a link to that."""
+        if not self._busy and not self.workspace.settling and not self.workspace.pipeline.busy:
+            self._went_on = True
+        self._renew()
 
     def _fail(self, *_: object) -> None:
         """A run ended without a trace: what is on screen stays, and the link says that again."""
@@ -123,7 +134,7 @@ class SharedState(param.Parameterized):
     def _state(self) -> State:
         """What is on screen; while a link's run is awaited, what it will be."""
         space = self.workspace
-        if self._waiting is not None:
+        if self._waiting is not None and not (self._went_on and self._shown is not None):
             return replace(
                 self._waiting, display=differing(space.display), thresholds=differing(space.thresholds),
                 explained=differing(space.target),

@@ -11,6 +11,7 @@ import numpy as np
 from atlas import definitions
 from atlas.ids import HeadId
 from atlas.state.ceilings import colour_ceiling, sample_of
+from atlas.state.display import METRICS
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token, tokens_in_words
 from atlas.tracing.groups import clusters
@@ -84,7 +85,7 @@ class MapLens(Lens):
     @staticmethod
     def metrics() -> dict[str, str]:
         """Metrics heads can be ordered by: name -> title."""
-        return {each.name: each.title for each in definitions.DEFINITIONS.values() if each.group == "metric" and not each.costly}
+        return {name: definitions.DEFINITIONS[name].title for name in METRICS}
 
     def depends(self) -> Hashable:
         """Not on which head is in focus: that is a frame of its own."""

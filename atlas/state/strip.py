@@ -101,25 +101,21 @@ class StripLens(Lens):
 
     def _painted(self) -> Array | None:
         display, selection, kind, trace = self.workspace.display, self.workspace.selection, self.kind, self.trace
-        heads = self.shown_heads()
-        of = f"{'mean' if display.aggregate == 'mean' else 'largest'} of {heads_in_words(self.workspace)}"
-        if len(heads) == 1:
-            of = heads_in_words(self.workspace)
-        if display.paint == "received":
-            if trace.side(kind, "key") != self.side:
-                self.line = ""
-                return None
-            rows = counted(len(selection.queries), "selected token") if selection.queries else "all tokens that can see it"
-            self.line = f"attention each token receives from {rows}, {of}"
-            return received(trace, heads, selection.queries, aggregate=display.aggregate)
-        if trace.side(kind, "query") != self.side:
-            self.line = ""
+        heads, axis = self.shown_heads(), "key" if display.paint == "received" else "query"
+        self.line = ""  # what cannot be worked out is not said to be shown
+        if trace.side(kind, axis) != self.side:
             return None
-        if not selection.keys:
-            self.line = f"largest weight each token gives, {of}"
+        if display.paint == "received":
+            found = received(trace, heads, selection.queries, aggregate=display.aggregate)
+            rows = counted(len(selection.queries), "selected token") if selection.queries else "all tokens that can see it"
+            shown = f"attention each token receives from {rows}"
         else:
-            self.line = f"attention each token gives to {counted(len(selection.keys), 'selected token')}, {of}"
-        return sent(trace, heads, selection.keys, aggregate=display.aggregate)
+            found = sent(trace, heads, selection.keys, aggregate=display.aggregate)
+            columns = counted(len(selection.keys), "selected token")
+            shown = f"attention each token gives to {columns}" if selection.keys else "largest weight each token gives"
+        together = "" if len(heads) == 1 else f"{'mean' if display.aggregate == 'mean' else 'largest'} of "
+        self.line = f"{shown}, {together}{heads_in_words(self.workspace)}"
+        return found
 
 
 def _apart(pieces: list[str]) -> list[str]:

@@ -17,16 +17,16 @@ class Followed(param.Parameterized):
 
     def follow(self, draw: Callable[[], object]) -> None:
         """Draw now, and whenever what is shown or marked became out of date; for components, which take values, not streams."""
-        self.param.watch(lambda _: draw(), ["revision", "marks"])
+        self.param.watch(lambda *_: draw(), ["revision", "marks"])
         draw()
 
     def follow_revision(self, draw: Callable[[], object]) -> None:
         """Draw anew whenever what is shown became out of date; who draws at first is somebody else."""
-        self.param.watch(lambda _: draw(), "revision")
+        self.param.watch(lambda *_: draw(), "revision")
 
     def follow_marks(self, mark: Callable[[], object]) -> None:
         """Mark anew whenever something else is marked in what is shown; the plot itself says what is marked when it is drawn."""
-        self.param.watch(lambda _: mark(), "marks")
+        self.param.watch(lambda *_: mark(), "marks")
 
 
 class Turn(Followed):

@@ -21,7 +21,8 @@ def heads_in_words(workspace: Workspace) -> str:
         return ""
     named = f"{kind} " if len(trace.kinds) > 1 else ""
     if not selection.heads:
-        return f"all {trace.n_layers(kind) * trace.n_heads(kind):,} {named}heads"
+        every = trace.n_layers(kind) * trace.n_heads(kind)
+        return f"all {every:,} {named}heads" if every > 1 else f"the only {named}head"
     here = selection.heads_of(kind)
     elsewhere = len(selection.heads) - len(here)
     if not here:
@@ -49,6 +50,21 @@ def tokens_in_words(workspace: Workspace) -> str:
     return " · ".join(parts)
 
 
+def changes_in_words(workspace: Workspace) -> str:
+    """'8 heads switched off, 1 edge cut': what the trace on screen was made without, or the next one will be; else empty."""
+    trace, asked = workspace.trace, workspace.interventions
+    made = {} if trace is None else trace.provenance.get("changed") or {}
+    there = [len(made.get(name, ())) for name in ("ablated", "knocked out", "patched")]
+    said = _changed(*there)
+    to_come = _changed(len(asked.ablated), len(asked.cut), 0)
+    return said or (f"the next run: {to_come}" if to_come else "")
+
+
+def _changed(ablated: int, cut: int, patched: int) -> str:
+    parts = ((ablated, "head", "switched off"), (cut, "edge", "cut"), (patched, "head", "patched"))
+    return ", ".join(f"{counted(count, noun)} {done}" for count, noun, done in parts if count)
+
+
 def token_names(trace: Trace, side: str, positions: frozenset[int]) -> list[str]:
     """The tokens at some positions, in order, as a reader knows them."""
     table = trace.reading(side).table
@@ -69,8 +85,3 @@ def visible(character: str) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "␡" if code == 0x7F else character
-
-
-def selection_in_words(workspace: Workspace) -> str:
-    """All of it: 'mean of 7 heads · to: doctor, she'."""
-    return " · ".join(part for part in (heads_in_words(workspace), tokens_in_words(workspace)) if part)

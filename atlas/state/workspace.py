@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import param
 
-from atlas.state.changes import BiasThresholds, Target
+from atlas.state.changes import BiasThresholds, Interventions, Target
 from atlas.state.display import Display
 from atlas.state.faces import HeadModel, LayerModel
 from atlas.state.pipeline import Held, Kept, Pipeline, Work, nothing_kept
@@ -53,6 +53,13 @@ class Workspace(param.Parameterized):
     def trace(self) -> Trace | None:
         """The trace on screen."""
         return self.pipeline.trace
+
+    @property
+    def interventions(self) -> Interventions:
+        """What runs are made without."""
+        found = self.pipeline.interventions
+        assert found is not None
+        return found
 
     @property
     def kind(self) -> str:

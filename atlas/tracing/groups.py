@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from atlas.metrics.clusters import Clusters, cluster_heads
 from atlas.metrics.layouts import Components, pca, tsne
-from atlas.metrics.roles import MIXED, main_role
+from atlas.metrics.roles import MIXED, ROLES, main_role
 from atlas.metrics.traits import HIGH
 from atlas.tracing.chosen import chosen_heads
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from atlas.trace import Trace
+
+
+UNTOLD = "N/A"
+"""The job of a head of which no metric is known, as from rows that see one token only."""
 
 
 def clusters(trace: Trace, kind: str) -> Clusters:
@@ -36,8 +40,9 @@ def neighbourhoods(trace: Trace, kind: str) -> np.ndarray:
 
 
 def roles(table: pd.DataFrame) -> list[str]:
-    """The main job of each head of a table in the words that clusters are named in, or "mixed"."""
-    return [HIGH.get(str(role), MIXED) for role in main_role(table)["role"]]
+    """The main job of each head of a table in the words that clusters are named in, "mixed", or UNTOLD."""
+    told = table[list(ROLES)].notna().any(axis=1)
+    return [HIGH.get(str(role), MIXED) if known else UNTOLD for role, known in zip(main_role(table)["role"], told, strict=True)]
 
 
 def prepare(trace: Trace) -> None:

@@ -155,7 +155,10 @@ class Attention:
         return 4 if array is None else array.dtype.itemsize
 
     def scores(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> dict[str, Array]:
-        """The steps from q·k to the masked score, for one head: `dot`, `scaled`, `masked` (NaN where nothing may be seen)."""
+        """The steps from q·k to the masked score, for one head: `dot`, `scaled`, `masked`.
+
+        `masked` is NaN where nothing may be seen, and -inf where the run cut an edge that otherwise might be.
+        """
         here = self.layers[layer]
         if here.query is None or here.key is None or here.scaling is None:
             msg = "This trace holds weights only (recorded attention, or a model outside the attention interface), no q and k."
@@ -173,6 +176,7 @@ class Attention:
         visible = here.mask.visible(self.n_queries, self.n_keys, head, rows, columns)
         if visible is not None:
             masked = np.where(visible, masked, np.float32(np.nan))
+        masked = self._without_cut_edges(here, head, masked, rows, columns)
         return {"dot": dot, "scaled": scaled, "masked": masked}
 
     def block(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> Array:
@@ -205,9 +209,7 @@ class Attention:
     def _cut_scores(self, layer: int, head: int, rows: Index, columns: Index) -> Array:
         """Scores with -inf where nothing may be seen or the run cut the edge."""
         masked = self.scores(layer, head, rows, columns)["masked"]
-        scores = np.where(np.isnan(masked), np.float32(-np.inf), masked)
-        self._cut_edges(self.layers[layer], head, scores, rows, columns)
-        return scores
+        return np.where(np.isnan(masked), np.float32(-np.inf), masked)
 
     def _rows_log_sum_exp(self, layer: int, head: int, rows: Index) -> Array:
         _, total, top = self._softmax_parts(self.layers[layer], head, self._cut_scores(layer, head, rows, ALL))
@@ -227,11 +229,13 @@ class Attention:
             total = total + np.exp(here.sinks[head] - top)
         return powers, total, top
 
-    def _cut_edges(self, here: Layer, head: int, scores: Array, rows: Index, columns: Index) -> None:
+    def _without_cut_edges(self, here: Layer, head: int, scores: Array, rows: Index, columns: Index) -> Array:
         if here.edges is None:
-            return
+            return scores
+        found = scores.copy()  # where nothing masks, these are the scaled scores themselves
         at_row = {int(q): i for i, q in enumerate(np.arange(self.n_queries)[rows])}
         at_column = {int(k): i for i, k in enumerate(np.arange(self.n_keys)[columns])}
         for edge_head, query, key in here.edges:
             if edge_head == head and int(query) in at_row and int(key) in at_column:
-                scores[at_row[int(query)], at_column[int(key)]] = -np.inf
+                found[at_row[int(query)], at_column[int(key)]] = -np.inf
+        return found

@@ -6,12 +6,12 @@ Nothing here holds more than a window: a matrix of 4,096 tokens is looked at thr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
-from atlas.text.words import word_attention
+from atlas.text.words import word_attention, word_units
 from atlas.tracing.record import Attention, Mask
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def window(
     size = _length(rows, attention.n_queries) * _length(columns, attention.n_keys) * len(heads)
     if size > WINDOW_CELLS:
         msg = (
-            f"{size / 1e6:,.0f} million weights are in view, more than {WINDOW_CELLS / 1e6:.0f} million; zoom in for exact cells."
+            f"This reading would look at {size / 1e6:,.0f} million weights, and {WINDOW_CELLS / 1e6:.0f} million are the most. "
+            "Select fewer heads, or show the weights themselves."
         )
         raise TooLarge(msg)
     return combined((_read(attention, head, rows, columns, mode) for head in heads), aggregate)
@@ -136,7 +137,18 @@ def _looks_back(mask: Mask) -> bool:
     return mask.causal if mask.cells is None else not np.triu(mask.cells, 1).any()
 
 
-def words(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> tuple[Array, list[str], list[str]]:
+class Words(NamedTuple):
+    """Attention between the words of a text."""
+
+    weights: Array
+    queries: list[str]
+    keys: list[str]
+    query_of: Array
+    key_of: Array
+    """The word of every token, by its place among them."""
+
+
+def words(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> Words:
     """(query word, key word) weights of the heads together, and the words of both axes."""
     kind = one_kind(heads)
     attention = trace.attention_of(kind)
@@ -154,7 +166,7 @@ def words(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> tup
     key_words = ids[1] if kind == "cross" else None
     blocks = (word_attention(attention.block(head.layer, head.head), ids[0], key_words).weights for head in heads)
     queries, keys = trace.once(f"word names {kind}", lambda: _word_names(trace, kind))
-    return combined(blocks, aggregate), list(queries), list(keys)
+    return Words(combined(blocks, aggregate), list(queries), list(keys), *(word_units(each).of_token for each in ids))
 
 
 def _word_names(trace: Trace, kind: str) -> tuple[list[str], list[str]]:

@@ -13,8 +13,6 @@ from atlas.state.bar import BarLens
 from atlas.state.workspace import Workspace
 from atlas.views.plain import plain
 
-ORIGIN = "bar"
-
 WRAPPED = """
 :host { display: flex; flex-flow: row wrap; align-items: center; min-height: 44px; height: auto !important; }
 :host > :is(.aa-bar-chosen, :first-child) { min-width: 0; }
@@ -38,9 +36,14 @@ class SelectionBar(pn.viewable.Viewer):
         lens, display = self.lens, self.workspace.display
         own = lens.param
         chosen = Chosen(
-            heads=own.heads, tokens=own.tokens, nothing=own.nothing, dark=self.param.dark, css_classes=["aa-bar-chosen"]
+            heads=own.heads,
+            tokens=own.tokens,
+            changes=own.changes,
+            nothing=own.nothing,
+            dark=self.param.dark,
+            css_classes=["aa-bar-chosen"],
         )
-        chosen.on_let_go(lambda part: self.workspace.selection.clear(part, origin=ORIGIN))
+        chosen.on_let_go(lens.let_go)
         axis = pmui.RadioButtonGroup.from_param(display.param.axis, label="", size="small", margin=(2, 6))
         paint = pmui.RadioButtonGroup.from_param(display.param.paint, label="", size="small", margin=(2, 6))
         kind = pmui.RadioButtonGroup.from_param(

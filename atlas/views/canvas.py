@@ -117,8 +117,3 @@ def label(name: str) -> str | PlainText:
 def readout(text: str) -> Any:
     """The lines under a plot that say what is under the pointer: plain text, room for two, so that nothing below moves."""
     return plain(text, "aa-readout", height=38)
-
-
-def number(value: float) -> str:
-    """Three significant digits; what is not known is not 0."""
-    return "N/A" if value != value else f"{value:.3g}"  # noqa: PLR0124  (NaN is not itself)

@@ -14,13 +14,14 @@ from holoviews import streams
 from atlas.ids import HeadId
 from atlas.plots import sheet
 from atlas.plots.colours import BACKGROUND, FONT, raster_palette
+from atlas.plots.frame import number
 from atlas.plots.marks import FOCUS, HEADS, marks
 from atlas.plots.matrix import ticks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.sheet import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture
-from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, number, readout
+from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.raster import Picture, RasterView
 
@@ -99,7 +100,7 @@ class MapView(RasterView):
             return sheet.exact(self._window, view, shape, gaps)
         if self._mosaic is None or self._mosaic[0] is not layout:
             self._mosaic = (layout, sheet.mosaic(self.map.thumbnails()))
-        return sheet.overview(self._mosaic[1], view)
+        return sheet.overview(self._mosaic[1], view, shape)
 
     def scale(self) -> Scale:
         """How weights become colours."""

@@ -14,12 +14,13 @@ from holoviews import streams
 from atlas.errors import AtlasError
 from atlas.plots import matrix
 from atlas.plots.colours import BACKGROUND, LEVELS, raster_palette
+from atlas.plots.frame import number
 from atlas.plots.marks import FROM, TO, marks
-from atlas.plots.raster import Array, Box, Scale, Viewport, quantised, rectangles, scale
+from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture, made_of
-from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, number, readout
+from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 from atlas.views.raster import Picture, RasterView
@@ -46,10 +47,10 @@ class MatrixView(RasterView):
     question: ClassVar = "Who looks at whom?"
     help: ClassVar = (
         "Rows are the tokens that look (queries), columns the tokens that are looked at (keys); a row sums to 1. "
-        "weight = softmax(mask(q·k × scaling + bias)). Column share: each column divided by its sum. Rollout: "
-        "product over layers of (mean over heads + identity) / 2 (Abnar & Zuidema 2020). Moved: weight × ‖v Wₒ‖, the length of "
-        "what is written for it (Kobayashi et al. 2020). Hatched: the query may not look there. Where a pixel covers several "
-        "cells it shows the largest."
+        "weight = softmax(mask(q·k × scaling + bias)). Column share: each column divided by its sum (0 for a key "
+        "that receives nothing). Rollout: product over layers of (mean over heads + identity) / 2 (Abnar & Zuidema 2020). Moved: "
+        "weight × ‖v Wₒ‖, the length of what is written for it (Kobayashi et al. 2020). Hatched: the query may not look there. "
+        "Where a pixel covers several cells it shows the largest."
     )
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -68,7 +69,11 @@ class MatrixView(RasterView):
     def tools(self) -> list[Any]:
         """Layer and head of the one shown large; reading, level and aggregate."""
         display, space = self.workspace.display, self.workspace
-        look: dict[str, Any] = {"width": 50, "height": 40, "sizing_mode": "fixed", "margin": (4, 6, 4, 2), "tooltips": False}
+        # Several heads are shown together, whichever of them is the one in focus.
+        several = pn.bind(lambda *_: len(self.matrix.heads()) > 1, *(space.selection.param[name] for name in ("heads", "focus")))
+        look: dict[str, Any] = {
+            "width": 50, "height": 40, "sizing_mode": "fixed", "margin": (4, 6, 4, 2), "tooltips": False, "disabled": several,
+        }  # fmt: skip
         return [
             pn.widgets.IntSlider.from_param(space.layer.param.layer, label="Layer", css_classes=["aa-layer"], **look),
             pn.widgets.IntSlider.from_param(space.head.param.head, label="Head", css_classes=["aa-head"], **look),
@@ -98,6 +103,11 @@ class MatrixView(RasterView):
         )  # fmt: skip
         level.param.watch(self._cut, "value_throttled")
         return pn.Row(plain(self.cut_words, "aa-cut", width=210, sizing_mode=None), level, sizing_mode="stretch_width")
+
+    def _beyond(self) -> bool:
+        """Whether the threshold lies above where the colours end, so that one colour holds what is hidden and what is not."""
+        display = self.workspace.display
+        return display.threshold > self.scale().ceiling
 
     def _level(self) -> int:
         threshold = self.workspace.display.threshold
@@ -138,9 +148,16 @@ class MatrixView(RasterView):
         view = self.window(across, down)
         pixels = np.full((view.height, view.width), BACKGROUND, np.uint8)
         if plane.rows:
-            pixels = self.matrix.attempt(lambda: quantised(self.raster(view), self.scale()), pixels)
+            pixels = self.matrix.attempt(lambda: self._quantised(view), pixels)
         hook = named_axes(*self._ticks(plane, view, *self.pixels), clicked=self._named)
         return Picture(pixels, view, across, down, cut(raster_palette(dark=self.dark), self._level()), hook)
+
+    def _quantised(self, view: Viewport) -> Array:
+        values = self.raster(view)
+        pixels = quantised(values, self.scale())
+        if self._beyond():
+            pixels[(values > GAP) & (values < self.workspace.display.threshold)] = BACKGROUND
+        return pixels
 
     @staticmethod
     def _ticks(plane: Plane, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
@@ -159,11 +176,12 @@ class MatrixView(RasterView):
         return rectangles(boxes).opts(fill_color=colour, line_color=colour, hooks=[self.bands[axis].hook])
 
     def _boxes(self) -> tuple[list[Box], list[Box]]:
-        """Around the selected rows and columns; words have none."""
+        """Around the selected rows and columns, and those of words that have a selected token."""
         plane, selection = self.matrix.plane(), self.workspace.selection
-        if self.workspace.display.level != "token" or not plane.rows:
+        if not plane.rows:
             return [], []
-        return matrix.rows_of(selection.queries, len(plane.rows)), matrix.columns_of(selection.keys, len(plane.columns))
+        rows, columns = plane.places("query", selection.queries), plane.places("key", selection.keys)
+        return matrix.rows_of(rows, len(plane.rows)), matrix.columns_of(columns, len(plane.columns))
 
     def mark(self) -> None:
         """Bands along the selected rows and columns."""
@@ -182,7 +200,7 @@ class MatrixView(RasterView):
     def tap(self, x: float, y: float) -> None:
         """Select the row and the column of the cell under the point."""
         found = self._cell(x, y)
-        if found is None or self.workspace.display.level == "word":
+        if found is None:
             return
         # The switch of the text holds here too: from: its row, to: its column, both: the two of them.
         self._choose(*found, self.workspace.display.axis)
@@ -191,14 +209,14 @@ class MatrixView(RasterView):
     def _named(self, axis: str, place: float) -> None:
         """A name beside the matrix selects its row, one above it its column."""
         plane = self.matrix.plane()
-        if plane.rows and 0 <= place < 1 and self.workspace.display.level != "word":
+        if plane.rows and 0 <= place < 1:
             row, column = int(place * len(plane.rows)), int(place * len(plane.columns))
             self._choose(row, column, "from" if axis == "y" else "to")
 
     def _choose(self, row: int, column: int, axis: str) -> None:
-        selection = self.workspace.selection
-        rows = {row} if axis != "to" else set(selection.queries)
-        columns = {column} if axis != "from" else set(selection.keys)
+        selection, plane = self.workspace.selection, self.matrix.plane()
+        rows = plane.tokens("query", row) if axis != "to" else selection.queries
+        columns = plane.tokens("key", column) if axis != "from" else selection.keys
         if selection.queries == rows and selection.keys == columns:
             selection.clear({"from": "queries", "to": "keys"}.get(axis, "tokens"), origin=ORIGIN)
         else:

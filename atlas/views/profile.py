@@ -11,11 +11,12 @@ from holoviews import streams
 
 from atlas.plots.heads import chosen_rows
 from atlas.plots.profile import layer_profile
+from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture
 from atlas.views.glyph import Glyph
-from atlas.views.hearing import tapped
+from atlas.views.hearing import chosen, reset, tapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,13 +32,14 @@ class ProfileView(View):
     question: ClassVar = "At which depth does it happen?"
     help: ClassVar = (
         "The line is the mean over the heads of a layer, the band holds most of them, small marks are single heads. Dashed: the "
-        "value of attention spread evenly over the visible tokens. Click a layer to select its heads."
+        "value of attention spread evenly over the visible tokens. Click a layer to select its heads; draw a box or a lasso "
+        "around marks to select these."
     )
 
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
-        self._hears = tapped(self._tapped)
+        self._hears = [tapped(self._tapped), chosen(self._picked), reset(self._again)]
 
     @property
     def heads(self) -> HeadsLens:
@@ -65,6 +67,9 @@ class ProfileView(View):
     def data(self) -> tuple[pd.DataFrame, str]:
         """The table with the selected heads marked, and a metric it has."""
         table, metric = self.heads.table(), self.workspace.display.metric
+        if metric == SELECTED:
+            # The plot calls the marks of selected heads by the same name.
+            table, metric = table.rename(columns={SELECTED: "weight_on_keys"}), "weight_on_keys"
         if metric not in table:
             table = table.assign(**{metric: float("nan")})
         chosen = self.workspace.selection.heads
@@ -72,7 +77,7 @@ class ProfileView(View):
 
     def _profile(self, **_: Any) -> hv.Overlay:
         label = title_of(self.workspace.display.metric)
-        return layer_profile(*self.data(), dark=self.dark, label=label, height=300, hooks=[self.glyph.hook, self._hears])
+        return layer_profile(*self.data(), dark=self.dark, label=label, height=300, hooks=[self.glyph.hook, *self._hears])
 
     def _mark(self) -> None:
         self.glyph.mark({}, chosen_rows(self.data()[0]))
@@ -90,6 +95,19 @@ class ProfileView(View):
         )
         self.turn.follow_marks(self._mark)
         return pn.pane.HoloViews(drawn, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
+
+    @gesture
+    def _picked(self, rows: list[int]) -> None:
+        """A box or a lasso around marks of heads; a tap says its layer by itself."""
+        ids = self.heads.ids()
+        found = [ids[row] for row in rows if row < len(ids)]
+        if set(found) != set(self.workspace.selection.heads_of(self.heads.kind)):
+            self.workspace.selection.select_heads(found, origin=ORIGIN, label="a group by depth")
+
+    @gesture
+    def _again(self) -> None:
+        """To reset the plot is to see all of it again, not to let go of heads."""
+        self._mark()
 
     @gesture
     def _tapped(self, x: float, _: float) -> None:

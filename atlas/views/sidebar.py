@@ -50,26 +50,24 @@ class Sidebar(pn.viewable.Viewer):
     def _model(self) -> list[Any]:
         choice = self.workspace.pipeline.choice
         assert choice is not None
-        groups = {title: [name for name, model in self.models.items() if model.where == where] for where, title in GROUPS.items()}
-        options = {title: names for title, names in groups.items() if names} | {"By name": [OTHER]}
         known = choice.name_or_path if choice.name_or_path in self.models else OTHER
         picker = pmui.Select(
-            label="Model", groups=options, value=known, searchable=True, sizing_mode="stretch_width", css_classes=["aa-model"]
-        )
+            label="Model", groups=self._options(), value=known, searchable=True,
+            sizing_mode="stretch_width", css_classes=["aa-model"],
+        )  # fmt: skip
         other = pmui.TextInput(
             label="Folder or hub id", placeholder="owner/name", value="" if known != OTHER else choice.name_or_path,
             visible=known == OTHER, sizing_mode="stretch_width", css_classes=["aa-other"],
         )  # fmt: skip
-        about = plain(self._about(choice.name_or_path), "aa-about", margin=(2, 10, 10, 10))
 
         def picked(event: Any) -> None:
             other.visible = event.new == OTHER
             if event.new != OTHER:
-                choice.name_or_path = event.new
+                self._choose(event.new)
 
         def written(event: Any) -> None:
             if event.new.strip():
-                choice.name_or_path = event.new.strip()
+                self._choose(event.new.strip())
 
         def shown(event: Any) -> None:
             if choice.in_memory and event.new not in self.models:
@@ -77,21 +75,34 @@ class Sidebar(pn.viewable.Viewer):
                 picker.groups = self._options()
             picker.value = event.new if event.new in self.models else OTHER
             other.param.update(visible=event.new not in self.models, value=event.new if event.new not in self.models else "")
-            about.object = self._about(event.new)
 
         picker.param.watch(picked, "value")
         other.param.watch(written, "value")
         choice.param.watch(shown, "name_or_path")
-        return [picker, other, about]
+        # After the watchers: they may have a model to add to those that something can be said about.
+        asked = (choice.param[name] for name in ("name_or_path", "revision", "device", "dtype"))
+        return [picker, other, plain(pn.bind(self._about, *asked), "aa-about", margin=(2, 10, 10, 10))]
+
+    def _choose(self, name: str) -> None:
+        """Another model; a list that follows a link says the name again, which asks for nothing new."""
+        pipeline = self.workspace.pipeline
+        assert pipeline.choice is not None
+        if name != pipeline.choice.name_or_path:
+            known = self.models.get(name)
+            pipeline.choose(name, in_memory=known is not None and known.where == "memory")
 
     def _options(self) -> dict[str, list[str]]:
         """The models by where they are."""
         groups = {title: [name for name, model in self.models.items() if model.where == where] for where, title in GROUPS.items()}
         return {title: names for title, names in groups.items() if names} | {"By name": [OTHER]}
 
-    def _about(self, name: str) -> str:
+    def _about(self, name: str, revision: str, device: str, dtype: str) -> str:
+        """How large it is and what it is good for; and how a link asks for it, which nothing else on the page would say."""
         model = self.models.get(name)
-        return "" if model is None else f"{model.size}. {model.good_for}"
+        asked = {"revision": revision, "on": device, "in": dtype}
+        how = ", ".join(f"{word} {value}" for word, value in asked.items() if value)
+        said = "" if model is None else f"{model.size}. {model.good_for}"
+        return f"{said}\nAs the link asks: {how}." if how else said
 
     # -- texts ---------------------------------------------------------------------------------------------------------
 
@@ -143,10 +154,9 @@ class Sidebar(pn.viewable.Viewer):
                 return
             look.object = example.look
             pipeline = self.workspace.pipeline
-            assert pipeline.choice is not None
             assert pipeline.input is not None
             if example.model in self.models:
-                pipeline.choice.name_or_path = example.model
+                self._choose(example.model)
             pipeline.input.param.update(text=example.text, pair=example.pair, target=example.target)
             pipeline.run()
 

@@ -9,12 +9,13 @@ import panel as pn
 import param
 
 from atlas.components.chips import Chips
+from atlas.components.notice import Notice
 from atlas.components.token_strip import Pick, TokenStrip
 from atlas.plots.colours import sequential
+from atlas.plots.frame import number
 from atlas.state.strip import StripLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import gesture, made_of
-from atlas.views.canvas import number
 from atlas.views.plain import plain
 
 ORIGIN = "strip"
@@ -52,8 +53,9 @@ class StripView(pn.viewable.Viewer):
         line = plain(
             self.lens.param.line, "aa-strip-line", styles={"opacity": "0.75"}, visible=made_of(self.lens.param.line, bool)
         )
+        problem = Notice(problem=self.lens.param.problem, dark=self.param.dark)
         self.lens.follow(self._draw)
-        return pn.Column(self.strip, line, self.chips, visible=self.param.shown, sizing_mode="stretch_width", margin=0)
+        return pn.Column(self.strip, line, problem, self.chips, visible=self.param.shown, sizing_mode="stretch_width", margin=0)
 
     def _draw(self) -> None:
         self.shown = self.lens.there
@@ -82,8 +84,15 @@ class StripView(pn.viewable.Viewer):
         return {
             "selected_from": sorted(selection.queries) if selection.side("query") == side else [],
             "selected_to": sorted(selection.keys) if selection.side("key") == side else [],
-            "axis": self.workspace.display.axis,
+            "axis": self._axis(),
         }
+
+    def _axis(self) -> str:
+        """What a click selects here: in cross attention a token of the text can only be looked at, whatever the switch says."""
+        selection, side, axis = self.workspace.selection, self.lens.side, self.workspace.display.axis
+        if axis == "from" and selection.side("query") != side:
+            return "to"
+        return "from" if axis == "to" and selection.side("key") != side else axis
 
     @gesture
     def _picked(self, pick: Pick) -> None:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import panel as pn
-from bokeh.models.widgets.tables import NumberFormatter
+from bokeh.models.widgets.tables import ScientificFormatter
 
 from atlas.components.table import Table
 from atlas.ids import HeadId
-from atlas.state.heads import SELECTED, HeadsLens, title_of
+from atlas.state.display import SELECTED
+from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import View, gesture
 
@@ -64,7 +65,7 @@ class TableView(View):
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
             header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=520, css_classes=["aa-table"],
             widths=WIDE | {title_of(name): NUMBER_WIDE for name in COLUMNS}, frozen_columns=["Head"], stylesheets=[DENSE],
-            formatters={title_of(name): _three_digits() for name in COLUMNS},
+            formatters={title_of(name): _formatted() for name in COLUMNS},
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
         self.table.on_click(self._clicked)
@@ -83,14 +84,14 @@ class TableView(View):
         return pn.Column(self.table, sizing_mode="stretch_width")
 
     def shown(self) -> pd.DataFrame:
-        """The numbers on screen, three digits after the point.
+        """What is in the table.
 
         The same columns for every text and kind: where they came and went, Tabulator lost the ticks of the rows, and broke when
         they went while it was being drawn.
         """
         table = self.heads.table()
         unknown = pd.Series(float("nan"), index=table.index)
-        columns = {title_of(name): table.get(name, unknown).astype(float).round(3) for name in COLUMNS}
+        columns = {title_of(name): table.get(name, unknown).astype(float) for name in COLUMNS}
         words = {"Head": [str(head) for head in self.heads.ids()], "Role": table["role"], "Cluster": table["cluster"]}
         head, role, cluster = ({name: pd.Series(values, dtype=str)} for name, values in words.items())
         return pd.DataFrame(head | role | columns | cluster)
@@ -138,6 +139,6 @@ class TableView(View):
         return [ids[row] for row in rows if row < len(ids)]
 
 
-def _three_digits() -> NumberFormatter:
-    """Zeros at the end too, so that numbers stand under each other; what is not known is not 0. A page owns its own."""
-    return NumberFormatter(format="0.000", nan_format="N/A", text_align="right")
+def _formatted() -> ScientificFormatter:
+    """Three digits after the point, so that numbers stand under each other; what these would make 0 has its power of ten."""
+    return ScientificFormatter(precision=3, power_limit_low=-3, nan_format="N/A", text_align="right")

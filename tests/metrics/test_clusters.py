@@ -120,7 +120,7 @@ def test_too_few_heads_are_one_group_with_the_reason(n):
     table = planted()[0].head(n)
     found = cluster_heads(table)
     assert (found.k, found.names, found.sizes) == (1, ("mixed",), (n,))
-    assert found.note.startswith(f"{n} heads are too few")
+    assert found.note.startswith("1 head is too few" if n == 1 else f"{n} heads are too few")
     assert np.isnan(found.silhouette)
     assert np.isnan(found.stability).all()
     assert found.traits.empty

@@ -136,7 +136,7 @@ def test_the_key_says_what_the_colours_mean():
     names = heads(category=["broad", "mixed", "broad", "next"])
     assert colour_key(names) == [(name, category(name).colour, category(name).marker) for name in ("broad", "mixed", "next")]
     numbers = colour_key(heads(value=[0.0, 0.1, 2.0, np.nan]), colour_limits=(0.0, 0.5))
-    assert [words for words, _, _ in numbers] == ["0", "0.125", "0.25", "0.375", "0.5"]
+    assert [words for words, _, _ in numbers] == ["0", "0.125", "0.25", "0.375", "0.5", "not known"]
     layers = colour_key(heads(value=[0, 1, 2, 11]))
     assert [words for words, _, _ in layers] == ["0", "3", "6", "8", "11"]
     assert colour_key(heads()) == []

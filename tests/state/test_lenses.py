@@ -223,7 +223,7 @@ def test_what_is_too_much_to_work_out_is_shown_as_thumbnails(monkeypatch):
     np.testing.assert_array_equal(near.values, weights_of(trace, HeadId(DECODER, 0, 0))[100:120, 90:100])
     room.display.mode = "column"
     assert lens.attempt(lambda: picture(lens), None) is None
-    assert "zoom in" in lens.problem
+    assert "Select fewer heads, or show the weights themselves" in lens.problem
     assert lens.attempt(lambda: lens.picture(0, 10, 0, 10), None) is not None
     assert lens.problem == ""
 

@@ -22,8 +22,7 @@ from atlas.errors import TextError
 from atlas.ids import KINDS, HeadId
 from atlas.state.changes import BiasThresholds, Target
 from atlas.state.compact import MOST_HEADS, MOST_TOKENS, Unusable, pack, pack_heads, unpack, unpack_heads
-from atlas.state.display import Display
-from atlas.state.legal import METRICS, WORDS_BESIDE
+from atlas.state.display import METRICS, MORE_THAN_METRICS, Display
 from atlas.state.link import FIELDS, State
 from atlas.state.restore import apply, job_of, put_inputs
 from atlas.state.share import DAMAGED, LONGEST, MOST_BYTES, VERSION, decode, encode, state_of
@@ -63,8 +62,8 @@ def choices(holder: type[param.Parameterized]) -> st.SearchStrategy[dict]:
 def values(field: param.Parameter, name: str) -> st.SearchStrategy:
     if isinstance(field, param.Selector):
         return st.sampled_from(field.objects)
-    if name in WORDS_BESIDE:
-        return st.sampled_from([*WORDS_BESIDE[name], *METRICS])
+    if name in MORE_THAN_METRICS:
+        return st.sampled_from([*MORE_THAN_METRICS[name], *METRICS])
     if isinstance(field, param.Boolean):
         return st.booleans()
     if isinstance(field, param.Integer):
@@ -146,8 +145,8 @@ def test_every_field_is_in_the_link() -> None:
 def test_every_metric_field_of_display_is_checked() -> None:
     """A field that names a metric and is not in the table would take any text at all."""
     free = {name for name, field in Display.param.objects().items() if type(field) is param.String and name != "name"}
-    assert free == set(WORDS_BESIDE)
-    for name, beside in WORDS_BESIDE.items():
+    assert free == set(MORE_THAN_METRICS)
+    for name, beside in MORE_THAN_METRICS.items():
         assert Display.param[name].default in (*beside, *METRICS)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from atlas.ids import HeadId
 from atlas.state.bar import NOTHING, BarLens
-from atlas.state.words import heads_in_words, selection_in_words, shown_token, tokens_in_words, visible
+from atlas.state.words import heads_in_words, shown_token, tokens_in_words, visible
 from tests.state.readers import CROSS, DECODER, ENCODER, both, single, workspace
 
 
@@ -78,12 +78,6 @@ def test_the_same_positions_of_two_texts_are_not_the_same_tokens(room):
 def test_many_tokens_are_counted(room):
     room.selection.select_tokens(range(7))
     assert tokens_in_words(room) == "tokens: [CLS], the, doctor, said and 3 more"
-
-
-def test_all_of_it_in_one_line(room):
-    room.selection.select_heads(heads((1, 2)))
-    room.selection.select_tokens([2], axis="to")
-    assert selection_in_words(room) == "encoder L1 H2 · to: doctor"
 
 
 @pytest.mark.parametrize(

@@ -241,14 +241,14 @@ def test_words_are_summed_to_and_averaged_from(keep):
     for chosen in choices(trace, "encoder"):
         alone = np.stack([by_words(weights[head.layer, head.head], ids) for head in chosen])
         for aggregate in ("mean", "max"):
-            found, queries, keys = words(trace, chosen, aggregate)
+            found, queries, keys, *_ = words(trace, chosen, aggregate)
             np.testing.assert_allclose(found, together(alone, aggregate), atol=1e-5)
             assert queries == keys == ["[CLS]", *PIECES.split(), "[SEP]"]
 
 
 def test_words_of_two_texts():
     trace = traced("T5", "qk")
-    found, queries, keys = words(trace, [HeadId("cross", 1, 1)])
+    found, queries, keys, *_ = words(trace, [HeadId("cross", 1, 1)])
     assert [word for word in queries if not word.startswith("[")] == TARGET.split()
     assert [word for word in keys if not word.startswith("[")] == PIECES.split()
     assert found.shape == (len(queries), len(keys))
@@ -256,7 +256,7 @@ def test_words_of_two_texts():
 
 
 def test_words_of_a_causal_text_hide_the_words_to_come():
-    found, queries, _ = words(traced("GPT-2", "qk"), [HeadId("decoder", 0, 0), HeadId("decoder", 2, 1)])
+    found, queries, *_ = words(traced("GPT-2", "qk"), [HeadId("decoder", 0, 0), HeadId("decoder", 2, 1)])
     assert queries == PIECES.split()
     ahead = np.triu(np.ones_like(found, dtype=bool), 1)
     assert np.isnan(found[ahead]).all()
@@ -286,7 +286,7 @@ def test_more_weights_than_can_be_worked_out_are_refused_by_their_number(monkeyp
     monkeypatch.setattr(windows, "WINDOW_CELLS", 4 * n * n)
     window(trace, heads, ALL, ALL)
     monkeypatch.setattr(windows, "WINDOW_CELLS", 4 * n * n - 1)
-    with pytest.raises(TooLarge, match=r"million weights are in view.*zoom in"):
+    with pytest.raises(TooLarge, match=r"million weights.*Select fewer heads"):
         window(trace, heads, ALL, ALL)
     window(trace, heads[:3], ALL, ALL)
     window(trace, heads, slice(1, None), ALL)
