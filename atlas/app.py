@@ -40,12 +40,12 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing import groups
 from atlas.views.bar import SelectionBar
-from atlas.views.base import held, later
+from atlas.views.base import held, later, made_of
 from atlas.views.catalog import TABS
 from atlas.views.heads import HeadsView
 from atlas.views.icons import LINK
 from atlas.views.profile import ProfileView
-from atlas.views.sidebar import Sidebar
+from atlas.views.sidebar import Sidebar, on_the_page
 from atlas.views.strip import StripView
 from atlas.views.table import TableView
 
@@ -62,6 +62,14 @@ THEME = {
 }
 """The frame is low: what it takes is taken from the plots. Lists close at once: a click on one that is fading out opens it again
 (panel-material-ui 0.16), and it would lie in the way of whoever chooses an order and then taps a head."""
+
+
+COPY = """
+const said = (words) => { source.data.label = words; setTimeout(() => { source.data.label = "Copy link" }, 1500) };
+(navigator.clipboard?.writeText(window.location.href) ?? Promise.reject()).then(
+  () => said("Copied"), () => said("Copy it from the address bar"));
+"""
+"""A browser may refuse: without a secure connection it has no clipboard."""
 
 
 class AttentionAtlas(pn.viewable.Viewer):
@@ -147,8 +155,11 @@ class AttentionAtlas(pn.viewable.Viewer):
     def body(self) -> Any:
         """The app without the frame of a page: what a notebook shows."""
         if self._body is None:
+            own = self.shared.param
             said = Notice(
-                note=pn.bind(lambda *parts: " ".join(filter(None, parts)), self.shared.param.complaint, self.shared.param.message)
+                problem=made_of(self.workspace.pipeline.param.error, on_the_page),
+                note=pn.bind(self._noted, own.complaint, own.message, self.workspace.param.revision),
+                dark=self.param.dark,
             )
             strip = pn.Column(*self.strips, self.bar, said, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
@@ -161,6 +172,11 @@ class AttentionAtlas(pn.viewable.Viewer):
                 css_classes=["aa-main"],
             )
         return self._body
+
+    def _noted(self, complaint: str, message: str, _: int) -> str:
+        """What a link could not bring, and what was cut, guessed or left out in the run on screen."""
+        notes = () if self.trace is None else self.trace.provenance.get("notes", ())
+        return " ".join(filter(None, [complaint, message, *map(str, notes)]))
 
     def page(self, first: Opening | None = None) -> Any:
         """The app as a page of its own, to be served; it opens with what its address says, else with `first`."""
@@ -240,7 +256,7 @@ class AttentionAtlas(pn.viewable.Viewer):
     def _sharing(self) -> Any:
         """The link to what is on screen, and whether it may hold the text."""
         copy = pmui.Button(label="Copy link", icon=LINK, variant="text", color="light", css_classes=["aa-copy"], align="center")
-        copy.jscallback(clicks="navigator.clipboard?.writeText(window.location.href)")
+        copy.jscallback(clicks=COPY)
         private = pmui.Switch.from_param(
             self.shared.param.private,
             label="without the text",

@@ -6,6 +6,9 @@ the bug it is. Where Python has a word for the failure (ValueError, LookupError,
 
 from __future__ import annotations
 
+CAN_BE_CUT = "Shorten it, or pass truncate=True to have the end cut off."
+"""What to do about a text that is too long, for who writes Python; the page has a box to tick instead."""
+
 
 class AtlasError(Exception):
     """Something the caller can mend; the message says how."""

@@ -82,7 +82,10 @@ export function render({model}) {
 
   ask.addEventListener("click", () => show(help.hidden))
   help.addEventListener("keydown", event => { if (event.key === "Escape") { show(false) } })
-  enlarge.addEventListener("click", () => { model.enlarged = !model.enlarged })
+  enlarge.addEventListener("click", () => {
+    model.room = innerHeight
+    model.enlarged = !model.enlarged
+  })
   model.on(["title", "question", "line", "help", "can_enlarge", "enlarged", "dark"], update)
   model.on("remove", () => {
     document.removeEventListener("keydown", leave)

@@ -171,7 +171,7 @@ export function render({model}) {
     return [shown(at(i)[TEXT]), ...facts(i), role].filter(Boolean).join(", ")
   }
 
-  const facts = i => [`position ${position(i)}`, model.values[i] ?? "", at(i)[POS], at(i)[ENTITY],
+  const facts = i => [`position ${position(i)}`, model.values[i] ? `${model.meaning} ${model.values[i]}`.trim() : "", at(i)[POS], at(i)[ENTITY],
     at(i)[SENTENCE] >= 0 ? `sentence ${at(i)[SENTENCE] + 1}` : ""].filter(Boolean)
 
   // -- where things are ----------------------------------------------------------------------------------------------
@@ -324,6 +324,8 @@ export function render({model}) {
       pick(current, {toggle: event.ctrlKey || event.metaKey, extend: event.shiftKey})
     } else if (event.key === "Escape") {
       hide()
+      // With no token to let go of, the key means what it means anywhere on the page.
+      if (!model.selected_from.length && !model.selected_to.length) { return }
       model.send_msg({positions: [], mode: "replace", clear: true})
     } else {
       return

@@ -50,6 +50,7 @@ class TokenStrip(JSComponent):
     weights = param.List(
         default=[], doc="0..1 for each token, painted with the palette; None: not known (hatched). Empty: unpainted."
     )
+    meaning = param.String(default="", doc="What a value is, in a word or two: said before it.")
     values = param.List(default=[], item_type=str, doc="What the tooltip of each token says of its weight.")
     palette = param.List(default=[], item_type=str, doc="Colours from low to high, as #rrggbb.")
     selected_from = param.List(default=[], item_type=int, doc="Positions that look (queries): a bar above.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from atlas.errors import TextError, TextTooLong
+from atlas.errors import CAN_BE_CUT, TextError, TextTooLong
 from atlas.text.align import check_text, token_table
 
 if TYPE_CHECKING:
@@ -114,9 +114,6 @@ def encode(
     inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
     _check_ids(hf, inputs["input_ids"])
     return Encoded(inputs, table_of(tokenizer, made, text, pair), text, pair, cut)
-
-
-CAN_BE_CUT = "Shorten it, or pass truncate=True to have the end cut off."
 
 
 def too_long(n_tokens: int, limit: int, what: str = "text", advice: str = CAN_BE_CUT) -> str:

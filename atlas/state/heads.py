@@ -164,7 +164,11 @@ class HeadsLens(Lens):
         """The heads of a group by its key, and what they are called."""
         column, _, value = key.partition(":")
         heads = [head for head, own in zip(self.ids(), self.table()[column].astype(str), strict=True) if own == value]
-        return heads, f"{column} {value!r}" if column != "layer" else f"layer {value}"
+        if column == "layer":
+            return heads, f"layer {value}"
+        # Roles are read from the selected rows; with others, other heads have them.
+        of = tokens_in_words(self.workspace) if column == "role" else ""
+        return heads, f"{column} {value!r}" + (f" ({of})" if of else "")
 
     def note(self) -> str:
         """What the division into clusters rests on."""
@@ -202,6 +206,9 @@ class HeadsLens(Lens):
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)
         self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens")
+        if said:
+            whole = "places and clusters" if self.workspace.display.layout == "tsne" else "clusters"
+            self.line += f"; {whole} are of the whole text"
         if len(table) and set(table["role"]) == {UNTOLD}:
             self.line += ": where a row sees one token only, heads cannot differ"
         self.kind_shown = kind

@@ -48,6 +48,11 @@ class Plane:
         of = self._of(axis)
         return frozenset({at}) if of is None else frozenset(np.flatnonzero(of == at).tolist())
 
+    def name(self, axis: Axis, at: int) -> str:
+        """A row or a column by its name, and its position: a text has many a token more than once."""
+        names = self.rows if axis == "query" else self.columns
+        return names[at] if self._of(axis) is not None else f"{names[at]} ({at})"
+
     def places(self, axis: Axis, tokens: Collection[int]) -> frozenset[int]:
         """The rows or columns that some tokens are in."""
         of = self._of(axis)
@@ -136,12 +141,19 @@ class MatrixLens(Lens):
         """Some of the weights of this kind, for a scale that gives each colour its share."""
         return sample_of(self.trace, self.kind)
 
+    def whose(self) -> str:
+        """Whose numbers they are, shortly."""
+        heads, display = self.heads(), self.workspace.display
+        if display.mode == "rollout":
+            return f"to layer {max(head.layer for head in heads)}"
+        return str(heads[0]) if len(heads) == 1 else f"{display.aggregate} of {len(heads)} heads"
+
     def cell(self, row: int, column: int) -> dict[str, float | int | str]:
         """The exact numbers of one cell: q·k, scaled, masked, softmax, and its rank in its row; for one head of tokens only."""
         plane = self.plane()
         if not (0 <= row < len(plane.rows) and 0 <= column < len(plane.columns)):
             return {}
-        here: dict[str, float | int | str] = {"row": plane.rows[row], "column": plane.columns[column]}
+        here: dict[str, float | int | str] = {"row": plane.name("query", row), "column": plane.name("key", column)}
         if plane.whole is not None:
             return here | {"value": float(plane.whole[row, column])}
         heads, display = self.heads(), self.workspace.display

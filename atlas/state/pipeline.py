@@ -126,6 +126,7 @@ class Pipeline(param.Parameterized):
     share = param.Number(default=UNKNOWN, bounds=(UNKNOWN, 1.0), doc="How far the job is; -1 where that cannot be told.")
     error = param.String(default="", doc="What went wrong and what to do about it.")
     asked = param.Integer(default=0, doc="Counts the runs asked for.")
+    pending = param.Boolean(default=False, doc="Whether what is asked for now is not what is on screen.")
     begun = param.Integer(default=0, doc="Counts the jobs begun: a trace that is kept needs none.")
 
     def __init__(self, work: Work, held: Held = nullcontext, kept: Kept = nothing_kept, **params: Any) -> None:
@@ -135,6 +136,11 @@ class Pipeline(param.Parameterized):
         self._held = held
         self._kept = kept
         self._ticket: Ticket | None = None
+        self._shown: Job | None = None
+        for asked in (self.choice, self.input, self.interventions):
+            assert asked is not None
+            asked.param.watch(self._compare, [name for name in asked.param if name != "name"])
+        self.param.watch(self._compare, "status")
 
     @property
     def busy(self) -> bool:
@@ -184,7 +190,12 @@ class Pipeline(param.Parameterized):
     def show(self, trace: Trace) -> None:
         """Show a trace that is there already: a recording, or one made in a notebook."""
         self._drop()
+        self._shown = self.job()
         self.param.update(trace=trace, status="ready", message="", error="", share=UNKNOWN)
+        self._compare()
+
+    def _compare(self, *_: object) -> None:
+        self.pending = self._shown is not None and not self.busy and self.job() != self._shown
 
     def _drop(self) -> bool:
         if self._ticket is None:
@@ -220,6 +231,7 @@ class Pipeline(param.Parameterized):
         self._ticket = None
         with self._held():
             if error is None:
+                self._shown = job
                 self.param.update(trace=future.result(), status="ready", message="", share=UNKNOWN)
             else:
                 self.param.update(status="failed", error=problem or str(error), message="", share=UNKNOWN)

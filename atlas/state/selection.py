@@ -20,6 +20,9 @@ AXES: tuple[Axis, ...] = ("both", "from", "to")
 AXIS_OF = {"queries": "query", "keys": "key"}
 """Which axis of a matrix the positions in a field are on."""
 
+WORD_MARKS = "Ġ▁"
+"""How tokenizers mark the beginning of a word: another model may mark the same word in another way, or not at all."""
+
 PARTS = ("heads", "tokens", "queries", "keys")
 """What can be cleared by itself."""
 
@@ -55,7 +58,7 @@ class Selection(param.Parameterized):
         super().__init__(**params)
         self._shapes: dict[str, tuple[int, int]] = {}
         self._sides: dict[tuple[str, str], str] = {}
-        self._lengths: dict[str, int] = {}
+        self._tokens: dict[str, tuple[str, ...]] = {}
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
@@ -141,9 +144,10 @@ class Selection(param.Parameterized):
         """Select those of these positions that are not selected, let go of those that are."""
         given = frozenset(int(position) for position in positions)
         names = self._axes(axis, side)
-        held = frozenset().union(*(getattr(self, name) for name in names))
-        chosen = held - given if given <= held else held | given
-        self._write(origin=origin, **{name: self._within(chosen, name) for name in names})
+        # Each axis by itself: what is selected as 'from' alone does not become 'to' by the way.
+        there = all(given <= getattr(self, name) for name in names)
+        changes = {name: getattr(self, name) - given if there else getattr(self, name) | given for name in names}
+        self._write(origin=origin, **{name: self._within(chosen, name) for name, chosen in changes.items()})
 
     def select_pairs(self, queries: Iterable[int], keys: Iterable[int], *, origin: str = "") -> None:
         """Select rows and columns of their own, as a click on a cell or on a pair of sentences does."""
@@ -182,19 +186,30 @@ class Selection(param.Parameterized):
         self._write(focus=at, heads=chosen, label=said, queries=rows, keys=columns, origin="url")
 
     def clip_to(self, trace: Trace) -> None:
-        """Keep of the selection what exists in a trace, and learn its heads and tokens."""
+        """Keep of the selection what exists in a trace, and learn its heads and tokens.
+
+        A position is kept where the same token stands: to say of 'baker' what is true of another word is worse than to forget it.
+        What the heads were chosen as was true of the text before.
+        """
         before = {name: self.side(axis) for name, axis in AXIS_OF.items()} if self._sides else {}
+        known = self._tokens
         self._shapes = {kind: (trace.n_layers(kind), trace.n_heads(kind)) for kind in trace.kinds}
-        self._lengths = {side: len(table) for side, table in trace.token_tables.items()}
+        self._tokens = {
+            side: tuple(str(token).lstrip(WORD_MARKS) for token in table["token"]) for side, table in trace.token_tables.items()
+        }
         self._sides = {(kind, axis): trace.side(kind, axis) for kind in trace.kinds for axis in ("query", "key")}
         heads = frozenset(self._existing(self.heads))
         there = self._existing((self.focus,)) if self.focus is not None else ()
         focus = there[0] if there else self._first(trace)
-        changes = {"focus": focus, "heads": heads, "label": self.label if heads == self.heads else ""}
+        same = heads == self.heads and known in ({}, self._tokens)
+        changes = {"focus": focus, "heads": heads, "label": self.label if same else ""}
         for name, axis in AXIS_OF.items():
+            side = self.side(axis, focus.kind)
             # A position among the decoder's tokens is not the same position of the text.
-            moved = before.get(name, self.side(axis, focus.kind)) != self.side(axis, focus.kind)
-            changes[name] = NO_TOKENS if moved else self._within(getattr(self, name), name, focus)
+            moved = before.get(name, side) != side
+            held = NO_TOKENS if moved else self._within(getattr(self, name), name, focus)
+            then, now = known.get(side), self._tokens.get(side, ())
+            changes[name] = held if then is None else frozenset(at for at in held if at < len(then) and then[at] == now[at])
         self._write(**changes, origin="trace")
 
     # -- inside --------------------------------------------------------------------------------------------------------
@@ -234,8 +249,8 @@ class Selection(param.Parameterized):
 
     def _within(self, positions: Tokens, name: str, focus: HeadId | None = None) -> Tokens:
         kind = focus.kind if focus is not None else self.kind
-        length = self._lengths.get(self.side(AXIS_OF[name], kind))
-        return positions if length is None else frozenset(p for p in positions if 0 <= p < length)
+        tokens = self._tokens.get(self.side(AXIS_OF[name], kind))
+        return positions if tokens is None else frozenset(p for p in positions if 0 <= p < len(tokens))
 
     def _write(self, **changes: Any) -> None:
         # Param cannot compare sets or heads: it would tell everybody of a gesture that changed nothing.

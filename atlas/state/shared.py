@@ -59,6 +59,9 @@ class SharedState(param.Parameterized):
             self.complaint = " ".join(said)
             return False
         with self._alone():
+            if state.private:
+                # Who was asked to keep the text out of links would put it into the next one.
+                self.private = True
             done = put_inputs(state, self.workspace, self._shown, self._where)
             self.complaint = " ".join([*said, *done.said])
             self._waiting, self._went_on = (state if done.then in {"run", "wait"} else None), False

@@ -14,6 +14,7 @@ from atlas.state.ceilings import colour_ceiling, sample_of
 from atlas.state.display import METRICS
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token, tokens_in_words
+from atlas.tracing.chosen import chosen_heads
 from atlas.tracing.groups import clusters
 from atlas.tracing.lit import lit, lit_thumbnails
 from atlas.tracing.painted import sinks
@@ -154,14 +155,16 @@ class MapLens(Lens):
         if order != "index":
             columns = self._sorted(order, layers)
         chosen = tokens_in_words(self.workspace)
-        size = f"{counted(layers, 'layer')} × {counted(heads, 'head')}, {attention.n_queries:,} × {attention.n_keys:,} tokens"
+        whose = str(trace.provenance.get("model") or "recorded attention")
+        tokens = f"{attention.n_queries:,} × {attention.n_keys:,} tokens"
+        size = f"{whose}: {counted(layers, 'layer')} × {counted(heads, 'head')}, {tokens}"
         self.line = f"{size} · only {chosen}" if chosen else size
         return Layout(kind, tuple(columns), attention.n_queries, attention.n_keys)
 
     def _sorted(self, order: str, layers: int) -> list[tuple[int, ...]]:
         """Columns by a metric, the largest first; unknown values last, and equal ones by their number."""
-        table = self.trace.heads
-        table = table[table["kind"] == self.kind]
+        selection = self.workspace.selection
+        table = chosen_heads(self.trace, self.kind, selection.queries, selection.keys)
         if order == "cluster":
             table = table.assign(cluster=clusters(self.trace, self.kind).labels)
         if order not in table:

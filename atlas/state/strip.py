@@ -88,6 +88,12 @@ class StripLens(Lens):
         """(token,) attention received or sent under the selection; None where this side takes no part in it."""
         return self.attempt(self._painted, None)
 
+    def meaning(self) -> str:
+        """What the number of a token is."""
+        if self.workspace.display.paint == "received":
+            return "receives"
+        return "gives" if self.workspace.selection.keys else "gives at most"
+
     def ceiling(self, values: Array) -> float:
         """The largest value, sinks left out where they are hidden, so that the rest of the text is seen."""
         from atlas.state.ceilings import hides_sinks

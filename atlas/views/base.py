@@ -21,6 +21,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 TIGHT = (6, 2, 2, 2)
 """Margin of a control in a card: its label stands above it."""
 
+HEADING = 165
+"""Pixels of an enlarged card's edges, question and controls."""
+
 PAINTED = 120
 """Milliseconds after which a browser has painted what it was sent: more of it before that would keep the paint waiting."""
 
@@ -87,6 +90,8 @@ class View(pn.viewable.Viewer):
     title: ClassVar[str] = ""
     question: ClassVar[str] = ""
     help: ClassVar[str] = ""
+    beside: ClassVar[int] = 110
+    """Pixels of what stands below its plot."""
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
@@ -95,6 +100,7 @@ class View(pn.viewable.Viewer):
         self.workspace = workspace
         self.lens = lens
         self.turn = Turn(lens, workspace)
+        self._heights: dict[Any, int] = {}
 
     def body(self) -> Any:
         """The plot and what belongs to it."""
@@ -106,9 +112,11 @@ class View(pn.viewable.Viewer):
 
     def __panel__(self) -> Any:
         lens, pipeline = self.lens, self.workspace.pipeline
+        body = self.body()
+        self._heights = {pane: pane.height for pane in body.select(pn.pane.HoloViews)}
         card = Card(
             self.question,
-            self.body(),
+            body,
             tools=self.tools(),
             css_classes=[f"aa-card-{self.key}"],
             title=self.title,
@@ -121,4 +129,17 @@ class View(pn.viewable.Viewer):
             dark=self.param.dark,
         )
         self.turn.seen = card.head.param.seen
+        card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
         return card
+
+    def _enlarged(self, card: Card, *, wide: bool) -> None:
+        with held():
+            self.enlarge(card.head.room if wide else 0)
+
+    def enlarge(self, room: int) -> None:
+        """Make use of so many pixels of height; 0: as usual."""
+        for pane, usual in self._heights.items():
+            height = max(usual, room - HEADING - self.beside)
+            pane.height = height
+            for plot, _ in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
+                plot.state.height = height

@@ -50,6 +50,8 @@ class HeadsView(View):
         "other heads' beyond chance; else it is 'mixed'. Draw a lasso or a box, or press a group below."
     )
 
+    beside: ClassVar = 230
+
     redrawn = param.Integer(default=0, doc="Counts the marks that only a whole new drawing can show.")
 
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:

@@ -119,8 +119,10 @@ class MapView(RasterView):
         large = min(view.width / (view.x1 - view.x0), view.height / (view.y1 - view.y0)) >= HATCHED
         pixels = quantised(coded, self.scale(), hatch=large) if layout.n_layers else np.zeros(coded.shape, np.uint8)
         x_ticks, y_ticks = self._ticks(layout, view, *self.pixels)
-        tokens = self._filling(layout, view) is not None
-        hook = named_axes(x_ticks, y_ticks, titles=(TO_KEY, FROM_QUERY) if tokens else ("head", "layer"), slanted=tokens)
+        filling = self._filling(layout, view)
+        # Its own name has left the picture when it fills it.
+        titles = ("head", "layer") if filling is None else (f"{filling}: {TO_KEY}", f"{filling}: {FROM_QUERY}")
+        hook = named_axes(x_ticks, y_ticks, titles=titles, slanted=filling is not None)
         return Picture(pixels, view, across, down, list(raster_palette(dark=self.dark)), hook)
 
     def _frames(self, **_: Any) -> hv.Rectangles:

@@ -56,6 +56,7 @@ class MatrixView(RasterView):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, MatrixLens(workspace), **params)
         self.under = readout(POINT)
+        self._pointed_at: tuple[float | None, float | None] = (None, None)
         self.image: hv.DynamicMap | None = None
         self.bands = {FROM: Glyph(), TO: Glyph()}
         self.cut_words = made_of(workspace.display.param.threshold, cut_words)
@@ -223,15 +224,25 @@ class MatrixView(RasterView):
             selection.select_pairs(rows, columns, origin=ORIGIN)
 
     def _pointed(self, x: float | None = None, y: float | None = None) -> None:
-        found = self._cell(x, y)
+        self._pointed_at = (x, y)
+        self._read()
+
+    def _read(self) -> None:
+        """The numbers of the cell under the pointer; they change with the heads though the pointer rests."""
+        found = self._cell(*self._pointed_at)
         if found is None:
+            self.under.object = POINT
             return
         try:
             cell = self.matrix.cell(*found)
         except AtlasError as error:
             self.under.object = str(error)
             return
-        self.under.object = said(cell, LABELS[self.workspace.display.mode])
+        self.under.object = said(cell, LABELS[self.workspace.display.mode], self.matrix.whose())
+
+    def write(self) -> None:
+        """What is said of the cell under the pointer."""
+        self._read()
 
     # -- the plot ------------------------------------------------------------------------------------------------------
 
@@ -260,11 +271,11 @@ def cut_words(threshold: float) -> str:
     return f"Values under {number(threshold)} are hidden" if threshold > 0 else "Hide values under … "
 
 
-def said(cell: dict[str, float | int | str], reading: str) -> str:
-    """The numbers of a cell in one line."""
+def said(cell: dict[str, float | int | str], reading: str, whose: str) -> str:
+    """The numbers of a cell in one line, and whose they are."""
     if not cell:
         return POINT
-    parts = [f"{cell['row']} → {cell['column']}"]
+    parts = [whose, f"{cell['row']} → {cell['column']}"]
     if "softmax" not in cell or cell["softmax"] != cell["value"]:
         parts.append(f"{reading} {number(float(cell['value']))}")
     parts += [f"{name} {number(float(cell[name]))}" for name in ("q·k", "scaled", "masked", "softmax") if name in cell]

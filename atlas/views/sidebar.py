@@ -9,6 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.notice import Notice
+from atlas.errors import CAN_BE_CUT
 from atlas.state.library import Example, Listed
 from atlas.state.pipeline import BUSY
 from atlas.state.workspace import Workspace
@@ -20,6 +21,10 @@ OTHER = "another one …"
 """The entry of the list that opens the field for a folder or a hub id."""
 
 GROUPS = {"memory": "In memory", "here": "Shipped with Atlas", "on disk": "On this disk", "hub": "From the hub"}
+
+CUT = "Cut a text that is too long"
+
+NOT_RUN = "Not run yet: the page shows the run before."
 
 LONGEST_TEXT = 200_000
 """Letters a text box takes: more than any model of the catalog reads, and a paste that large still answers at once."""
@@ -38,9 +43,10 @@ class Sidebar(pn.viewable.Viewer):
     def __panel__(self) -> Any:
         return pn.Column(
             *self._model(),
-            *self._texts(),
-            *self._examples(),
+            *self._text(),
             *self._run(),
+            *self._more(),
+            *self._examples(),
             sizing_mode="stretch_width",
             css_classes=["aa-sidebar"],
         )
@@ -106,23 +112,35 @@ class Sidebar(pn.viewable.Viewer):
 
     # -- texts ---------------------------------------------------------------------------------------------------------
 
-    def _texts(self) -> list[Any]:
+    def _text(self) -> list[Any]:
+        return [
+            self._box("text", label="Text (Shift+Enter runs it)", rows=4, max_rows=10, auto_grow=True, css_classes=["aa-text"])
+        ]
+
+    def _more(self) -> list[Any]:
+        """Other texts, folded away; never while something is in them that would be run unseen."""
         given = self.workspace.pipeline.input
         assert given is not None
-        text = self._box("text", label="Text (Shift+Enter runs it)", rows=5, max_rows=12, auto_grow=True, css_classes=["aa-text"])
         more = pmui.Accordion(
             (
                 "Second text, decoder's text, length",
                 pn.Column(
-                    self._box("pair", label="Second text (models that read pairs)", rows=2),
+                    self._box("pair", label="Second text (read after the first)", rows=2, css_classes=["aa-pair"]),
                     self._box("target", label="Decoder's text (empty: what the model writes)", rows=2),
-                    pmui.Checkbox.from_param(given.param.truncate, label="Cut a text that is too long"),
+                    pmui.Checkbox.from_param(given.param.truncate, label=CUT),
                     sizing_mode="stretch_width",
                 ),
             ),
             sizing_mode="stretch_width", title_variant="body2", elevation=0, disable_gutters=True,
         )  # fmt: skip
-        return [text, more]
+
+        def unfold(*_: Any) -> None:
+            if (given.pair or given.target or given.truncate) and not more.active:
+                more.active = [0]
+
+        given.param.watch(unfold, ["pair", "target", "truncate"])
+        unfold()
+        return [more]
 
     def _box(self, name: str, **look: Any) -> Any:
         """A box for one of the texts."""
@@ -182,11 +200,15 @@ class Sidebar(pn.viewable.Viewer):
             variant=made_of(pipeline.param.share, lambda share: "indeterminate" if share < 0 else "determinate"),
             visible=busy, sizing_mode="stretch_width",
         )  # fmt: skip
-        said = plain(pipeline.param.message, "aa-status")
-        notes = plain(pn.bind(self._notes, self.workspace.param.revision), "aa-notes")
-        return [run, cancel, bar, said, Notice(problem=pipeline.param.error, css_classes=["aa-error"]), notes]
+        said = plain(pn.bind(_status, pipeline.param.message, pipeline.param.pending), "aa-status")
+        return [run, cancel, bar, said, Notice(problem=made_of(pipeline.param.error, on_the_page), css_classes=["aa-error"])]
 
-    def _notes(self, _: int) -> str:
-        """What was cut, guessed or left out in the run on screen."""
-        trace = self.workspace.trace
-        return "" if trace is None else "\n".join(str(note) for note in trace.provenance.get("notes", ()))
+
+def _status(message: str, pending: bool) -> str:  # noqa: FBT001  bound to Params
+    """What is happening, or that nothing is though something was asked for."""
+    return message or (NOT_RUN if pending else "")
+
+
+def on_the_page(problem: str) -> str:
+    """A problem as it is to be solved here: the engine speaks to who writes Python."""
+    return problem.replace(CAN_BE_CUT, f"Shorten it, or tick “{CUT}”.")

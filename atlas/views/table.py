@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import panel as pn
-from bokeh.models.widgets.tables import ScientificFormatter
+from panel.io import JSCode
 
 from atlas.components.table import Table
 from atlas.ids import HeadId
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
-from atlas.views.base import View, gesture
+from atlas.views.base import HEADING, View, gesture
 
 ORIGIN = "table"
 
@@ -31,9 +31,25 @@ NUMBER_WIDE = 88
 ROWS = 12
 """Rows of a page: with header and filters as high as the plot and its groups beside it."""
 
+HEIGHT = 520
+"""Pixels of the table."""
+
+AROUND, ROW = 135, 31
+"""Pixels of the table's header and footer together, and of a row."""
+
+NUMBER = JSCode("""cell => {
+  const value = cell.getValue()
+  if (value === null || Number.isNaN(value)) { return "N/A" }
+  return value !== 0 && Math.abs(value) < 0.0005 ? value.toExponential(1) : value.toFixed(3)
+}""")
+"""Three digits after the point, so that numbers stand under each other; what these would make 0 has its power of ten. Bokeh's own
+formatters drop zeros at the end or know no powers."""
+
+FILTER = {"type": "input", "func": "like", "placeholder": "filter"}
+
 DENSE = """
 /* Selectors as long as Panel's own, or its rules win. */
-:host .tabulator { font-size: 12.5px; }
+:host .tabulator { font-size: 12.5px; height: 100% !important; }
 :host .tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 3px 6px; }
 :host .tabulator .tabulator-header .tabulator-col .tabulator-col-content .tabulator-col-title {
   white-space: normal; line-height: 1.2; min-height: 2.4em; }
@@ -61,11 +77,15 @@ class TableView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self._echo = False
+        numbers = [title_of(name) for name in COLUMNS]
+        every = (*WIDE, *numbers)
         self.table = Table(
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
-            header_filters=True, selectable="checkbox", sizing_mode="stretch_width", height=520, css_classes=["aa-table"],
-            widths=WIDE | {title_of(name): NUMBER_WIDE for name in COLUMNS}, frozen_columns=["Head"], stylesheets=[DENSE],
-            formatters={title_of(name): _formatted() for name in COLUMNS},
+            selectable="checkbox", sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-table"], stylesheets=[DENSE],
+            header_filters=dict.fromkeys(every, FILTER), widths=dict.fromkeys(numbers, NUMBER_WIDE) | WIDE,
+            frozen_columns=["Head"],
+            formatters=dict.fromkeys(numbers, NUMBER), text_align=dict.fromkeys(numbers, "right"),
+            editors=dict.fromkeys(every),  # with one a cell is a stop of the Tab key: twelve a row
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
         self.table.on_click(self._clicked)
@@ -82,6 +102,11 @@ class TableView(View):
         self.turn.follow_revision(self._draw)
         self.turn.follow_marks(self._tick)
         return pn.Column(self.table, sizing_mode="stretch_width")
+
+    def enlarge(self, room: int) -> None:
+        """More rows on a page where there is room for them."""
+        height = max(HEIGHT, room - HEADING)
+        self.table.param.update(height=height, page_size=max(ROWS, (height - AROUND) // ROW))
 
     def shown(self) -> pd.DataFrame:
         """What is in the table.
@@ -137,8 +162,3 @@ class TableView(View):
     @staticmethod
     def _at(ids: list[HeadId], rows: list[int]) -> list[HeadId]:
         return [ids[row] for row in rows if row < len(ids)]
-
-
-def _formatted() -> ScientificFormatter:
-    """Three digits after the point, so that numbers stand under each other; what these would make 0 has its power of ten."""
-    return ScientificFormatter(precision=3, power_limit_low=-3, nan_format="N/A", text_align="right")

@@ -376,7 +376,7 @@ def test_selected_tokens_are_what_every_head_shows(n, kind):
     lens = MapLens(room)
     room.selection.select_pairs([4, 5, 10], [8])
     lens.layout()
-    assert lens.line == f"2 layers × 2 heads, {n} × {n} tokens · only from: 4, 5, 10 · to: 8"
+    assert lens.line == f"recorded attention: 2 layers × 2 heads, {n} × {n} tokens · only from: 4, 5, 10 · to: 8"
     lit = np.zeros((n, n), bool)
     lit[[4, 5, 10]] = True
     lit[:, 8] = True
@@ -389,7 +389,7 @@ def test_selected_tokens_are_what_every_head_shows(n, kind):
         np.testing.assert_array_equal(lens.thumbnails()[head.layer, head.head], small)
     room.selection.clear()
     np.testing.assert_array_equal(lens.thumbnails(), trace.attention_of(kind).thumbnails)
-    assert lens.line == f"2 layers × 2 heads, {n} × {n} tokens"
+    assert lens.line == f"recorded attention: 2 layers × 2 heads, {n} × {n} tokens"
 
 
 def test_the_scale_of_the_map_follows_the_switch_the_kind_and_the_trace():
@@ -601,7 +601,7 @@ def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(
     for name in ("entropy", "self", "selected"):
         np.testing.assert_allclose(narrow[name], expected[name])
     assert not np.allclose(narrow["entropy"], whole["entropy"])
-    assert lens.line == "8 heads, measured on tokens: doctor, she"
+    assert lens.line == "8 heads, measured on tokens: doctor, she; clusters are of the whole text"
     room.selection.show_kind(CROSS)
     assert set(lens.table()["kind"]) == {CROSS}
     assert len(lens.table()) == 6

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from atlas.errors import UnknownName
 from atlas.ids import KINDS, HeadId
 from atlas.state.selection import AXES, PARTS, Selection
-from tests.state.readers import CROSS, DECODER, ENCODER, Listener, both, single
+from tests.state.readers import CROSS, DECODER, ENCODER, SOURCE, Listener, both, single
 
 NONE = frozenset()
 
@@ -273,7 +273,7 @@ def test_a_smaller_trace_keeps_what_it_has_of_it():
     selection.select_heads([head(0, 1), head(3, 3)], label="a box")
     selection.focus_on(head(3, 3))
     selection.select_pairs([1, 7], [0, 6])
-    selection.clip_to(single(layers=2, heads=2, tokens=("a", "b", "c")))
+    selection.clip_to(single(layers=2, heads=2, tokens=(*SOURCE[:2], "c")))
     assert (selection.focus, selection.heads, selection.label) == (head(0, 0), {head(0, 1)}, "")
     assert (selection.queries, selection.keys) == ({1}, {0})
 

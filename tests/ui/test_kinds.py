@@ -24,7 +24,7 @@ def opening():
 def _show(seat, kind):
     seat.page.locator(".aa-bar").get_by_role("button", name=kind, exact=True).click()
     seat.until(lambda: seat.selection.kind == kind)
-    seat.until(lambda: seat.text(".aa-card-map .line").startswith(_sizes(seat, kind)))
+    seat.until(lambda: _sizes(seat, kind) in seat.text(".aa-card-map .line"))
 
 
 def _sizes(seat, kind):
