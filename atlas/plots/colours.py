@@ -90,12 +90,9 @@ def coloured(values: npt.ArrayLike, limits: tuple[float, float], colours: Sequen
 LEVELS = 240
 """Steps of magnitude in a raster of bytes, 0 to 239; the bytes above are the constants below. Drawn with limits (0, 255)."""
 
-BACKGROUND, MASKED, MASKED_LINE, GRID, LIT, OUTLINE, FOCUS, UNKNOWN, LABEL = range(LEVELS, LEVELS + 9)
-"""Between heads · where a query may not look, and the hatching there · lines between cells · the frame of selected rows and
+BACKGROUND, MASKED, MASKED_LINE, UNLIT, LIT, OUTLINE, FOCUS, UNKNOWN, LABEL = range(LEVELS, LEVELS + 9)
+"""Between heads · where a query may not look, and the hatching there · what is not selected · the frame of selected rows and
 columns · of selected heads · of the head shown large · what is not known · writing."""
-
-DIMMED = 0.72
-"""Share of paper in what is not selected: still to be made out, and clearly behind."""
 
 
 @functools.cache
@@ -106,7 +103,7 @@ def raster_palette(*, dark: bool) -> tuple[str, ...]:
         BACKGROUND: around.paper,
         MASKED: mixed(around.paper, around.muted, 0.12),
         MASKED_LINE: mixed(around.paper, around.muted, 0.42),
-        GRID: around.rule,
+        UNLIT: mixed(around.paper, around.muted, 0.06),
         LIT: around.accent,
         OUTLINE: around.accent,
         FOCUS: around.ink,
@@ -114,13 +111,6 @@ def raster_palette(*, dark: bool) -> tuple[str, ...]:
         LABEL: around.ink,
     }
     return (*sequential(dark=dark, n=LEVELS), *(named.get(index, around.paper) for index in range(LEVELS, COLOURS)))
-
-
-@functools.cache
-def dimmed_palette(*, dark: bool) -> tuple[str, ...]:
-    """The same colours faded into the paper, for the part of a raster that is not selected."""
-    paper = theme(dark=dark).paper
-    return tuple(mixed(colour, paper, DIMMED) for colour in raster_palette(dark=dark))
 
 
 # -- categories --------------------------------------------------------------------------------------------------------

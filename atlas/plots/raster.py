@@ -1,7 +1,7 @@
 """From weights to the pixels that travel: one byte each, whatever the length of the text.
 
-A value is a weight from 0 up, GAP between heads, or HIDDEN where a query may not look. The order HIDDEN < GAP < weights lets one
-maximum over the cells of a pixel do the right thing: a pixel that touches a weight shows it.
+A value is a weight from 0 up, DIM where nothing is selected, GAP between heads, or HIDDEN where a query may not look. The order
+HIDDEN < GAP < DIM < weights lets one maximum over the cells of a pixel do the right thing: a pixel that touches a weight shows it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import holoviews as hv
 import numpy as np
 
-from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE
+from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, UNLIT
 
 Array = np.ndarray
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top on a plane of side 1; y downwards."""
 
-GAP, HIDDEN = np.float32(-1.0), np.float32(-2.0)
+DIM, GAP, HIDDEN = np.float32(-0.5), np.float32(-1.0), np.float32(-2.0)
 
 RASTER_PIXELS = 200_000
 """Pixels sent at once: with every other linked view a gesture stays under 300 kB. A larger plot is drawn a little coarser."""
@@ -157,8 +157,9 @@ def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
 def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
     """Bytes of coded values: a colour of the ramp, the gap, or hatched where nothing may be seen."""
     # Most of a sheet is hidden, gap or not selected: only weights are looked up in the scale, which is what takes long.
-    weights, hidden = values > GAP, values == HIDDEN
+    weights, hidden = values >= 0, values == HIDDEN
     found = np.full(values.shape, BACKGROUND, np.uint8)
+    found[values == DIM] = UNLIT
     found[weights] = how.level(values[weights])
     if hidden.any():
         lines = (np.add.outer(np.arange(values.shape[0]), np.arange(values.shape[1])) % HATCH) == 0

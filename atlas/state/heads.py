@@ -170,6 +170,15 @@ class HeadsLens(Lens):
         of = tokens_in_words(self.workspace) if column == "role" else ""
         return heads, f"{column} {value!r}" + (f" ({of})" if of else "")
 
+    def unknown(self, metric: str) -> str:
+        """Why no head has a value of a metric; empty where one has."""
+        table = self.table()
+        if self.workspace.trace is None or (metric in table and table[metric].notna().any()):
+            return ""
+        if metric == SELECTED:
+            return "The weight on selected keys is known once tokens are selected as 'to'."
+        return f"{title_of(metric)} is not known of any head on {tokens_in_words(self.workspace) or 'this text'}."
+
     def note(self) -> str:
         """What the division into clusters rests on."""
         return clusters(self.trace, self.kind).note if self.workspace.trace is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from atlas.state.lens import counted, listed
@@ -67,9 +68,12 @@ def _changed(ablated: int, cut: int, patched: int) -> str:
 
 def token_names(trace: Trace, side: str, positions: frozenset[int]) -> list[str]:
     """The tokens at some positions, in order, as a reader knows them."""
-    table = trace.reading(side).table
-    names = (shown_token(str(table["token"].iloc[position])) for position in sorted(positions))
-    return [name if len(name) <= LETTERS_SAID else f"{name[: LETTERS_SAID - 1]}…" for name in names]
+    tokens = trace.reading(side).table["token"]
+    names = [(at, shown_token(str(tokens.iloc[at]))) for at in sorted(positions)]
+    # Only those that could be taken for another: four of this name in a text are four tokens.
+    several = {name for name, count in Counter(map(str, tokens)).items() if count > 1}
+    cut = [name if len(name) <= LETTERS_SAID else f"{name[: LETTERS_SAID - 1]}…" for _, name in names]
+    return [f"{name} ({at})" if str(tokens.iloc[at]) in several else name for (at, _), name in zip(names, cut, strict=True)]
 
 
 def shown_token(token: str) -> str:

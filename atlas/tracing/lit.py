@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-UNLIT = np.float32(-1.0)
+UNLIT = np.float32(-0.5)
 """Stands for a cell of no selected row or column: below every weight, so that the largest of a block is a selected one."""
 
 

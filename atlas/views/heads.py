@@ -92,12 +92,13 @@ class HeadsView(View):
         """The cloud and its groups."""
         display = self.workspace.display
         self.turn.follow(self._groups)
-        key = pn.bind(self._key, self.turn.param.revision, display.param.colour, self.param.dark)
+        asked = (display.param[name] for name in ("layout", "x", "y"))
+        key = pn.bind(self._key, self.turn.param.revision, display.param.colour, display.param.size, self.param.dark)
         return pn.Column(
             self._pane(),
             Markup(key, sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-key"]),
             self.chips,
-            plain(pn.bind(self._note, self.turn.param.revision), "aa-cluster-note"),
+            plain(pn.bind(self._note, self.turn.param.revision, *asked), "aa-cluster-note"),
             sizing_mode="stretch_width",
         )
 
@@ -165,10 +166,15 @@ class HeadsView(View):
             f"{html.escape(words)}</span>"
             for words, colour, marker in colour_key(self.heads.points(), **self.config())
         ]
-        return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{"".join(parts)}</div>'
+        display = self.workspace.display
+        title = f"<span>{html.escape(title_of(display.colour))}:</span>" if display.colour not in CATEGORIES else ""
+        size = f"<span>larger: more {html.escape(title_of(display.size).lower())}</span>" if display.size else ""
+        return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{title}{"".join(parts)}{size}</div>'
 
-    def _note(self, _: int) -> str:
-        return self.heads.note()
+    def _note(self, *_: object) -> str:
+        display = self.workspace.display
+        axes = (display.x, display.y) if display.layout == "metrics" else ()
+        return "\n".join(filter(None, [*map(self.heads.unknown, dict.fromkeys(axes)), self.heads.note()]))
 
     def _groups(self) -> None:
         self.chips.param.update(groups=self.heads.groups(), dark=self.dark)

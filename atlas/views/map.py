@@ -84,7 +84,7 @@ class MapView(RasterView):
 
     def body(self) -> Any:
         """The sheet and the line under it."""
-        return pn.Column(self._pane(), self.under, sizing_mode="stretch_width")
+        return pn.Column(self._pane(), self.key_of_colours(), self.under, sizing_mode="stretch_width")
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class MatrixView(RasterView):
     def body(self) -> Any:
         """The matrix, the numbers under the pointer, and the threshold."""
         pane = self._pane()
-        return pn.Column(pane, self.under, self._threshold(), sizing_mode="stretch_width")
+        return pn.Column(pane, self.key_of_colours(), self.under, self._threshold(), sizing_mode="stretch_width")
 
     def _threshold(self) -> Any:
         """A slider over the colours that hides the weak ones; its label says from which value on they show."""

@@ -17,6 +17,7 @@ from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture
 from atlas.views.glyph import Glyph
 from atlas.views.hearing import chosen, reset, tapped
+from atlas.views.plain import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,9 @@ class ProfileView(View):
 
     def body(self) -> Any:
         """The profile."""
-        return pn.Column(self._pane(), sizing_mode="stretch_width")
+        display = self.workspace.display.param
+        unknown = pn.bind(lambda _, metric: self.heads.unknown(metric), self.turn.param.revision, display.metric)
+        return pn.Column(self._pane(), plain(unknown, "aa-profile-note"), sizing_mode="stretch_width")
 
     def data(self) -> tuple[pd.DataFrame, str]:
         """The table with the selected heads marked, and a metric it has."""

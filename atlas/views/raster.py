@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import holoviews as hv
+import panel as pn
 import param
 from holoviews import streams
 
-from atlas.plots.raster import Array, Viewport, bounds, raster_image
+from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE, raster_palette
+from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
 from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
 from atlas.views.glyph import Raster
 from atlas.views.hearing import Range, moved, tapped
+from atlas.views.plain import Markup
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ class RasterView(View):
     def write(self) -> None:
         """Put the words into the picture that are in it, where there are any."""
 
+    def scale(self) -> Scale:
+        """How values become colours."""
+        raise NotImplementedError
+
+    def key_of_colours(self) -> Any:
+        """What the colours mean, under the plot."""
+        changes = self.turn.param.revision, self.workspace.display.param.scale, self.param.dark
+        return Markup(pn.bind(self._ramp, *changes), sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-ramp"])
+
+    def _ramp(self, *_: object) -> str:
+        if self.workspace.trace is None:
+            return ""
+        palette = raster_palette(dark=self.dark)
+        return ramp(self.scale(), palette)
+
     def window(self, n_x: int, n_y: int) -> Viewport:
         """The part of a plane of so many units that is on screen."""
         return viewport(*self._ranges, self.size.width, self.size.height, n_x, n_y)
@@ -109,3 +127,24 @@ class RasterView(View):
             return
         self.write()
         self.mark()
+
+
+STOPS = 12
+"""Colours told of a ramp: between two of them the browser mixes, and the eye sees no difference."""
+
+
+def ramp(scale: Scale, palette: Sequence[str]) -> str:
+    """The colours from low to high with the values where they begin; and what the hatch says."""
+    colours = ", ".join(palette[round(at * (LEVELS - 1) / (STOPS - 1))] for at in range(STOPS))
+    values = [f"{value:.2g}" for _, value in scale.ticks()]
+    values[-1] = f"≥ {values[-1]}"
+    hatch = f"repeating-linear-gradient(135deg, {palette[MASKED]} 0 3px, {palette[MASKED_LINE]} 3px 4px)"
+    numbers = "".join(f"<span>{value}</span>" for value in values)
+    edge = "border:1px solid rgb(128 128 128 / 40%)"
+    return (
+        '<div style="display:flex;gap:18px;align-items:start;font-size:0.75rem;font-variant-numeric:tabular-nums">'
+        f'<div style="width:250px"><div style="height:9px;{edge};background:linear-gradient(to right, {colours})"></div>'
+        f'<div style="display:flex;justify-content:space-between">{numbers}</div></div>'
+        f'<div><span style="display:inline-block;width:22px;height:9px;{edge};background:{hatch}"></span>'
+        " may not look</div></div>"
+    )

@@ -184,7 +184,7 @@ def test_arrows_up_and_down_go_by_line(page, shown):
 
 
 @pytest.mark.ui
-def test_keys_pick_toggle_extend_and_clear(page, shown, picks):
+def test_keys_pick_toggle_extend_and_clear(page, strip, shown, picks):
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -193,6 +193,8 @@ def test_keys_pick_toggle_extend_and_clear(page, shown, picks):
     page.keyboard.press("Shift+ArrowLeft")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Control+ ")
+    strip.selected_to = [3]
+    wait_until(lambda: shown.nth(3).get_attribute("aria-selected") == "true", page)
     page.keyboard.press("Escape")
     arrived(
         page,
@@ -205,6 +207,15 @@ def test_keys_pick_toggle_extend_and_clear(page, shown, picks):
         ([], "replace"),
     )
     assert [pick["clear"] for pick in picks] == [False] * 5 + [True]
+
+
+@pytest.mark.ui
+def test_escape_with_no_token_to_let_go_of_is_left_to_the_page(page, shown, picks):
+    page.evaluate("() => { document.addEventListener('keydown', event => { window.heard = event.key }) }")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    wait_until(lambda: page.evaluate("() => window.heard === 'Escape'"), page)
+    assert picks == []
 
 
 @pytest.mark.ui

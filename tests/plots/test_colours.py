@@ -20,7 +20,6 @@ from atlas.plots.colours import (
     category,
     coloured,
     contrast,
-    dimmed_palette,
     diverging,
     key_of,
     raster_palette,
@@ -42,7 +41,7 @@ DEFICIENCIES = {
 
 SEEN = pytest.mark.parametrize("matrix", DEFICIENCIES.values(), ids=DEFICIENCIES)
 
-NAMED = ("BACKGROUND", "MASKED", "MASKED_LINE", "GRID", "LIT", "OUTLINE", "FOCUS", "UNKNOWN", "LABEL")
+NAMED = ("BACKGROUND", "MASKED", "MASKED_LINE", "UNLIT", "LIT", "OUTLINE", "FOCUS", "UNKNOWN", "LABEL")
 
 
 def seen(palette, matrix):
@@ -142,14 +141,6 @@ def test_bytes_are_drawn_in_the_colour_they_name():
     """Bokeh's mapper divides the range into as many parts as there are colours: 240 of 0 to 255 must be the 240th."""
     for byte in range(256):
         assert min(int(byte / 255 * 256), 255) == byte
-
-
-@BOTH
-def test_dimmed_colours_are_the_same_ones_nearer_to_the_paper(dark):
-    paper = to_lab(theme(dark=dark).paper)
-    for full, dim in zip(raster_palette(dark=dark), dimmed_palette(dark=dark), strict=True):
-        far, near = (np.linalg.norm(to_lab(colour) - paper) for colour in (full, dim))
-        assert near <= 0.35 * far + 0.01
 
 
 def test_every_role_and_every_cluster_name_is_drawn_in_a_way_of_its_own():
