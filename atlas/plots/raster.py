@@ -1,7 +1,7 @@
 """From weights to the pixels that travel: one byte each, whatever the length of the text.
 
 A value is a weight from 0 up, DIM where nothing is selected, GAP between heads, or HIDDEN where a query may not look. The order
-HIDDEN < GAP < DIM < weights lets one maximum over the cells of a pixel do the right thing: a pixel that touches a weight shows it.
+HIDDEN < GAP < DIM < weights lets one maximum over the cells of a pixel do the right thing: if it touches a weight it shows it.
 """
 
 from __future__ import annotations
