@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import regex
 
 from atlas.text.names import ENTITIES, RELATIONS
 from atlas.text.pipelines import Pipeline, Reading, find_pipeline, has_spacy, rule_sentences
@@ -20,6 +21,11 @@ million characters are not parsed for the sake of 512 tokens."""
 
 NO_HEAD = -1
 """The head of a root, and of what is not parsed."""
+
+ENGLISH = "en_"
+"""How the names of pipelines for English begin."""
+
+LETTER, LATIN = regex.compile(r"\p{L}"), regex.compile(r"\p{Latin}")
 
 _PIPELINE_COLUMNS = ("pos", "entity", "entity_raw", "dep", "head")
 _NO_SPACY = "spaCy is not installed; install it with: pip install spacy"
@@ -152,7 +158,18 @@ def _annotated(text: str, pipeline: Pipeline | None, missing: dict[str, str]) ->
             "shorten the text, or raise the pipeline's nlp.max_length if there is memory for it",
         )
         return None
+    if pipeline.name.startswith(ENGLISH) and _in_another_script(text):
+        missing |= dict.fromkeys(
+            _PIPELINE_COLUMNS, f"the pipeline {pipeline.name} reads English, and this text is in other letters"
+        )
+        return None
     return pipeline.read(text)
+
+
+def _in_another_script(text: str) -> bool:
+    """Whether most letters are none of those English is written in: to the pipeline every word of it is a noun."""
+    letters = len(LETTER.findall(text))
+    return letters > 0 and len(LATIN.findall(text)) < letters / 2
 
 
 def _not_given(sides: list[_Side], pipeline: Pipeline | None) -> dict[str, str]:

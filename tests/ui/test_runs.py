@@ -131,6 +131,36 @@ def test_a_run_that_fails_says_why_in_the_sidebar_and_keeps_the_old_picture(seat
     assert not problem.is_visible()
 
 
+def test_what_failed_is_said_beside_the_text_too(seat):
+    _type(seat, "fail for a reason")
+    _run(seat)
+    problem = seat.page.locator(".aa-sticky .problem").last
+    seat.until(problem.is_visible)
+    assert "This text is refused: for a reason." in problem.inner_text()
+    _type(seat, SHORT)
+    _run(seat)
+    seat.until(lambda: _on_screen(seat, SHORT))
+    assert not problem.is_visible()
+
+
+def test_what_is_typed_and_not_run_is_said(seat):
+    _type(seat, SHORT)
+    seat.page.locator(".aa-text textarea").first.press("Tab")
+    seat.until(lambda: seat.text(".aa-status pre") == "Not run yet: the page shows the run before.")
+    _run(seat)
+    seat.until(lambda: _on_screen(seat, SHORT))
+    seat.until(lambda: seat.text(".aa-status pre") == "")
+
+
+def test_a_second_text_is_never_folded_away(seat):
+    box = seat.page.locator(".aa-pair textarea").first
+    assert not box.is_visible()
+    seat.do(lambda: setattr(seat.pipeline.input, "pair", "And another one."))
+    seat.until(box.is_visible)
+    assert box.input_value() == "And another one."
+    seat.do(lambda: setattr(seat.pipeline.input, "pair", ""))
+
+
 def test_a_fault_nobody_foresaw_is_called_one(seat):
     _type(seat, "break quite unexpectedly")
     _run(seat)

@@ -137,8 +137,25 @@ def test_the_pointer_on_the_matrix_reads_out_tokens_weight_and_rank(seat):
     seat.plot(".aa-matrix").point(*cell_of_matrix(4, 9))
     row = W[0, 0, 4]
     rank = int((row > row[9]).sum()) + 1
-    said = f"{TOKENS[4]} → {TOKENS[9]}   softmax {row[9]:.3g}   rank {rank} of {N} in its row"
+    said = f"L0 H0   {TOKENS[4]} (4) → {TOKENS[9]} (9)   softmax {row[9]:.3g}   rank {rank} of {N} in its row"
     seat.until(lambda: seat.text(".aa-card-matrix .aa-readout pre") == said)
+
+
+def test_the_numbers_under_a_resting_pointer_are_those_of_the_heads_on_screen(seat):
+    readout = ".aa-card-matrix .aa-readout pre"
+    seat.plot(".aa-matrix").point(*cell_of_matrix(4, 9))
+    seat.until(lambda: seat.text(readout).startswith("L0 H0"))
+    seat.do(lambda: seat.selection.focus_on(HeadId("encoder", 1, 2)))
+    seat.until(lambda: seat.text(readout).startswith(f"L1 H2   {TOKENS[4]} (4) → {TOKENS[9]} (9)   softmax {W[1, 2, 4, 9]:.3g}"))
+    seat.do(lambda: seat.selection.select_heads([EVERY[0], PREVIOUS]))
+    mean = (W[0, 0, 4, 9] + W[2, 1, 4, 9]) / 2
+    seat.until(lambda: seat.text(readout) == f"mean of 2 heads   {TOKENS[4]} (4) → {TOKENS[9]} (9)   weight {mean:.3g}")
+
+
+def test_the_key_of_the_colours_ends_where_the_colours_end(seat):
+    for card, top in ((".aa-card-map", TOP), (".aa-card-matrix", TOP)):
+        assert seat.text(f"{card} .aa-ramp").split("\n")[0].strip() == "0"
+        assert f"≥ {top:.2g}" in seat.text(f"{card} .aa-ramp")
 
 
 def test_heads_in_the_order_of_a_metric_keep_their_names_frames_and_gestures(seat):
@@ -292,6 +309,25 @@ def test_arrow_keys_move_the_head_shown_large(seat):
     assert seat.selection.is_empty, "looking at a head selects nothing"
 
 
+def test_a_tapped_head_is_left_for_the_one_beside_it(seat):
+    seat.plot(".aa-map").tap(*head_place(PREVIOUS, LAYERS, HEADS))
+    seat.until(lambda: seat.selection.heads == {PREVIOUS})
+    seat.page.keyboard.press("Shift+ArrowDown")
+    below = HeadId("encoder", 3, 1)
+    seat.until(lambda: (seat.selection.heads, seat.selection.focus) == ({below}, below))
+    seat.until(lambda: np.abs(whole_matrix(seat) - level(W[3, 1], TOP)).max() <= 1)
+    assert seat.text(".aa-card-matrix .line").startswith("L3 H1")
+
+
+def test_sliders_rest_while_several_heads_are_shown_together(seat):
+    handle = seat.page.locator(".aa-layer .noUi-target").first
+    assert handle.get_attribute("disabled") is None
+    seat.do(lambda: seat.selection.select_heads(EVERY[:3]))
+    seat.until(lambda: handle.get_attribute("disabled") is not None)
+    seat.do(seat.selection.clear)
+    seat.until(lambda: handle.get_attribute("disabled") is None)
+
+
 def test_sliders_and_the_head_shown_large_are_one_thing(seat):
     space = seat.app.workspace
     seat.do(lambda: seat.selection.focus_on(HeadId("encoder", 3, 2)))
@@ -342,6 +378,61 @@ def test_a_filtered_table_selects_the_head_of_the_row(seat):
     box.press("Control+a")
     box.press("Delete")
     seat.until(lambda: len(table(seat)) == ROWS)
+
+
+def test_the_box_over_the_table_is_about_the_rows_that_are_left(seat):
+    box = seat.page.locator('.aa-table .tabulator-col[tabulator-field="Head"] input')
+    box.clear()
+    box.press_sequentially("L3")
+    four = {HeadId("encoder", 3, head) for head in range(HEADS)}
+    seat.until(lambda: {row["Head"] for row in table(seat)} == {str(head) for head in four})
+    every = seat.page.locator('.aa-table .tabulator-col input[type="checkbox"]').first
+    every.click()
+    seat.until(lambda: seat.selection.heads == four)
+    box.press("Control+a")
+    box.press("Delete")
+    seat.until(lambda: len(table(seat)) == ROWS)
+
+
+def test_a_table_is_no_maze_of_stops_for_the_tab_key(seat):
+    assert seat.page.locator('.aa-table .tabulator-row .tabulator-cell[tabindex="0"]').count() == 0
+
+
+# -- depth ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_box_in_depth_selects_the_heads_in_it(seat):
+    plot = seat.plot(".aa-profile")
+    low, high = sorted(plot.ranges()[2:])
+    plot.drag((0.5, low), (2.5, high), tool="Box Select")
+    wanted = {head for head in EVERY if head.layer in (1, 2)}
+    seat.until(lambda: seat.selection.heads == wanted)
+    seat.until(lambda: profile_selected(seat, Wanted(frozenset(wanted), focus=min(wanted))))
+
+
+def test_depth_shows_the_weight_on_selected_keys(seat):
+    seat.do(lambda: setattr(seat.display, "metric", "selected"))
+    seat.until(lambda: "once tokens are selected" in seat.text(".aa-profile-note pre"))
+    seat.do(lambda: seat.selection.select_tokens([3, 5], axis="to"))
+    means = W[:, :, :, [3, 5]].sum(axis=-1).mean(axis=(1, 2))
+
+    def shown():
+        np.testing.assert_allclose(seat.plot(".aa-profile").columns("Line", 1)["mean"], means, atol=1e-4)
+
+    seat.until(shown)
+
+
+# -- enlarging -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_enlarged_card_has_an_enlarged_plot_and_puts_it_back(seat):
+    plot = seat.plot(".aa-map")
+    usual = plot.frame()
+    seat.page.locator(".aa-card-map .enlarge").click()
+    seat.until(lambda: plot.frame()[3] - plot.frame()[1] > 1.5 * (usual[3] - usual[1]))
+    seat.until(lambda: len(plot.image()) > 1.3 * 300)
+    seat.page.keyboard.press("Escape")
+    seat.until(lambda: abs((plot.frame()[3] - plot.frame()[1]) - (usual[3] - usual[1])) < 2)
 
 
 def test_the_gap_between_heads_is_where_the_geometry_says(seat):
