@@ -16,7 +16,7 @@ import pytest
 from atlas.errors import TextTooLong
 from atlas.ids import HeadId
 from atlas.state import pipeline as module
-from atlas.state.pipeline import BUSY, UNKNOWN, Cancelled, Pipeline, Ticket
+from atlas.state.pipeline import BUSY, UNKNOWN, Cancelled, Job, Pipeline, Ticket
 from atlas.state.workspace import Workspace
 from tests.places import REPO
 from tests.state.readers import Listener, single
@@ -434,6 +434,182 @@ def test_the_failure_of_an_old_job_is_logged_and_not_shown(work, caplog):
         run(journey())
     assert (pipeline.status, pipeline.error) == ("ready", "")
     assert caplog.records[0].exc_info[1] is work["old"].error
+
+
+# -- what is asked for, and what is on screen ---------------------------------------------------------------------------
+
+
+SOME_HEADS = frozenset({HeadId("encoder", 1, 1)})
+SOME_EDGES = frozenset({(HeadId("encoder", 0, 0), 3, 1)})
+
+
+def test_another_model_comes_as_it_is_and_with_all_of_its_heads():
+    pipeline = Pipeline(Work())
+    pipeline.choice.param.update(name_or_path="old", revision="v2", device="cuda", dtype="float16", in_memory=True)
+    pipeline.interventions.param.update(ablated=SOME_HEADS, cut=SOME_EDGES)
+    pipeline.input.text = "one"
+    pipeline.choose("new")
+    assert pipeline.job() == Job(("new", None, None, None), "one", None, None, truncate=False)
+    assert (pipeline.choice.in_memory, pipeline.choice.settings()) == (False, {"name_or_path": "new"})
+    assert (pipeline.interventions.ablated, pipeline.interventions.cut) == (frozenset(), frozenset())
+    pipeline.choose("mine", in_memory=True)
+    assert (pipeline.choice.name_or_path, pipeline.choice.in_memory) == ("mine", True)
+    assert pipeline.asked == 0  # to choose is not to run
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["tells", "never tells"])
+@pytest.mark.parametrize("shown", [True, False], ids=["over a trace", "over nothing"])
+def test_who_stays_with_what_is_on_screen_drops_the_job_without_a_word(work, shown, tells):
+    pipeline = Pipeline(work)
+    work["one"].tells = tells
+    if shown:
+        pipeline.show(single())
+    heard = Listener(pipeline, ["status", "message", "error"])
+    there = (("ready", single()) if shown else ("empty", None), "", "", UNKNOWN)
+
+    async def journey():
+        asks(pipeline, "one")
+        await until(work["one"].began.is_set)
+        pipeline.stay()
+        assert ((pipeline.status, pipeline.trace), pipeline.message, pipeline.error, pipeline.share) == there
+        heard.take()
+        work["one"].gate.set()
+        await until(work["one"].ended.is_set)
+        await asyncio.sleep(0.05)
+
+    run(journey())
+    assert ((pipeline.status, pipeline.trace), pipeline.message, pipeline.error, pipeline.share) == there
+    assert heard.take() == []
+    assert work["one"].was_cancelled == tells
+
+
+def test_to_stay_where_nothing_runs_changes_nothing(work):
+    pipeline = Pipeline(work)
+    pipeline.show(single())
+    failing(work, pipeline, TextTooLong("too long"))
+    heard = Listener(pipeline)
+    pipeline.stay()
+    assert (pipeline.status, pipeline.error, heard.take()) == ("failed", "too long", [])
+
+
+@pytest.mark.parametrize("leave", ["cancel", "stay"])
+def test_a_job_that_is_dropped_before_its_turn_never_begins(work, leave):
+    pipeline = Pipeline(work)
+    heard = Listener(pipeline, ["status"])
+
+    async def journey():
+        asks(pipeline, "one")
+        getattr(pipeline, leave)()  # its coroutine had no turn yet
+        await asyncio.sleep(0.1)
+
+    run(journey())
+    assert not work["one"].began.is_set()
+    assert (pipeline.status, pipeline.trace) == ({"cancel": "cancelled", "stay": "empty"}[leave], None)
+    assert all(call["status"] not in BUSY for call in heard.take())
+
+
+def test_of_two_runs_asked_for_at_once_the_second_alone_begins(work):
+    pipeline = Pipeline(work)
+
+    async def journey():
+        asks(pipeline, "one")
+        asks(pipeline, "two")
+        pipeline.input.text = "typed before it began"
+        await until(work["two"].began.is_set)
+        work["two"].gate.set()
+        await until(lambda: pipeline.status == "ready")
+
+    run(journey())
+    assert pipeline.trace is work["two"].trace
+    assert set(work.jobs) == {"two"}
+
+
+def test_a_kept_trace_that_is_shown_keeps_the_job_before_it_from_beginning(work):
+    kept = single(seed=3)
+    pipeline = Pipeline(work, kept=lambda job: kept if job.text == "two" else None)
+
+    async def journey():
+        asks(pipeline, "one")
+        asks(pipeline, "two")
+        await asyncio.sleep(0.1)
+
+    run(journey())
+    assert (pipeline.status, pipeline.trace, set(work.jobs)) == ("ready", kept, set())
+
+
+CHANGES = {
+    "text": lambda pipeline: setattr(pipeline.input, "text", "else"),
+    "pair": lambda pipeline: setattr(pipeline.input, "pair", "two"),
+    "target": lambda pipeline: setattr(pipeline.input, "target", "le"),
+    "truncate": lambda pipeline: setattr(pipeline.input, "truncate", True),
+    "model": lambda pipeline: pipeline.choose("other"),
+    "dtype": lambda pipeline: setattr(pipeline.choice, "dtype", "float16"),
+    "ablated": lambda pipeline: setattr(pipeline.interventions, "ablated", SOME_HEADS),
+    "cut": lambda pipeline: setattr(pipeline.interventions, "cut", SOME_EDGES),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_asked_for_and_not_run_is_pending(work, change):
+    pipeline = Pipeline(work)
+    CHANGES[change](pipeline)
+    assert not pipeline.pending  # nothing is on screen that could be taken for it
+    pipeline = Pipeline(work)
+    pipeline.input.text = "one"
+    pipeline.show(single())
+    assert not pipeline.pending
+    before = [holder.param.values() for holder in (pipeline.choice, pipeline.input, pipeline.interventions)]
+    CHANGES[change](pipeline)
+    assert pipeline.pending
+    for holder, values in zip((pipeline.choice, pipeline.input, pipeline.interventions), before, strict=True):
+        holder.param.update({name: value for name, value in values.items() if name != "name"})
+    assert not pipeline.pending  # typed, and taken back
+    CHANGES[change](pipeline)
+    pipeline.show(single(seed=3))
+    assert not pipeline.pending
+
+
+def test_nothing_is_pending_while_a_job_is_under_way_and_what_was_typed_meanwhile_is_afterwards(work):
+    pipeline = Pipeline(work)
+    pipeline.show(single())
+
+    async def journey():
+        pipeline.input.text = "one"
+        assert pipeline.pending
+        pipeline.run()
+        await until(work["one"].began.is_set)
+        assert (pipeline.busy, pipeline.pending) == (True, False)
+        pipeline.input.text = "two"
+        assert not pipeline.pending
+        work["one"].gate.set()
+        await until(lambda: pipeline.status == "ready")
+        assert pipeline.pending
+        pipeline.input.text = "one"
+        assert not pipeline.pending
+
+    run(journey())
+
+
+@pytest.mark.parametrize("end", ["fails", "is cancelled", "is dropped"])
+def test_what_was_run_and_is_not_on_screen_is_pending(work, end):
+    pipeline = Pipeline(work)
+    pipeline.show(single())
+    if end == "fails":
+        work["bad"].error = TextTooLong("too long")
+
+    async def journey():
+        asks(pipeline, "bad")
+        await until(work["bad"].began.is_set)
+        assert not pipeline.pending
+        if end != "fails":
+            getattr(pipeline, {"is cancelled": "cancel", "is dropped": "stay"}[end])()
+        work["bad"].gate.set()
+        await until(lambda: not pipeline.busy and work["bad"].ended.is_set())
+
+    run(journey())
+    assert pipeline.pending
+    pipeline.input.text = ""
+    assert not pipeline.pending
 
 
 # -- two, threads, scripts ---------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -301,6 +303,108 @@ def test_the_same_text_again_keeps_all_of_it():
     selection.clip_to(both(seed=5))
     assert selection.param.values() == before
     assert listener.take() == []
+
+
+# -- what goes along and what stays -------------------------------------------------------------------------------------
+
+
+def test_the_only_selected_head_goes_along_with_the_one_shown_large(selection):
+    selection.select_heads([head(0, 1)], label="cluster 'x'")
+    selection.listener.take()
+    selection.step(1, 1)
+    assert (selection.focus, selection.heads, selection.label) == (head(1, 2), {head(1, 2)}, "")
+    assert said(selection).keys() == {"focus", "heads", "label"}
+    selection.focus_on(head(0, 3), origin="slider")
+    assert (selection.focus, selection.heads) == (head(0, 3), {head(0, 3)})
+    assert said(selection).keys() == {"focus", "heads", "origin"}
+
+
+def test_several_selected_heads_stay_whichever_is_shown_large(selection):
+    selection.select_heads([head(0, 1), head(1, 1)], label="a box")
+    selection.step(1, 0)
+    selection.focus_on(head(1, 3))
+    assert (selection.focus, selection.heads, selection.label) == (head(1, 3), {head(0, 1), head(1, 1)}, "a box")
+    selection.clear("heads")
+    selection.step(-1, 0)
+    assert (selection.focus, selection.heads) == (head(0, 3), NONE)  # none is selected: none goes along
+
+
+def test_a_selected_head_that_is_not_the_one_shown_large_stays(selection):
+    selection.select_heads([head(0, 1), head(1, 1)])
+    selection.focus_on(head(1, 3))
+    selection.show_kind(CROSS)
+    selection.select_heads([head(0, 1)])
+    selection.show_kind(CROSS)
+    selection.step(1, 0)
+    assert (selection.focus, selection.heads) == (head(1, 1, CROSS), {head(0, 1)})
+
+
+def test_the_only_selected_head_does_not_go_over_to_another_kind(selection):
+    selection.pick(head(1, 1))
+    selection.show_kind(CROSS)
+    assert (selection.focus, selection.heads) == (head(1, 1, CROSS), {head(1, 1)})
+    selection.step(1, 0)
+    assert (selection.focus, selection.heads) == (head(2, 1, CROSS), {head(1, 1)})
+
+
+def test_shift_click_on_a_side_adds_to_each_axis_what_is_not_there_and_nothing_of_the_other(selection):
+    selection.select_pairs([1], [5])
+    selection.toggle_tokens([3])
+    assert (selection.queries, selection.keys) == ({1, 3}, {3, 5})  # the row 1 is no column, the column 5 no row
+    selection.toggle_tokens([3])
+    assert (selection.queries, selection.keys) == ({1}, {5})
+    selection.toggle_tokens([1])  # a row already, no column yet: both of them now, neither the next time
+    assert (selection.queries, selection.keys) == ({1}, {1, 5})
+    selection.toggle_tokens([1])
+    assert (selection.queries, selection.keys) == (NONE, {5})
+    selection.toggle_tokens([1], axis="from")
+    assert (selection.queries, selection.keys) == ({1}, {5})
+
+
+def test_a_position_is_kept_where_the_same_token_stands(selection):
+    selection.select_pairs([1, 2, 6], [2, 3, 7])
+    other = ["[CLS]", "the", "baker", "said", "she", "ran", ".", "[SEP]"]
+    selection.clip_to(both(source=tuple(other)))
+    assert (selection.queries, selection.keys) == ({1, 6}, {3, 7})  # 'doctor' is not selected as 'baker'
+    selection.clip_to(both(source=("[CLS]", "the", "nurse")))
+    assert (selection.queries, selection.keys) == ({1}, NONE)
+
+
+def named(names):
+    """A trace whose tokens have just these names, marks of a tokenizer and all."""
+    trace = single(tokens=tuple(names))
+    return replace(trace, token_tables={"source": trace.token_tables["source"].assign(token=list(names))}, _cache={})
+
+
+@pytest.mark.parametrize("mark", ["Ġ", "▁"])
+def test_the_same_word_is_the_same_however_a_tokenizer_marks_it(mark):
+    pieces = ["the", "doctor", "said", "she", "ran"]
+    marked = [mark + piece for piece in pieces]
+    for before, after in ((pieces, marked), (marked, pieces), (marked, marked)):
+        selection = on(named(before))
+        selection.select_heads([head(0, 1), head(1, 1)], label="a box")
+        selection.select_pairs([1, 4], [2])
+        selection.clip_to(named(after))
+        assert (selection.queries, selection.keys, selection.label) == ({1, 4}, {2}, "a box")
+        selection.clip_to(named([*after[:4], f"{after[4]}s"]))
+        assert (selection.queries, selection.keys, selection.label) == ({1}, {2}, "")
+
+
+def test_what_heads_were_chosen_as_was_true_of_the_text_before():
+    chosen, name = [head(0, 1), head(1, 1)], "cluster 'previous token'"
+    selection = on(single())
+    selection.select_heads(chosen, label=name)
+    selection.clip_to(single(seed=5))  # another run of the same text
+    assert (selection.heads, selection.label) == (set(chosen), name)
+    selection.clip_to(single(tokens=(*SOURCE[:-1], "!")))
+    assert (selection.heads, selection.label) == (set(chosen), "")
+
+
+def test_the_first_trace_takes_the_tokens_of_a_link_as_they_are():
+    selection = Selection()
+    selection.restore(head(0, 1), [head(0, 1), head(1, 1)], [1], [2, 99], "a box")
+    selection.clip_to(single())
+    assert (selection.queries, selection.keys, selection.label) == ({1}, {2}, "a box")
 
 
 # -- who may write, and who is told ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import random
+import threading
 import time
 import tracemalloc
 import zlib
@@ -18,15 +19,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import atlas
+from atlas.definitions import DEFINITIONS
 from atlas.errors import TextError
 from atlas.ids import KINDS, HeadId
 from atlas.state.changes import BiasThresholds, Target
 from atlas.state.compact import MOST_HEADS, MOST_TOKENS, Unusable, pack, pack_heads, unpack, unpack_heads
 from atlas.state.display import METRICS, MORE_THAN_METRICS, Display
+from atlas.state.heads import HeadsLens
 from atlas.state.link import FIELDS, State
 from atlas.state.restore import apply, job_of, put_inputs
 from atlas.state.share import DAMAGED, LONGEST, MOST_BYTES, VERSION, decode, encode, state_of
 from atlas.state.shared import SharedState
+from atlas.state.sheet import MapLens
 from atlas.state.workspace import Workspace
 
 RUNNING = "سلام אבג doctor"
@@ -778,3 +782,182 @@ def test_keeping_a_link_up_to_date_is_cheap() -> None:
         space.display.threshold = step / 100
         took.append(time.perf_counter() - started)
     assert sorted(took)[len(took) // 2] < 0.02
+
+
+# -- links and runs that cross -----------------------------------------------------------------------------------------
+
+
+class Late:
+    """A workspace whose runs of some models wait until the test lets them on."""
+
+    def __init__(self, *models: str) -> None:
+        self.gate, self.began, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.space = Workspace(self.work)
+        self.models = models
+
+    def work(self, job, ticket) -> atlas.Trace:
+        if job.model[0] in self.models:
+            self.began.set()
+            assert self.gate.wait(10), "nobody opened the gate"
+        try:
+            return made(text=job.text)
+        finally:
+            if job.model[0] in self.models:
+                self.ended.set()
+
+    async def begin(self, text: str, model: str) -> None:
+        """Ask for a run that then stands at the gate."""
+        self.space.pipeline.choice.name_or_path = model
+        self.space.pipeline.input.text = text
+        self.space.pipeline.run()
+        while not self.began.is_set():
+            await asyncio.sleep(0.005)
+
+    async def end(self) -> None:
+        """Let it on, and give what it brings time enough to be shown, if it were."""
+        self.gate.set()
+        while not self.ended.is_set():
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.2)
+
+
+def test_a_run_under_way_does_not_take_the_page_from_who_went_back_to_what_is_on_screen() -> None:
+    async def journey() -> None:
+        late = Late("slow")
+        space, shared = late.space, SharedState(late.space)
+        await ran(space)
+        space.selection.select_heads([head(1, 1)])
+        there, trace = shared.token, space.trace
+        await late.begin("one two three", "slow")
+        assert shared.open(there)
+        assert (space.pipeline.status, space.pipeline.message, shared.token) == ("ready", "", there)
+        await late.end()
+        assert (space.trace, space.pipeline.status, space.pipeline.begun) == (trace, "ready", 2)
+        assert (shared.token, space.selection.heads) == (there, {head(1, 1)})
+        assert (space.pipeline.input.text, space.pipeline.choice.name_or_path) == (TEXT, "gpt-mini")
+        space.selection.select_heads([head(2, 0)])  # and what is done from here on is done to what is on screen
+        found = decode(shared.token)[0]
+        assert (found.model, found.text, found.heads) == ("gpt-mini", TEXT, {head(2, 0)})
+
+    asyncio.run(journey())
+
+
+@pytest.mark.parametrize("lacking", ["text", "model", "memory"])
+def test_a_link_that_runs_nothing_ends_the_run_under_way_too(lacking: str) -> None:
+    link = {
+        "text": encode(State("gpt-mini", text="secret"), private=True),
+        "model": encode(State(text="one two", display={"mode": "column"})),
+        "memory": encode(State("mine", in_memory=True, text="one two")),
+    }[lacking]
+
+    async def journey() -> None:
+        late = Late("slow")
+        space, shared = late.space, SharedState(late.space)
+        await ran(space)
+        trace = space.trace
+        await late.begin("", "slow")
+        shared.open(link.token)
+        await late.end()
+        assert (space.trace, space.pipeline.status) == (trace, "ready")
+        assert shared.complaint
+
+    asyncio.run(journey())
+
+
+def test_who_opens_a_private_link_gives_away_no_text_either() -> None:
+    async def journey() -> None:
+        space = workspace()
+        shared = SharedState(space)
+        assert shared.open(encode(State("gpt-mini", text=TEXT, keys=frozenset({3})), private=True).token)
+        assert shared.private
+        await ran(space, "what she typed")
+        assert space.selection.keys == frozenset({3})
+        found = decode(shared.token)[0]
+        assert (found.private, found.text, found.keys) == (True, "", {3})
+        shared.private = False  # unless she says so herself
+        assert decode(shared.token)[0].text == "what she typed"
+
+    asyncio.run(journey())
+
+
+def test_a_link_with_its_text_leaves_the_switch_where_the_reader_put_it() -> None:
+    async def journey() -> None:
+        for private in (False, True):
+            space = workspace()
+            shared = SharedState(space, private=private)
+            shared.open(encode(State("gpt-mini", text=TEXT)).token)
+            await settled(space)
+            assert shared.private == private
+            assert decode(shared.token)[0].text == ("" if private else TEXT)
+
+    asyncio.run(journey())
+
+
+def test_who_goes_on_with_what_is_on_screen_while_a_link_waits_has_a_link_to_that() -> None:
+    async def journey() -> None:
+        space = workspace()
+        shared = SharedState(space, where=lambda name: "hub" if name == "some/model" else "here")
+        await ran(space)
+        shared.open(encode(State("some/model", text="one two", heads=frozenset({head(0, 1)}))).token)
+        assert decode(shared.token)[0].model == "some/model"  # where the link leads, until the reader turns away
+        space.display.mode = "column"
+        assert decode(shared.token)[0].model == "some/model"
+        space.selection.select_heads([head(1, 1)])
+        found = decode(shared.token)[0]
+        assert (found.model, found.text, found.heads) == ("gpt-mini", TEXT, {head(1, 1)})
+        assert found.display == {"mode": "column"}
+        # Run after all, the link is what it was.
+        space.pipeline.run()
+        await settled(space)
+        found = decode(shared.token)[0]
+        assert (found.model, found.text, found.heads) == ("some/model", "one two", {head(0, 1)})
+
+    asyncio.run(journey())
+
+
+def test_a_second_link_that_waits_is_a_link_to_where_it_leads_again() -> None:
+    async def journey() -> None:
+        space = workspace()
+        shared = SharedState(space, where=lambda name: "here" if name == "gpt-mini" else "hub")
+        await ran(space)
+        shared.open(encode(State("some/model", text="one two")).token)
+        space.selection.select_heads([head(1, 1)])
+        shared.open(encode(State("another/model", text="one two")).token)
+        assert decode(shared.token)[0].model == "another/model"
+
+    asyncio.run(journey())
+
+
+# -- the metrics a link may name ---------------------------------------------------------------------------------------
+
+METRIC_FIELDS = ("x", "y", "colour", "size", "metric")
+
+
+@pytest.mark.parametrize("field", METRIC_FIELDS)
+def test_the_weight_on_selected_keys_comes_back_wherever_the_page_offers_it(field: str) -> None:
+    state = State("bert-mini", text="x", keys=frozenset({1}), display={field: "selected"})
+    assert decode(encode(state).token) == (state, [])
+
+
+def test_the_map_is_not_ordered_by_what_changes_with_every_click() -> None:
+    state, said = decode(token_of({"display": {"order": "selected"}}))
+    assert (state.display, len(said)) == ({}, 1)
+
+
+@pytest.mark.parametrize("field", (*METRIC_FIELDS, "order"))
+def test_a_metric_that_is_costly_is_refused(field: str) -> None:
+    assert DEFINITIONS["median"].costly
+    state, said = decode(token_of({"display": {field: "median"}}))
+    assert state.display == {}
+    assert len(said) == 1
+    assert f"{field!r} is 'median', which is none of" in said[0]
+
+
+def test_every_metric_the_page_offers_is_taken_from_a_link() -> None:
+    offered = {field: [*HeadsLens.metrics().values()] for field in METRIC_FIELDS} | {"order": [*MapLens.metrics()]}
+    assert "selected" in offered["x"]
+    for field, every in offered.items():
+        for metric in every:
+            if metric != Display.param[field].default:  # what is at its default is in no link
+                state = State("bert-mini", text="x", display={field: metric})
+                assert decode(encode(state).token) == (state, [])

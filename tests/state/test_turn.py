@@ -69,3 +69,28 @@ def test_where_there_is_no_page_later_is_now():
     turn = Turn(lens, space, seen=False)
     space.selection.select_heads([HeadId(ENCODER, 1, 2)])
     assert turn.marks == lens.marks == 1
+
+
+def test_who_follows_is_called_once_for_counts_that_changed_together_and_nothing_breaks():
+    space, lens, turn, put_off = told_of(seen=False)
+    drawn = []
+    turn.follow(lambda: drawn.append(("drawn", turn.revision, turn.marks)))
+    turn.follow_revision(lambda: drawn.append(("again", turn.revision, turn.marks)))
+    turn.follow_marks(lambda: drawn.append(("marked", turn.revision, turn.marks)))
+    assert drawn == [("drawn", 0, 0)]  # who draws anew or marks has been drawn by somebody else
+    drawn.clear()
+    space.selection.select_heads([HeadId(ENCODER, 1, 2)])
+    space.selection.select_tokens([1], axis="from", side="source")
+    assert (drawn, lens.revision, lens.marks) == ([], 1, 1)
+    put_off.pop()()
+    assert sorted(drawn) == [("again", 1, 1), ("drawn", 1, 1), ("marked", 1, 1)]
+
+
+def test_a_view_that_comes_into_sight_with_both_counts_behind_is_told_of_both_by_the_next_change():
+    space, lens, turn, _ = told_of(seen=False)
+    drawn = []
+    turn.follow(lambda: drawn.append((turn.revision, turn.marks)))
+    space.selection.select_tokens([1], axis="from", side="source")
+    turn.seen = True
+    space.selection.select_heads([HeadId(ENCODER, 1, 2)])
+    assert drawn == [(0, 0), (lens.revision, lens.marks)] == [(0, 0), (1, 1)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
+from atlas.engine.interventions import Output
 from atlas.ids import HeadId
 from atlas.state.bar import NOTHING, BarLens
-from atlas.state.words import heads_in_words, shown_token, tokens_in_words, visible
-from tests.state.readers import CROSS, DECODER, ENCODER, both, single, workspace
+from atlas.state.words import changes_in_words, heads_in_words, shown_token, tokens_in_words, visible
+from atlas.state.workspace import Workspace
+from tests.engine.families import TEXT, loaded
+from tests.state.readers import CROSS, DECODER, ENCODER, both, never, single, workspace
 
 
 def heads(*places, kind=ENCODER):
@@ -118,3 +123,99 @@ def test_the_bar_chooses_the_kind_and_follows_it(room):
     assert (bar.chosen, bar.several, list(bar.param.chosen.objects)) == (DECODER, False, [DECODER])
     room.pipeline.show(single())
     assert (bar.chosen, room.kind) == (ENCODER, ENCODER)
+
+
+# -- what is switched off ----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def run_of(**changes):
+    """A run of a tiny model, with heads switched off, edges cut or patched as said."""
+    model = loaded("BERT")
+    if "patch" in changes:
+        width = model.trace(TEXT).vectors("head_read", layer=0, head=0).to_numpy()
+        changes["patch"] = {place: Output(width) for place in changes["patch"]}
+    return model.trace(TEXT, capture=(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"ablate": ((0, 1),)}, "1 head switched off"),
+        ({"ablate": ((0, 1), (2, 3)), "knock_out": (((0, 0), 3, 1),)}, "2 heads switched off, 1 edge cut"),
+        ({"knock_out": (((0, 0), 3, 1), ((0, 0), 3, 2))}, "2 edges cut"),
+        ({"ablate": ((0, 1),), "patch": ((1, 2),)}, "1 head switched off, 1 head patched"),
+    ],
+)
+def test_what_the_run_on_screen_was_made_without_is_said(changes, said):
+    room = workspace(run_of(**changes))
+    assert changes_in_words(room) == said
+    bar = BarLens(room)
+    assert bar.changes == said
+    assert bar.said() == (f"{NOTHING} · {said}" if said else NOTHING)
+
+
+def test_what_is_only_asked_for_is_said_of_the_next_run(room):
+    bar = BarLens(room)
+    room.interventions.ablated = frozenset(heads((0, 1), (1, 1)))
+    assert bar.changes == changes_in_words(room) == "the next run: 2 heads switched off"
+    room.interventions.cut = frozenset({(HeadId(ENCODER, 0, 0), 3, 1)})
+    assert bar.said() == f"{NOTHING} · the next run: 2 heads switched off, 1 edge cut"
+    room.selection.select_tokens([2])
+    assert bar.said() == "tokens: doctor · the next run: 2 heads switched off, 1 edge cut"
+    room.interventions.clear()
+    assert bar.said() == "tokens: doctor"
+
+
+def test_before_a_trace_what_the_first_run_will_be_made_without_is_said():
+    room = workspace()
+    room.interventions.ablated = frozenset(heads((0, 1)))
+    assert changes_in_words(room) == "the next run: 1 head switched off"
+
+
+def test_the_run_on_screen_is_spoken_of_before_the_next_one():
+    room = workspace(run_of(ablate=((0, 1),)))
+    room.interventions.ablated = frozenset(heads((0, 1), (0, 2), (0, 3)))
+    assert BarLens(room).changes == "1 head switched off"
+
+
+def test_to_let_go_of_what_is_switched_off_is_to_run_with_all_of_it():
+    whole, without = run_of(), run_of(ablate=((0, 1),))
+    asked = []
+
+    def kept(job):
+        asked.append((job.ablate, job.knock_out))
+        return without if job.ablate else whole
+
+    room = Workspace(never, kept=kept)
+    bar = BarLens(room)
+    room.interventions.param.update(ablated=frozenset(heads((0, 1))), cut=frozenset({(HeadId(ENCODER, 0, 0), 3, 1)}))
+    room.pipeline.run()
+    room.selection.select_heads(heads((1, 1)))
+    assert (room.trace, bar.changes) == (without, "1 head switched off")
+    bar.let_go("changes")
+    assert (room.interventions.ablated, room.interventions.cut) == (frozenset(), frozenset())
+    assert asked == [((HeadId(ENCODER, 0, 1),), ((HeadId(ENCODER, 0, 0), 3, 1),)), ((), ())]
+    assert (room.trace, bar.changes, room.pipeline.asked) == (whole, "", 2)
+    assert bar.heads == "L1 H1"  # what is selected stays
+
+
+def test_to_let_go_of_heads_or_tokens_runs_nothing(room):
+    bar = BarLens(room)
+    room.selection.select_heads(heads((0, 1)))
+    room.selection.select_tokens([2])
+    bar.let_go("heads")
+    assert (bar.heads, bar.tokens) == ("", "tokens: doctor")
+    bar.let_go("tokens")
+    assert (bar.said(), room.selection.origin, room.pipeline.asked) == (NOTHING, "bar", 0)
+
+
+def test_the_only_head_is_not_called_all_heads():
+    assert heads_in_words(workspace(single(layers=1, heads=1))) == "the only head"
+
+
+def test_tokens_that_could_be_taken_for_another_are_said_with_their_position():
+    room = workspace(single(tokens=("the", "cat", "saw", "the", "dog")))
+    room.selection.select_tokens([0, 1, 3])
+    assert tokens_in_words(room) == "tokens: the (0), cat, the (3)"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import spacy
@@ -187,13 +189,12 @@ def test_a_text_too_long_for_the_pipeline_is_said_to_be():
     ("text", "read"), [("قال الطبيب إنها متأخرة", False), ("она врач", False), ("She said да", True), ("12 !", True)]
 )
 def test_a_pipeline_for_english_is_not_asked_about_other_letters(text, read):
-    pipeline = ruled()
-    pipeline.name = "en_ruled"
+    pipeline = replace(ruled(), name="en_ruled")
     made = annotate(table("byte_level", text), text, pipeline=pipeline)
     assert ("pos" in made.table) == read
     assert read or "this text is in other letters" in made.table.attrs["missing"]["pos"]
-    pipeline.name = "xx_ruled"
-    assert "pos" in annotate(table("byte_level", text), text, pipeline=pipeline).table
+    other = replace(pipeline, name="xx_ruled")
+    assert "pos" in annotate(table("byte_level", text), text, pipeline=other).table
 
 
 def test_what_lies_far_beyond_the_last_token_is_not_read(monkeypatch):
