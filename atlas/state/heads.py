@@ -215,10 +215,9 @@ class HeadsLens(Lens):
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)
         self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens")
-        if said:
-            whole = "places and clusters" if self.workspace.display.layout == "tsne" else "clusters"
-            self.line += f"; {whole} are of the whole text"
         if len(table) and set(table["role"]) == {UNTOLD}:
             self.line += ": where a row sees one token only, heads cannot differ"
+        elif said:
+            self.line += "; clusters are of the whole text"
         self.kind_shown = kind
         return table

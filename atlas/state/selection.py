@@ -107,7 +107,9 @@ class Selection(param.Parameterized):
         """
         (found,) = self._existing((head,)) or (self.focus,)
         changes = self._focused(found)
-        if found is not None and self.heads == {self.focus} and self.focus is not None and found.kind == self.focus.kind:
+        before = self.focus
+        moved = found is not None and before is not None and found != before and found.kind == before.kind
+        if moved and self.heads == {before}:
             changes |= {"heads": frozenset({found}), "label": ""}
         self._write(origin=origin, **changes)
 

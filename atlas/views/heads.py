@@ -174,7 +174,10 @@ class HeadsView(View):
     def _note(self, *_: object) -> str:
         display = self.workspace.display
         axes = (display.x, display.y) if display.layout == "metrics" else ()
-        return "\n".join(filter(None, [*map(self.heads.unknown, dict.fromkeys(axes)), self.heads.note()]))
+        selection = self.workspace.selection
+        moved = display.layout == "tsne" and (selection.queries or selection.keys)
+        places = "Places are those of the whole text: t-SNE has none for a head that changed." if moved else ""
+        return "\n".join(filter(None, [places, *map(self.heads.unknown, dict.fromkeys(axes)), self.heads.note()]))
 
     def _groups(self) -> None:
         self.chips.param.update(groups=self.heads.groups(), dark=self.dark)

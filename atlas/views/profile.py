@@ -72,7 +72,8 @@ class ProfileView(View):
         table, metric = self.heads.table(), self.workspace.display.metric
         if metric == SELECTED:
             # The plot calls the marks of selected heads by the same name.
-            table, metric = table.rename(columns={SELECTED: "weight_on_keys"}), "weight_on_keys"
+            names = {SELECTED: "weight_on_keys", f"{SELECTED}_uniform": "weight_on_keys_uniform"}
+            table, metric = table.rename(columns=names), "weight_on_keys"
         if metric not in table:
             table = table.assign(**{metric: float("nan")})
         chosen = self.workspace.selection.heads

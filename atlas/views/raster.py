@@ -12,6 +12,7 @@ import param
 from holoviews import streams
 
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE, raster_palette
+from atlas.plots.frame import number
 from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
 from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
@@ -136,7 +137,7 @@ STOPS = 12
 def ramp(scale: Scale, palette: Sequence[str]) -> str:
     """The colours from low to high with the values where they begin; and what the hatch says."""
     colours = ", ".join(palette[round(at * (LEVELS - 1) / (STOPS - 1))] for at in range(STOPS))
-    values = [f"{value:.2g}" for _, value in scale.ticks()]
+    values = [number(float(f"{value:.2g}")) for _, value in scale.ticks()]
     values[-1] = f"≥ {values[-1]}"
     hatch = f"repeating-linear-gradient(135deg, {palette[MASKED]} 0 3px, {palette[MASKED_LINE]} 3px 4px)"
     numbers = "".join(f"<span>{value}</span>" for value in values)

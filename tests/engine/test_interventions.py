@@ -126,6 +126,38 @@ def test_a_query_that_lost_every_edge_reads_nothing(gpt2: Any) -> None:
         assert np.array_equal(trace.vectors("head_read", layer=1, head=1).to_numpy()[4], np.zeros(WIDTH))
 
 
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """By the book; what may not be seen (NaN) takes no part and stays unknown."""
+    powers = np.exp(np.where(np.isnan(scores), -np.inf, scores) - np.nanmax(scores, axis=-1, keepdims=True))
+    return np.where(np.isnan(scores), np.nan, powers / powers.sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "Gemma2", "T5"])
+def test_scores_are_minus_infinity_where_an_edge_was_cut_and_give_the_weights_shown(name: str) -> None:
+    model = loaded(name)
+    texts = {"target": TARGET} if "cross" in model.kinds else {}
+    for kind in model.kinds:
+        cut = [((kind, 1, 1), 5, 2), ((kind, 1, 1), 5, 4), ((kind, 0, 0), 3, 0)]
+        trace = model.trace(TEXT, keep="qk", knock_out=cut, **texts)
+        attention, whole = trace.attention_of(kind), model.trace(TEXT, keep="qk", **texts).attention_of(kind)
+        edges = {(1, 1): {(5, 2), (5, 4)}, (0, 0): {(3, 0)}}
+        for layer, head in ((1, 1), (0, 0), (0, 1), (1, 0)):
+            scores, weights = attention.scores(layer, head), attention.block(layer, head)
+            masked = scores["masked"]
+            assert set(zip(*map(np.ndarray.tolist, np.nonzero(np.isneginf(masked))), strict=True)) == edges.get(
+                (layer, head), set()
+            )
+            assert np.isfinite(scores["dot"]).all()
+            assert np.isfinite(scores["scaled"]).all()  # in a model without bias and mask these are the masked ones otherwise
+            np.testing.assert_array_equal(np.isnan(masked), np.isnan(whole.scores(layer, head)["masked"]))
+            np.testing.assert_allclose(softmax(masked), weights, atol=1e-5)
+            # A part of it, as a cell under the pointer asks for it.
+            part = attention.scores(layer, head, slice(4, 7), slice(2, 5))["masked"]
+            np.testing.assert_allclose(part, masked[4:7, 2:5], rtol=1e-5)
+            rows = np.array([5, 3])
+            np.testing.assert_allclose(attention.scores(layer, head, rows)["masked"], masked[rows], rtol=1e-5)
+
+
 def test_patching_a_pattern(gpt2: Any) -> None:
     n = len(gpt2.trace(TEXT).tokens())
     given = np.tril(np.ones((n, n)))

@@ -142,6 +142,16 @@ def test_the_key_says_what_the_colours_mean():
     assert colour_key(heads()) == []
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_where_nothing_is_known_the_key_says_that_alone(dark):
+    grey = raster_palette(dark=dark)[UNKNOWN]
+    for limits in ({}, {"colour_limits": (0.0, 0.5)}):
+        assert colour_key(heads(value=[np.nan] * 4), dark=dark, **limits) == [("not known", grey, "circle")]
+    known = colour_key(heads(value=[0.0, 0.25, 0.5, 1.0]), dark=dark)
+    assert [words for words, _, _ in known] == ["0", "0.25", "0.5", "0.75", "1"]  # and nothing that is not there
+    assert colour_key(heads(value=[0.0, 0.25, np.nan, 1.0]), dark=dark) == [*known, ("not known", grey, "circle")]
+
+
 def test_one_dynamic_map_shows_everything():
     """Categories, numbers, other heads, t-SNE, another theme and nothing at all: one element type, the same dimensions."""
     pages = [

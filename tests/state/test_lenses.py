@@ -25,7 +25,7 @@ from atlas.tracing.chosen import chosen_heads
 from atlas.tracing.lit import UNLIT
 from atlas.tracing.statistics import THUMBNAIL, block_maxima
 from tests.engine.families import TARGET, TEXT, loaded
-from tests.state.readers import CROSS, DECODER, ENCODER, Listener, both, rows, single, workspace
+from tests.state.readers import CROSS, DECODER, ENCODER, SOURCE, Listener, both, rows, single, workspace
 from tests.text.made import table as token_table
 
 LENSES = (MatrixLens, MapLens, StripLens, BarLens, HeadsLens)
@@ -606,3 +606,244 @@ def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(
     assert set(lens.table()["kind"]) == {CROSS}
     assert len(lens.table()) == 6
     assert lens.points()["selected"].sum() == 0  # the selected head is of another kind
+
+
+# -- what two reviews found of the matrix ------------------------------------------------------------------------------
+
+PIECES = "the doctors said that the cats ran after the dogs"
+"""Some of its words are two tokens."""
+
+
+def test_a_reading_that_is_refused_has_a_scale_and_a_threshold_all_the_same():
+    room = workspace(single())
+    lens = MatrixLens(room)
+    room.display.param.update(mode="moved", threshold=0.1)
+    assert lens.ceiling() == 1.0
+    assert lens.plane().rows == ()
+    assert "holds weights only" in lens.problem
+    room.display.mode = "weight"
+    assert lens.ceiling() == np.nanmax(single().attention().to_numpy())  # of all heads; so short that every row is looked at
+    assert lens.problem == ""
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2"])
+@pytest.mark.parametrize("setting", ["auto", "shown", "hidden"])
+def test_words_of_special_tokens_are_left_out_of_the_scale_like_the_tokens(name, setting):
+    trace = traced(name, PIECES)
+    room = workspace(trace)
+    lens = MatrixLens(room)
+    room.display.param.update(level="word", sinks=setting)
+    table = trace.tokens()
+    sink = table["special"].to_numpy(bool) | ((np.arange(len(table)) == 0) & (name == "GPT-2"))
+    # A token of no word is a unit of its own.
+    words = np.where(table["word"] < 0, -1 - np.arange(len(table)), table["word"])
+    units = list(dict.fromkeys(words.tolist()))
+    sinks = np.array([sink[words == unit].any() for unit in units])
+    hidden = setting == "hidden" or (setting == "auto" and name == "GPT-2")
+    differs = set()
+    for head in trace.head_ids:
+        room.selection.focus_on(head)
+        whole = lens.plane().whole
+        assert whole.shape == (len(units), len(units))
+        assert lens.ceiling() == np.nanmax(whole[:, ~sinks] if hidden else whole)
+        differs.add(lens.ceiling() < np.nanmax(whole))
+    assert (True in differs) == hidden
+
+
+@pytest.mark.parametrize("kind", [ENCODER, DECODER, CROSS])
+def test_a_word_stands_for_its_tokens_and_a_token_is_in_its_word(kind):
+    trace = traced("T5", PIECES)
+    room = workspace(trace)
+    lens = MatrixLens(room)
+    room.selection.show_kind(kind)
+    tokens = lens.plane()
+    assert tokens.tokens("query", 3) == tokens.places("query", {3}) == {3}
+    room.display.level = "word"
+    plane = lens.plane()
+    several = 0
+    for axis, names in (("query", plane.rows), ("key", plane.columns)):
+        table = trace.tokens(trace.side(kind, axis))
+        parts = [plane.tokens(axis, at) for at in range(len(names))]
+        assert sorted(token for part in parts for token in part) == list(range(len(table)))
+        for at, (name, part) in enumerate(zip(names, parts, strict=True)):
+            assert len(set(table["word"].iloc[sorted(part)])) == 1
+            written = "".join(table["token"].iloc[sorted(part)])
+            assert name == written
+            assert plane.places(axis, part) == {at}
+            for token in part:
+                assert plane.places(axis, {token}) == {at}
+            several += len(part) > 1
+        assert plane.places(axis, {0, 1, len(table) - 1}) == {
+            at for at, part in enumerate(parts) if part & {0, 1, len(table) - 1}
+        }
+        assert plane.places(axis, frozenset()) == frozenset()
+    assert several >= 2 or kind == DECODER
+
+
+@pytest.mark.parametrize("mode", ["column", "rollout", "moved"])
+def test_a_reading_that_has_no_words_says_that_it_shows_tokens(mode):
+    trace = traced("BERT", PIECES)
+    room = workspace(trace)
+    lens = MatrixLens(room)
+    room.display.param.update(level="word", mode=mode)
+    assert lens.plane().rows[1] == "the"
+    assert len(lens.plane().rows) == len(trace.tokens())
+    assert lens.line.endswith(", tokens (this reading has no words)")
+    room.display.level = "token"
+    lens.plane()
+    assert "tokens (" not in lens.line
+    room.display.param.update(level="word", mode="weight")
+    lens.plane()
+    assert lens.line.endswith("attention weight, words")
+
+
+def test_whose_numbers_they_are_is_said_shortly():
+    room = workspace(both())
+    lens = MatrixLens(room)
+    assert lens.whose() == "L0 H0"
+    room.selection.pick(HeadId(ENCODER, 1, 3))
+    assert lens.whose() == "L1 H3"
+    room.selection.select_heads([HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 3), HeadId(CROSS, 0, 0)])
+    assert lens.whose() == "mean of 2 heads"
+    room.display.aggregate = "max"
+    assert lens.whose() == "max of 2 heads"
+    room.display.mode = "rollout"
+    assert lens.whose() == "to layer 1"
+
+
+def test_a_cell_of_tokens_says_where_they_stand_and_one_of_words_their_names():
+    room = workspace(single(tokens=("the", "cat", "saw", "the", "dog")))
+    lens = MatrixLens(room)
+    found = lens.cell(3, 0)
+    assert (found["row"], found["column"]) == ("the (3)", "the (0)")
+    room.display.mode = "rollout"
+    assert lens.cell(4, 1) == {
+        "row": "dog (4)",
+        "column": "cat (1)",
+        "value": float(windows.rollout(room.trace, ENCODER, 0)[4, 1]),
+    }
+    room = workspace(traced("BERT", PIECES))
+    room.display.level = "word"
+    found = MatrixLens(room).cell(2, 1)
+    assert (found["row"], found["column"]) == ("doctors", "the")
+
+
+def test_an_edge_that_was_cut_has_a_score_of_minus_infinity_and_no_weight():
+    trace = loaded("BERT").trace(TEXT, keep="qk", capture=(), knock_out=[((1, 2), 5, 7)])
+    room = workspace(trace)
+    lens = MatrixLens(room)
+    room.selection.pick(HeadId(ENCODER, 1, 2))
+    cut, beside = lens.cell(5, 7), lens.cell(5, 8)
+    assert (cut["masked"], cut["softmax"], cut["value"]) == (-np.inf, 0.0, 0.0)
+    assert np.isfinite([cut["q·k"], cut["scaled"], beside["masked"]]).all()
+    assert cut["rank"] == cut["of"] == len(trace.tokens())
+
+
+# -- what two reviews found of the Map ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("queries", "keys"), [((2, 5), ()), ((2, 5), (3,)), ((), (3,))])
+@pytest.mark.parametrize("metric", ["entropy", "self", "distance"])
+def test_heads_are_ordered_by_what_they_do_in_the_selected_rows(metric, queries, keys):
+    trace = single(layers=3, heads=6, seed=4)
+    room = workspace(trace)
+    lens = MapLens(room)
+    room.display.order = metric
+    whole = lens.layout().columns
+    room.selection.select_pairs(queries, keys)
+    weights = trace.attention().to_numpy().astype(float)[:, :, list(queries) or slice(None)]
+    at = np.array(queries or range(len(SOURCE)))
+    values = {
+        "entropy": -(weights * np.log(weights)).sum(-1).mean(-1),
+        "self": weights[:, :, np.arange(len(at)), at].mean(-1),
+        "distance": (weights * np.abs(at[:, None] - np.arange(len(SOURCE)))).sum(-1).mean(-1),
+    }[metric]
+    expected = tuple(tuple(np.argsort(-layer, kind="stable").tolist()) for layer in values)
+    assert lens.layout().columns == expected
+    assert (whole != expected) == bool(queries)
+    room.selection.clear()
+    assert lens.layout().columns == whole
+
+
+def test_the_map_says_whose_it_is():
+    lens = MapLens(workspace(traced("BERT")))
+    lens.layout()
+    assert lens.line.startswith(f"{lens.trace.provenance['model']}: 3 layers × 4 heads, ")
+
+
+# -- what two reviews found of the strip and the heads -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paint", ["received", "sent"])
+def test_what_cannot_be_painted_is_not_said_to_be_shown(monkeypatch, paint):
+    room = workspace(both())
+    lens = StripLens(room)
+    room.display.paint = paint
+    assert lens.weights() is not None
+    assert lens.line
+    monkeypatch.setattr(painted, "PAINTED_CELLS", 10)
+    room.selection.select_tokens([1, 2])
+    assert lens.weights() is None
+    assert lens.line == ""
+    assert "Select fewer tokens or fewer heads" in lens.problem
+    room.selection.clear()
+    assert lens.weights() is not None
+    assert (lens.problem, bool(lens.line)) == ("", True)
+
+
+def test_what_the_number_of_a_token_is():
+    room = workspace(both())
+    lens = StripLens(room)
+    assert lens.meaning() == "receives"
+    room.display.paint = "sent"
+    assert lens.meaning() == "gives at most"
+    room.selection.select_tokens([1], axis="to")
+    assert lens.meaning() == "gives"
+
+
+def test_of_rows_that_see_one_token_only_no_job_and_no_place_is_known():
+    room = workspace(single(DECODER, layers=3, heads=4))
+    lens = HeadsLens(room)
+    assert "N/A" not in set(lens.table()["role"])
+    assert np.isfinite(lens.points()[["x", "y"]]).all(axis=None)
+    assert lens.line == "12 heads, measured on all tokens"
+    room.selection.select_tokens([0], axis="from")
+    assert set(lens.table()["role"]) == {"N/A"}
+    points = lens.points()
+    assert len(points) == 12
+    assert points[["x", "y"]].isna().all(axis=None)
+    assert lens.line.startswith("12 heads, measured on from: [CLS]")
+    assert "where a row sees one token only, heads cannot differ" in lens.line
+    assert [chip["label"] for group in lens.groups() if group["name"] == "Roles" for chip in group["chips"]] == ["N/A"]
+    room.selection.select_tokens([0, 3], axis="from")  # one row that sees more is enough
+    assert "N/A" not in set(lens.table()["role"])
+    assert "cannot differ" not in lens.line
+
+
+def test_why_a_metric_is_not_known_is_said():
+    room = workspace(single(DECODER))
+    lens = HeadsLens(room)
+    assert lens.unknown("entropy") == ""
+    assert lens.unknown("induction") == "Induction is not known of any head on this text."  # no token is repeated
+    assert lens.unknown("selected") == "The weight on selected keys is known once tokens are selected as 'to'."
+    room.selection.select_tokens([3], axis="from")
+    assert lens.unknown("selected") == "The weight on selected keys is known once tokens are selected as 'to'."
+    room.selection.select_tokens([2], axis="to")
+    assert lens.unknown("selected") == ""
+    room.selection.select_pairs([0], [])
+    assert lens.unknown("entropy") == "Entropy is not known of any head on from: [CLS]."
+    assert HeadsLens(workspace()).unknown("entropy") == ""
+
+
+def test_a_role_is_a_role_on_the_tokens_it_was_read_from():
+    room = workspace(single())
+    lens = HeadsLens(room)
+    role = lens.table()["role"].iloc[0]
+    assert lens.members(f"role:{role}")[1] == f"role {role!r}"
+    room.selection.select_tokens([2, 4])
+    role = lens.table()["role"].iloc[0]
+    heads, label = lens.members(f"role:{role}")
+    assert heads == [head for head, own in zip(lens.ids(), lens.table()["role"], strict=True) if own == role]
+    assert label == f"role {role!r} (tokens: doctor, she)"
+    cluster = lens.table()["cluster"].iloc[0]
+    assert lens.members(f"cluster:{cluster}")[1] == f"cluster {cluster!r}"  # of the whole text

@@ -362,3 +362,37 @@ def test_nobody_can_write_into_a_trace_through_a_window():
     overview(trace, trace.head_ids[:1])[:] = 9
     np.testing.assert_array_equal(everything(trace, "encoder"), before)
     assert trace.attention_of().thumbnails.max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "cross"])
+def test_words_come_with_the_word_of_every_token(kind):
+    trace = traced("T5", "qk")
+    found = words(trace, [HeadId(kind, 1, 1)])
+    weights = everything(trace, kind)[1, 1]
+    tables = [trace.tokens(trace.side(kind, axis)) for axis in ("query", "key")]
+    for of, names, table, size in zip(
+        (found.query_of, found.key_of), (found.queries, found.keys), tables, weights.shape, strict=True
+    ):
+        assert len(of) == len(table) == size
+        assert sorted(set(of)) == list(range(len(names)))
+        for token, word in enumerate(of):
+            assert table["token"].iloc[token] in names[word]
+        for one, other in zip(range(size), range(1, size), strict=False):
+            same = table["word"].iloc[one] == table["word"].iloc[other] >= 0
+            assert (of[one] == of[other]) == same
+    # What a word receives is what its tokens receive, and what it gives the mean of what they give.
+    onto = np.stack([np.nansum(weights[:, found.key_of == word], axis=1) for word in range(len(found.keys))], axis=1)
+    given = np.stack([onto[found.query_of == word].mean(0) for word in range(len(found.queries))])
+    seen = ~np.isnan(found.weights)
+    np.testing.assert_allclose(found.weights[seen], given[seen], atol=1e-5)
+
+
+def test_a_reading_of_too_much_says_how_much_and_what_to_do(monkeypatch):
+    trace = atlas.from_attention(np.full((1, 3, 1_300, 1_300), 1 / 1_300, np.float32), ["a"] * 1_300)
+    monkeypatch.setattr(windows, "WINDOW_CELLS", 4_000_000)
+    with pytest.raises(TooLarge) as told:
+        window(trace, trace.head_ids, ALL, ALL, mode="column")
+    assert str(told.value) == (
+        "This reading would look at 5 million weights, and 4 million are the most. "
+        "Select fewer heads, or show the weights themselves."
+    )

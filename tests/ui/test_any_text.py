@@ -115,7 +115,7 @@ def test_the_lines_under_the_pointer_are_text(seat, word):
 
     at = AT[word]
     seat.plot(".aa-matrix").point((at + 0.5) / N, (at + 0.5) / N)
-    seat.until(lambda: seat.text(".aa-card-matrix .aa-readout pre").startswith(f"{word} → {word}"))
+    seat.until(lambda: seat.text(".aa-card-matrix .aa-readout pre").startswith(f"L0 H0   {word} ({at}) → {word} ({at})"))
     assert seat.page.locator(".aa-card-matrix .aa-readout pre").evaluate("el => el.childElementCount") == 0
     seat.plot(".aa-map").point(*cell_of_map(HeadId("encoder", 0, 0), at, at, N, N))
     seat.until(lambda: f"{word} ({at}) → {word} ({at})" in seat.text(".aa-card-map .aa-readout pre"))

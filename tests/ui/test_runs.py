@@ -89,7 +89,6 @@ def test_a_new_text_keeps_of_the_selection_what_exists_in_it(seat):
 
 
 def test_a_run_under_way_can_be_cancelled_and_the_old_picture_stays(seat):
-    picture = seat.plot(".aa-matrix").image().tobytes()
     _type(seat, "wait for ever")
     _run(seat)
     seat.until(lambda: seat.pipeline.status == "tracing")
@@ -101,8 +100,7 @@ def test_a_run_under_way_can_be_cancelled_and_the_old_picture_stays(seat):
     seat.until(lambda: seat.pipeline.status == "cancelled")
     seat.until(lambda: seat.page.locator(".aa-run button").is_visible() and not cancel.is_visible())
     seat.until(lambda: "cancelled" in seat.text(".aa-status pre"))
-    assert seat.plot(".aa-matrix").image().tobytes() == picture
-    assert _tokens(seat) == _expected(TEXT)[0]
+    _on_screen(seat, TEXT)
 
 
 def test_while_a_run_is_under_way_the_page_answers(seat):
