@@ -213,8 +213,8 @@ class AttentionAtlas(pn.viewable.Viewer):
         return self._page
 
     def _begin(self, state: str, first: Opening) -> None:
-        """What the address says; where it says nothing that can be used, the opening."""
-        if not self.shared.open(state):
+        """What the address says; where it says nothing that can be used, the opening; without one, what was opened before."""
+        if not self.shared.open(state) and first != Opening():
             begin(self.workspace, first)
 
     def _begin_at_once(self, state: str, first: Opening) -> str | None:

@@ -17,9 +17,9 @@ Array = np.ndarray
 
 UNKNOWN_WORD = UNKNOWN_SENTENCE = -1
 
-FEW, MOST = 64, 0.95
-"""Of more tokens than FEW, the MOST that are painted apart from each other; the strongest have the strongest colour. In a causal
-text the last tokens are seen by few and receive many times what others do: all the rest was paper."""
+FEW = 64
+"""Tokens up to which the colour grows with the number, beyond which it grows with its root: among many, a few receive many times
+what the others do (in a causal text those that few can see), and all the rest was paper."""
 
 BEGINS = ("Ġ", "▁")
 """How pieces that begin a word are marked by tokenizers that mark them."""
@@ -98,6 +98,11 @@ class StripLens(Lens):
             return "receives"
         return "gives" if self.workspace.selection.keys else "gives at most"
 
+    def shades(self, values: Array) -> Array:
+        """How strong each token's colour is, 0 to 1; NaN where nothing is known."""
+        share = np.minimum(values / self.ceiling(values), 1.0)
+        return np.sqrt(share) if len(values) > FEW else share
+
     def ceiling(self, values: Array) -> float:
         """The largest value, sinks left out where they are hidden, so that the rest of the text is seen."""
         from atlas.state.ceilings import hides_sinks
@@ -107,8 +112,6 @@ class StripLens(Lens):
             marks = sinks(self.trace, self.kind)
         known = values[~marks] if marks is not None and not marks.all() and len(marks) == len(values) else values
         known = known[np.isfinite(known)]
-        if known.size > FEW:
-            known = known[known <= np.quantile(known, MOST)]
         return float(known.max()) if known.size and known.max() > 0 else 1.0
 
     def _painted(self) -> Array | None:
@@ -126,7 +129,8 @@ class StripLens(Lens):
             columns = counted(len(selection.keys), "selected token")
             shown = f"attention each token gives to {columns}" if selection.keys else "largest weight each token gives"
         together = "" if len(heads) == 1 else f"{'mean' if display.aggregate == 'mean' else 'largest'} of "
-        self.line = f"{shown}, {together}{heads_in_words(self.workspace)}"
+        roots = "; colours by its square root" if len(found) > FEW else ""
+        self.line = f"{shown}, {together}{heads_in_words(self.workspace)}{roots}"
         return found
 
 

@@ -75,8 +75,7 @@ class StripView(pn.viewable.Viewer):
     def _painted(self, weights: np.ndarray | None) -> dict[str, Any]:
         if weights is None:
             return {"weights": [], "values": [], "meaning": ""}
-        top = self.lens.ceiling(weights)
-        scaled = [None if np.isnan(value) else float(min(1.0, value / top)) for value in weights]
+        scaled = [None if np.isnan(shade) else float(shade) for shade in self.lens.shades(weights)]
         return {"weights": scaled, "values": [number(float(value)) for value in weights], "meaning": self.lens.meaning()}
 
     def _marked(self) -> dict[str, Any]:

@@ -847,3 +847,13 @@ def test_a_role_is_a_role_on_the_tokens_it_was_read_from():
     assert label == f"role {role!r} (tokens: doctor, she)"
     cluster = lens.table()["cluster"].iloc[0]
     assert lens.members(f"cluster:{cluster}")[1] == f"cluster {cluster!r}"  # of the whole text
+
+
+@pytest.mark.parametrize("n", [8, 64, 65, 200])
+def test_colours_of_many_tokens_go_by_the_root_and_the_line_says_so(n):
+    room = workspace(single(DECODER, 1, 2, tuple(map(str, range(n)))))
+    lens = StripLens(room)
+    values = lens.weights()
+    share = np.minimum(values / lens.ceiling(values), 1)
+    np.testing.assert_allclose(lens.shades(values), share if n <= 64 else share**0.5)
+    assert lens.line.endswith("; colours by its square root") == (n > 64)
