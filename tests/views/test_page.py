@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import pytest
+
 from atlas.app import AttentionAtlas
 from atlas.state.opening import Opening
 from tests.state.readers import single
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
+)
 
 
 def test_a_page_without_an_opening_keeps_the_trace_it_was_given():
