@@ -1,4 +1,6 @@
 // The top of a card: its question, the line that says what is shown now, help and enlarge. Python: atlas/components/card.py.
+const HEADING = 140  // pixels of a card's question and controls
+
 const element = (tag, name, text) => {
   const el = document.createElement(tag)
   if (name) { el.className = name }
@@ -70,7 +72,9 @@ export function render({model}) {
   }
 
   // Whether the card around this head is on screen: what is not is drawn after what is. The card is there once this has a size.
-  const watcher = new IntersectionObserver(entries => { model.seen = entries.at(-1).isIntersecting })
+  // Of a card whose heading alone looks in from below nothing would be seen to change: it would keep the others waiting.
+  const watcher = new IntersectionObserver(
+    entries => { model.seen = entries.at(-1).isIntersecting }, {rootMargin: `0px 0px -${HEADING}px 0px`})
   const sized = new ResizeObserver(() => {
     const card = root.getRootNode().host?.parentNode?.host
     if (card) {
