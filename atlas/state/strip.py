@@ -90,7 +90,10 @@ class StripLens(Lens):
 
     def weights(self) -> Array | None:
         """(token,) attention received or sent under the selection; None where this side takes no part in it."""
-        return self.attempt(self._painted, None)
+        # The line once, and only where it is true: it is hidden while empty, and each time the page would be laid out anew.
+        nothing: tuple[Array | None, str] = (None, "")
+        found, self.line = self.attempt(self._painted, nothing)
+        return found
 
     def meaning(self) -> str:
         """What the number of a token is."""
@@ -114,12 +117,12 @@ class StripLens(Lens):
         known = known[np.isfinite(known)]
         return float(known.max()) if known.size and known.max() > 0 else 1.0
 
-    def _painted(self) -> Array | None:
+    def _painted(self) -> tuple[Array | None, str]:
+        """The attention of every token, and what it is."""
         display, selection, kind, trace = self.workspace.display, self.workspace.selection, self.kind, self.trace
         heads, axis = self.shown_heads(), "key" if display.paint == "received" else "query"
-        self.line = ""  # what cannot be worked out is not said to be shown
         if trace.side(kind, axis) != self.side:
-            return None
+            return None, ""
         if display.paint == "received":
             found = received(trace, heads, selection.queries, aggregate=display.aggregate)
             rows = counted(len(selection.queries), "selected token") if selection.queries else "all tokens that can see it"
@@ -130,8 +133,7 @@ class StripLens(Lens):
             shown = f"attention each token gives to {columns}" if selection.keys else "largest weight each token gives"
         together = "" if len(heads) == 1 else f"{'mean' if display.aggregate == 'mean' else 'largest'} of "
         roots = "; colours by its square root" if len(found) > FEW else ""
-        self.line = f"{shown}, {together}{heads_in_words(self.workspace)}{roots}"
-        return found
+        return found, f"{shown}, {together}{heads_in_words(self.workspace)}{roots}"
 
 
 def _apart(pieces: list[str]) -> list[str]:
