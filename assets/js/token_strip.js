@@ -171,7 +171,8 @@ export function render({model}) {
     return [shown(at(i)[TEXT]), ...facts(i), role].filter(Boolean).join(", ")
   }
 
-  const facts = i => [`position ${position(i)}`, model.values[i] ? `${model.meaning} ${model.values[i]}`.trim() : "", at(i)[POS], at(i)[ENTITY],
+  const value = i => model.values[i] ? `${model.meaning} ${model.values[i]}`.trim() : ""
+  const facts = i => [`position ${position(i)}`, value(i), at(i)[POS], at(i)[ENTITY],
     at(i)[SENTENCE] >= 0 ? `sentence ${at(i)[SENTENCE] + 1}` : ""].filter(Boolean)
 
   // -- where things are ----------------------------------------------------------------------------------------------

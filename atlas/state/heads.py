@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -111,6 +111,11 @@ class HeadsLens(Lens):
         """The head of every row."""
         return self.rows().ids
 
+    def at(self, rows: Iterable[int]) -> list[HeadId]:
+        """The heads of some rows; a row that was on screen before this table is none of it."""
+        ids = self.ids()
+        return [ids[row] for row in rows if 0 <= row < len(ids)]
+
     def points(self) -> pd.DataFrame:
         """Where each head stands, what colours and sizes it, whether it is selected: as the scatter takes it."""
         table, display = self.table(), self.workspace.display
@@ -201,7 +206,7 @@ class HeadsLens(Lens):
                 table[display.x].to_numpy(dtype=float, na_value=np.nan) if display.x in table else unknown,
                 table[display.y].to_numpy(dtype=float, na_value=np.nan) if display.y in table else unknown,
             )
-        # A map of neighbourhoods has no place for a head that changed: it is of the whole text, and the line says so.
+        # A map of neighbourhoods has no place for a head that changed: it is of the whole text, and the note says so.
         tsne = display.layout == "tsne"
         places = neighbourhoods(self.trace, self.kind) if tsne else components(self.trace, self.kind).project(table)
         if not tsne and "role" in table:  # a head of which nothing is known would stand in the middle, as the most usual of all

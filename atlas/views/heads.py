@@ -200,8 +200,7 @@ class HeadsView(View):
     @gesture
     def _picked(self, rows: list[int]) -> None:
         """A tap, a box or a lasso, as rows of the table on screen; an empty one lets go of the heads."""
-        ids = self.heads.ids()
-        chosen = [ids[row] for row in rows if row < len(ids)]
+        chosen = self.heads.at(rows)
         if set(chosen) != set(self.workspace.selection.heads_of(self.heads.kind)):
             self.workspace.selection.select_heads(chosen, origin=ORIGIN, label="a group in the cloud")
 

@@ -103,8 +103,7 @@ class ProfileView(View):
     @gesture
     def _picked(self, rows: list[int]) -> None:
         """A box or a lasso around marks of heads; a tap says its layer by itself."""
-        ids = self.heads.ids()
-        found = [ids[row] for row in rows if row < len(ids)]
+        found = self.heads.at(rows)
         if set(found) != set(self.workspace.selection.heads_of(self.heads.kind)):
             self.workspace.selection.select_heads(found, origin=ORIGIN, label="a group by depth")
 

@@ -11,7 +11,6 @@ import panel as pn
 from panel.io import JSCode
 
 from atlas.components.table import Table
-from atlas.ids import HeadId
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
@@ -150,15 +149,10 @@ class TableView(View):
     @gesture
     def _ticked(self, event: Any) -> None:
         if not self._echo:
-            ids = self.heads.ids()
-            self.workspace.selection.select_heads(self._at(ids, event.new), origin=ORIGIN, label="rows of the table")
+            self.workspace.selection.select_heads(self.heads.at(event.new), origin=ORIGIN, label="rows of the table")
 
     @gesture
     def _clicked(self, event: Any) -> None:
-        ids = self.heads.ids()
-        if event.column is not None and 0 <= event.row < len(ids):
-            self.workspace.selection.pick(ids[event.row], origin=ORIGIN)
-
-    @staticmethod
-    def _at(ids: list[HeadId], rows: list[int]) -> list[HeadId]:
-        return [ids[row] for row in rows if row < len(ids)]
+        if event.column is not None:
+            for head in self.heads.at([event.row]):
+                self.workspace.selection.pick(head, origin=ORIGIN)
