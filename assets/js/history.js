@@ -25,7 +25,7 @@ function address(key, state) {
   return location.pathname + (query ? `?${query}` : "") + location.hash
 }
 
-export function render({model}) {
+export function render({model, data}) {
   const root = document.createElement("div")
   const {key} = model
   let known = read(key)    // what the address says
@@ -51,9 +51,10 @@ export function render({model}) {
 
   function follow() {
     const {state} = model, now = performance.now(), burst = now - last < BURST
-    if (state === known && timer === null) { return }
+    // What Python wrote before it heard of the step is not about the entry that the reader went to; the answer says what is.
+    if (answering !== null || (state === known && timer === null)) { return }
     last = now
-    if (fresh || model.replace || answering !== null) { return write("replaceState", state) }
+    if (fresh || model.replace) { return write("replaceState", state) }
     if (burst) {
       pending = state
       timer ??= setTimeout(() => write("replaceState", pending), PAUSE)
@@ -76,9 +77,17 @@ export function render({model}) {
     model.send_msg({pop: state, step: steps})
   }
 
+  function answer({answered, state}) {
+    if (answered !== answering) { return }
+    answering = null
+    // Python holds this already; to be told so could undo what it has made since.
+    data.setv({state}, {sync: false})
+    write("replaceState", state)
+  }
+
   addEventListener("popstate", popped)
   model.on("state", follow)
-  model.on("msg:custom", ({answered}) => { if (answered === answering) { answering = null } })
+  model.on("msg:custom", answer)
   model.on("remove", () => {
     rest()
     removeEventListener("popstate", popped)

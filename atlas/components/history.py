@@ -52,7 +52,7 @@ class History(JSComponent):
             try:
                 self._call(self._pop_callbacks, data["pop"])
             finally:
-                self._send_msg({"answered": data.get("step")})
+                self._send_msg({"answered": data.get("step"), "state": self.state})
 
     @staticmethod
     def _call(callbacks: list[Callable[[str], object]], state: str) -> None:

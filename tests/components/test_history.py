@@ -118,6 +118,29 @@ def test_what_python_makes_of_a_step_back_belongs_to_that_entry(page, history, h
 
 
 @pytest.mark.ui
+def test_a_state_that_was_on_its_way_when_the_reader_went_back_overwrites_nothing(page, history, heard):
+    history.on_pop(lambda state: setattr(history, "state", state))
+    opened(page, history, heard)
+    write(page, history, "v1.a")
+    write(page, history, "v1.b")
+    # As a patch comes from the server: after the step, and before the answer to it.
+    page.evaluate(
+        """() => {
+          const models = [...Bokeh.documents[0]._all_models.values()]
+          const data = models.find(model => model.attributes.state === "v1.b")
+          addEventListener("popstate", () => data.setv({state: "v1.late"}, {sync: false}), {once: true})
+        }"""
+    )
+    page.go_back()
+    wait_until(lambda: heard[-1] == ("pop", "v1.a"), page)
+    page.wait_for_timeout(300)
+    assert (search(page), history.state) == ("?s=v1.a", "v1.a")
+    write(page, history, "v1.late")
+    page.go_back()
+    wait_until(lambda: search(page) == "?s=v1.a", page)
+
+
+@pytest.mark.ui
 def test_after_a_step_back_a_new_state_makes_an_entry_again(page, history, heard):
     history.on_pop(lambda state: setattr(history, "state", state))
     opened(page, history, heard)
