@@ -82,6 +82,8 @@ def served(page: Page, app: object, ready: str, **how: Any) -> Locator:
     found.first.wait_for(state="attached")
     # What Python changes while the page is still being put together reaches the document and not the page.
     page.wait_for_function("() => Bokeh.documents.length > 0 && Bokeh.documents.every(each => each.is_idle)")
+    # Two threads at one document: what a test sets while the server takes in what the browser says of itself may be lost.
+    wait_until(lambda: all(browser.webgl is not None for browser in pn.state._browsers.values()), page)
     return found
 
 

@@ -14,6 +14,9 @@ SAMPLED_ROWS = 16
 SAMPLED_CELLS = 4_000_000
 """Weights looked at for a scale in all: a twentieth of a second."""
 
+SPREAD_CELLS = 100_000
+"""Weights whose ranks make the equalised scale: 400 a colour; ranking millions would cost every redraw a tenth of a second."""
+
 
 def hides_sinks(setting: str, kind: str) -> bool:
     """Whether sinks are left out of the scale; by default in causal models, whose first token takes most of everything."""
@@ -45,3 +48,29 @@ def _sampled(trace: Trace, kind: str) -> Array:
     made = np.stack(blocks)
     made.setflags(write=False)
     return made
+
+
+def spread_of(trace: Trace, kind: str) -> Array:
+    """Weights as a reader meets them, for the equalised scale: of single cells, and of whole blocks where a text is long.
+
+    Zoomed out a pixel is the largest of many weights. Ranked among single ones all pixels would have the strongest colour.
+    """
+    made: Array = trace.once(f"spread {kind}", lambda: _spread(trace, kind))
+    return made
+
+
+def _spread(trace: Trace, kind: str) -> Array:
+    attention, cells = trace.attention_of(kind), sample_of(trace, kind)
+    blocks = attention.thumbnails
+    whole = blocks is None or blocks.shape[2:] == (attention.n_queries, attention.n_keys)
+    parts = [_some(cells), *([] if whole else [_some(blocks)])]
+    fewest = min(map(len, parts))
+    made = np.concatenate([_some(part, fewest) for part in parts])
+    made.setflags(write=False)
+    return made
+
+
+def _some(values: Array, count: int = SPREAD_CELLS) -> Array:
+    """So many of the known values, from everywhere."""
+    known = values[np.isfinite(values)]
+    return known[np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
-from atlas.state.ceilings import colour_ceiling, sample_of
+from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token
 from atlas.tracing import windows
@@ -137,9 +137,9 @@ class MatrixLens(Lens):
             self._ceiling = self._highest()
         return self._ceiling
 
-    def sample(self) -> Array:
+    def spread(self) -> Array:
         """Some of the weights of this kind, for a scale that gives each colour its share."""
-        return sample_of(self.trace, self.kind)
+        return spread_of(self.trace, self.kind)
 
     def whose(self) -> str:
         """Whose numbers they are, shortly."""

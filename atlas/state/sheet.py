@@ -10,7 +10,7 @@ import numpy as np
 
 from atlas import definitions
 from atlas.ids import HeadId
-from atlas.state.ceilings import colour_ceiling, sample_of
+from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.display import METRICS
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token, tokens_in_words
@@ -129,12 +129,12 @@ class MapLens(Lens):
         """From where on the strongest colour is shown."""
         if self._ceiling is None:
             marks = sinks(self.trace, self.kind)
-            self._ceiling = colour_ceiling(self.sample(), marks, self.workspace.display.sinks, self.kind)
+            self._ceiling = colour_ceiling(sample_of(self.trace, self.kind), marks, self.workspace.display.sinks, self.kind)
         return self._ceiling
 
-    def sample(self) -> Array:
-        """Some of the weights of this kind."""
-        return sample_of(self.trace, self.kind)
+    def spread(self) -> Array:
+        """Some of the weights of this kind, for a scale that gives each colour its share."""
+        return spread_of(self.trace, self.kind)
 
     def names(self, axis: str) -> list[str]:
         """The tokens of an axis, as a reader knows them."""

@@ -104,7 +104,8 @@ class MapView(RasterView):
 
     def scale(self) -> Scale:
         """How weights become colours."""
-        return scale(self.workspace.display.scale, self.map.ceiling(), self.map.sample())
+        how = self.workspace.display.scale
+        return scale(how, self.map.ceiling(), self.map.spread() if how == "equalised" else None)
 
     def axes(self) -> Layout:
         """Where the heads lie."""

@@ -135,7 +135,7 @@ class MatrixView(RasterView):
         display = self.workspace.display
         # What is no weight has no share of the weights' colours to be equal to.
         how = display.scale if display.mode == "weight" else ("log" if display.scale == "log" else "linear")
-        return scale(how, self.matrix.ceiling(), self.matrix.sample() if how == "equalised" else None)
+        return scale(how, self.matrix.ceiling(), self.matrix.spread() if how == "equalised" else None)
 
     def axes(self) -> Hashable:
         """The names of rows and columns."""

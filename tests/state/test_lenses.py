@@ -11,9 +11,11 @@ import pytest
 import atlas
 from atlas.errors import AtlasError
 from atlas.ids import HeadId
+from atlas.plots.colours import LEVELS
+from atlas.plots.raster import scale
 from atlas.state import sheet as sheet_module
 from atlas.state.bar import BarLens
-from atlas.state.ceilings import SAMPLED_CELLS, SAMPLED_ROWS, colour_ceiling, hides_sinks, sample_of
+from atlas.state.ceilings import SAMPLED_CELLS, SAMPLED_ROWS, colour_ceiling, hides_sinks, sample_of, spread_of
 from atlas.state.heads import HeadsLens
 from atlas.state.lens import EMPTY
 from atlas.state.matrix import MatrixLens
@@ -450,6 +452,17 @@ def test_a_sample_is_bounded_spread_and_has_the_row_that_sees_everything():
     assert sample.size <= SAMPLED_CELLS
     assert sample_of(trace, DECODER) is sample
     assert sample_of(single(tokens=("a",)), ENCODER).shape == (6, 1, 1)
+
+
+def test_the_equalised_scale_has_colours_for_blocks_and_for_cells():
+    trace = single(DECODER, 2, 2, tuple(map(str, range(200))))
+    edges = scale("equalised", 1.0, spread_of(trace, DECODER)).edges
+    cells = trace.attention_of(DECODER).block(1, 0)
+    for seen in (cells, trace.attention_of(DECODER).thumbnails):
+        used = np.unique(np.searchsorted(edges, seen[np.isfinite(seen)]))
+        assert len(used) > LEVELS / 2
+    short = single(tokens=("a", "b"))
+    assert spread_of(short, ENCODER).tolist() == sample_of(short, ENCODER).ravel().tolist()
 
 
 # -- the strip ---------------------------------------------------------------------------------------------------------
