@@ -61,9 +61,9 @@ def spread_of(trace: Trace, kind: str) -> Array:
 
 def _spread(trace: Trace, kind: str) -> Array:
     attention, cells = trace.attention_of(kind), sample_of(trace, kind)
-    blocks = attention.thumbnails
-    whole = blocks is None or blocks.shape[2:] == (attention.n_queries, attention.n_keys)
-    parts = [_some(cells), *([] if whole else [_some(blocks)])]
+    parts, blocks = [_some(cells)], attention.thumbnails
+    if blocks is not None and blocks.shape[2:] != (attention.n_queries, attention.n_keys):
+        parts.append(_some(blocks))
     fewest = min(map(len, parts))
     made = np.concatenate([_some(part, fewest) for part in parts])
     made.setflags(write=False)
