@@ -1,7 +1,7 @@
 // What stands where a plot would be, or above it: a problem, what to do, what was left out, what is awaited.
 // Python: atlas/components/notice.py.
 const KINDS = ["problem", "empty", "note", "waiting"]
-const SIGNS = {problem: "!", empty: "\u2192", note: "\u2026", waiting: ""}
+const SIGNS = {problem: "!", empty: "\u2192", note: "i", waiting: ""}
 
 export function render({model}) {
   // Panel names the box around it "notice", after the Python class; the style sheet is not about that one.
