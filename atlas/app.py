@@ -292,17 +292,22 @@ class AttentionAtlas(pn.viewable.Viewer):
             view.param.update(dark=self.dark)
 
     def run(self, job: Job, ticket: Ticket) -> Trace:
-        """A job, in whichever thread calls: the trace, and what the views of heads will ask of it."""
-        trace = self.service.run(run_of(job), ticket)
-        # Worked out here, in the thread of the job: the first look at the heads then waits for nothing.
-        ticket.tell("tracing", "Measuring every head")
-        groups.prepare(trace)
-        return trace
+        """A job, in whichever thread calls."""
+        return worked_out(self.service, job, ticket)
 
     def kept(self, job: Job) -> Trace | None:
         """The trace of a job if it can be shown without waiting for anything."""
         trace = self.service.kept(run_of(job))
         return trace if trace is not None and groups.is_prepared(trace) else None
+
+
+def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
+    """The trace of a job, and what the views of heads will ask of it."""
+    trace = service.run(run_of(job), ticket)
+    # Worked out here, in the thread of the job: the first look at the heads then waits for nothing.
+    ticket.tell("tracing", "Measuring every head")
+    groups.prepare(trace)
+    return trace
 
 
 def run_of(job: Job) -> Run:
@@ -367,11 +372,21 @@ def session(first: Opening | None = None) -> Any:
 
 def warm(first: Opening | None = None) -> None:
     """Do before the first visitor what the first visitor would wait for: load the model, run the text, draw the Map once."""
+    draw_ahead(run_ahead(first))
+
+
+def run_ahead(first: Opening | None = None) -> Trace:
+    """The part of a warm start that any thread may do."""
     first = first or opening(listed_models(), examples())
     if first.problem:
         raise UnknownName(first.problem)
-    app = AttentionAtlas(shared_service())
-    trace = app.run(first.job(), Ticket())
-    app.open(trace)
+    trace = worked_out(shared_service(), first.job(), Ticket())
     sheet.compiled()
+    return trace
+
+
+def draw_ahead(trace: Trace) -> None:
+    """The part for the thread of the pages alone: while HoloViews copies a plot, one that is copied in another thread fails."""
+    app = AttentionAtlas(shared_service())
+    app.open(trace)
     hv.renderer("bokeh").get_plot(app.tabs["Explore"][0].plot())

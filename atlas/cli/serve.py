@@ -117,7 +117,7 @@ def serve(given: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     """Serve the app until somebody stops it."""
     wanted = {name: read_text(getattr(given, name)) for name in ("text", "pair", "target") if getattr(given, name)}
     who = authentication(given)
-    from atlas.app import TITLE, listed_models, prepare, session, warm
+    from atlas.app import TITLE, draw_ahead, listed_models, prepare, run_ahead, session
     from atlas.state.library import examples
     from atlas.state.opening import opening
 
@@ -127,7 +127,8 @@ def serve(given: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     server = listening(lambda: session(first), TITLE, given, who)
     tell(given, server.port, server.prefix, guarded=bool(who))
     if given.warm:
-        threading.Thread(target=_warm, args=(partial(warm, first),), name="warm start", daemon=True).start()
+        work = partial(run_ahead, first), draw_ahead, server.io_loop
+        threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
     run(server, show=has_screen() if given.open is None else given.open)
 
 
@@ -239,12 +240,17 @@ def has_screen() -> bool:
     )
 
 
-def _warm(begin: Callable[[], None]) -> None:
-    """A warm start that fails is no reason not to serve: the page will say the same to whoever asks for that model."""
+def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], loop: Any) -> None:
+    """Begin here and draw in the thread of the pages, which must not wait for a model.
+
+    A warm start that fails is no reason not to serve: the page will say the same to whoever asks for that model.
+    """
     try:
-        begin()
+        trace = begin()
     except AtlasError as error:
         print(f"note: no warm start: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    else:
+        loop.add_callback(draw, trace)
 
 
 def run(server: Any, *, show: bool) -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,7 +28,7 @@ from bokeh.util.token import generate_jwt_token, generate_session_id
 from tornado.ioloop import IOLoop
 
 from atlas.cli import DONE, FAILED, USAGE, build_parser, main
-from atlas.cli.serve import LOOPBACK, USUAL_PORT, authentication, free_port, origins, tell
+from atlas.cli.serve import LOOPBACK, USUAL_PORT, authentication, free_port, origins, tell, warm_start
 from atlas.errors import AtlasError
 from tests.engine.tiny_files import bert, save
 from tests.offline import Offline, offline
@@ -217,6 +218,38 @@ def test_it_ends_cleanly_and_at_once(how: int, usual: Running, guarded: Running)
     assert (code, out) == (DONE, "Stopped.\n")
     assert [line for line in err.splitlines() if "Traceback" in line or line.startswith("note: ")] == []
     assert not answers(LOOPBACK, running.port)
+
+
+# -- how it begins warm -------------------------------------------------------------------------------------------------
+
+
+def test_a_warm_start_works_beside_the_pages_and_draws_in_their_thread() -> None:
+    loop, seen = IOLoop(make_current=False), []
+
+    def begin() -> str:
+        seen.append(("begun", threading.get_ident()))
+        return "trace"
+
+    def draw(trace: str) -> None:
+        seen.append((trace, threading.get_ident()))
+        loop.stop()
+
+    beside = threading.Thread(target=warm_start, args=(begin, draw, loop))
+    loop.add_callback(beside.start)
+    loop.call_later(30, loop.stop)
+    loop.start()
+    beside.join()
+    loop.close()
+    assert seen == [("begun", beside.ident), ("trace", threading.get_ident())]
+
+
+def test_a_warm_start_that_fails_is_said_and_draws_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def begin() -> None:
+        msg = "There is no such\nmodel."
+        raise AtlasError(msg)
+
+    warm_start(begin, lambda _: pytest.fail("drawn"), None)
+    assert capsys.readouterr().err == "note: no warm start: There is no such model.\n"
 
 
 # -- what it is told ---------------------------------------------------------------------------------------------------
