@@ -50,6 +50,11 @@ class Chips(JSComponent):
         sent: dict[str, Any] = super()._process_param_change(params)
         return sent
 
+    def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
+        """The browser sets no groups: what Panel takes for its doing is our own, in the form it was sent in."""
+        heard: dict[str, Any] = super()._process_property_change(msg)
+        return {name: value for name, value in heard.items() if name != "groups"}
+
     def _handle_msg(self, data: Any) -> None:
         """Take a press from the browser; the chip may be gone by now."""
         key = data.get("key")

@@ -22,6 +22,9 @@ MODES = ("replace", "toggle", "extend")
 DIRECTIONS = ("auto", "ltr", "rtl")
 AXES = ("both", "from", "to")
 
+SENT_OTHERWISE = frozenset({"tokens", "weights", "values", "left_out"})
+"""Params that are sent in another form than they are held in."""
+
 
 class Pick(TypedDict):
     """What a gesture asks for.
@@ -89,6 +92,14 @@ class TokenStrip(JSComponent):
             params["values"] = params["values"][:LIMIT]
         sent: dict[str, Any] = super()._process_param_change(params)
         return sent
+
+    def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
+        """The browser sets none of these: what Panel takes for its doing is our own, in the form it was sent in.
+
+        It does so with what changed between the opening of the connection and that of the page: weights were a thousandfold.
+        """
+        heard: dict[str, Any] = super()._process_property_change(msg)
+        return {name: value for name, value in heard.items() if name not in SENT_OTHERWISE}
 
     def _handle_msg(self, data: Any) -> None:
         """Take a pick from the browser; what it names may be gone by now, or be made up."""

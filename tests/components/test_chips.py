@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import panel as pn
 import pytest
+from bokeh.document import Document
+from panel.io.state import set_curdoc
 
 from atlas.components.chips import LIMIT, Chips
 from tests.browser import served, wait_until
@@ -39,6 +41,16 @@ def test_an_empty_group_and_what_is_beyond_the_limit_are_not_sent():
     chips = Chips(groups=[{"name": "none", "chips": []}, {"name": "many", "chips": many}])
     (sent,) = chips._process_param_change({"groups": chips.groups})["groups"]
     assert (sent["name"], len(sent["chips"]), sent["left_out"]) == ("many", LIMIT, 5)
+
+
+def test_what_was_held_back_is_not_taken_for_the_browsers_doing(chips):
+    document = Document()
+    with set_curdoc(document):
+        document.add_root(chips.get_root(document))
+        document.hold("combine")
+        chips.groups = groups("VERB")
+        document.unhold()
+    assert chips.groups == groups("VERB")
 
 
 def test_a_chip_that_is_gone_presses_nothing(chips, presses):

@@ -6,6 +6,8 @@ import time
 
 import panel as pn
 import pytest
+from bokeh.document import Document
+from panel.io.state import set_curdoc
 
 from atlas.components.token_strip import LIMIT, TokenStrip
 from tests.browser import served, wait_until
@@ -63,6 +65,18 @@ def test_tokens_beyond_the_limit_are_counted_and_not_sent():
     sent = TokenStrip()._process_param_change({"tokens": tokens, "weights": [0.5] * len(tokens)})
     assert len(sent["tokens"]) == len(sent["weights"]) == LIMIT
     assert sent["left_out"] == 7
+
+
+def test_what_was_held_back_is_not_taken_for_the_browsers_doing(strip):
+    tokens, document = tokens_of(TEXT), Document()
+    with set_curdoc(document):
+        model = strip.get_root(document)
+        document.add_root(model)
+        document.hold("combine")
+        strip.param.update(tokens=tokens[:2], weights=[0.5, 0.25], values=["a", "b"])
+        document.unhold()
+    assert (strip.tokens, strip.weights, strip.values) == (tokens[:2], [0.5, 0.25], ["a", "b"])
+    assert model.data.weights == [500, 250]
 
 
 def test_a_pick_of_what_is_gone_is_dropped(strip, picks):
