@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypedDict
 
 import param
-from panel.custom import JSComponent
 
 from atlas.components.assets import script, style
+from atlas.components.sending import OneWay
 
 LIMIT = 200
 """Most chips of a group. A long text has thousands of sentences: as buttons nobody would find one of them."""
@@ -21,7 +21,7 @@ class Press(TypedDict):
     additive: bool
 
 
-class Chips(JSComponent):
+class Chips(OneWay):
     """Groups of buttons that are pressed or not. They only tell; what is pressed is set from Python."""
 
     groups = param.List(
@@ -33,6 +33,7 @@ class Chips(JSComponent):
     inline = param.Boolean(default=False, doc="Whether groups stand beside each other; else each has a row of its own.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
+    one_way = frozenset({"groups"})
     _esm = script("chips")
     _stylesheets: ClassVar[list[str]] = [style("chips")]
 
@@ -49,11 +50,6 @@ class Chips(JSComponent):
             params["groups"] = [_group(group) for group in params["groups"] if group["chips"]]
         sent: dict[str, Any] = super()._process_param_change(params)
         return sent
-
-    def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
-        """The browser sets no groups: what Panel takes for its doing is our own, in the form it was sent in."""
-        heard: dict[str, Any] = super()._process_property_change(msg)
-        return {name: value for name, value in heard.items() if name != "groups"}
 
     def _handle_msg(self, data: Any) -> None:
         """Take a press from the browser; the chip may be gone by now."""

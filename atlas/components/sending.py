@@ -1,11 +1,12 @@
-"""What Panel has to say to a browser is said to the end."""
+"""What Panel has to say to a browser is said to the end, and not taken for what the browser said."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
+from panel.custom import JSComponent
 from panel.io import document
 
 Dispatch = Callable[[Any], Coroutine[Any, Any, None]]
@@ -33,3 +34,17 @@ def mend_sending() -> None:
     """Once a process, before anything is served."""
     if not hasattr(document._dispatch_msgs, "__wrapped__"):  # noqa: SLF001
         document._dispatch_msgs = to_the_end(document._dispatch_msgs)  # noqa: SLF001
+
+
+class OneWay(JSComponent):
+    """A component with Params that the browser is told of, in another form than they are held in, and never sets."""
+
+    one_way: ClassVar[frozenset[str]] = frozenset()
+
+    def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
+        """What changes between the opening of the connection and that of the page Panel takes for the browser's doing.
+
+        It then put back what had been sent: weights became a thousandfold.
+        """
+        heard: dict[str, Any] = super()._process_property_change(msg)
+        return {name: value for name, value in heard.items() if name not in self.one_way}

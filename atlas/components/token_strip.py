@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypedDict
 
 import param
-from panel.custom import JSComponent
 
 from atlas.components.assets import script, style
+from atlas.components.sending import OneWay
 
 LIMIT = 16_384
 """Most tokens shown. Each is one element: at this many the browser still lays the text out in a quarter of a second and repaints
@@ -21,9 +21,6 @@ STEPS = 1000
 MODES = ("replace", "toggle", "extend")
 DIRECTIONS = ("auto", "ltr", "rtl")
 AXES = ("both", "from", "to")
-
-SENT_OTHERWISE = frozenset({"tokens", "weights", "values", "left_out"})
-"""Params that are sent in another form than they are held in."""
 
 
 class Pick(TypedDict):
@@ -38,7 +35,7 @@ class Pick(TypedDict):
     clear: bool
 
 
-class TokenStrip(JSComponent):
+class TokenStrip(OneWay):
     """A text that can be pointed at.
 
     Fields that belong together (a new text and its weights) go in one `param.update(...)`: one message, one repaint.
@@ -70,6 +67,7 @@ class TokenStrip(JSComponent):
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
     left_out = param.Integer(default=0, doc="How many tokens are beyond the limit; follows from `tokens`.")
 
+    one_way = frozenset({"tokens", "weights", "values", "left_out"})
     _esm = script("token_strip")
     _stylesheets: ClassVar[list[str]] = [style("token_strip")]
 
@@ -92,14 +90,6 @@ class TokenStrip(JSComponent):
             params["values"] = params["values"][:LIMIT]
         sent: dict[str, Any] = super()._process_param_change(params)
         return sent
-
-    def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
-        """The browser sets none of these: what Panel takes for its doing is our own, in the form it was sent in.
-
-        It does so with what changed between the opening of the connection and that of the page: weights were a thousandfold.
-        """
-        heard: dict[str, Any] = super()._process_property_change(msg)
-        return {name: value for name, value in heard.items() if name not in SENT_OTHERWISE}
 
     def _handle_msg(self, data: Any) -> None:
         """Take a pick from the browser; what it names may be gone by now, or be made up."""
