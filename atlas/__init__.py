@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atlas import attribution, bias, errors, metrics, text
     from atlas.app import explore
-    from atlas.engine.interventions import Intervention, Output, Pattern
-    from atlas.engine.loading import load
+    from atlas.engine.loading.load import load
+    from atlas.engine.running.interventions import Intervention, Output, Pattern
     from atlas.ids import HeadId
     from atlas.trace import Trace
     from atlas.trace import open_trace as open
@@ -43,13 +43,13 @@ _MODULES = frozenset({"attribution", "bias", "errors", "metrics", "text"})
 
 _HOMES = {
     "HeadId": ("atlas.ids", "HeadId"),
-    "Intervention": ("atlas.engine.interventions", "Intervention"),
-    "Output": ("atlas.engine.interventions", "Output"),
-    "Pattern": ("atlas.engine.interventions", "Pattern"),
+    "Intervention": ("atlas.engine.running.interventions", "Intervention"),
+    "Output": ("atlas.engine.running.interventions", "Output"),
+    "Pattern": ("atlas.engine.running.interventions", "Pattern"),
     "Trace": ("atlas.trace", "Trace"),
     "explore": ("atlas.app", "explore"),
     "from_attention": ("atlas.tracing.recorded", "from_attention"),
-    "load": ("atlas.engine.loading", "load"),
+    "load": ("atlas.engine.loading.load", "load"),
     "open": ("atlas.trace", "open_trace"),
 }
 """Where each public name lives, and what it is called there."""

@@ -17,16 +17,16 @@ from panel_material_ui.template.base import Page
 from atlas.components.announcer import Announcer
 from atlas.components.grid import card_grid, one_by_one
 from atlas.components.history import History
-from atlas.components.mends import Mends
 from atlas.components.notebook import in_notebook, load_once, without_scripts
 from atlas.components.notice import Notice
 from atlas.components.scheme import Scheme
-from atlas.components.sending import mend_sending
-from atlas.engine.catalog import entries, on_disk
+from atlas.engine.loading.catalog import entries, on_disk
 from atlas.engine.model import Model
-from atlas.engine.service import Run, Service
+from atlas.engine.running.service import Run, Service
 from atlas.errors import UnknownName
-from atlas.plots import sheet
+from atlas.patches.browser import BrowserPatches
+from atlas.patches.sending import patch_sending
+from atlas.plots import map as sheet
 from atlas.resources import asset
 from atlas.state.heads import HeadsLens
 from atlas.state.library import Listed, examples
@@ -39,15 +39,15 @@ from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing import groups
-from atlas.views.bar import SelectionBar
-from atlas.views.base import held, later, made_of
+from atlas.views.base import after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS
 from atlas.views.heads import HeadsView
 from atlas.views.icons import LINK
 from atlas.views.profile import ProfileView
+from atlas.views.selection_bar import SelectionBar
 from atlas.views.sidebar import Sidebar, on_the_page
-from atlas.views.strip import StripView
 from atlas.views.table import TableView
+from atlas.views.token_strip import StripView
 
 TITLE = "Attention Atlas"
 
@@ -80,12 +80,12 @@ class AttentionAtlas(pn.viewable.Viewer):
     def __init__(self, service: Service | None = None, **params: Any) -> None:
         super().__init__(**params)
         self.service = service or Service()
-        self.workspace = Workspace(self.run, held, later, self.kept)
+        self.workspace = Workspace(self.run, one_message, after_paint, self.kept)
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
         self.heads_lens = HeadsLens(self.workspace)
-        self.tabs = {title: [self._made(view) for view in views] for title, views in TABS.values()}
+        self.tabs = {title: [self._build_view(view) for view in views] for title, views in TABS.values()}
         self.strips = [StripView(self.workspace, side, dark=self.dark) for side in ("source", "target")]
         self.bar = SelectionBar(self.workspace)
         self.announcer = Announcer()
@@ -95,7 +95,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         self._body: Any = None
         self._grids = [(title, card_grid(views)) for title, views in self.tabs.items()]
 
-    def _made(self, view: Any) -> Any:
+    def _build_view(self, view: Any) -> Any:
         """A view, on the table of heads that all of them share where it is about heads."""
         shared = {"lens": self.heads_lens} if issubclass(view, HeadsView | TableView | ProfileView) else {}
         return view(self.workspace, **shared)
@@ -157,14 +157,14 @@ class AttentionAtlas(pn.viewable.Viewer):
         if self._body is None:
             own = self.shared.param
             said = Notice(
-                problem=made_of(self.workspace.pipeline.param.error, on_the_page),
+                problem=bind_rule(self.workspace.pipeline.param.error, on_the_page),
                 note=pn.bind(self._noted, own.complaint, own.message, self.workspace.param.revision),
                 dark=self.param.dark,
             )
             strip = pn.Column(*self.strips, self.bar, said, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,
-                Mends(),
+                BrowserPatches(),
                 self._grids[0][1]
                 if len(self._grids) == 1
                 else pmui.Tabs(*self._grids, dynamic=True, sizing_mode="stretch_width"),
@@ -234,13 +234,13 @@ class AttentionAtlas(pn.viewable.Viewer):
 
         def follow() -> None:
             """One card, and the next when it is painted: the reader may be busy with those that are there."""
-            with held():
+            with one_message():
                 more = next(to_come, None) is not None
             if more:
-                self.workspace.later(follow)
+                self.workspace.after_paint(follow)
 
         # What else waits for the page goes first: a reader at night would see the first card by day, and have it drawn twice.
-        when_drawn(lambda: later(follow, 0))
+        when_drawn(lambda: after_paint(follow, 0))
 
     def _leave(self, _: object) -> None:
         """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
@@ -341,7 +341,7 @@ def listed_models() -> list[Listed]:
 
 def prepare(*, inline: bool = False) -> None:
     """Load what the pages need into Panel: before anything is served, or at the first cell of a notebook."""
-    mend_sending()
+    patch_sending()
     hv.extension("bokeh", inline=inline)
     # Without a graphics processor (a remote desktop, a headless browser) WebGL takes five times as long to paint a plot.
     hv.renderer("bokeh").webgl = False

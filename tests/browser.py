@@ -13,7 +13,7 @@ from panel.tests.util import serve_component
 from panel.tests.util import wait_until as panel_wait_until
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
-from atlas.components.sending import mend_sending
+from atlas.patches.sending import patch_sending
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
@@ -76,7 +76,7 @@ def wait_until(condition: Callable[[], Any], page: Page, patience: int = PATIENC
 
 def served(page: Page, app: object, ready: str, **how: Any) -> Locator:
     """Serve an app, open it, and wait for what a selector names."""
-    mend_sending()
+    patch_sending()
     serve_component(page, app, **how)
     found = page.locator(ready)
     found.first.wait_for(state="attached")

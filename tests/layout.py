@@ -25,8 +25,9 @@ ROOMS: dict[str, frozenset[str]] = {
     "bias": frozenset({"engine", "attribution", "trace", "metrics", "text"}),
     "state": frozenset({"trace"}),
     "plots": frozenset(),
-    "components": frozenset(),
-    "views": frozenset({"state", "plots", "components", "trace"}),
+    "patches": frozenset(),
+    "components": frozenset({"patches"}),
+    "views": frozenset({"state", "plots", "components", "patches", "trace"}),
     "__main__": frozenset({"cli"}),
     "apps": frozenset({"app", PACKAGE}),
 }

@@ -273,7 +273,7 @@ def test_interrupted(folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def interrupt(*args: Any, **kwargs: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("atlas.engine.loading.load", interrupt)
+    monkeypatch.setattr("atlas.engine.loading.load.load", interrupt)
     assert main(["heads", folder, TEXT]) == INTERRUPTED == 130
     assert one_line(capsys) == "atlas: interrupted"
 
@@ -283,7 +283,7 @@ def test_a_bug_is_not_hidden(folder: str, monkeypatch: pytest.MonkeyPatch) -> No
         msg = "a bug of ours"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr("atlas.engine.loading.load", broken)
+    monkeypatch.setattr("atlas.engine.loading.load.load", broken)
     with pytest.raises(RuntimeError, match="a bug of ours"):
         main(["heads", folder, TEXT])
 

@@ -69,8 +69,8 @@ WRONG_WAY = {
     "a module of the package": ("atlas/plots/bad.py", "from atlas import state\n", "may not import atlas.state"),
     "for types only": (
         "atlas/trace.py",
-        "if TYPE_CHECKING:\n    import atlas.engine.loading\n",
-        "may not import atlas.engine.loading",
+        "if TYPE_CHECKING:\n    import atlas.engine.loading.load\n",
+        "may not import atlas.engine.loading.load",
     ),
     "from a folder's face": ("atlas/state/__init__.py", "from ..views import x\n", "may not import atlas.views"),
     "by its name as a string": ("atlas/bias/bad.py", "importlib.import_module('atlas.app')\n", "may not import atlas.app"),

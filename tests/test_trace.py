@@ -13,7 +13,7 @@ import transformers as tr
 
 import atlas
 import atlas.trace
-from atlas.engine.loading import load
+from atlas.engine.loading.load import load
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from tests.engine.families import _BERT, BY_NAME, TARGET, TEXT, VOCABULARY, loaded, tokenizer
 

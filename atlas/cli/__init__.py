@@ -135,7 +135,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _models(given: argparse.Namespace) -> None:
     """List the models of the catalog: sizes, what each is good for, and which are on this disk already."""
-    from atlas.engine.catalog import entries, on_disk
+    from atlas.engine.loading.catalog import entries, on_disk
 
     rows = [(entry, on_disk(entry) is not None) for entry in entries()]
     if given.json:
@@ -257,7 +257,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def _run(given: argparse.Namespace, capture: Sequence[str]) -> Trace:
     text = read_text(given.text)
     with _bars(quiet=given.quiet) as (download, layers):
-        from atlas.engine.loading import load
+        from atlas.engine.loading.load import load
 
         model = load(
             given.model, given.revision, given.device, given.dtype, trust_remote_code=given.trust_remote_code, progress=download

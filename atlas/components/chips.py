@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypedDict
 import param
 
 from atlas.components.assets import script, style
-from atlas.components.sending import OneWay
+from atlas.patches.sending import OneWay
 
 LIMIT = 200
 """Most chips of a group. A long text has thousands of sentences: as buttons nobody would find one of them."""

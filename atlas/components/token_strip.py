@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypedDict
 import param
 
 from atlas.components.assets import script, style
-from atlas.components.sending import OneWay
+from atlas.patches.sending import OneWay
 
 LIMIT = 16_384
 """Most tokens shown. Each is one element: at this many the browser still lays the text out in a quarter of a second and repaints

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from atlas.engine import budget, capture, internals
-from atlas.engine.anatomy import GROUPS
-from atlas.engine.encode import Encoded, Encoding, encode, encode_target, generated, shifted, usable_length
-from atlas.engine.examine import alone_in_a_batch, examine, reads_its_source
-from atlas.engine.identity import Identity, described
-from atlas.engine.interventions import Intervention
-from atlas.engine.recorder import Keep, TextShape
-from atlas.engine.recording import writes_into
+from atlas.engine.anatomy import internals
+from atlas.engine.anatomy.probe_recording import writes_into
+from atlas.engine.anatomy.records import GROUPS
+from atlas.engine.loading.examine import alone_in_a_batch, examine, reads_its_source
+from atlas.engine.loading.identity import Identity, described
+from atlas.engine.running import budget, capture
+from atlas.engine.running.encode import Encoded, Encoding, encode, encode_target, generated, shifted, usable_length
+from atlas.engine.running.interventions import Intervention
+from atlas.engine.running.recorder import Keep, TextShape
 from atlas.errors import BadIntervention, TextError, UnknownName, UnsupportedModel
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def coloured(values: npt.ArrayLike, limits: tuple[float, float], colours: Sequen
 LEVELS = 240
 """Steps of magnitude in a raster of bytes, 0 to 239; the bytes above are the constants below. Drawn with limits (0, 255)."""
 
-BACKGROUND, MASKED, MASKED_LINE, UNLIT, LIT, OUTLINE, FOCUS, UNKNOWN, LABEL = range(LEVELS, LEVELS + 9)
+BACKGROUND, MASKED, MASKED_LINE, OUTSIDE, SELECTED_BAND, OUTLINE, FOCUS, UNKNOWN, LABEL = range(LEVELS, LEVELS + 9)
 """Between heads · where a query may not look, and the hatching there · what is not selected · the frame of selected rows and
 columns · of selected heads · of the head shown large · what is not known · writing."""
 
@@ -103,8 +103,8 @@ def raster_palette(*, dark: bool) -> tuple[str, ...]:
         BACKGROUND: around.paper,
         MASKED: mixed(around.paper, around.muted, 0.12),
         MASKED_LINE: mixed(around.paper, around.muted, 0.42),
-        UNLIT: mixed(around.paper, around.muted, 0.06),
-        LIT: around.accent,
+        OUTSIDE: mixed(around.paper, around.muted, 0.06),
+        SELECTED_BAND: around.accent,
         OUTLINE: around.accent,
         FOCUS: around.ink,
         UNKNOWN: mixed(around.paper, around.muted, 0.6),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import holoviews as hv
 import numpy as np
 
-from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, UNLIT
+from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, OUTSIDE
 
 Array = np.ndarray
 
@@ -159,7 +159,7 @@ def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
     # Most of a sheet is hidden, gap or not selected: only weights are looked up in the scale, which is what takes long.
     weights, hidden = values >= 0, values == HIDDEN
     found = np.full(values.shape, BACKGROUND, np.uint8)
-    found[values == DIM] = UNLIT
+    found[values == DIM] = OUTSIDE
     found[weights] = how.level(values[weights])
     if hidden.any():
         lines = (np.add.outer(np.arange(values.shape[0]), np.arange(values.shape[1])) % HATCH) == 0

@@ -61,16 +61,16 @@ def spread_of(trace: Trace, kind: str) -> Array:
 
 def _spread(trace: Trace, kind: str) -> Array:
     attention, cells = trace.attention_of(kind), sample_of(trace, kind)
-    parts, blocks = [_some(cells)], attention.thumbnails
+    parts, blocks = [_thinned(cells)], attention.thumbnails
     if blocks is not None and blocks.shape[2:] != (attention.n_queries, attention.n_keys):
-        parts.append(_some(blocks))
+        parts.append(_thinned(blocks))
     fewest = min(map(len, parts))
-    made = np.concatenate([_some(part, fewest) for part in parts])
+    made = np.concatenate([_thinned(part, fewest) for part in parts])
     made.setflags(write=False)
     return made
 
 
-def _some(values: Array, count: int = SPREAD_CELLS) -> Array:
+def _thinned(values: Array, count: int = SPREAD_CELLS) -> Array:
     """So many of the known values, from everywhere."""
     known = values[np.isfinite(values)]
     return known[np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int)]

@@ -15,8 +15,8 @@ from atlas.ids import HeadId
 from atlas.state.display import METRICS, SELECTED
 from atlas.state.lens import Lens, counted
 from atlas.state.words import tokens_in_words
-from atlas.tracing.chosen import chosen_heads
 from atlas.tracing.groups import UNTOLD, clusters, components, neighbourhoods, roles
+from atlas.tracing.selected_heads import selected_heads
 
 CATEGORIES = ("cluster", "role")
 
@@ -143,7 +143,7 @@ class HeadsLens(Lens):
     def places_of_all(self) -> tuple[np.ndarray, np.ndarray]:
         """Where the heads stand on the whole text, whatever tokens are selected."""
         trace = self.workspace.trace
-        return self._places(EMPTY_TABLE if trace is None else chosen_heads(trace, self.kind))
+        return self._places(EMPTY_TABLE if trace is None else selected_heads(trace, self.kind))
 
     def axes(self) -> tuple[str, str]:
         """What the axes of the scatter are."""
@@ -215,7 +215,7 @@ class HeadsLens(Lens):
 
     def _measured(self) -> pd.DataFrame:
         trace, kind, selection = self.trace, self.kind, self.workspace.selection
-        table = chosen_heads(trace, kind, selection.queries, selection.keys)
+        table = selected_heads(trace, kind, selection.queries, selection.keys)
         table["cluster"] = [str(name) for name in clusters(trace, kind).name_of_rows]
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)

@@ -9,7 +9,7 @@ import param
 
 from atlas.errors import AtlasError
 from atlas.ids import HeadId
-from atlas.state.turn import Followed
+from atlas.state.visibility import Revisions
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 EMPTY = "Nothing is analysed yet. Type a text and run it."
 
 
-class Lens(Followed):
+class Lens(Revisions):
     """Reads a workspace for one view; `revision` counts the moments at which what the view shows became out of date."""
 
     line = param.String(default="", doc="Says what is shown now.")
@@ -100,11 +100,11 @@ class Lens(Followed):
 
     def _marked(self, *_: object) -> None:
         if not self.workspace.settling and self.workspace.trace is not None:
-            with self.workspace.held():
+            with self.workspace.one_message():
                 self.marks += 1
 
     def _redraw(self) -> None:
-        with self.workspace.held():
+        with self.workspace.one_message():
             self.forget()
             self.revision += 1
 

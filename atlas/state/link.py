@@ -10,8 +10,8 @@ from atlas.ids import HeadId
 from atlas.state.changes import NO_EDGES, BiasThresholds, Target
 from atlas.state.compact import MOST_TOKENS, Unusable, pack, pack_head, pack_heads, unpack, unpack_head, unpack_heads
 from atlas.state.display import Display
-from atlas.state.legal import checked, flag, name, text
 from atlas.state.selection import NO_HEADS, NO_TOKENS
+from atlas.state.validate import checked, flag, name, text
 
 if TYPE_CHECKING:
     import param

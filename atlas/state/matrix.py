@@ -14,7 +14,7 @@ from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token
 from atlas.tracing import windows
-from atlas.tracing.painted import sinks
+from atlas.tracing.token_scores import sinks
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -107,7 +107,7 @@ class MatrixLens(Lens):
     def plane(self) -> Plane:
         """Names of rows and columns, and the matrix itself where it comes as a whole."""
         if self._plane is None:
-            self._plane = self.attempt(self._made, EMPTY_PLANE)
+            self._plane = self.attempt(self._build_plane, EMPTY_PLANE)
         return self._plane
 
     def picture(self, row0: float, row1: float, column0: float, column1: float) -> Picture:
@@ -179,9 +179,9 @@ class MatrixLens(Lens):
         return {"q·k": float(scores["dot"][0, 0]), "scaled": float(scores["scaled"][0, 0]),
                 "masked": float(scores["masked"][0, 0]), **found}  # fmt: skip
 
-    def _made(self) -> Plane:
+    def _build_plane(self) -> Plane:
         display, trace, heads = self.workspace.display, self.trace, self.heads()
-        self.line = self._said(heads)
+        self.line = self._describe(heads)
         if display.level == "word" and display.mode == "weight":
             found = windows.words(trace, heads, display.aggregate)
             return Plane(tuple(found.queries), tuple(found.keys), found.weights, found.query_of, found.key_of)
@@ -205,7 +205,7 @@ class MatrixLens(Lens):
             known = self._known_names = (trace, kind, rows, columns)
         return known[2], known[3]
 
-    def _said(self, heads: tuple[HeadId, ...]) -> str:
+    def _describe(self, heads: tuple[HeadId, ...]) -> str:
         display = self.workspace.display
         reading = READINGS[display.mode].format(layer=max(head.layer for head in heads))
         if display.level == "word" and display.mode != "weight":
@@ -229,10 +229,10 @@ class MatrixLens(Lens):
         else:
             # One head has the scale of all of them, so that going from head to head shows which looks harder.
             alone = display.mode == "weight" and len(self.heads()) == 1
-            values = sample_of(self.trace, self.kind) if alone else self._some()
+            values = sample_of(self.trace, self.kind) if alone else self._sample_rows()
         return colour_ceiling(values, marks, display.sinks, self.kind)
 
-    def _some(self) -> Array:
+    def _sample_rows(self) -> Array:
         """A few rows of what is shown, all columns: the ceiling of a scale needs no more."""
         rows = len(self.plane().rows)
         step = max(1, rows // 16)

@@ -110,7 +110,7 @@ def in_script() -> bool:
     return False
 
 
-Held = Callable[[], AbstractContextManager[Any]]
+OneMessage = Callable[[], AbstractContextManager[Any]]
 """While inside, what is changed waits; on the way out all of it is shown at once. Whoever draws knows how."""
 
 
@@ -129,11 +129,11 @@ class Pipeline(param.Parameterized):
     pending = param.Boolean(default=False, doc="Whether what is asked for now is not what is on screen.")
     begun = param.Integer(default=0, doc="Counts the jobs begun: a trace that is kept needs none.")
 
-    def __init__(self, work: Work, held: Held = nullcontext, kept: Kept = nothing_kept, **params: Any) -> None:
+    def __init__(self, work: Work, one_message: OneMessage = nullcontext, kept: Kept = nothing_kept, **params: Any) -> None:
         params = {"choice": ModelChoice(), "input": InputModel(), "interventions": Interventions(), **params}
         super().__init__(**params)
         self._work = work
-        self._held = held
+        self._one_message = one_message
         self._kept = kept
         self._ticket: Ticket | None = None
         self._shown: Job | None = None
@@ -174,7 +174,7 @@ class Pipeline(param.Parameterized):
             self.begun += 1
             self._begin(job)
         else:
-            with self._held():
+            with self._one_message():
                 self.show(trace)
 
     def cancel(self) -> None:
@@ -229,7 +229,7 @@ class Pipeline(param.Parameterized):
         if ticket is not self._ticket:
             return
         self._ticket = None
-        with self._held():
+        with self._one_message():
             if error is None:
                 self._shown = job
                 self.param.update(trace=future.result(), status="ready", message="", share=UNKNOWN)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from atlas.state.inputs import InputModel, ModelChoice
-from atlas.state.legal import defaults
 from atlas.state.lens import counted
 from atlas.state.link import State
 from atlas.state.pipeline import Job
 from atlas.state.share import decode, run_of
+from atlas.state.validate import defaults
 
 if TYPE_CHECKING:
     from atlas.state.pipeline import Pipeline

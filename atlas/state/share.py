@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from atlas.state.compact import Unusable, shown
-from atlas.state.legal import differing
 from atlas.state.link import FIELDS, State
+from atlas.state.validate import differing
 
 if TYPE_CHECKING:
     from atlas.state.pipeline import Pipeline

@@ -9,10 +9,10 @@ from typing import Any
 
 import param
 
-from atlas.state.legal import differing
 from atlas.state.link import State
 from atlas.state.restore import Where, on_this_machine, put_inputs, put_selection
 from atlas.state.share import Shared, decode, encode, run_of, state_of
+from atlas.state.validate import differing
 from atlas.state.workspace import Workspace
 
 SELECTED = ["focus", "heads", "queries", "keys", "label"]

@@ -10,15 +10,15 @@ import param
 
 from atlas.state.changes import BiasThresholds, Interventions, Target
 from atlas.state.display import Display
-from atlas.state.faces import HeadModel, LayerModel
-from atlas.state.pipeline import Held, Kept, Pipeline, Work, nothing_kept
+from atlas.state.focus_sliders import HeadModel, LayerModel
+from atlas.state.pipeline import Kept, OneMessage, Pipeline, Work, nothing_kept
 from atlas.state.selection import Selection
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
 
 
-def at_once(work: Callable[[], None]) -> None:
+def immediately(work: Callable[[], None]) -> None:
     """Later is now, where there is no page that could be shown something before."""
     work()
 
@@ -31,13 +31,13 @@ class Workspace(param.Parameterized):
     def __init__(
         self,
         work: Work,
-        held: Held = nullcontext,
-        later: Callable[[Callable[[], None]], None] = at_once,
+        one_message: OneMessage = nullcontext,
+        after_paint: Callable[[Callable[[], None]], None] = immediately,
         kept: Kept = nothing_kept,
         **params: Any,
     ) -> None:
-        self.held, self.later = held, later
-        self.pipeline = Pipeline(work, held, kept)
+        self.one_message, self.after_paint = one_message, after_paint
+        self.pipeline = Pipeline(work, one_message, kept)
         self.selection = Selection()
         self.display = Display()
         self.target = Target()
@@ -47,7 +47,7 @@ class Workspace(param.Parameterized):
         super().__init__(**params)
         self.settling = False
         self.pipeline.param.watch(self._fit, "trace")
-        self.selection.param.watch(self._fit_faces, "focus")
+        self.selection.param.watch(self._fit_sliders, "focus")
 
     @property
     def trace(self) -> Trace | None:
@@ -74,12 +74,12 @@ class Workspace(param.Parameterized):
         self.settling = True
         try:
             self.selection.clip_to(trace)
-            self._fit_faces()
+            self._fit_sliders()
         finally:
             self.settling = False
         self.revision += 1
 
-    def _fit_faces(self, *_: object) -> None:
+    def _fit_sliders(self, *_: object) -> None:
         trace = self.trace
         if trace is not None and self.selection.kind is not None:
             self.layer.fit(trace, self.selection.kind)

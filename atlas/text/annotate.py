@@ -85,7 +85,7 @@ def annotate(table: pd.DataFrame, text: str, pair: str | None = None, pipeline: 
     aligned = table.attrs.get("offsets", "tokenizer") != "unknown"
     if not aligned:
         missing = dict.fromkeys(("sentence", *_PIPELINE_COLUMNS), _NO_PLACES)
-        return _told(table.copy(), lexicon, missing, None, None)
+        return _as_tables(table.copy(), lexicon, missing, None, None)
     sides: list[_Side] = []
     for segment, part in enumerate((text, pair)):
         if part is not None:
@@ -102,10 +102,10 @@ def annotate(table: pd.DataFrame, text: str, pair: str | None = None, pipeline: 
             tokens[name] = values
     by_rule = any(side.reading is None or side.reading.sentence_starts is None for side in sides)
     source = None if "sentence" in missing else "rules" if by_rule else "pipeline"
-    return _told(tokens, parse, missing, source, pipeline)
+    return _as_tables(tokens, parse, missing, source, pipeline)
 
 
-def _told(
+def _as_tables(
     tokens: pd.DataFrame, parse: pd.DataFrame, missing: dict[str, str], source: str | None, pipeline: Pipeline | None
 ) -> Annotated:
     for frame in (tokens, parse):

@@ -8,7 +8,7 @@ from atlas.metrics.clusters import Clusters, cluster_heads
 from atlas.metrics.layouts import Components, pca, tsne
 from atlas.metrics.roles import MIXED, ROLES, main_role
 from atlas.metrics.traits import HIGH
-from atlas.tracing.chosen import chosen_heads
+from atlas.tracing.selected_heads import selected_heads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,19 +23,19 @@ UNTOLD = "N/A"
 
 def clusters(trace: Trace, kind: str) -> Clusters:
     """The heads of a kind in groups of heads that behave alike on this text."""
-    made: Clusters = trace.once(f"clusters {kind}", lambda: cluster_heads(chosen_heads(trace, kind)))
+    made: Clusters = trace.once(f"clusters {kind}", lambda: cluster_heads(selected_heads(trace, kind)))
     return made
 
 
 def components(trace: Trace, kind: str) -> Components:
     """The two directions in which the heads of a kind differ most."""
-    made: Components = trace.once(f"components {kind}", lambda: pca(chosen_heads(trace, kind)))
+    made: Components = trace.once(f"components {kind}", lambda: pca(selected_heads(trace, kind)))
     return made
 
 
 def neighbourhoods(trace: Trace, kind: str) -> np.ndarray:
     """(head, 2) t-SNE positions."""
-    made: np.ndarray = trace.once(f"neighbourhoods {kind}", lambda: tsne(chosen_heads(trace, kind)))
+    made: np.ndarray = trace.once(f"neighbourhoods {kind}", lambda: tsne(selected_heads(trace, kind)))
     return made
 
 

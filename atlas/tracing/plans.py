@@ -40,11 +40,11 @@ class Plans:
         self._special = key_tokens["special"].to_numpy(dtype=bool)
         # By kind, not by mask: the mask of a sliding layer is no triangle, and its model is causal all the same.
         self._pairs = Pairs.build(tokens["id"].to_numpy(), self._special, causal=kind == "decoder") if self._same_axis else None
-        self._made: dict[int, tuple[RowPlan, Mask]] = {}
+        self._plans: dict[int, tuple[RowPlan, Mask]] = {}
 
     def of(self, mask: Mask) -> RowPlan:
         """The plan of the layers with this mask."""
-        if mask.key not in self._made:
+        if mask.key not in self._plans:
             visible = mask.visible(*self._shape)
             plan = RowPlan.build(
                 None if visible is None else np.asarray(visible),
@@ -54,5 +54,5 @@ class Plans:
                 pairs=self._pairs,
             )
             # The mask is held beside its plan: the key is an id, good only while the mask is alive.
-            self._made[mask.key] = plan, mask
-        return self._made[mask.key][0]
+            self._plans[mask.key] = plan, mask
+        return self._plans[mask.key][0]

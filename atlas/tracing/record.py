@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from atlas.errors import NotCaptured
-from atlas.tracing.late import protect
+from atlas.tracing.lazy import protect
 
 Array = np.ndarray
 Index = np.ndarray | slice

@@ -13,7 +13,7 @@ import param
 from atlas.components.card import Card
 from atlas.state.lens import Lens
 from atlas.state.pipeline import BUSY
-from atlas.state.turn import Turn
+from atlas.state.visibility import Visibility
 from atlas.state.workspace import Workspace
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -29,7 +29,7 @@ PAINTED = 120
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def one_message() -> Iterator[None]:
     """What is changed inside goes to the browser at once."""
     document = pn.state.curdoc
     if document is None:
@@ -58,7 +58,7 @@ def _counted_at_most_once(models: Any) -> Iterator[None]:
             outside()
 
 
-def later(work: Callable[[], None], after: int = PAINTED) -> None:
+def after_paint(work: Callable[[], None], after: int = PAINTED) -> None:
     """Do something when what was changed so far has been painted (sent, for 0); at once where no page is served."""
     document = pn.state.curdoc
     if document is None or document.session_context is None:
@@ -67,7 +67,7 @@ def later(work: Callable[[], None], after: int = PAINTED) -> None:
         document.add_timeout_callback(work, after)
 
 
-def made_of(values: Any, rule: Callable[[Any], Any]) -> Any:
+def bind_rule(values: Any, rule: Callable[[Any], Any]) -> Any:
     """What follows a Param. Bound, not an expression of rx: of one that something else is bound to, the first change is lost."""
     return pn.bind(rule, values)
 
@@ -77,7 +77,7 @@ def gesture(method: Method) -> Method:
 
     @functools.wraps(method)
     def inside(*args: Any, **kwargs: Any) -> Any:
-        with held():
+        with one_message():
             return method(*args, **kwargs)
 
     return inside  # type: ignore[return-value]
@@ -99,7 +99,7 @@ class View(pn.viewable.Viewer):
         super().__init__(**params)
         self.workspace = workspace
         self.lens = lens
-        self.turn = Turn(lens, workspace)
+        self.visibility = Visibility(lens, workspace)
         self._heights: dict[Any, int] = {}
 
     def body(self) -> Any:
@@ -124,16 +124,16 @@ class View(pn.viewable.Viewer):
             line=lens.param.line,
             problem=lens.param.problem,
             empty=lens.param.empty,
-            busy=made_of(pipeline.param.status, BUSY.__contains__),
+            busy=bind_rule(pipeline.param.status, BUSY.__contains__),
             waiting=pipeline.param.message,
             dark=self.param.dark,
         )
-        self.turn.seen = card.head.param.seen
+        self.visibility.seen = card.head.param.seen
         card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
         return card
 
     def _enlarged(self, card: Card, *, wide: bool) -> None:
-        with held():
+        with one_message():
             self.enlarge(card.head.room if wide else 0)
 
     def enlarge(self, room: int) -> None:

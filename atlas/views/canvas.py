@@ -12,7 +12,7 @@ from bokeh.models import FixedTicker, PlainText
 from atlas.plots.frame import Hook
 from atlas.plots.matrix import SLANT
 from atlas.plots.raster import Viewport
-from atlas.views.hearing import Range
+from atlas.views.events import Range
 from atlas.views.plain import plain
 
 DEFAULT_SIZE = (640, 420)

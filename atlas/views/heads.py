@@ -18,9 +18,9 @@ from atlas.plots.frame import Hook, Limits, hold, limits
 from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, View, gesture, made_of
+from atlas.views.base import TIGHT, View, bind_rule, gesture
+from atlas.views.events import on_reset, on_select
 from atlas.views.glyph import Glyph
-from atlas.views.hearing import chosen, reset
 from atlas.views.plain import Markup, plain
 
 ORIGIN = "heads"
@@ -57,7 +57,7 @@ class HeadsView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
-        self._hears = [chosen(self._picked), reset(self._again)]
+        self._hears = [on_select(self._picked), on_reset(self._show_selection)]
         self._shown = pd.DataFrame()
         self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), self._shown)
         self.chips = Chips(css_classes=["aa-groups"])
@@ -72,7 +72,7 @@ class HeadsView(View):
     def tools(self) -> list[Any]:
         """What places, colours and sizes a head."""
         display = self.workspace.display
-        two = made_of(display.param.layout, "metrics".__eq__)
+        two = bind_rule(display.param.layout, "metrics".__eq__)
         metrics = self.heads.metrics()
         coloured = {name: name for name in (*CATEGORIES, "layer")} | metrics
         sized = {"all alike": ""} | metrics
@@ -91,14 +91,14 @@ class HeadsView(View):
     def body(self) -> Any:
         """The cloud and its groups."""
         display = self.workspace.display
-        self.turn.follow(self._groups)
+        self.visibility.follow(self._groups)
         asked = (display.param[name] for name in ("layout", "x", "y"))
-        key = pn.bind(self._key, self.turn.param.revision, display.param.colour, display.param.size, self.param.dark)
+        key = pn.bind(self._key, self.visibility.param.revision, display.param.colour, display.param.size, self.param.dark)
         return pn.Column(
             self._pane(),
             Markup(key, sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-key"]),
             self.chips,
-            plain(pn.bind(self._note, self.turn.param.revision, *asked), "aa-cluster-note"),
+            plain(pn.bind(self._note, self.visibility.param.revision, *asked), "aa-cluster-note"),
             sizing_mode="stretch_width",
         )
 
@@ -191,8 +191,8 @@ class HeadsView(View):
                 streams.Params(self, ["dark", "redrawn"]),
             ],
         )
-        self.turn.follow_revision(self._move)
-        self.turn.follow_marks(self._mark)
+        self.visibility.follow_revision(self._move)
+        self.visibility.follow_marks(self._mark)
         return pn.pane.HoloViews(
             points, linked_axes=False, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"]
         )
@@ -205,7 +205,7 @@ class HeadsView(View):
             self.workspace.selection.select_heads(chosen, origin=ORIGIN, label="a group in the cloud")
 
     @gesture
-    def _again(self) -> None:
+    def _show_selection(self) -> None:
         """To reset the plot is to see all of it again, not to let go of heads."""
         self._mark()
 

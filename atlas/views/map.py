@@ -12,13 +12,13 @@ from bokeh.core.properties import value
 from holoviews import streams
 
 from atlas.ids import HeadId
-from atlas.plots import sheet
+from atlas.plots import map as sheet
 from atlas.plots.colours import BACKGROUND, FONT, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.marks import FOCUS, HEADS, marks
 from atlas.plots.matrix import ticks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
-from atlas.state.sheet import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
+from atlas.state.map import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, gesture
 from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout

@@ -19,7 +19,7 @@ from atlas.plots.marks import FROM, TO, marks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, gesture, made_of
+from atlas.views.base import TIGHT, bind_rule, gesture
 from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
@@ -59,7 +59,7 @@ class MatrixView(RasterView):
         self._pointed_at: tuple[float | None, float | None] = (None, None)
         self.image: hv.DynamicMap | None = None
         self.bands = {FROM: Glyph(), TO: Glyph()}
-        self.cut_words = made_of(workspace.display.param.threshold, cut_words)
+        self.cut_words = bind_rule(workspace.display.param.threshold, cut_words)
 
     @property
     def matrix(self) -> MatrixLens:
@@ -92,7 +92,7 @@ class MatrixView(RasterView):
         """A slider over the colours that hides the weak ones; its label says from which value on they show."""
         display = self.workspace.display.param
         # Whoever follows a link, or goes back, finds the slider where the threshold lies on the colours of now.
-        there = pn.bind(lambda *_: self._level(), display.threshold, display.scale, self.turn.param.revision)
+        there = pn.bind(lambda *_: self._level(), display.threshold, display.scale, self.visibility.param.revision)
         level = pn.widgets.IntSlider(
             start=0, end=LEVELS - 1, value=there, label="", show_value=False, tooltips=False, sizing_mode="stretch_width",
             css_classes=["aa-threshold"], margin=(0, 10),

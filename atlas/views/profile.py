@@ -15,8 +15,8 @@ from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, gesture
+from atlas.views.events import on_reset, on_select, on_tap
 from atlas.views.glyph import Glyph
-from atlas.views.hearing import chosen, reset, tapped
 from atlas.views.plain import plain
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class ProfileView(View):
     def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
         super().__init__(workspace, lens, **params)
         self.glyph = Glyph()
-        self._hears = [tapped(self._tapped), chosen(self._picked), reset(self._again)]
+        self._hears = [on_tap(self._tapped), on_select(self._picked), on_reset(self._show_selection)]
 
     @property
     def heads(self) -> HeadsLens:
@@ -64,7 +64,7 @@ class ProfileView(View):
     def body(self) -> Any:
         """The profile."""
         display = self.workspace.display.param
-        unknown = pn.bind(lambda _, metric: self.heads.unknown(metric), self.turn.param.revision, display.metric)
+        unknown = pn.bind(lambda _, metric: self.heads.unknown(metric), self.visibility.param.revision, display.metric)
         return pn.Column(self._pane(), plain(unknown, "aa-profile-note"), sizing_mode="stretch_width")
 
     def data(self) -> tuple[pd.DataFrame, str]:
@@ -92,12 +92,12 @@ class ProfileView(View):
         drawn = hv.DynamicMap(
             self._profile,
             streams=[
-                streams.Params(self.turn, ["revision"]),
+                streams.Params(self.visibility, ["revision"]),
                 streams.Params(display, ["metric"], rename={"metric": "shown"}),
                 streams.Params(self, ["dark"]),
             ],
         )
-        self.turn.follow_marks(self._mark)
+        self.visibility.follow_marks(self._mark)
         return pn.pane.HoloViews(drawn, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
 
     @gesture
@@ -108,7 +108,7 @@ class ProfileView(View):
             self.workspace.selection.select_heads(found, origin=ORIGIN, label="a group by depth")
 
     @gesture
-    def _again(self) -> None:
+    def _show_selection(self) -> None:
         """To reset the plot is to see all of it again, not to let go of heads."""
         self._mark()
 

@@ -16,8 +16,8 @@ from atlas.plots.frame import number
 from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
 from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
+from atlas.views.events import Range, on_range, on_tap
 from atlas.views.glyph import Raster
-from atlas.views.hearing import Range, moved, tapped
 from atlas.views.plain import Markup
 
 
@@ -44,10 +44,10 @@ class RasterView(View):
         self.size = streams.PlotSize()
         self.size.add_subscriber(self._sized)
         self._ranges: tuple[Range, Range] = (None, None)
-        self._hears = [tapped(self.tap), moved(self._moved)]
+        self._hears = [on_tap(self.tap), on_range(self._moved)]
         self._drawn_on: Hashable = None
-        self.turn.follow_revision(self._again)
-        self.turn.follow_marks(self.mark)
+        self.visibility.follow_revision(self._redraw)
+        self.visibility.follow_marks(self.mark)
 
     def axes(self) -> Hashable:
         """What is on the axes."""
@@ -74,7 +74,7 @@ class RasterView(View):
 
     def key_of_colours(self) -> Any:
         """What the colours mean, under the plot."""
-        changes = self.turn.param.revision, self.workspace.display.param.scale, self.param.dark
+        changes = self.visibility.param.revision, self.workspace.display.param.scale, self.param.dark
         return Markup(pn.bind(self._ramp, *changes), sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-ramp"])
 
     def _ramp(self, *_: object) -> str:
@@ -112,13 +112,13 @@ class RasterView(View):
     @gesture
     def _moved(self, x_range: Range, y_range: Range) -> None:
         self._ranges = (x_range, y_range)
-        self._again()
+        self._redraw()
 
     @gesture
     def _sized(self, **_: Any) -> None:
-        self._again()
+        self._redraw()
 
-    def _again(self) -> None:
+    def _redraw(self) -> None:
         if self.axes() != self._drawn_on:
             self.redrawn += 1
             return

@@ -13,7 +13,7 @@ from atlas.errors import CAN_BE_CUT
 from atlas.state.library import Example, Listed
 from atlas.state.pipeline import BUSY
 from atlas.state.workspace import Workspace
-from atlas.views.base import made_of
+from atlas.views.base import bind_rule
 from atlas.views.icons import RUN, STOP
 from atlas.views.plain import plain
 
@@ -185,10 +185,10 @@ class Sidebar(pn.viewable.Viewer):
 
     def _run(self) -> list[Any]:
         pipeline = self.workspace.pipeline
-        busy = made_of(pipeline.param.status, BUSY.__contains__)
+        busy = bind_rule(pipeline.param.status, BUSY.__contains__)
         run = pmui.Button(
             label="Run", icon=RUN, color="primary", sizing_mode="stretch_width", css_classes=["aa-run"],
-            visible=made_of(pipeline.param.status, lambda status: status not in BUSY),
+            visible=bind_rule(pipeline.param.status, lambda status: status not in BUSY),
         )  # fmt: skip
         cancel = pmui.Button(
             label="Cancel", icon=STOP, color="default", visible=busy, sizing_mode="stretch_width", css_classes=["aa-cancel"]
@@ -196,12 +196,12 @@ class Sidebar(pn.viewable.Viewer):
         run.on_click(self._start)
         cancel.on_click(lambda _: pipeline.cancel())
         bar = pmui.LinearProgress(
-            value=made_of(pipeline.param.share, lambda share: -1 if share < 0 else round(100 * share)), active=busy,
-            variant=made_of(pipeline.param.share, lambda share: "indeterminate" if share < 0 else "determinate"),
+            value=bind_rule(pipeline.param.share, lambda share: -1 if share < 0 else round(100 * share)), active=busy,
+            variant=bind_rule(pipeline.param.share, lambda share: "indeterminate" if share < 0 else "determinate"),
             visible=busy, sizing_mode="stretch_width",
         )  # fmt: skip
         said = plain(pn.bind(_status, pipeline.param.message, pipeline.param.pending), "aa-status")
-        return [run, cancel, bar, said, Notice(problem=made_of(pipeline.param.error, on_the_page), css_classes=["aa-error"])]
+        return [run, cancel, bar, said, Notice(problem=bind_rule(pipeline.param.error, on_the_page), css_classes=["aa-error"])]
 
 
 def _status(message: str, pending: bool) -> str:  # noqa: FBT001  bound to Params

@@ -98,8 +98,8 @@ class TableView(View):
     def body(self) -> Any:
         """The table, following the lens."""
         self._draw()
-        self.turn.follow_revision(self._draw)
-        self.turn.follow_marks(self._tick)
+        self.visibility.follow_revision(self._draw)
+        self.visibility.follow_marks(self._tick)
         return pn.Column(self.table, sizing_mode="stretch_width")
 
     def enlarge(self, room: int) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.request
 
-from atlas.engine.catalog import entries
+from atlas.engine.loading.catalog import entries
 from tests.places import REPO
 
 

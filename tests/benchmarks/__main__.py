@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from atlas.engine.quiet import quiet_transformers
+from atlas.engine.loading.quiet_libraries import quiet_transformers
 from tests.benchmarks import app, engine
 from tests.places import REPO
 

@@ -96,7 +96,7 @@ def groups(page: Watched, count: int) -> Iterator[Gesture]:
 
 
 def zooms(page: Watched, count: int) -> Iterator[Gesture]:
-    """Turn the wheel over the Map: some turns in, as many out."""
+    """Visibility the wheel over the Map: some turns in, as many out."""
     page.top()
     left, top, width, height = page.plots()["aa-map"]
     page.point(left + 0.52 * width, top + 0.52 * height)

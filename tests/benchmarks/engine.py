@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers as tr
 
-from atlas.engine.loading import load
+from atlas.engine.loading.load import load
 from atlas.metrics.heads import head_metrics
 from atlas.metrics.rows import row_statistics
 from atlas.tracing.head_table import layer_plans

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 import transformers as tr
 
-from atlas.engine import attention, internals
-from atlas.engine.anatomy import ALL_TAPS, Anatomy
-from atlas.engine.context import Call, Site, Sites, Terms, running
-from atlas.engine.quiet import quiet_transformers
-from atlas.engine.sites import find_sites
+from atlas.engine.anatomy import internals
+from atlas.engine.anatomy.attention_sites import find_attention_sites
+from atlas.engine.anatomy.records import ALL_TAPS, Anatomy
+from atlas.engine.loading.quiet_libraries import quiet_transformers
+from atlas.engine.running import attention
+from atlas.engine.running.context import AttentionSite, AttentionSites, Call, Terms, running
 from tests.engine.families import FAMILIES, VOCABULARY, gptj
 
 _SMALL = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40,
@@ -70,16 +71,16 @@ class Watched:
     z: dict[tuple[str, int], torch.Tensor]
     keep_graph: bool = False
 
-    def block_of_heads(self, site: Site, terms: Terms) -> int:  # noqa: ARG002 - the watcher's protocol
+    def block_of_heads(self, site: AttentionSite, terms: Terms) -> int:  # noqa: ARG002 - the watcher's protocol
         return terms.query.shape[1]
 
-    def saw_terms(self, site: Site, terms: Terms) -> None:
+    def saw_terms(self, site: AttentionSite, terms: Terms) -> None:
         pass
 
-    def saw_weights(self, site: Site, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:
+    def saw_weights(self, site: AttentionSite, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:
         pass
 
-    def saw_output(self, site: Site, output: torch.Tensor) -> None:
+    def saw_output(self, site: AttentionSite, output: torch.Tensor) -> None:
         self.z[site.kind, site.layer] = output
 
 
@@ -89,7 +90,7 @@ class Body:
 
     name: str
     hf: Any
-    sites: Sites
+    sites: AttentionSites
     anatomy: Anatomy
     handles: list[Any]
 
@@ -98,7 +99,7 @@ class Body:
         return inputs_of(self.hf, seed, batch, length)
 
     def tapped(self, inputs: dict[str, torch.Tensor], names: Iterable[str] = ALL_TAPS) -> tuple[dict[str, Any], Any, Watched]:
-        """Taps, outputs and what the heads read, of one pass."""
+        """Captures, outputs and what the heads read, of one pass."""
         watched = Watched({})
         call = Call(sites=self.sites, watcher=watched, taps={}, wanted_taps=frozenset(names))
         with torch.no_grad(), running(call):
@@ -147,7 +148,7 @@ def body(name: str, hf: Any = None) -> Body:
         return Body(name, hf, {}, anatomy, internals.install(hf, anatomy))
     attention.register()
     hf.set_attn_implementation(attention.NAME)
-    sites = find_sites(hf, probe)
+    sites = find_attention_sites(hf, probe)
     anatomy = internals.find_anatomy(hf, sites, probe)
     return Body(name, hf, sites, anatomy, internals.install(hf, anatomy))
 

@@ -10,8 +10,8 @@ import torch
 import transformers as tr
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from atlas.engine.loading import load
-from atlas.engine.quiet import quiet_transformers
+from atlas.engine.loading.load import load
+from atlas.engine.loading.quiet_libraries import quiet_transformers
 
 VOCABULARY = 96
 TEXT = "the doctor said that she was tired because the cat ran after the dog and the dog ran away from the cat"

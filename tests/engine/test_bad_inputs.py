@@ -15,10 +15,10 @@ import torch
 import transformers as tr
 
 import atlas
-from atlas.engine import budget
-from atlas.engine.borrow import configs_of
-from atlas.engine.interventions import Output, Pattern
-from atlas.engine.loading import load
+from atlas.engine.loading.borrow import configs_of
+from atlas.engine.loading.load import load
+from atlas.engine.running import budget
+from atlas.engine.running.interventions import Output, Pattern
 from atlas.errors import (
     AtlasError,
     BadIntervention,

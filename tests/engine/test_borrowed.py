@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.engine.borrow import configs_of
-from atlas.engine.loading import load
+from atlas.engine.loading.borrow import configs_of
+from atlas.engine.loading.load import load
 from atlas.errors import AtlasError, CaptureMismatch
 from tests.engine.families import BY_NAME, TARGET, TEXT
 
@@ -183,8 +183,8 @@ def test_unobserved_an_owned_model_runs_sdpa(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_gradients_flow_through_the_named_points() -> None:
     """The weights of a layer pass through its point: a gradient taken there is the gradient of the model's output."""
-    from atlas.engine.context import Call, running
-    from atlas.engine.sites import layers_of
+    from atlas.engine.anatomy.attention_sites import layers_of
+    from atlas.engine.running.context import Call, running
 
     model = load((BY_NAME["BERT"].model(), BY_NAME["BERT"].tokenizer()))
     ids = torch.tensor([[2, 7, 8, 9, 3]])

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atlas.engine import budget
-from atlas.engine.loading import load
-from atlas.engine.recorder import TextShape
+from atlas.engine.loading.load import load
+from atlas.engine.running import budget
+from atlas.engine.running.recorder import TextShape
 from atlas.errors import TooLarge, UnknownName
 from tests.engine.families import BY_NAME, TARGET, TEXT
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 import transformers as tf
 
-from atlas.engine import catalog
-from atlas.engine.catalog import CATALOG, Entry
-from atlas.engine.embedded import embedded
+from atlas.engine.loading import catalog
+from atlas.engine.loading.catalog import CATALOG, Entry
+from atlas.engine.loading.embedded import embedded
 from atlas.errors import ModelNotFound
 from tests.engine import tiny_files
 

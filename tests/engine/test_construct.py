@@ -11,9 +11,9 @@ import transformers as tf
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as tf_logging
 
-from atlas.engine import catalog
-from atlas.engine.construct import construct
-from atlas.engine.hub import Source, resolve
+from atlas.engine.loading import catalog
+from atlas.engine.loading.construct import construct
+from atlas.engine.loading.hub import Source, resolve
 from atlas.errors import BrokenFiles, ModelNotFound, UnknownName, UnsafeModel, UnsupportedModel
 from tests.engine import tiny_files
 

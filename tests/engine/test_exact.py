@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.engine.attention import scores_of, softmax
-from atlas.engine.context import Call, Site, Terms, Watcher, running
-from atlas.engine.loading import load
-from atlas.engine.probe import outputs_by_kind
+from atlas.engine.loading.load import load
+from atlas.engine.loading.probe import outputs_by_kind
+from atlas.engine.running.attention import scores_of, softmax
+from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, running
 from tests.engine.families import FAMILIES, TARGET, TEXT, Family, gptj
 
 EXACT = 1e-5
@@ -109,7 +109,7 @@ class Listener(Watcher):
     def __init__(self) -> None:
         self.terms: list[Terms] = []
 
-    def saw_terms(self, site: Site, terms: Terms) -> None:  # noqa: ARG002
+    def saw_terms(self, site: AttentionSite, terms: Terms) -> None:  # noqa: ARG002
         self.terms.append(terms)
 
 

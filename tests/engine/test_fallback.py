@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers as tr
 
-from atlas.engine.loading import load
+from atlas.engine.loading.load import load
 from atlas.errors import UnsupportedModel
 from tests.engine.families import BY_NAME, TEXT, VOCABULARY, tokenizer
 

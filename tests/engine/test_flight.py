@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atlas.engine.flight import SingleFlight, single_flight
+from atlas.engine.loading.single_flight import SingleFlight, single_flight
 
 
 def ask_together(flight, key, work, callers=10):

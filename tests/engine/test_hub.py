@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from atlas.engine import catalog, hub
-from atlas.engine.construct import construct
-from atlas.engine.hub import resolve
-from atlas.engine.hub_errors import explain
+from atlas.engine.loading import catalog, hub
+from atlas.engine.loading.construct import construct
+from atlas.engine.loading.hub import resolve
+from atlas.engine.loading.hub_errors import explain
 from atlas.errors import BrokenFiles, HubUnreachable, ModelGated, ModelNotFound, TooLarge, UnsafeModel, UnsupportedModel
 from tests.engine import tiny_files
 from tests.hub_standin import StandinHub, commit, files_of
@@ -348,8 +348,8 @@ def test_the_environment_at_import_is_honoured_and_nothing_else_is_contacted(sta
     standin.add("org/tiny", saved)
     code = textwrap.dedent("""
         import sys
-        from atlas.engine.construct import construct
-        from atlas.engine.hub import resolve
+        from atlas.engine.loading.construct import construct
+        from atlas.engine.loading.hub import resolve
         from atlas.errors import AtlasError
         for name in sys.argv[1:]:
             try:
@@ -395,7 +395,7 @@ def test_a_folder_is_named_by_its_contents(standin, tmp_path):
 
 def test_large_weights_are_hashed_by_their_ends(tmp_path, monkeypatch):
     folder = tiny_files.save(tmp_path / "one", tiny_files.bert())
-    monkeypatch.setattr("atlas.engine.files.HASH_WHOLE_BYTES", 1000)
+    monkeypatch.setattr("atlas.engine.loading.files.HASH_WHOLE_BYTES", 1000)
     before = resolve(folder).revision
     assert before.startswith("sha256-sampled:")
     data = bytearray((folder / "model.safetensors").read_bytes())

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from atlas.engine import internals
-from atlas.engine.anatomy import ALL_TAPS, GROUPS
+from atlas.engine.anatomy import internals
+from atlas.engine.anatomy.records import ALL_TAPS, GROUPS
 from atlas.errors import NotCaptured
 from tests.engine.anatomies import MAKERS, OUTSIDE, UNREADABLE, Body, body, made, opened
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from atlas.engine import internals
-from atlas.engine.anatomy import ALL_TAPS
-from atlas.engine.context import Call, running
+from atlas.engine.anatomy import internals
+from atlas.engine.anatomy.records import ALL_TAPS
+from atlas.engine.running.context import Call, running
 from atlas.errors import NotCaptured
 from tests.engine.anatomies import MAKERS, UNREADABLE, Body, body, made, opened
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.engine.interventions import Intervention, Output, Pattern
-from atlas.engine.loading import load
+from atlas.engine.loading.load import load
+from atlas.engine.running.interventions import Intervention, Output, Pattern
 from atlas.errors import BadIntervention, UnknownName
 from tests.engine.families import BY_NAME, TARGET, TEXT, gptj, loaded
 

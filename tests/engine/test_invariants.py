@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.engine.loading import load
-from atlas.engine.recorder import pooled
+from atlas.engine.loading.load import load
+from atlas.engine.running.recorder import pooled
 from atlas.tracing.statistics import block_maxima
 from tests.engine.families import BY_NAME
 

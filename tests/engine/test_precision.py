@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.engine.loading import load
+from atlas.engine.loading.load import load
 from tests.engine.families import BY_NAME, FAMILIES, TARGET, TEXT, Family
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.engine import service as module
-from atlas.engine.service import IN_MEMORY, KEPT_MODELS, Run, Service, Shelf, size_of
+from atlas.engine.running import service as module
+from atlas.engine.running.service import IN_MEMORY, KEPT_MODELS, Run, Service, Shelf, size_of
 from atlas.errors import ModelNotFound, TextTooLong
 from tests.engine.families import TARGET, TEXT, loaded
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 import transformers as tr
 
-from atlas.engine.encode import usable_length
-from atlas.engine.interventions import Intervention
-from atlas.engine.loading import load
+from atlas.engine.loading.load import load
+from atlas.engine.running.encode import usable_length
+from atlas.engine.running.interventions import Intervention
 from atlas.errors import BadIntervention, TextError, TextTooLong, TooLarge
 from atlas.trace import Trace
 from tests.engine.families import _BART, _BERT, _T5, BY_NAME, TARGET, TEXT, VOCABULARY, gptj, loaded, tokenizer

@@ -41,7 +41,7 @@ DEFICIENCIES = {
 
 SEEN = pytest.mark.parametrize("matrix", DEFICIENCIES.values(), ids=DEFICIENCIES)
 
-NAMED = ("BACKGROUND", "MASKED", "MASKED_LINE", "UNLIT", "LIT", "OUTLINE", "FOCUS", "UNKNOWN", "LABEL")
+NAMED = ("BACKGROUND", "MASKED", "MASKED_LINE", "OUTSIDE", "SELECTED_BAND", "OUTLINE", "FOCUS", "UNKNOWN", "LABEL")
 
 
 def seen(palette, matrix):

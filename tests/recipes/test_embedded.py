@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 import atlas
 from assets.recipes import gus_data, mood_mini, mood_texts, t5_dates, t5_measures
-from atlas.engine.catalog import lookup
+from atlas.engine.loading.catalog import lookup
 from atlas.text import pipelines
 from atlas.text.annotate import find_pipeline
 from tests.places import REPO

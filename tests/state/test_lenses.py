@@ -13,18 +13,19 @@ from atlas.errors import AtlasError
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS
 from atlas.plots.raster import scale
-from atlas.state import sheet as sheet_module
-from atlas.state.bar import BarLens
+from atlas.state import map as sheet_module
 from atlas.state.ceilings import SAMPLED_CELLS, SAMPLED_ROWS, colour_ceiling, hides_sinks, sample_of, spread_of
 from atlas.state.heads import HeadsLens
 from atlas.state.lens import EMPTY
+from atlas.state.map import MapLens
 from atlas.state.matrix import MatrixLens
-from atlas.state.sheet import MapLens
-from atlas.state.strip import StripLens
+from atlas.state.selection_bar import BarLens
+from atlas.state.token_strip import StripLens
 from atlas.trace import Texts
-from atlas.tracing import painted, windows
-from atlas.tracing.chosen import chosen_heads
-from atlas.tracing.lit import UNLIT
+from atlas.tracing import token_scores as painted
+from atlas.tracing import windows
+from atlas.tracing.restricted import OUTSIDE
+from atlas.tracing.selected_heads import selected_heads
 from atlas.tracing.statistics import THUMBNAIL, block_maxima
 from tests.engine.families import TARGET, TEXT, loaded
 from tests.state.readers import CROSS, DECODER, ENCODER, SOURCE, Listener, both, rows, single, workspace
@@ -384,10 +385,10 @@ def test_selected_tokens_are_what_every_head_shows(n, kind):
     lit[:, 8] = True
     for head in trace.head_ids:
         weights = weights_of(trace, head)
-        expected = np.where(lit, weights, UNLIT)
+        expected = np.where(lit, weights, OUTSIDE)
         np.testing.assert_array_equal(lens.exact(head, slice(0, n), slice(0, n)), expected)
         np.testing.assert_array_equal(lens.exact(head, slice(3, 11), slice(5, 10)), expected[3:11, 5:10])
-        small = block_maxima(np.where(np.isnan(expected), UNLIT, expected))
+        small = block_maxima(np.where(np.isnan(expected), OUTSIDE, expected))
         np.testing.assert_array_equal(lens.thumbnails()[head.layer, head.head], small)
     room.selection.clear()
     np.testing.assert_array_equal(lens.thumbnails(), trace.attention_of(kind).thumbnails)
@@ -599,7 +600,7 @@ def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(
     from atlas.state import heads as module
 
     asked = []
-    monkeypatch.setattr(module, "chosen_heads", lambda *a, real=chosen_heads: asked.append(a[1:]) or real(*a))
+    monkeypatch.setattr(module, "selected_heads", lambda *a, real=selected_heads: asked.append(a[1:]) or real(*a))
     trace = both()
     room = workspace(trace)
     lens = HeadsLens(room)
@@ -610,7 +611,7 @@ def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(
     assert len(asked) == 1
     room.selection.select_tokens([2, 4])
     narrow = lens.table()
-    expected = chosen_heads(trace, ENCODER, {2, 4}, {2, 4})
+    expected = selected_heads(trace, ENCODER, {2, 4}, {2, 4})
     for name in ("entropy", "self", "selected"):
         np.testing.assert_allclose(narrow[name], expected[name])
     assert not np.allclose(narrow["entropy"], whole["entropy"])

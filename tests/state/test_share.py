@@ -27,10 +27,10 @@ from atlas.state.compact import MOST_HEADS, MOST_TOKENS, Unusable, pack, pack_he
 from atlas.state.display import METRICS, MORE_THAN_METRICS, Display
 from atlas.state.heads import HeadsLens
 from atlas.state.link import FIELDS, State
+from atlas.state.map import MapLens
 from atlas.state.restore import apply, job_of, put_inputs
 from atlas.state.share import DAMAGED, LONGEST, MOST_BYTES, VERSION, decode, encode, state_of
 from atlas.state.shared import SharedState
-from atlas.state.sheet import MapLens
 from atlas.state.workspace import Workspace
 
 RUNNING = "سلام אבג doctor"
@@ -787,7 +787,7 @@ def test_keeping_a_link_up_to_date_is_cheap() -> None:
 # -- links and runs that cross -----------------------------------------------------------------------------------------
 
 
-class Late:
+class LazyArrays:
     """A workspace whose runs of one model wait until the test lets them on."""
 
     def __init__(self, model: str) -> None:
@@ -820,7 +820,7 @@ class Late:
 
 def test_a_run_under_way_does_not_take_the_page_from_who_went_back_to_what_is_on_screen() -> None:
     async def journey() -> None:
-        late = Late("slow")
+        late = LazyArrays("slow")
         space, shared = late.space, SharedState(late.space)
         await ran(space)
         space.selection.select_heads([head(1, 1)])
@@ -848,7 +848,7 @@ def test_a_link_that_runs_nothing_ends_the_run_under_way_too(lacking: str) -> No
     }[lacking]
 
     async def journey() -> None:
-        late = Late("slow")
+        late = LazyArrays("slow")
         space, shared = late.space, SharedState(late.space)
         await ran(space)
         trace = space.trace

@@ -6,9 +6,9 @@ import functools
 
 import pytest
 
-from atlas.engine.interventions import Output
+from atlas.engine.running.interventions import Output
 from atlas.ids import HeadId
-from atlas.state.bar import NOTHING, BarLens
+from atlas.state.selection_bar import NOTHING, BarLens
 from atlas.state.words import changes_in_words, heads_in_words, shown_token, tokens_in_words, visible
 from atlas.state.workspace import Workspace
 from tests.engine.families import TEXT, loaded

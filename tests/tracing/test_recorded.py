@@ -212,7 +212,7 @@ def test_nan_is_masked_and_a_mask_may_be_given() -> None:
 
 
 def test_a_traces_own_attention_comes_back() -> None:
-    from atlas.engine.loading import load
+    from atlas.engine.loading.load import load
 
     family = BY_NAME["GPT-2"]
     own = load((family.model(), family.tokenizer())).trace(TEXT)

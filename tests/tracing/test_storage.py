@@ -19,8 +19,8 @@ import torch
 import xarray as xr
 
 import atlas
-from atlas.engine.interventions import Output, Pattern
-from atlas.engine.loading import load
+from atlas.engine.loading.load import load
+from atlas.engine.running.interventions import Output, Pattern
 from atlas.errors import BadTraceFile
 from atlas.tracing.record import Attention, Layer
 from atlas.tracing.storage import _put

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import atlas
-from atlas.engine.service import Service
+from atlas.engine.running.service import Service
 from atlas.errors import UnknownName
 from atlas.ids import HeadId
 from atlas.trace import Texts

@@ -59,7 +59,7 @@ def serve() -> None:
     import torch
 
     from atlas.app import AttentionAtlas, prepare
-    from atlas.engine.service import Service
+    from atlas.engine.running.service import Service
     from atlas.state.opening import Opening
     from tests.engine.families import loaded
 

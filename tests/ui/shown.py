@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from atlas.ids import HeadId
-from atlas.plots.colours import LEVELS, UNLIT, raster_palette, sequential
+from atlas.plots.colours import LEVELS, OUTSIDE, raster_palette, sequential
 from atlas.views.table import ROWS
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS, TEXT, weights
 from tests.ui.stage import Seat
@@ -189,9 +189,9 @@ def map_raster(seat: Seat, wanted: Wanted) -> None:
     columns = np.isin(np.arange(N), sorted(wanted.keys))[None]
     seen = (rows | columns) if wanted.queries or wanted.keys else np.ones((N, N), dtype=bool)
     for head in (HeadId("encoder", 0, 0), PREVIOUS, HeadId("encoder", 3, 3)):
-        expected = np.where(seen, level(W[head.layer, head.head], TOP), UNLIT)
+        expected = np.where(seen, level(W[head.layer, head.head], TOP), OUTSIDE)
         assert np.abs(whole_head(seat, head) - expected)[seen].max() <= 1
-        assert (whole_head(seat, head)[~seen] == UNLIT).all()
+        assert (whole_head(seat, head)[~seen] == OUTSIDE).all()
 
 
 def matrix_raster(seat: Seat, wanted: Wanted) -> None:

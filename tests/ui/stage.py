@@ -17,11 +17,11 @@ from panel.tests.util import serve_and_wait
 from PIL import Image
 
 from atlas.app import AttentionAtlas, prepare
-from atlas.engine.service import Service
+from atlas.engine.running.service import Service
 from atlas.ids import HeadId
 from atlas.state.library import Listed
 from atlas.state.opening import Opening
-from atlas.views.base import held
+from atlas.views.base import one_message
 from tests.browser import PATIENCE, faults, wait_until
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Seat:
 
         def inside() -> None:
             try:
-                with held():
+                with one_message():
                     found = work()
                 done.set_result(found)
             except BaseException as error:  # noqa: BLE001  (handed to whoever waits)
@@ -286,7 +286,7 @@ class Plot:
             self.seat.until(lambda: self._ask("active", tool))
 
     def wheel(self, x: float, y: float, by: float) -> None:
-        """Turn the wheel over a point of the plot; negative zooms in."""
+        """Visibility the wheel over a point of the plot; negative zooms in."""
         self.seat.page.mouse.move(*self.at(x, y))
         self.seat.page.mouse.wheel(0, by)
 

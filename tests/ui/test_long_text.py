@@ -10,9 +10,9 @@ import torch
 import transformers as tr
 
 from atlas.app import AttentionAtlas
-from atlas.engine.loading import load
-from atlas.engine.quiet import quiet_transformers
-from atlas.engine.service import Service
+from atlas.engine.loading.load import load
+from atlas.engine.loading.quiet_libraries import quiet_transformers
+from atlas.engine.running.service import Service
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE
 from atlas.state.opening import Opening
 from atlas.state.pipeline import Ticket
@@ -84,7 +84,7 @@ def cells(low, high, square, count):
 
 
 def zoom_to(seat, plot, place, cells_across):
-    """Turn the wheel over a place until so many cells are across."""
+    """Visibility the wheel over a place until so many cells are across."""
     for _ in range(60):
         x0, x1, *_ = plot.ranges()
         if (x1 - x0) * HEADS * TOKENS <= cells_across:

@@ -8,7 +8,7 @@ import pytest
 
 from atlas.ids import HeadId
 from atlas.plots.raster import GAP, HIDDEN, Viewport
-from atlas.state.sheet import FINE
+from atlas.state.map import FINE
 from atlas.views.map import MapView, _inner
 from tests.state.readers import DECODER, ENCODER, single, workspace
 

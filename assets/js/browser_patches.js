@@ -1,0 +1,108 @@
+// Sets right what the page's libraries get wrong. Python: atlas/patches/browser.py.
+const TABLE = "panel.models.tabulator.DataTabulator"
+const REACT = "panel.models.esm.ReactComponent"
+// Milliseconds in which React has written back what it was told, on a busy machine too.
+const ECHO = 2000
+
+function view_of(type) {
+  return window.Bokeh.Models.get(type)?.prototype.default_view?.prototype
+}
+
+// Mends a kind of view once on a page.
+function once(type, ...patches) {
+  const view = view_of(type)
+  if (!view || Object.hasOwn(view, "aa_mended")) { return }
+  view.aa_mended = true
+  for (const patch of patches) { patch(view) }
+}
+
+// Panel's table (1.9) waits in a loop until the links to its style sheets are loaded, and when a theme adds a sheet, as
+// panel-material-ui does twice, Bokeh replaces the links that it waits for: the page then spins for as long as it is open.
+function rest(view) {
+  const update = view._update_stylesheets
+  view._update_stylesheets = function() {
+    update.call(this)
+    watch(this)
+  }
+  for (const there of window.Bokeh.index.query(({model}) => model.type === TABLE)) { watch(there) }
+}
+
+// What of a view's style sheets is there; what is not will say so.
+function watch(view) {
+  const there = view._initialized_stylesheets
+  if (!there) { return }
+  for (const {el} of view._applied_stylesheets) {
+    if (!(el instanceof HTMLLinkElement)) { continue }
+    there.set(el.href, el.sheet !== null)
+    el.addEventListener("load", () => { there.set(el.href, true) })
+  }
+}
+
+// It scrolls to every row it is told to select, one after the other, and each time the browser lays out the page: 30 milliseconds
+// for ten rows, which are all in view.
+function still(view) {
+  const select = view.setSelection
+  view.setSelection = function() {
+    const table = this.tabulator
+    if (table) { table.scrollToRow = () => Promise.resolve() }
+    try {
+      select.call(this)
+    } finally {
+      if (table) { delete table.scrollToRow }
+    }
+  }
+}
+
+// Bokeh (3.9) takes in a plot's data step by step and lets others work in between. Where data of fewer rows came meanwhile, the
+// rest of the steps for those before find columns too short, and nobody catches what they throw. The newer data have steps of
+// their own.
+function overtaken(view) {
+  const take_in = view.set_data
+  view.set_data = async function(...given) {
+    const turn = this.aa_turn = (this.aa_turn ?? 0) + 1
+    try {
+      await take_in.apply(this, given)
+    } catch (error) {
+      if (turn === this.aa_turn) { throw error }
+    }
+  }
+}
+
+let touched = -Infinity // when the reader last did something
+for (const name of ["pointerdown", "keydown", "input"]) {
+  addEventListener(name, () => { touched = performance.now() }, {capture: true, passive: true})
+}
+
+// Panel's React components (1.9) write into their model what they show, once React has come to it. Where Python has said something
+// else meanwhile, it is told that the reader wants what it said before, and for a while believes it.
+function heard(view) {
+  const start = view.initialize
+  view.initialize = function() {
+    start.call(this)
+    listen(this.model.data)
+  }
+  for (const {model} of window.Bokeh.index.query(({model}) => model.type === REACT)) { listen(model.data) }
+}
+
+function listen(data) {
+  if (!data || Object.hasOwn(data, "setv")) { return }
+  const {setv} = data
+  let replaced = [] // what Python has put something else in the place of
+  const outdated = ([name, value]) => replaced.some(each => each.name === name && each.value === value && each.at > touched)
+  data.setv = function(values, options = {}) {
+    const now = performance.now()
+    replaced = replaced.filter(({at}) => now - at < ECHO)
+    if (options.sync === false) {
+      replaced.push(...Object.keys(values).map(name => ({name, value: this.properties[name]?.get_value(), at: now})))
+      return setv.call(this, values, options)
+    }
+    return setv.call(this, Object.fromEntries(Object.entries(values).filter(each => !outdated(each))), options)
+  }
+}
+
+export function render() {
+  once(TABLE, rest, still)
+  once(REACT, heard)
+  once("GlyphRenderer", overtaken)
+  return document.createElement("div")
+}

@@ -1,0 +1,107 @@
+"""Permanent hooks that put what passes through a model into the call that asked for it.
+
+Without a call, or for a call that wants no taps, a hook is one look at a context variable. Two threads never see each other's
+tensors, because each has its own call. The hooks are plain objects, so a model that carries them can still be copied and saved.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from atlas.engine.anatomy.records import Anatomy, Tap
+from atlas.engine.running.context import Call, current
+
+
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """Notes how many texts go through the whole model at once: flattened tensors do not say."""
+
+    def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
+        call = current()
+        if call is None or call.taps is None:
+            return
+        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+        if given is not None:
+            call.seen[id(self)] = given.shape[0]
+
+
+@dataclass(eq=False, slots=True)
+class _Listener:
+    """The taps on one side of one module, by the number of the use within a pass."""
+
+    taps: dict[int, list[Tap]]
+    uses: int
+    batch: _Batch
+
+    def hear(self, call: Call, items: Any) -> None:
+        """Store what is wanted of this use of the module."""
+        turn = call.seen[id(self)] % self.uses
+        call.seen[id(self)] += 1
+        for tap in self.taps.get(turn, ()):
+            if tap.name in call.wanted_taps and call.taps is not None:
+                value = items if tap.place.item is None else items[tap.place.item]
+                call.taps.setdefault(tap.name, {})[tap.kind, tap.layer] = _told(tap, value, call.seen[id(self.batch)])
+
+
+class _Before(_Listener):
+    """Sees what goes in; before the module runs, as a module may overwrite its input."""
+
+    __slots__ = ()
+
+    def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
+        call = current()
+        if call is not None and call.taps is not None:
+            self.hear(call, dict(enumerate(args)) | kwargs)
+
+
+class _After(_Listener):
+    """Sees what comes out."""
+
+    __slots__ = ()
+
+    def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
+        call = current()
+        if call is not None and call.taps is not None:
+            self.hear(call, output)
+
+
+def install(hf: PreTrainedModel, anatomy: Anatomy) -> list[RemovableHandle]:
+    """Hook every tap of the anatomy; removing the handles leaves the model as it was."""
+    places: Mapping[tuple[str, str], dict[int, list[Tap]]] = defaultdict(lambda: defaultdict(list))
+    uses: dict[tuple[str, str], int] = {}
+    for tap in anatomy.taps:
+        places[tap.module, tap.place.side][tap.use].append(tap)
+        uses[tap.module, tap.place.side] = tap.uses
+    batch = _Batch()
+    handles = []
+    if any(tap.layout != "plain" for tap in anatomy.taps):
+        handles.append(hf.register_forward_pre_hook(batch, with_kwargs=True))
+    for (name, side), taps in places.items():
+        module = hf.get_submodule(name)
+        if side == "in":
+            handles.append(module.register_forward_pre_hook(_Before(dict(taps), uses[name, side], batch), with_kwargs=True))
+        else:
+            handles.append(module.register_forward_hook(_After(dict(taps), uses[name, side], batch)))
+    return handles
+
+
+def _told(tap: Tap, value: torch.Tensor, batch: int) -> torch.Tensor:
+    """The tensor as it is stored: (batch, position, width), as the model adds it, safe from later writes."""
+    if not torch.is_grad_enabled():
+        value = value.detach()
+    if tap.layout == "flat":
+        value = value.reshape(batch, -1, value.shape[-1])
+    elif tap.layout == "shared":
+        value = value.reshape(1, -1, value.shape[-1]).expand(batch, -1, -1)
+    if tap.columns is not None:
+        value = value[..., tap.columns[0] : tap.columns[1]]
+    if tap.factor != 1.0:
+        return value * tap.factor
+    return value.clone() if tap.clone else value

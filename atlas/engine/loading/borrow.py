@@ -1,0 +1,158 @@
+"""A model that belongs to somebody: changed for as long as a run lasts, then exactly as it was.
+
+Runs are counted, because two may overlap in two threads: the first changes the model, the last puts it back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from atlas.engine.loading.quiet_libraries import quiet_transformers
+from atlas.engine.running import attention
+
+SETTING = "_attn_implementation_internal"
+"""Where a configuration names its attention function. Its public face writes to every sub-configuration as well, so what differed
+between them could not be put back through it."""
+
+
+def configs_of(hf: PreTrainedModel) -> list[PreTrainedConfig]:
+    """Every configuration object that names an attention implementation, each once."""
+    found: dict[int, PreTrainedConfig] = {}
+    waiting = [module.config for module in hf.modules() if isinstance(module, PreTrainedModel)]
+    while waiting:
+        config = waiting.pop()
+        if id(config) in found:
+            continue
+        found[id(config)] = config
+        waiting += [part for name in config.sub_configs if (part := getattr(config, name, None)) is not None]
+    return list(found.values())
+
+
+class Attending:
+    """Which attention function a model's configurations name, and how to change it for a while."""
+
+    def __init__(self, hf: PreTrainedModel) -> None:
+        self._configs = configs_of(hf)
+        self._own = self._named()
+        attention.register()
+        with quiet_transformers():
+            hf.set_attn_implementation(attention.NAME)
+        self._watched = self._named()
+        self.possible = self._watched != self._own or attention.NAME in self._own
+        self._name(self._own)
+
+    def _named(self) -> list[Any]:
+        return [getattr(config, SETTING) for config in self._configs]
+
+    def _name(self, names: list[Any]) -> None:
+        for config, name in zip(self._configs, names, strict=True):
+            setattr(config, SETTING, name)
+
+    def watch(self) -> None:
+        """Let the model run the watched function."""
+        self._name(self._watched)
+
+    def own(self) -> None:
+        """Let the model run what it ran before."""
+        self._name(self._own)
+
+    def plain(self) -> None:
+        """Let the model run transformers' plain (eager) attention."""
+        self._name(["eager"] * len(self._configs))
+
+    def settle(self, *, plain: bool) -> None:
+        """Make what a run needs the model's own state, for good."""
+        if plain:
+            self.plain()
+        else:
+            self.watch()
+        self._own = self._named()
+
+
+@dataclass(slots=True)
+class _Hold:
+    """How many runs hold a model now, and what the first of them changed."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    training: list[torch.nn.Module] = field(default_factory=list)
+
+
+_HOLDS: WeakKeyDictionary[torch.nn.Module, _Hold] = WeakKeyDictionary()
+"""By the model itself, not by who holds it: two `Model`s of one model in memory would put it back under each other's runs."""
+
+_HOLDS_LOCK = threading.Lock()
+
+
+class Borrowed:
+    """Holds a model in the state a run needs: evaluating, watched, and its random state kept where it draws."""
+
+    def __init__(self, hf: PreTrainedModel, attending: Attending, *, plain: bool, draws: bool = True) -> None:
+        self._hf = hf
+        self._attending = attending
+        self._plain = plain
+        self._draws = draws
+        with _HOLDS_LOCK:
+            self._hold = _HOLDS.setdefault(hf, _Hold())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, the model is ready to be run; afterwards it is as it was, whatever happened."""
+        # A caller may be in inference mode, whose tensors know no versions and could never be used in training again.
+        with torch.inference_mode(mode=False), self._random_state_kept():
+            self._enter()
+            try:
+                yield
+            finally:
+                self._leave()
+
+    def settle(self) -> None:
+        """Make the state a run needs the model's own, for good: it belongs to us."""
+        self._attending.settle(plain=self._plain)
+
+    def give_back(self) -> None:
+        """Let the model run the attention it ran before."""
+        self._attending.own()
+
+    def _random_state_kept(self) -> AbstractContextManager[None]:
+        """Only for models that draw in evaluation: the state is the process's, and putting it back rewinds other threads."""
+        return torch.random.fork_rng(devices=_devices(self._hf)) if self._draws else nullcontext()
+
+    def _enter(self) -> None:
+        hold = self._hold
+        with hold.lock:
+            hold.inside += 1
+            if hold.inside > 1:
+                return
+            # Flags are kept module by module: a frozen part of a model in training is in evaluation mode already.
+            hold.training = [module for module in self._hf.modules() if module.training]
+            for module in hold.training:
+                module.training = False
+            if self._plain:
+                self._attending.plain()
+            else:
+                self._attending.watch()
+
+    def _leave(self) -> None:
+        hold = self._hold
+        with hold.lock:
+            hold.inside -= 1
+            if hold.inside:
+                return
+            self._attending.own()
+            for module in hold.training:
+                module.training = True
+            hold.training = []
+
+
+def _devices(hf: torch.nn.Module) -> list[int]:
+    """The CUDA devices whose random state a run could touch."""
+    return sorted({p.device.index or 0 for p in hf.parameters() if p.device.type == "cuda"})

@@ -1,0 +1,301 @@
+"""From a name to a folder of model files: embedded, local, or fetched from the hub and kept in its cache.
+
+Only safetensors, settings and tokenizer files are ever fetched (code only when the caller trusts it), and a complete copy on
+disk is used whenever the hub cannot help, with a note that says so. The environment (HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME) is
+read at every call: huggingface_hub reads it once, at import, which a notebook cannot undo.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from atlas.engine.loading import catalog, files
+from atlas.engine.loading.catalog import Entry
+from atlas.engine.loading.hub_errors import GIVE_UP, explain
+from atlas.engine.loading.quiet_libraries import quiet_hub
+from atlas.errors import BrokenFiles, HubUnreachable, ModelNotFound, TooLarge, UnsupportedModel
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+ANSWER_SECONDS = 15.0
+"""How long the hub may take to answer at all. huggingface_hub's own default is for ever; its download time-out is 10 s."""
+
+SPARE_BYTES = 256 << 20
+"""Disk left free beside a download: a full disk takes other programs down with it."""
+
+LONGEST_NAME = 4096
+"""No path is longer on the systems we know; a text pasted in place of a name is."""
+
+CONVERTER = "SFconvertbot"
+"""The hub's own account that offers safetensors for repositories with pickles, as a pull request. Nobody else's is taken."""
+
+_TRUE = {"1", "ON", "YES", "TRUE"}  # what huggingface_hub takes for yes
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a download is; `total` is None while unknown."""
+
+    what: str
+    done: int
+    total: int | None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's files are and what exactly they are.
+
+    `kind` is 'embedded', 'folder' or 'hub'; `revision` the commit on the hub, else a hash of the contents; `notes` are
+    sentences the reader should see; `entry` is the catalog's, where it has one.
+    """
+
+    kind: str
+    name: str
+    revision: str
+    path: Path
+    notes: tuple[str, ...] = ()
+    entry: Entry | None = None
+
+
+def resolve(
+    name_or_path: str | os.PathLike[str],
+    revision: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    progress: Report | None = None,
+    models: Path | None = None,
+) -> Source:
+    """Find a model by embedded name, folder, catalog name or hub id, and fetch what is not on disk.
+
+    Parameters
+    ----------
+    name_or_path
+        An embedded model, a folder, a catalog name or alias, or `owner/name` on the hub, tried in this order.
+    revision
+        Branch, tag or commit on the hub; models on disk have none.
+    trust_remote_code
+        Fetch the repository's own Python files too. Nothing is run here.
+    progress
+        Called during a download, from several threads.
+    models
+        The folder of embedded models; Atlas' own assets by default.
+    """
+    name = _readable(name_or_path)
+    path = Path(name).expanduser()
+    entry = None if isinstance(name_or_path, Path) else catalog.lookup(name, models)
+    if entry is not None and entry.path is not None:
+        _no_revision(name, revision)
+        return Source("embedded", entry.name, files.content_hash(entry.path), entry.path, entry=entry)
+    if isinstance(name_or_path, os.PathLike) or _is_path(name) or _is_model_folder(path, entry):
+        files.require_folder(path)
+        _no_revision(name, revision)
+        files.read_config(path)
+        return Source("folder", name, files.content_hash(path.resolve()), path.resolve())
+    if entry is not None and not entry.traceable:
+        msg = f"{entry.name} cannot be traced yet, so it is not downloaded. `atlas models` lists those that can."
+        raise UnsupportedModel(msg)
+    repo_id = entry.hub_id if entry is not None and entry.hub_id else name
+    found = _from_hub(repo_id, revision, trust=trust_remote_code, progress=progress, models=models)
+    return replace(found, name=entry.name if entry else name, entry=entry)
+
+
+def offline() -> bool:
+    """Whether the user forbids the network, now or when huggingface_hub was imported (which then refuses by itself)."""
+    from huggingface_hub import is_offline_mode
+
+    now = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return now.upper() in _TRUE or is_offline_mode()
+
+
+def endpoint() -> str:
+    """Return the address of the hub: HF_ENDPOINT as it is now, else the public one."""
+    from huggingface_hub import constants
+
+    address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+        msg = f"HF_ENDPOINT is {address!r}, which is no web address. Correct or unset it."
+        raise HubUnreachable(msg)
+    return address
+
+
+def _readable(name_or_path: str | os.PathLike[str]) -> str:
+    name = os.fsdecode(name_or_path)
+    if not name.strip():
+        msg = "No model was named. Give a name from `atlas models`, a folder, or owner/name on the hub."
+        raise ModelNotFound(msg)
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        msg = f"{name[:40]!r}{'...' if len(name) > 40 else ''} cannot be the name of a model or folder."
+        raise ModelNotFound(msg)
+    return name.strip()
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", "./", "../", "~", ".\\")) or name in {".", ".."} or Path(name).is_absolute()
+
+
+def _is_model_folder(path: Path, entry: Entry | None) -> bool:
+    # A folder `gpt2` of one's notes must not hide the model gpt2; a folder that is nothing else is worth an error of its own.
+    return (path / files.CONFIG).is_file() or (path.exists() and entry is None)
+
+
+def _no_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        msg = f"{name} is on this disk and has no revisions; leave out revision={revision!r}."
+        raise ModelNotFound(msg)
+
+
+def _from_hub(repo_id: str, revision: str | None, *, trust: bool, progress: Report | None, models: Path | None) -> Source:
+    copy = _copy_on_disk(repo_id, revision)
+    if copy is not None and _COMMIT.fullmatch(revision or "") and not trust:
+        return Source("hub", repo_id, copy.name, copy)  # a commit never changes: no need to ask
+    if offline():
+        if copy is not None:
+            note = f"The hub was not asked for a newer version of {repo_id}: offline mode is set."
+            return Source("hub", repo_id, copy.name, copy, (note,))
+        msg = f"{repo_id}{_at(revision)} is not completely on disk, and offline mode (HF_HUB_OFFLINE) is set. "
+        raise HubUnreachable(msg + f"Unset it to download the model.{_without_network(models)}")
+    try:
+        return _fetch(repo_id, revision, trust=trust, progress=progress)
+    except GIVE_UP as failure:
+        error = explain(failure, repo_id, revision, endpoint(), models)
+        if copy is None or (isinstance(error, ModelNotFound) and revision is not None):
+            if isinstance(error, HubUnreachable):
+                error = HubUnreachable(f"{error}{_without_network(models)}")
+            raise error from failure
+        return Source("hub", repo_id, copy.name, copy, (f"Using the copy on disk. {error}",))
+
+
+def _copy_on_disk(repo_id: str, revision: str | None) -> Path | None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        msg = f"{repo_id!r} is no folder and cannot be a model on the hub: names there read owner/name or name."
+        raise ModelNotFound(msg + catalog.did_you_mean(catalog.suggestions(repo_id))) from error
+    return catalog.cached_snapshot(repo_id, revision)
+
+
+def _fetch(repo_id: str, revision: str | None, *, trust: bool, progress: Report | None) -> Source:
+    from huggingface_hub import HfApi, snapshot_download
+
+    api = HfApi(endpoint=endpoint(), library_name="attention-atlas")
+    with quiet_hub():
+        info = api.model_info(repo_id, revision=revision, timeout=ANSWER_SECONDS, files_metadata=True)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        notes: tuple[str, ...] = ()
+        if not _weights(sizes):
+            revision = _converted(api, repo_id, revision, sizes)
+            notes = (f"{repo_id} has pickled weights only; these are the hub's own conversion, {revision}.",)
+            info = api.model_info(repo_id, revision=revision, timeout=ANSWER_SECONDS, files_metadata=True)
+            sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        wanted = _wanted(sizes, trust=trust)
+        missing = {name: sizes[name] for name in wanted if not (_snapshot(repo_id, info.sha) / name).exists()}
+        require_room(sum(missing.values()), catalog.cache_folder())
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            endpoint=endpoint(),
+            cache_dir=catalog.cache_folder(),
+            allow_patterns=[glob.escape(name) for name in wanted],
+            tqdm_class=_bar(repo_id, sum(missing.values()), progress),
+            etag_timeout=ANSWER_SECONDS,
+            library_name="attention-atlas",
+        )
+    return Source("hub", repo_id, Path(folder).name, Path(folder), notes)
+
+
+def _weights(names: Iterable[str]) -> set[str]:
+    """Pick the files that hold the weights: one copy of them, not the other formats many repositories keep beside it."""
+    top = {name for name in names if "/" not in name}
+    if files.WEIGHTS in top:
+        return {files.WEIGHTS}
+    if files.INDEX in top:
+        shards = {name for name in top if name.endswith(".safetensors") and not name.startswith(("consolidated", "adapter"))}
+        return {files.INDEX, *shards}
+    return set()
+
+
+def _wanted(names: Iterable[str], *, trust: bool) -> list[str]:
+    names = set(names)
+    small = names & (files.SETTINGS | files.VOCABULARIES | files.PARTS)
+    code = {name for name in names if name.endswith(".py")} if trust else set()
+    if files.CONFIG not in names:
+        msg = "The repository holds no config.json, so it is no transformers model."
+        raise BrokenFiles(msg)
+    return sorted(_weights(names) | small | code)
+
+
+def _converted(api: HfApi, repo_id: str, revision: str | None, names: Iterable[str]) -> str:
+    """Find the revision with the hub's own safetensors of a repository that has pickles; refuse where there is none."""
+    if revision in (None, "main"):
+        offers = api.get_repo_discussions(repo_id, author=CONVERTER, discussion_type="pull_request", discussion_status="open")
+        for offer in offers:
+            if offer.author == CONVERTER and "safetensors" in offer.title:
+                return f"refs/pr/{offer.num}"
+    advice = " Revisions of a repository can differ: try revision='main', or another." if revision else ""
+    place = f"{repo_id} on the hub"
+    raise files.no_safetensors(place, names, advice)
+
+
+def require_room(needed: int, folder: Path) -> None:
+    """Refuse a download that the disk cannot take, with the numbers."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if needed + SPARE_BYTES > free and needed:
+        msg = f"The download takes {needed / 1e9:.2f} GB, and {existing} has {free / 1e9:.2f} GB free (some is kept spare). "
+        raise TooLarge(msg + "Make room, or set HF_HOME to a folder on a larger disk.")
+
+
+def _snapshot(repo_id: str, commit: str | None) -> Path:
+    return catalog.cache_folder() / f"models--{repo_id.replace('/', '--')}" / "snapshots" / (commit or "")
+
+
+def _bar(what: str, total: int, report: Report | None) -> type[Any]:
+    """Make a tqdm class that draws nothing and passes the bytes on to `report`."""
+    from tqdm.auto import tqdm
+
+    lock = threading.Lock()
+    told = 0
+
+    class Silent(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self._bytes = kwargs.get("unit") == "B"
+            super().__init__(*args, **{**kwargs, "disable": True})
+            self.n = 0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            # There is a bar for bytes received and one for bytes written, moved by several threads: tell the further of the two.
+            nonlocal told
+            with lock:
+                self.n += n or 0
+                if report is not None and self._bytes and self.n > told:
+                    told = int(self.n)
+                    report(Progress(what, min(told, total or told), total or None))
+            return None
+
+    return Silent
+
+
+def _at(revision: str | None) -> str:
+    return f" at {revision}" if revision else ""
+
+
+def _without_network(models: Path | None) -> str:
+    here = [entry.name for entry in catalog.entries(models) if catalog.on_disk(entry) is not None]
+    return f" On this disk, and usable without a network: {', '.join(here)}." if here else ""

@@ -1,0 +1,132 @@
+"""Which model, which version, run how: what every trace says about where it came from."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from atlas.errors import UnknownName, UnsupportedModel
+from atlas.ids import as_head, as_heads
+
+if TYPE_CHECKING:
+    from atlas.engine.model import Model
+    from atlas.engine.running.encode import Encoded
+    from atlas.engine.running.interventions import Intervention
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a model is called and which version of it this is."""
+
+    name: str
+    source: str
+    """'embedded', 'folder', 'hub' or 'memory'."""
+    revision: str | None = None
+
+
+def described(model: Model, encoded: Encoded, keep: str, change: Intervention | None) -> dict[str, Any]:
+    """Provenance of a trace, in values that any file format takes."""
+    lacks = None if model.interface else "queries, keys, values, scores and interventions"
+    notes = list(model.notes)
+    if encoded.cut:
+        notes.append(f"The text was cut: {encoded.cut:,} of {encoded.cut + encoded.n_source:,} tokens were left out at its end.")
+    return {
+        "model": model.name,
+        "source": model.identity.source,
+        "revision": model.revision,
+        "class": type(model.hf).__name__,
+        "task": model.task,
+        "dtype": str(model.hf.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "keep": keep,
+        "tokens_cut": encoded.cut,
+        "changed": _plain_change(change, model.kinds),
+        "lacks": lacks,
+        "notes": notes,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+
+
+def _plain_change(change: Intervention | None, kinds: tuple[str, ...]) -> dict[str, list[str]]:
+    if not change:
+        return {}
+    ablate = change.ablate
+    pairs = ablate.items() if isinstance(ablate, Mapping) else ((head, "zero") for head in ablate)
+    modes = {as_head(head, kinds): mode for head, mode in pairs}
+    edges = sorted({(as_head(head, kinds), int(query), int(key)) for head, query, key in change.knock_out})
+    return {
+        "ablated": [f"{head.label(kinds)} ({mode})" for head, mode in sorted(modes.items())],
+        "knocked out": [f"{head.label(kinds)}: {query} -> {key}" for head, query, key in edges],
+        "patched": [head.label(kinds) for head in as_heads(change.patch or {}, kinds)],
+    }
+
+
+def name_in_memory(hf: Any) -> str:
+    """What to call a model that was handed over."""
+    path = getattr(hf.config, "_name_or_path", "") or ""
+    return path or f"{type(hf).__name__} in memory"
+
+
+def task_of(hf: Any) -> str:
+    """What a model handed over predicts, by the tables transformers keeps of its classes."""
+    from transformers.models.auto import modeling_auto
+
+    for task, table in TASK_TABLES.items():
+        if type(hf).__name__ in _class_names(getattr(modeling_auto, table)):
+            return task
+    # A class of somebody's own still says by its output layer what it is.
+    return next((task for ending, task in TASK_ENDINGS.items() if type(hf).__name__.endswith(ending)), "base")
+
+
+TASK_ENDINGS = {
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
+    "ForMaskedLM": "masked-lm",
+    # Not every "ForPreTraining": ELECTRA's says of each token whether it was replaced.
+    "BertForPreTraining": "masked-lm",
+    "AlbertForPreTraining": "masked-lm",
+    "ForNextSentencePrediction": "sequence-classification",
+}
+"""How classes that no table has end, and what they predict."""
+
+TASK_TABLES = {
+    "masked-lm": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    "causal-lm": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "token-classification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "sequence-classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "question-answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+}
+"""Task -> the name of transformers' own table of classes, in the order in which a class that is in two is read (BART is a
+masked LM, a causal LM and a seq2seq model by turns; an encoder-decoder is read as seq2seq)."""
+
+
+def _class_names(table: Mapping[str, Any]) -> set[str]:
+    return {name for entry in table.values() for name in ((entry,) if isinstance(entry, str) else entry)}
+
+
+def check_pair(given: tuple[Any, ...]) -> tuple[Any, Any]:
+    """A model and a tokenizer, in this order."""
+    if len(given) != len(("model", "tokenizer")) or not isinstance(given[0], transformers.PreTrainedModel):
+        kinds = ", ".join(type(part).__name__ for part in given)
+        msg = f"To trace a model in memory give atlas.load((model, tokenizer)) with a transformers model; this is ({kinds})."
+        raise UnknownName(msg)
+    if given[0].main_input_name != "input_ids":
+        takes = given[0].main_input_name
+        msg = f"{type(given[0]).__name__} takes {takes}, not text. Load a model of text; `atlas models` lists some."
+        raise UnsupportedModel(msg)
+    if not callable(given[1]) or not hasattr(given[1], "convert_ids_to_tokens"):
+        msg = f"The second of (model, tokenizer) has to be a transformers tokenizer, not {type(given[1]).__name__}."
+        raise UnknownName(msg)
+    return given[0], given[1]

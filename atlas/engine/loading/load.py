@@ -1,0 +1,83 @@
+"""`atlas.load`: a name, a folder, a hub id or a model in memory becomes a Model."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from atlas.engine.loading.construct import construct
+from atlas.engine.loading.hub import Report, resolve
+from atlas.engine.loading.identity import Identity, check_pair, name_in_memory, task_of
+from atlas.engine.loading.single_flight import SingleFlight
+from atlas.engine.model import Model
+from atlas.errors import UnknownName
+
+NOT_LOADABLE = (
+    "Give atlas.load a name of `atlas models`, a folder, a hub id such as 'owner/name', or (model, tokenizer) in memory"
+)
+
+KEPT_MODELS = 0
+"""Loaded models that are remembered: none. Ten callers at once share one load; whoever holds a model decides for how long."""
+
+_loads = SingleFlight(keep=KEPT_MODELS)
+
+
+def load(
+    model: str | os.PathLike[str] | tuple[Any, Any],
+    revision: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    trust_remote_code: bool = False,
+    progress: Report | None = None,
+) -> Model:
+    """Load a model to be traced.
+
+    Parameters
+    ----------
+    model
+        A name of `atlas models`, a folder, a hub id, or `(model, tokenizer)` in memory. What is in memory is borrowed: after
+        every trace it is as it was, and `release()` takes the last traces of us away.
+    revision
+        Branch, tag or commit on the hub.
+    device, dtype
+        Where and in which precision to compute; the best device there is and float32 by default.
+    trust_remote_code
+        Run Python code that comes with the model. Never done unasked.
+    progress
+        Called with `atlas.engine.loading.hub.Progress` during downloads.
+    """
+    if isinstance(model, tuple):
+        return _borrow(model, revision, device, dtype)
+    if not isinstance(model, str | os.PathLike):
+        msg = f"{NOT_LOADABLE}; not {type(model).__name__}."
+        raise UnknownName(msg)
+    key = (os.fspath(model), revision, str(device), str(dtype), trust_remote_code)
+    return _loads(key, lambda: _load(model, revision, device, dtype, trust_remote_code=trust_remote_code, progress=progress))
+
+
+def _load(
+    model: str | os.PathLike[str],
+    revision: str | None,
+    device: str | torch.device | None,
+    dtype: str | torch.dtype | None,
+    *,
+    trust_remote_code: bool,
+    progress: Report | None,
+) -> Model:
+    source = resolve(model, revision, trust_remote_code=trust_remote_code, progress=progress)
+    made = construct(source, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    identity = Identity(source.name, source.kind, source.revision)
+    return Model(made.hf, made.tokenizer, identity, task=made.task, borrowed=False, notes=made.notes)
+
+
+def _borrow(
+    pair: tuple[Any, ...], revision: str | None, device: str | torch.device | None, dtype: str | torch.dtype | None
+) -> Model:
+    if revision is not None or device is not None or dtype is not None:
+        msg = "A model in memory is traced where and as it is; leave out revision, device and dtype."
+        raise UnknownName(msg)
+    hf, tokenizer = check_pair(pair)
+    return Model(hf, tokenizer, Identity(name_in_memory(hf), "memory"), task=task_of(hf), borrowed=True)

@@ -1,0 +1,50 @@
+"""The sizes of a model that decide what a run of it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from atlas.engine.anatomy.attention_sites import layers_of
+from atlas.engine.anatomy.records import GROUPS, Anatomy
+from atlas.engine.loading.probe import outputs_by_kind
+from atlas.engine.running.budget import KindSize, ModelSize
+from atlas.engine.running.context import AttentionSites
+
+SMALLEST = 2
+"""Bytes of a number at least: quantised weights compute in half precision."""
+
+
+def measure(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], anatomy: Anatomy, outputs: Any = None) -> ModelSize:
+    """Sizes from what was found; `outputs` of a pass with attentions where the model is outside the interface."""
+    item = max(torch.finfo(hf.dtype).bits // 8, SMALLEST)
+    if sites:
+        sizes = tuple(_from_sites(sites, kind, item) for kind in kinds)
+    else:
+        own = outputs_by_kind(outputs, kinds)
+        sizes = tuple(KindSize(kind, len(own[kind]), own[kind][0].shape[1], 0, 0, item) for kind in kinds)
+    projections = sum(int(layer.module.get_parameter("weight").numel()) for layer in anatomy.projections.values())
+    return ModelSize(sizes, n_outcomes(hf), group_widths(anatomy), {"head_outputs": projections})
+
+
+def group_widths(anatomy: Anatomy) -> dict[str, int]:
+    """Numbers a token costs in every capture group, over all layers."""
+    return {
+        group: sum(anatomy.tap_widths.get((tap.kind, tap.name), 0) for tap in anatomy.taps if tap.name in names)
+        for group, names in GROUPS.items()
+    }
+
+
+def _from_sites(sites: AttentionSites, kind: str, item: int) -> KindSize:
+    layers = layers_of(sites, kind)
+    first = layers[0]
+    return KindSize(kind, len(layers), first.n_heads, first.key_heads, first.width, item)
+
+
+def n_outcomes(hf: Any) -> int:
+    """How many outcomes a position has: the vocabulary, or a classifier's labels."""
+    head = hf.get_output_embeddings()
+    if head is not None and hasattr(head, "weight"):
+        return int(head.weight.shape[0])
+    return int(hf.config.num_labels) if "Classification" in type(hf).__name__ else 0

@@ -1,0 +1,260 @@
+"""One forward pass of a batch, turned into one Trace a text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from atlas.engine.anatomy.endings import logits_of
+from atlas.engine.running import fallback
+from atlas.engine.running.context import Call, running
+from atlas.engine.running.encode import INPUTS, Encoded
+from atlas.engine.running.interventions import Intervention, Shape, by_layer
+from atlas.engine.running.recorder import Keep, Recorder, TextShape, own_array, to_numpy
+from atlas.errors import NotCaptured
+from atlas.text.pieces import surface
+from atlas.trace import Place, Texts, Trace
+from atlas.tracing.outcomes import CLASSIFIES_TEXT, Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.engine.model import Model
+
+OUTCOMES_KEPT = 50
+"""Likeliest outcomes kept at every position: a vocabulary of 50,000 at 4,000 tokens would be 800 MB, and nobody reads rank 51."""
+
+ROWS_AT_ONCE = 16
+"""Rows of logits summed up together: 2 MB for a vocabulary of 30,000, which stays in a core's cache."""
+
+GROUPS = ("stream", "ffn", "norms", "head_outputs", "predictions")
+DEFAULT_CAPTURE = ("stream", "predictions")
+
+
+def run(
+    model: Model,
+    batch: Sequence[Encoded],
+    changes: Sequence[Intervention | None],
+    keep: Keep,
+    capture: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Trace]:
+    """Run a batch once and make a trace of every text in it."""
+    shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in batch]
+    sorted_changes = by_layer(changes, [_fits(model, shape) for shape in shapes], model.device)
+    recorder = Recorder(
+        shapes,
+        keep,
+        [tables(encoded) for encoded in batch],
+        expected={kind.kind: kind.n_layers for kind in model.size.kinds},
+        value_gram=model.value_gram,
+        changes=sorted_changes,
+        layer_done=_counted(progress, sum(kind.n_layers for kind in model.size.kinds)),
+    )
+    wanted = frozenset(model.taps_of(capture))
+    call = Call(sites=model.sites, watcher=recorder, interventions=sorted_changes, taps={}, wanted_taps=wanted)
+    with torch.no_grad(), running(call):
+        outputs = model.forward(stacked(model, batch))
+    logits = _logits(model, outputs) if "predictions" in capture else None
+    version = model.weights_version()
+    return [
+        Trace(
+            attentions=recorder.attentions(row),
+            token_tables=tables(encoded),
+            provenance=model.provenance(encoded, keep, changes[row]),
+            texts=Texts(encoded.text, encoded.pair, encoded.target),
+            arrays=_arrays(model, call.taps or {}, row, shapes, capture) | recorder.reads(row),
+            outcomes=_outcomes(model, logits, row, shapes[row]),
+            live=Rerun(model, encoded, changes[row], version),
+        )
+        for row, encoded in enumerate(batch)
+    ]
+
+
+Captured = tuple[dict[str, dict[Place, np.ndarray]], Predictions | None]
+"""(arrays, outcomes) of some capture groups."""
+
+
+def run_groups(model: Model, encoded: Encoded, change: Intervention | None, groups: Sequence[str]) -> Captured:
+    """Run a text once for capture groups alone: a trace that lacks one must not cost a second copy of its attention."""
+    shape = TextShape(encoded.n_source, encoded.n_target)
+    changes = by_layer([change], [_fits(model, shape)], model.device) if change else {}
+    call = Call(sites=model.sites, interventions=changes, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
+    with torch.no_grad(), running(call):
+        outputs = model.forward(stacked(model, [encoded]))
+    logits = _logits(model, outputs) if "predictions" in groups else None
+    return _arrays(model, call.taps or {}, 0, [shape], groups), _outcomes(model, logits, 0, shape)
+
+
+def _counted(progress: Callable[[int, int], None] | None, n_layers: int) -> Callable[[], None] | None:
+    """Counts layers as they are done."""
+    if progress is None:
+        return None
+    numbers = itertools.count(1)
+    return lambda: progress(next(numbers), n_layers)
+
+
+def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> list[Trace]:
+    """The same for a model outside the attention interface: its own weights, and the states that are still found."""
+    shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in batch]
+    call = Call(sites={}, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
+    with torch.no_grad(), running(call):
+        outputs = model.forward(stacked(model, batch), output_attentions=True)
+    logits = _logits(model, outputs) if "predictions" in groups else None
+    version = model.weights_version()
+    return [
+        Trace(
+            attentions=fallback.attentions(outputs, model.kinds, row, shapes[row], tables(encoded)),
+            token_tables=tables(encoded),
+            provenance=model.provenance(encoded, "weights", None),
+            texts=Texts(encoded.text, encoded.pair, encoded.target),
+            arrays=_arrays(model, call.taps or {}, row, shapes, groups),
+            outcomes=_outcomes(model, logits, row, shapes[row]),
+            live=Rerun(model, encoded, None, version),
+        )
+        for row, encoded in enumerate(batch)
+    ]
+
+
+def stacked(model: Model, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """The inputs of a batch, padded on the right whatever the tokenizer prefers: padding on the left shifts GPT-2's positions."""
+    # Texts and ready encodings may come with different parts; segment 0 is what a model assumes where none are given.
+    names = [name for name in INPUTS if name == "input_ids" or (name in model.accepts and any(name in e.inputs for e in batch))]
+    fill = {"input_ids": model.pad_id}
+    parts = {name: [e.inputs.get(name, np.zeros_like(e.inputs["input_ids"])) for e in batch] for name in names}
+    inputs = {name: _padded(rows, fill.get(name, 0)) for name, rows in parts.items()}
+    decoder = [encoded.decoder_ids for encoded in batch if encoded.decoder_ids is not None]
+    if decoder:
+        inputs["decoder_input_ids"] = _padded(decoder, model.pad_id)
+        if len({len(ids) for ids in decoder}) > 1:
+            inputs["decoder_attention_mask"] = _padded([np.ones_like(ids) for ids in decoder], 0)
+    return {name: torch.as_tensor(array).to(model.device) for name, array in inputs.items()}
+
+
+def _padded(rows: Sequence[np.ndarray], fill: int) -> np.ndarray:
+    longest = max(map(len, rows))
+    return np.stack([np.pad(row, (0, longest - len(row)), constant_values=fill) for row in rows])
+
+
+def tables(encoded: Encoded) -> dict[str, pd.DataFrame]:
+    """The token tables of a text by side."""
+    found = {"source": encoded.tokens}
+    return found if encoded.target_tokens is None else found | {"target": encoded.target_tokens}
+
+
+def _fits(model: Model, shape: TextShape) -> dict[str, Shape]:
+    return {
+        kind.kind: Shape(kind.n_layers, kind.n_heads, shape.queries(kind.kind), shape.keys(kind.kind), kind.width)
+        for kind in model.size.kinds
+    }
+
+
+def _arrays(
+    model: Model,
+    taps: Mapping[str, Mapping[tuple[str, int], torch.Tensor]],
+    row: int,
+    shapes: Sequence[TextShape],
+    capture: Sequence[str],
+) -> dict[str, dict[Place, np.ndarray]]:
+    shape = shapes[row]
+    found: dict[str, dict[Place, np.ndarray]] = {}
+    for name, places in taps.items():
+        found[name] = {}
+        for (kind, layer), tensor in places.items():
+            # Position embeddings are the same for every text of a batch, and some models compute them once.
+            own = tensor[row if len(tensor) > 1 else 0] if tensor.ndim > 2 else tensor
+            found[name][kind, layer] = own_array(own[: shape.queries(kind)])
+    if "head_outputs" in capture:
+        found["output_projection"] = {place: to_numpy(matrix).copy() for place, matrix in model.output_projections().items()}
+        found["output_bias"] = {place: to_numpy(bias).copy() for place, bias in model.output_biases().items()}
+    return found
+
+
+def _logits(model: Model, outputs: Any) -> torch.Tensor | None:
+    # Where the task is not known, neither is what the numbers mean: ELECTRA's discriminator has one logit a token.
+    return logits_of(outputs) if model.task != "base" else None
+
+
+def _outcomes(model: Model, logits: torch.Tensor | None, row: int, shape: TextShape) -> Predictions | None:
+    if logits is None:
+        return None
+    own = logits[row].float()
+    own = own[None] if own.ndim == 1 else own[: shape.n_target or shape.n_source]
+    task = model.task
+    kept = min(OUTCOMES_KEPT, own.shape[-1])
+    top, ids = own.topk(kept, dim=-1)
+    return Predictions(
+        task=task,
+        ids=to_numpy(ids),
+        logits=to_numpy(top),
+        log_sum_exp=to_numpy(_log_sum_exp(own, top[:, :1])),
+        names=model.outcome_names(to_numpy(ids)),
+        n_outcomes=own.shape[-1],
+        multi_label=task in (CLASSIFIES_TEXT, "token-classification") and _multi_label(model.hf.config),
+    )
+
+
+def _log_sum_exp(logits: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+    """Over the outcomes of every row, with the row's top already known; torch's own takes a twentieth of a BERT pass more."""
+    parts = zip(logits.split(ROWS_AT_ONCE), top.split(ROWS_AT_ONCE), strict=True)
+    return torch.cat([(rows - highest).exp_().sum(dim=-1) for rows, highest in parts]).log() + top[:, 0]
+
+
+def _multi_label(config: Any) -> bool:
+    return getattr(config, "problem_type", None) == "multi_label_classification"
+
+
+def token_names(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
+    """Outcomes that are tokens, as text."""
+    different, places = np.unique(ids, return_inverse=True)
+    pieces = tokenizer.convert_ids_to_tokens([int(i) for i in different])
+    # An output matrix may be padded beyond the vocabulary; such an outcome has a number and no name.
+    names = np.array(
+        [f"<{i}>" if piece is None else surface(piece) for i, piece in zip(different, pieces, strict=True)], dtype=object
+    )
+    return names[places].reshape(ids.shape)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """The model behind a trace: the same text once more, for what was not captured."""
+
+    model: Model
+    encoded: Encoded
+    change: Intervention | None
+    weights: int
+    """`Model.weights_version` when the text was traced."""
+
+    def run_again(self, group: str) -> Captured:
+        """The same run for one capture group."""
+        self._check_weights()
+        return self.model.run_groups(self.encoded, self.change, (group,))
+
+    @property
+    def vocabulary(self) -> int:
+        """Outcomes of the unembedding."""
+        return self.model.size.n_outcomes
+
+    def unembed(self, hidden: np.ndarray) -> np.ndarray:
+        """Logits of a state of the residual stream."""
+        self._check_weights()
+        return self.model.unembed(hidden)
+
+    def _check_weights(self) -> None:
+        """A model in training is another one after every step: its numbers must not be mixed with those of this trace."""
+        if self.model.weights_version() != self.weights:
+            msg = f"The weights of {self.model.name} have changed since this text was traced. Trace it again."
+            raise NotCaptured(msg)
+
+    def group_of(self, name: str) -> str | None:
+        """The capture group that holds an array."""
+        return self.model.group_of(name)
+
+    def reason(self, name: str) -> str:
+        """Why the model has no such array."""
+        return self.model.reason(name)

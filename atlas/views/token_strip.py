@@ -1,0 +1,146 @@
+"""The text itself, always on screen: painted by attention, and where tokens are selected."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import panel as pn
+import param
+
+from atlas.components.chips import Chips
+from atlas.components.notice import Notice
+from atlas.components.token_strip import Pick, TokenStrip
+from atlas.plots.colours import sequential
+from atlas.plots.frame import number
+from atlas.state.token_strip import StripLens
+from atlas.state.workspace import Workspace
+from atlas.views.base import bind_rule, gesture
+from atlas.views.plain import plain
+
+ORIGIN = "strip"
+
+CHIPPED = 24
+"""Sentences that get a button each; of a longer text the strip itself is the better map."""
+
+SIDES = {"source": "Text", "target": "Decoder's text"}
+
+NAMES = {"pos": "Part of speech", "entity": "Entities", "sentence": "Sentences"}
+
+
+class StripView(pn.viewable.Viewer):
+    """The tokens of one side: what is known of them, what they received or sent, which of them are selected."""
+
+    key: ClassVar = "strip"
+
+    dark = param.Boolean(default=False, doc="Whether the page is dark.")
+    shown = param.Boolean(default=True, doc="Whether the trace has tokens on this side.")
+
+    def __init__(self, workspace: Workspace, side: str, **params: Any) -> None:
+        super().__init__(**params)
+        self.workspace = workspace
+        self.lens = StripLens(workspace, side)
+        self.strip = TokenStrip(label=SIDES[side], lines=4 if side == "source" else 2, css_classes=[f"aa-strip-{side}"])
+        self.chips = Chips(inline=True, css_classes=[f"aa-chips-{side}"])
+        self.strip.on_pick(self._picked)
+        self.chips.on_chip(self._pressed)
+        self._tokens: list[dict[str, Any]] = []
+
+        self.param.watch(lambda _: self._draw(), "dark")
+        workspace.display.param.watch(lambda _: self._draw(), "axis")
+
+    def __panel__(self) -> Any:
+        line = plain(
+            self.lens.param.line, "aa-strip-line", styles={"opacity": "0.75"}, visible=bind_rule(self.lens.param.line, bool)
+        )
+        problem = Notice(problem=self.lens.param.problem, dark=self.param.dark)
+        self.lens.follow(self._draw)
+        return pn.Column(self.strip, line, problem, self.chips, visible=self.param.shown, sizing_mode="stretch_width", margin=0)
+
+    def _draw(self) -> None:
+        self.shown = self.lens.there
+        if not self.shown:
+            return
+        tokens: list[dict[str, Any]] = self.lens.attempt(self.lens.tokens, [])
+        weights = self.lens.weights()
+        changes = self._painted(weights) | self._marked()
+        if self.strip.dark != self.dark or not self.strip.palette:
+            changes |= {"palette": list(sequential(dark=self.dark)), "dark": self.dark}
+        if tokens != self._tokens:
+            self._tokens = tokens
+            changes["tokens"] = tokens
+        self.strip.param.update(**changes)
+        self.chips.param.update(groups=self._groups(), dark=self.dark)
+
+    def _painted(self, weights: np.ndarray | None) -> dict[str, Any]:
+        if weights is None:
+            return {"weights": [], "values": [], "meaning": ""}
+        scaled = [None if np.isnan(shade) else float(shade) for shade in self.lens.shades(weights)]
+        return {"weights": scaled, "values": [number(float(value)) for value in weights], "meaning": self.lens.meaning()}
+
+    def _marked(self) -> dict[str, Any]:
+        selection, side = self.workspace.selection, self.lens.side
+        return {
+            "selected_from": sorted(selection.queries) if selection.side("query") == side else [],
+            "selected_to": sorted(selection.keys) if selection.side("key") == side else [],
+            "axis": self._axis(),
+        }
+
+    def _axis(self) -> str:
+        """What a click selects here: in cross attention a token of the text can only be looked at, whatever the switch says."""
+        selection, side, axis = self.workspace.selection, self.lens.side, self.workspace.display.axis
+        if axis == "from" and selection.side("query") != side:
+            return "to"
+        return "from" if axis == "to" and selection.side("key") != side else axis
+
+    @gesture
+    def _picked(self, pick: Pick) -> None:
+        selection, axis, side = self.workspace.selection, self.workspace.display.axis, self.lens.side
+        if pick["clear"]:
+            selection.clear("tokens", origin=ORIGIN)
+        elif pick["mode"] == "toggle":
+            selection.toggle_tokens(pick["positions"], axis=axis, side=side, origin=ORIGIN)
+        else:
+            selection.select_tokens(pick["positions"], axis=axis, side=side, origin=ORIGIN)
+
+    @gesture
+    def _pressed(self, press: Any) -> None:
+        """A chip selects the tokens it stands for; pressed again, or with Control, it adds to or takes from what is selected."""
+        positions = self._of_chip(press["key"])
+        selection, axis, side = self.workspace.selection, self.workspace.display.axis, self.lens.side
+        if press["additive"] or self._held() == set(positions):
+            selection.toggle_tokens(positions, axis=axis, side=side, origin=ORIGIN)
+        else:
+            selection.select_tokens(positions, axis=axis, side=side, origin=ORIGIN)
+
+    def _held(self) -> set[int]:
+        marked = self._marked()
+        return set(marked["selected_from"]) | set(marked["selected_to"])
+
+    def _of_chip(self, key: str) -> list[int]:
+        name, _, value = key.partition(":")
+        return [token["position"] for token in self._tokens if not token["special"] and str(token[name]) == value]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        held = self._held()
+        found = []
+        for name, title in NAMES.items():
+            values: dict[str, list[int]] = {}
+            for token in self._tokens:
+                if not token["special"] and str(token[name]) not in ("", "-1"):
+                    values.setdefault(str(token[name]), []).append(token["position"])
+            if name == "sentence" and not 1 < len(values) <= CHIPPED:
+                continue
+            chips = [
+                {
+                    "key": f"{name}:{value}",
+                    "label": f"{int(value) + 1}" if name == "sentence" else value,
+                    "count": len(positions),
+                    "active": bool(held) and set(positions) <= held,
+                    "title": f"Select the {len(positions)} tokens of this {'sentence' if name == 'sentence' else 'kind'}",
+                }
+                for value, positions in sorted(values.items(), key=lambda item: item[1][0] if name == "sentence" else item[0])
+            ]
+            if chips:
+                found.append({"name": title, "chips": chips})
+        return found

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pandas as pd
+import panel as pn
+import panel_material_ui as pmui
+import pytest
+from bokeh.models import ColumnDataSource, Scatter
+from bokeh.plotting import figure
+
+from atlas.components.table import Table
+from atlas.patches.browser import BrowserPatches
+from tests.browser import messages_to_itself, served, wait_until
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
+)
+
+ROWS = pd.DataFrame({"a": ["x", "y", "yy"], "b": [1.0, float("nan"), 3.0]})
+
+SLOW = 1500
+"""Milliseconds that a style sheet takes: longer than it takes to put another one beside it."""
+
+
+@pytest.mark.ui
+def test_a_table_comes_to_rest_whose_style_sheets_change_while_they_are_loaded(page):
+    """Without `BrowserPatches` it spins on most runs: whether the links are replaced in time is a race in the browser."""
+    table = Table(pd.DataFrame({"a": [1, 2]}), show_index=False, width=300, height=200)
+    page.route("**/*.css*", lambda route: (page.wait_for_timeout(SLOW), route.continue_()))
+    served(page, pn.Column(table, BrowserPatches(), width=400), ".tabulator")
+    table.stylesheets = [":host { color: inherit; }"]
+    page.wait_for_timeout(2 * SLOW)
+    wait_until(lambda: messages_to_itself(page) < 20, page)
+
+
+SELECT = """() => {
+  const [view] = Bokeh.index.query(({model}) => model.type === "panel.models.tabulator.DataTabulator")
+  const {rowManager} = view.tabulator
+  let scrolls = 0
+  const scroll = rowManager.scrollToRow
+  rowManager.scrollToRow = function(...given) { scrolls += 1; return scroll.apply(this, given) }
+  view.model.source.selected.indices = [0, 2]
+  return scrolls
+}"""
+"""How often the table scrolls when the server selects two rows."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(("mended", "scrolls"), [(True, 0), (False, 2)])  # if Panel stops to, go without the mend
+def test_a_table_does_not_scroll_to_each_row_that_is_selected(page, mended, scrolls):
+    table = Table(ROWS, show_index=False, width=300, height=200, selectable="checkbox", disabled=True)
+    served(page, pn.Column(table, *([BrowserPatches()] if mended else [])), ".tabulator-row")
+    assert page.evaluate(SELECT) == scrolls
+    wait_until(lambda: page.locator(".tabulator-row.tabulator-selected").count() == 2, page)
+    wait_until(lambda: table.selection == [0, 2], page)
+
+
+TWICE = """async () => {
+  const [view] = Bokeh.index.query(({model}) => "options" in (model.data?.attributes ?? {}))
+  const {data} = view.model, tell = value => data.setv({value}, {sync: false})
+  const told = []
+  data.document.on_change(event => { if (event.attr === "value" && event.sync) { told.push(event.value) } })
+  const written = Object.getOwnPropertyDescriptor(Node.prototype, "nodeValue")
+  Object.defineProperty(Node.prototype, "nodeValue", {...written, set(text) {
+    written.set.call(this, text)
+    if (text === "b") {
+      Object.defineProperty(Node.prototype, "nodeValue", written)
+      tell("c")
+    }
+  }})
+  tell("b")
+  await new Promise(resolve => setTimeout(resolve, 500))
+  return [data.value, view.container.querySelector("[role=combobox]").textContent, told]
+}"""
+"""Tell a list two things in a row, the second while the first is put on screen: what React does after that is still to come."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(("mended", "told"), [(True, []), (False, ["b", "c"])])  # if Panel says nothing, go without the mend
+def test_python_is_not_told_what_it_said_before_the_last(page, mended, told):
+    select = pmui.Select(options=["a", "b", "c"], value="a")
+    served(page, pn.Column(*([BrowserPatches()] if mended else []), select), "[role=combobox]")
+    assert page.evaluate(TWICE) == ["c", "c", told]
+
+
+@pytest.mark.ui
+def test_what_the_reader_wants_back_is_heard(page):
+    select = pmui.Select(options=["a", "b", "c"], value="a")
+    served(page, pn.Column(BrowserPatches(), select), "[role=combobox]")
+    select.value = "b"
+    wait_until(lambda: page.locator("[role=combobox]").inner_text() == "b", page)
+    page.locator("[role=combobox]").click()
+    page.get_by_role("menuitem", name="a", exact=True).click()
+    wait_until(lambda: page.locator("[role=combobox]").inner_text() == "a", page)
+
+
+FILTER = [{"field": "a", "type": "like", "value": "y"}]
+
+
+def told(table: pn.widgets.Tabulator) -> dict[str, object]:
+    """What the browser is told when it says that a reader filters the rows; each of these makes it draw them anew."""
+    model = table.get_root()
+    found: dict[str, object] = {}
+    for owner, name in ((model.source, "data"), (model, "cell_styles")):
+        owner.on_change(name, lambda name, _old, new: found.update({name: new}))
+    table._process_events({"filters": FILTER})
+    assert table.filters == FILTER
+    return found
+
+
+def test_rows_that_the_browser_filtered_are_not_sent_to_it_again():
+    assert told(Table(ROWS, pagination="local", header_filters=True)) == {}
+    assert told(pn.widgets.Tabulator(ROWS, pagination="local", header_filters=True)), "then go without Table"
+
+
+def test_rows_that_python_filters_are_sent():
+    table = Table(ROWS, pagination="remote", page_size=5, header_filters=True)
+    assert list(told(table)["data"]["a"]) == ["y", "yy"]
+
+
+OVERTAKEN = """async ([first, second, broken]) => {
+  let uncaught = 0
+  addEventListener("unhandledrejection", event => { event.preventDefault(); uncaught += 1 })
+  const [view] = Bokeh.index.query(({model}) => model.type === "GlyphRenderer")
+  const source = view.model.data_source
+  if (broken) { view.glyph.set_data = async () => { throw new Error("broken") } }
+  source.data = first
+  source.data = second
+  await new Promise(later => setTimeout(later, 300))
+  return [uncaught, view.glyph.data_size]
+}"""
+"""Give a plot its data, and others before it has taken those in: (what it threw, how many points it shows)."""
+
+
+def points(count: int) -> dict[str, list[int]]:
+    """Data of some points."""
+    return {"x": list(range(count)), "y": list(range(count))}
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(
+    ("mended", "first", "second", "fails"),
+    [
+        (True, points(12), points(8), False),
+        (False, points(12), points(8), True),  # holds no longer: then go without the mend
+        (True, points(8), points(12), False),
+    ],
+)
+def test_data_that_came_before_others_were_taken_in_are_no_error(page, mended, first, second, fails):
+    served(page, pn.Column(pn.pane.Bokeh(_cloud()), *([BrowserPatches()] if mended else [])), "canvas")
+    uncaught, shown = page.evaluate(OVERTAKEN, [first, second, False])
+    assert (uncaught > 0) == fails
+    assert shown == len(second["x"])
+
+
+@pytest.mark.ui
+def test_what_is_wrong_with_the_newest_data_is_an_error(page):
+    served(page, pn.Column(pn.pane.Bokeh(_cloud()), BrowserPatches()), "canvas")
+    assert page.evaluate(OVERTAKEN, [points(12), points(8), True])[0] > 0
+
+
+def _cloud() -> object:
+    plot = figure(width=300, height=200)
+    drawn = plot.scatter("x", "y", source=ColumnDataSource(points(3)))
+    drawn.nonselection_glyph = Scatter(x="x", y="y", size="x")  # looked up after the points themselves
+    return plot

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+from types import SimpleNamespace
+
+import pytest
+from bokeh.document import Document
+from panel.io import document
+
+from atlas.patches.sending import patch_sending, to_the_end
+
+PANELS = inspect.unwrap(document._dispatch_msgs)
+
+
+class Connection:
+    """A connection whose socket takes its time."""
+
+    def __init__(self):
+        self.sent, self.open = [], []
+        self._socket = SimpleNamespace(send=self.send)
+        self.protocol = SimpleNamespace(create=self.create)
+
+    @staticmethod
+    def create(_, events):
+        return SimpleNamespace(header_json="header", metadata_json="metadata", content_json=events[0], _buffers=[])
+
+    def send(self, text_data):
+        self.sent.append(text_data)
+        self.open.append(asyncio.get_running_loop().create_future())
+        return self.open[-1]
+
+    def through(self):
+        for each in self.open:
+            if not each.done():
+                each.set_result(None)
+
+    @property
+    def heard(self):
+        return self.sent[2::3]
+
+
+async def said_while_writing():
+    """Two things to say, the second while the first is being written."""
+    doc, to = Document(), Connection()
+    document.schedule_write_events(doc, [to], ["first"])
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert to.heard == ["first"]
+    to.through()
+    document.schedule_write_events(doc, [to], ["second"])
+    for _ in range(20):
+        to.through()
+        await asyncio.sleep(0)
+    document.schedule_write_events(doc, [to], ["third"])
+    heard = list(to.heard)
+    for _ in range(20):
+        to.through()
+        await asyncio.sleep(0)
+    return heard, to.heard
+
+
+@pytest.mark.parametrize(("dispatch", "at_once"), [(to_the_end(PANELS), ["first", "second"]), (PANELS, ["first"])])
+def test_what_is_said_while_something_is_written_is_heard_without_waiting_for_the_next(monkeypatch, dispatch, at_once):
+    """If Panel's own does not leave it lying any more, go without the mend."""
+    monkeypatch.setattr(document, "_dispatch_msgs", dispatch)
+    assert asyncio.run(said_while_writing()) == (at_once, ["first", "second", "third"])
+
+
+def test_it_is_mended_once(monkeypatch):
+    monkeypatch.setattr(document, "_dispatch_msgs", PANELS)
+    patch_sending()
+    mended = document._dispatch_msgs
+    patch_sending()
+    assert document._dispatch_msgs is mended
+    assert inspect.unwrap(mended) is PANELS
