@@ -26,7 +26,7 @@ from atlas.engine.running.service import Run, Service
 from atlas.errors import UnknownName
 from atlas.patches.browser import BrowserPatches
 from atlas.patches.sending import patch_sending
-from atlas.plots import map as sheet
+from atlas.plots import map as map_plot
 from atlas.resources import asset
 from atlas.state.heads import HeadsLens
 from atlas.state.library import Listed, examples
@@ -381,7 +381,7 @@ def run_ahead(first: Opening | None = None) -> Trace:
     if first.problem:
         raise UnknownName(first.problem)
     trace = worked_out(shared_service(), first.job(), Ticket())
-    sheet.compiled()
+    map_plot.compiled()
     return trace
 
 

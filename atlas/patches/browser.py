@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from panel.custom import JSComponent
 
-from atlas.components.assets import script
+from atlas.resources import asset
 
 
 class BrowserPatches(JSComponent):
     """Put once on a page; nothing of it is seen. Each mend is about one version's mistake, which its script names."""
 
-    _esm = script("browser_patches")
+    _esm = asset("js", "browser_patches.js")
     _stylesheets: ClassVar[list[str]] = [":host { display: none; }"]
 
     def __init__(self, **params: Any) -> None:

@@ -12,7 +12,7 @@ from bokeh.core.properties import value
 from holoviews import streams
 
 from atlas.ids import HeadId
-from atlas.plots import map as sheet
+from atlas.plots import map as map_plot
 from atlas.plots.colours import BACKGROUND, FONT, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.marks import FOCUS, HEADS, marks
@@ -96,11 +96,11 @@ class MapView(RasterView):
         shape, gaps = (layout.n_queries, layout.n_keys), self._gaps(layout)
         large = min(view.width / (view.x1 - view.x0), view.height / (view.y1 - view.y0)) >= FINE
         coarse = max(shape) > THUMBNAIL
-        if coarse and large and sheet.cells_in_view(view, shape, gaps) <= FINE_CELLS:
-            return sheet.exact(self._window, view, shape, gaps)
+        if coarse and large and map_plot.cells_in_view(view, shape, gaps) <= FINE_CELLS:
+            return map_plot.exact(self._window, view, shape, gaps)
         if self._mosaic is None or self._mosaic[0] is not layout:
-            self._mosaic = (layout, sheet.mosaic(self.map.thumbnails()))
-        return sheet.overview(self._mosaic[1], view, shape)
+            self._mosaic = (layout, map_plot.mosaic(self.map.thumbnails()))
+        return map_plot.overview(self._mosaic[1], view, shape)
 
     def scale(self) -> Scale:
         """How weights become colours."""
@@ -147,11 +147,11 @@ class MapView(RasterView):
 
     def _around(self, layout: Layout, heads: tuple[HeadId, ...]) -> list[Box]:
         places = [(layout.column_of(head), head.layer) for head in heads if head.layer < layout.n_layers]
-        return sheet.outlines(places, max(1, layout.n_heads), max(1, layout.n_layers))
+        return map_plot.outlines(places, max(1, layout.n_heads), max(1, layout.n_layers))
 
     def _names(self, **_: Any) -> hv.Labels:
         ground = raster_palette(dark=self.dark)[BACKGROUND]
-        return sheet.labels(self._named()).opts(
+        return map_plot.labels(self._named()).opts(
             text_color=marks(dark=self.dark)[FOCUS],
             background_fill_color=ground,
             background_fill_alpha=NAME_GROUND,
@@ -194,8 +194,8 @@ class MapView(RasterView):
         wide = view.x1 - view.x0
         return middle if middle is not None and wide <= 1 / FILLS else None
 
-    def _gaps(self, layout: Layout) -> sheet.Margins:
-        return sheet.margins(layout.n_queries, layout.n_keys, THUMBNAIL)
+    def _gaps(self, layout: Layout) -> map_plot.Margins:
+        return map_plot.margins(layout.n_queries, layout.n_keys, THUMBNAIL)
 
     def _window(self, layer: int, column: int, rows: slice, columns: slice) -> Array:
         layout = self.map.layout()

@@ -159,7 +159,7 @@ def test_eight_threads_on_one_model(name: str) -> None:
 
 def test_unobserved_an_owned_model_runs_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registered, but with nobody watching, it is SDPA with SDPA's mask: the same calls and the same numbers."""
-    from atlas.engine import attention
+    from atlas.engine.running import attention
 
     hf = BY_NAME["BERT"].model()
     ids = torch.tensor([[2, 7, 8, 9, 3]])

@@ -122,7 +122,7 @@ def test_part_of_a_name_is_enough_for_a_suggestion():
 
 def test_listing_imports_neither_torch_nor_transformers():
     code = (
-        "import sys; from atlas.engine import catalog; print(len(catalog.entries()), [catalog.on_disk(e) for e in "
+        "import sys; from atlas.engine.loading import catalog; print(len(catalog.entries()), [catalog.on_disk(e) for e in "
         "catalog.entries()] and sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -294,7 +294,7 @@ def test_no_texts_no_traces() -> None:
 
 
 def test_the_whole_batch_has_to_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from atlas.engine import budget
+    from atlas.engine.running import budget
 
     model = loaded("BERT")
     one = sum(budget.estimate(model.size, budget.TextShape(24), "weights", ()).values())

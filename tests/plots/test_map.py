@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.plots import map as sheet
+from atlas.plots import map as map_plot
 from atlas.plots.map import THUMBNAIL_CELLS, cells_in_view, exact, margins, mosaic, overview
 from atlas.plots.raster import GAP, HIDDEN, RASTER_PIXELS, Viewport, coded, quantised, rectangles, scale
 from atlas.trace import Trace
@@ -367,9 +367,9 @@ def test_a_window_that_hangs_over_the_edge_by_a_float_is_drawn():
 
 
 def test_frames_are_around_the_squares():
-    frames = sheet.outlines([(0, 0), (24, 47)], 25, 48)
+    frames = map_plot.outlines([(0, 0), (24, 47)], 25, 48)
     np.testing.assert_allclose(frames, [[0, 0, 1 / 25, 1 / 48], [24 / 25, 47 / 48, 1, 1]])
-    assert sheet.outlines([], 1, 1) == []
+    assert map_plot.outlines([], 1, 1) == []
     drawn = rectangles(frames)
     assert isinstance(drawn, hv.Rectangles)
     np.testing.assert_allclose(drawn.array(), frames)
@@ -377,24 +377,24 @@ def test_frames_are_around_the_squares():
 
 
 def test_names_are_plain_text_at_points():
-    names = sheet.labels([(0.5, 0.25, "<b>L0 H0</b>")])
+    names = map_plot.labels([(0.5, 0.25, "<b>L0 H0</b>")])
     assert names.dimension_values("text").tolist() == ["<b>L0 H0</b>"]
-    assert len(sheet.labels([])) == 0
+    assert len(map_plot.labels([])) == 0
 
 
 COMPILED = """
 import time
 import numpy as np
-from atlas.plots import map as sheet
+from atlas.plots import map as map_plot
 from atlas.plots.raster import Viewport
 
 begun = time.perf_counter()
-sheet.compiled()
+map_plot.compiled()
 compiling = time.perf_counter() - begun
-plane = sheet.mosaic(np.random.default_rng(0).random((12, 12, 64, 64), dtype=np.float32))
+plane = map_plot.mosaic(np.random.default_rng(0).random((12, 12, 64, 64), dtype=np.float32))
 begun = time.perf_counter()
 for low, high in ((0.0, 12.0), (1.0, 11.0), (2.5, 9.5)):
-    sheet.overview(plane, Viewport(low, high, low, high, 300, 300))
+    map_plot.overview(plane, Viewport(low, high, low, high, 300, 300))
 print((time.perf_counter() - begun) / compiling)
 """
 

@@ -13,7 +13,7 @@ from atlas.errors import AtlasError
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS
 from atlas.plots.raster import scale
-from atlas.state import map as sheet_module
+from atlas.state import map as map_state
 from atlas.state.ceilings import SAMPLED_CELLS, SAMPLED_ROWS, colour_ceiling, hides_sinks, sample_of, spread_of
 from atlas.state.heads import HeadsLens
 from atlas.state.lens import EMPTY
@@ -22,7 +22,6 @@ from atlas.state.matrix import MatrixLens
 from atlas.state.selection_bar import BarLens
 from atlas.state.token_strip import StripLens
 from atlas.trace import Texts
-from atlas.tracing import token_scores as painted
 from atlas.tracing import windows
 from atlas.tracing.restricted import OUTSIDE
 from atlas.tracing.selected_heads import selected_heads
@@ -317,7 +316,7 @@ def test_the_scale_of_the_matrix_ends_at_the_largest_value_that_counts(name, mod
 
 
 def test_the_sheet_and_the_traces_agree_on_what_a_thumbnail_is():
-    assert sheet_module.THUMBNAIL == THUMBNAIL
+    assert map_state.THUMBNAIL == THUMBNAIL
 
 
 def test_heads_lie_by_number_or_by_a_metric_the_largest_first():
@@ -353,7 +352,7 @@ def test_heads_without_a_value_come_last_and_equal_ones_by_number():
 @pytest.mark.parametrize("x", [0.0, 0.06, 0.51, 1.99, 2.5, 2.9999])
 @pytest.mark.parametrize("y", [0.06, 0.93, 1.5])
 def test_the_cell_under_a_point_is_where_it_is_drawn(x, y):
-    layout = sheet_module.Layout(ENCODER, ((2, 0, 1), (0, 1, 2)), 4, 7)
+    layout = map_state.Layout(ENCODER, ((2, 0, 1), (0, 1, 2)), 4, 7)
     found = layout.cell_at(x, y, 0.05, 0.05)
     across, down = (x % 1 - 0.05) / 0.9, (y % 1 - 0.05) / 0.9
     if not (0 <= across < 1 and 0 <= down < 1):
@@ -365,7 +364,7 @@ def test_the_cell_under_a_point_is_where_it_is_drawn(x, y):
 
 @pytest.mark.parametrize(("x", "y"), [(-0.1, 0.5), (3.0, 0.5), (0.5, -0.1), (0.5, 2.0)])
 def test_beyond_the_sheet_there_is_no_head(x, y):
-    layout = sheet_module.Layout(ENCODER, ((2, 0, 1), (0, 1, 2)), 4, 7)
+    layout = map_state.Layout(ENCODER, ((2, 0, 1), (0, 1, 2)), 4, 7)
     assert layout.head_at(x, y) is None
     assert layout.cell_at(x, y, 0.05, 0.05) is None
 

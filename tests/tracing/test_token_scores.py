@@ -8,7 +8,6 @@ import pytest
 import atlas
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import HeadId
-from atlas.tracing import token_scores as painted
 from atlas.tracing.token_scores import received, sent, sinks
 from tests.engine.families import BY_NAME
 from tests.tracing.test_windows import cases, choices, everything, layered, together, traced

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.tracing import token_scores as painted
 from atlas.views.token_strip import StripView
 from tests.state.readers import CROSS, DECODER, ENCODER, both, single, workspace
 
