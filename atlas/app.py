@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import holoviews as hv
@@ -15,7 +14,6 @@ from panel.util.parameters import edit_readonly
 from panel_material_ui.template.base import Page
 
 from atlas.components.announcer import Announcer
-from atlas.components.grid import card_grid, one_by_one
 from atlas.components.history import History
 from atlas.components.notebook import in_notebook, load_once, without_scripts
 from atlas.components.notice import Notice
@@ -28,7 +26,6 @@ from atlas.patches.browser import BrowserPatches
 from atlas.patches.sending import patch_sending
 from atlas.plots import map as map_plot
 from atlas.resources import asset
-from atlas.state.heads import HeadsLens
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
 from atlas.state.opening import Opening, begin, opening
@@ -40,13 +37,10 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing import groups
 from atlas.views.base import after_paint, bind_rule, one_message
-from atlas.views.catalog import TABS
-from atlas.views.heads import HeadsView
 from atlas.views.icons import LINK
-from atlas.views.profile import ProfileView
 from atlas.views.selection_bar import SelectionBar
 from atlas.views.sidebar import Sidebar, on_the_page
-from atlas.views.table import TableView
+from atlas.views.tabs import Tabs
 from atlas.views.token_strip import StripView
 
 TITLE = "Attention Atlas"
@@ -84,8 +78,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
-        self.heads_lens = HeadsLens(self.workspace)
-        self.tabs = {title: [self._build_view(view) for view in views] for title, views in TABS.values()}
+        self.tabs = Tabs(self.workspace, dark=self.dark)
         self.strips = [StripView(self.workspace, side, dark=self.dark) for side in ("source", "target")]
         self.bar = SelectionBar(self.workspace)
         self.announcer = Announcer()
@@ -93,12 +86,6 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.announcer.on_key(self._key)
         self._page: Any = None
         self._body: Any = None
-        self._grids = [(title, card_grid(views)) for title, views in self.tabs.items()]
-
-    def _build_view(self, view: Any) -> Any:
-        """A view, on the table of heads that all of them share where it is about heads."""
-        shared = {"lens": self.heads_lens} if issubclass(view, HeadsView | TableView | ProfileView) else {}
-        return view(self.workspace, **shared)
 
     # -- for Python ----------------------------------------------------------------------------------------------------
 
@@ -161,13 +148,11 @@ class AttentionAtlas(pn.viewable.Viewer):
                 note=pn.bind(self._noted, own.complaint, own.message, self.workspace.param.revision),
                 dark=self.param.dark,
             )
-            strip = pn.Column(*self.strips, self.bar, said, sizing_mode="stretch_width", css_classes=["aa-sticky"])
+            strip = pn.Column(*self.strips, self.bar, said, self.tabs.bar, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,
                 BrowserPatches(),
-                self._grids[0][1]
-                if len(self._grids) == 1
-                else pmui.Tabs(*self._grids, dynamic=True, sizing_mode="stretch_width"),
+                self.tabs,
                 sizing_mode="stretch_width",
                 css_classes=["aa-main"],
             )
@@ -186,12 +171,14 @@ class AttentionAtlas(pn.viewable.Viewer):
                 # ask the internet for style sheets.
                 pn.state.curdoc.template_variables.setdefault("dist_url", LOCAL_DIST)
                 pn.state.on_session_destroyed(self._leave)
+            self.tabs.start_later()
             history, scheme = History(), Scheme()
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
             opened = first or Opening()
             begun = self._begin_at_once(address(history.key), opened)
             history.on_start(lambda state: when_drawn(lambda: None if state == begun else self._begin(state, opened)))
-            self._put_off()
+            # What else waits for the page goes first: a reader at night would see the first card by day, and have it drawn twice.
+            when_drawn(lambda: after_paint(self.tabs.start, 0))
             history.on_pop(self.shared.open)
             self._page = Page(
                 title=TITLE,
@@ -227,20 +214,6 @@ class AttentionAtlas(pn.viewable.Viewer):
             return None
         self._begin(state, first)
         return state
-
-    def _put_off(self) -> None:
-        """Leave the cards for when the page is there."""
-        to_come = chain(*[one_by_one(grid) for _, grid in self._grids])
-
-        def follow() -> None:
-            """One card, and the next when it is painted: the reader may be busy with those that are there."""
-            with one_message():
-                more = next(to_come, None) is not None
-            if more:
-                self.workspace.after_paint(follow)
-
-        # What else waits for the page goes first: a reader at night would see the first card by day, and have it drawn twice.
-        when_drawn(lambda: after_paint(follow, 0))
 
     def _leave(self, _: object) -> None:
         """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
@@ -288,7 +261,7 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     def _themed(self, event: Any) -> None:
         self.dark = self.announcer.dark = self.bar.dark = bool(event.new)
-        for view in [*self.strips, *(view for views in self.tabs.values() for view in views)]:
+        for view in [*self.strips, self.tabs]:
             view.param.update(dark=self.dark)
 
     def run(self, job: Job, ticket: Ticket) -> Trace:
@@ -389,4 +362,5 @@ def draw_ahead(trace: Trace) -> None:
     """The part for the thread of the pages alone: while HoloViews copies a plot, one that is copied in another thread fails."""
     app = AttentionAtlas(shared_service())
     app.open(trace)
-    hv.renderer("bokeh").get_plot(app.tabs["Explore"][0].plot())
+    (first, *_) = app.tabs.__panel__().select(pn.pane.HoloViews)
+    hv.renderer("bokeh").get_plot(first.object)

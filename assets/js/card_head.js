@@ -30,7 +30,7 @@ export function render({model}) {
   const root = element("div", "head")
   const title = element("div", "title"), question = element("div", "question"), line = element("div", "line")
   const ask = button("ask", "What this shows, and how it is computed", "?")
-  const enlarge = button("enlarge", "Enlarge", "\u2922")
+  const enlarge = button("enlarge", "Enlarge", "\u2922"), save = button("save", "Save the numbers as CSV", "\u2913")
   const words = element("div", "words"), buttons = element("div", "buttons"), help = element("div", "help")
   question.setAttribute("role", "heading")
   question.setAttribute("aria-level", "2")
@@ -39,7 +39,7 @@ export function render({model}) {
   help.hidden = true
   ask.setAttribute("aria-controls", "help")
   words.append(title, question, line)
-  buttons.append(ask, enlarge)
+  buttons.append(ask, save, enlarge)
   root.append(words, buttons, help)
 
   function show(open) {
@@ -64,6 +64,7 @@ export function render({model}) {
     help.replaceChildren(...prose(model.help))
     ask.hidden = model.help === ""
     enlarge.hidden = !model.can_enlarge
+    save.hidden = !model.can_export
     enlarge.setAttribute("aria-pressed", String(model.enlarged))
     enlarge.title = model.enlarged ? "Back to its place (Escape)" : "Enlarge"
     enlarge.setAttribute("aria-label", enlarge.title)
@@ -84,13 +85,21 @@ export function render({model}) {
   })
   sized.observe(root)
 
+  save.addEventListener("click", () => model.send_msg("export"))
+  model.on("msg:custom", ({name, text}) => {
+    const link = element("a")
+    link.href = URL.createObjectURL(new Blob([text], {type: "text/csv"}))
+    link.download = name
+    link.click()
+    URL.revokeObjectURL(link.href)
+  })
   ask.addEventListener("click", () => show(help.hidden))
   help.addEventListener("keydown", event => { if (event.key === "Escape") { show(false) } })
   enlarge.addEventListener("click", () => {
     model.room = innerHeight
     model.enlarged = !model.enlarged
   })
-  model.on(["title", "question", "line", "help", "can_enlarge", "enlarged", "dark"], update)
+  model.on(["title", "question", "line", "help", "can_enlarge", "can_export", "enlarged", "dark"], update)
   model.on("remove", () => {
     document.removeEventListener("keydown", leave)
     watcher.disconnect()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import panel as pn
 import param
@@ -13,8 +13,23 @@ from panel.viewable import Viewable, Viewer
 from atlas.components.assets import script, style
 from atlas.components.notice import Notice
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 WAITING = "Working…"
 """Said while busy where the view has nothing more precise to say."""
+
+
+class Exported(Protocol):
+    """What a card can save."""
+
+    @property
+    def name(self) -> str:
+        """Of the file, without an ending."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The numbers."""
 
 
 class CardHead(JSComponent):
@@ -27,6 +42,7 @@ class CardHead(JSComponent):
         default="",
         doc="Paragraphs separated by empty lines; a paragraph indented by four spaces is a formula. Never a user's text.",
     )
+    can_export = param.Boolean(default=False, doc="Whether there is a button that saves the numbers of the card.")
     can_enlarge = param.Boolean(default=True, doc="Whether there is a button that makes the card as large as the page.")
     enlarged = param.Boolean(default=False, doc="Whether the card is as large as the page.")
     room = param.Integer(default=0, doc="Pixels of the window's height, told when the card is enlarged.")
@@ -38,6 +54,22 @@ class CardHead(JSComponent):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
+        self._exported: Callable[[], Exported] | None = None
+
+    def on_export(self, export: Callable[[], Exported]) -> None:
+        """Offer the numbers of the card as a file; `export` makes them when the reader asks."""
+        self._exported = export
+        self.can_export = True
+
+    def _handle_msg(self, data: Any) -> None:
+        if data == "export" and self._exported is not None:
+            made = self._exported()
+            self._send_msg({"name": f"{made.name}.csv", "text": made.table.to_csv(index=_has_names(made.table))})
+
+
+def _has_names(table: pd.DataFrame) -> bool:
+    """Whether the rows of a table have names, which belong into the file."""
+    return table.index.name is not None
 
 
 class Card(Viewer):
@@ -57,6 +89,7 @@ class Card(Viewer):
     busy = param.Boolean(default=False, allow_refs=True, doc="Whether what is shown is about to change.")
     waiting = param.String(default=WAITING, allow_refs=True, doc="What is said while busy.")
     dark = param.Boolean(default=False, allow_refs=True, doc="Whether the page is dark.")
+    shown = param.Boolean(default=True, allow_refs=True, doc="Whether the card is on the page at all.")
 
     def __init__(
         self,
@@ -115,6 +148,7 @@ class Card(Viewer):
             self.notice,
             self.body,
             margin=0,
+            visible=own.shown,
             css_classes=pn.bind(_card_classes, self.head.param.enlarged, own.dark, tuple(css_classes)),
             stylesheets=[style("card")],
         )

@@ -1,48 +1,102 @@
-"""A lens: what one view shows now. Marked stale by whatever it depends on, worked out when the view looks."""
+"""A lens: what the views of one kind show now. Marked stale by whatever it depends on, worked out when a view looks."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import param
 
 from atlas.errors import AtlasError
 from atlas.ids import HeadId
+from atlas.state.choices import register_choices
 from atlas.state.visibility import Revisions
-from atlas.state.workspace import Workspace
 from atlas.trace import Trace
+
+if TYPE_CHECKING:
+    from atlas.state.workspace import Workspace
 
 T = TypeVar("T")
 
 EMPTY = "Nothing is analysed yet. Type a text and run it."
 
+log = logging.getLogger(__name__)
+
+
+def fault(error: BaseException) -> str:
+    """The sentence for an error that nobody foresaw."""
+    return f"This is a fault of Atlas, not yours ({type(error).__name__}: {error}). The log has the details."
+
 
 class Lens(Revisions):
-    """Reads a workspace for one view; `revision` counts the moments at which what the view shows became out of date."""
+    """Reads a workspace for the views of one kind; `revision` counts the moments at which what they show became out of date.
+
+    A workspace has one lens of each class, shared by the views that need it. A lens that no view looks at sleeps: it computes
+    nothing and tells nobody, and compares once what it depends on when a view comes back.
+    """
 
     line = param.String(default="", doc="Says what is shown now.")
     problem = param.String(default="", doc="Why there is nothing to show, and what to do.")
     empty = param.String(default=EMPTY, doc="What to do to see something; empty once there is a trace.")
 
+    key: ClassVar[str] = ""
+    """Under this key a link holds the choices of the lens."""
+
+    choices_type: ClassVar[type[param.Parameterized] | None] = None
+    """The Param class of choices that concern this lens alone; every choice has a default."""
+
     reads: ClassVar[dict[str, tuple[str, ...]]] = {}
-    """What it depends on beside the trace: fields of 'selection' and of 'display'."""
+    """What it depends on beside the trace: fields of 'selection', 'display', 'target' and other parts of the workspace."""
 
     marked_by: ClassVar[tuple[str, ...]] = ()
     """Fields of the selection that change no number: they say what is marked."""
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Make the choices of every lens known to links."""
+        super().__init_subclass__(**more)
+        if cls.choices_type is not None:
+            register_choices(cls.key, cls.choices_type)
+
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(**params)
         self.workspace = workspace
+        self._viewers: dict[int, bool] = {}
+        self._stale: set[str] = set()
         self._depended: Hashable = self.depends() if workspace.trace is not None else None
         workspace.param.watch(self._new_trace, "revision")
         for part, fields in self.reads.items():
             getattr(workspace, part).param.watch(self._changed, list(fields))
+        if self.choices_type is not None:
+            self.choices.param.watch(self._changed, [name for name in self.choices.param if name != "name"])
         if self.marked_by:
             workspace.selection.param.watch(self._marked, list(self.marked_by))
         if workspace.trace is not None:  # a view that is opened late finds the trace there
             self.empty = ""
             self.forget()
+
+    @property
+    def choices(self) -> Any:
+        """The choices that concern this lens alone."""
+        return self.workspace.choices_of(self.key)
+
+    @property
+    def awake(self) -> bool:
+        """Whether some view looks; a lens without views is used from Python and always is."""
+        return not self._viewers or any(self._viewers.values())
+
+    def watched_by(self, viewer: object, *, active: bool) -> None:
+        """Whether a view looks at this lens; the first one that does makes it catch up."""
+        self._viewers[id(viewer)] = active
+        stale = self._stale
+        if self.awake and stale:
+            self._stale = set()
+            if "trace" in stale:
+                self._new_trace()
+            elif "data" in stale:
+                self._changed()
+            if "marks" in stale:
+                self._marked()
 
     @property
     def trace(self) -> Trace:
@@ -58,16 +112,32 @@ class Lens(Revisions):
         return self.workspace.kind
 
     def attempt(self, work: Callable[[], T], otherwise: T) -> T:
-        """What `work` gives; where it cannot, the reason is where the plot would be, and `otherwise` is drawn under it."""
+        """What `work` gives; where it fails, the reason stands where the plot would be, and `otherwise` is drawn under it.
+
+        Any error is caught here, logged and shown: one that left a lens used to empty every card of the page.
+        """
         if self.workspace.trace is None:  # that is no problem, and `empty` says what to do
             return otherwise
         try:
             found = work()
-        except AtlasError as error:
-            self.problem = str(error)
+        except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
+            self.report(error)
             return otherwise
         self.problem = ""
         return found
+
+    def attempt_drawing(self, draw: Callable[[], object]) -> None:
+        """Call what draws a view; an error is reported, a problem of the data stays on screen."""
+        try:
+            draw()
+        except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
+            self.report(error)
+
+    def report(self, error: Exception) -> None:
+        """Show an error where the plot would be; one that nobody foresaw is logged with its traceback."""
+        if not isinstance(error, AtlasError):
+            log.error("A view failed in a way that was not foreseen.", exc_info=error)
+        self.problem = str(error) if isinstance(error, AtlasError) else fault(error)
 
     def shown_heads(self) -> tuple[HeadId, ...]:
         """The heads that token views are about: the selected ones of the kind on screen, or all of that kind."""
@@ -75,16 +145,19 @@ class Lens(Revisions):
         return self.workspace.selection.heads_of(kind) or tuple(head for head in trace.head_ids if head.kind == kind)
 
     def forget(self) -> None:
-        """What was worked out is out of date."""
+        """Drop what was worked out: it is out of date."""
 
     def depends(self) -> Hashable:
-        """What the view shows hangs on this; equal after a change, nothing is drawn again. None: on everything it reads.
+        """What the shown numbers depend on; if it is equal after a change, nothing is drawn again. None: on everything it reads.
 
-        A lens reads the focus for its kind alone, and the focus moves with every tap: the Map was sent again each time.
+        A lens that reads the focus for its kind alone needs this, because the focus moves with every tap.
         """
         return None
 
     def _new_trace(self, *_: object) -> None:
+        if not self.awake:
+            self._stale.add("trace")
+            return
         self.empty = "" if self.workspace.trace is not None else EMPTY
         self._depended = self.depends() if self.workspace.trace is not None else None
         self._redraw()
@@ -93,15 +166,22 @@ class Lens(Revisions):
         # While a new trace settles, the selection changes too; the views are told once, when all of it fits.
         if self.workspace.settling or self.workspace.trace is None:
             return
+        if not self.awake:
+            self._stale.add("data")
+            return
         depends = self.depends()
         if depends is None or depends != self._depended:
             self._depended = depends
             self._redraw()
 
     def _marked(self, *_: object) -> None:
-        if not self.workspace.settling and self.workspace.trace is not None:
-            with self.workspace.one_message():
-                self.marks += 1
+        if self.workspace.settling or self.workspace.trace is None:
+            return
+        if not self.awake:
+            self._stale.add("marks")
+            return
+        with self.workspace.one_message():
+            self.marks += 1
 
     def _redraw(self) -> None:
         with self.workspace.one_message():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.ids import HeadId
 from atlas.state.changes import NO_EDGES, BiasThresholds, Target
-from atlas.state.compact import MOST_TOKENS, Unusable, pack, pack_head, pack_heads, unpack, unpack_head, unpack_heads
+from atlas.state.choices import CHOICES
+from atlas.state.compact import MOST_TOKENS, Unusable, pack, pack_head, pack_heads, shown, unpack, unpack_head, unpack_heads
 from atlas.state.display import Display
 from atlas.state.selection import NO_HEADS, NO_TOKENS
 from atlas.state.validate import checked, flag, name, text
@@ -46,6 +47,8 @@ class State:
     display: Mapping[str, Any] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     explained: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Key of a view's lens -> what differs from the defaults of its choices."""
 
 
 Take = Callable[[Any], tuple[Any, list[str]]]
@@ -95,6 +98,23 @@ def _params(holder: type[param.Parameterized], what: str) -> Field:
     return Field(what, lambda value: checked(holder, value, what), dict)
 
 
+def _choices(given: Any) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The choices of single views, each field of each view used or left out by itself."""
+    if not isinstance(given, Mapping):
+        msg = "cannot be read"
+        raise Unusable(msg)
+    found: dict[str, dict[str, Any]] = {}
+    complaints = [
+        f"The link's choices for {shown(key)} are not known here and are left out." for key in given if key not in CHOICES
+    ]
+    for key in (key for key in CHOICES if key in given):
+        values, said = checked(CHOICES[key], given[key], f"choices for {key!r}")
+        complaints += said
+        if values:
+            found[key] = values
+    return found, complaints
+
+
 FIELDS: dict[str, Field] = {
     "model": Field("model", _whole(name)),
     "revision": Field("revision", _whole(name)),
@@ -116,5 +136,6 @@ FIELDS: dict[str, Field] = {
     "display": _params(Display, "display"),
     "thresholds": _params(BiasThresholds, "thresholds"),
     "explained": _params(Target, "target"),
+    "choices": Field("choices", _choices, lambda choices: {key: dict(values) for key, values in choices.items() if values}),
 }
 """One entry a field of State, by its name."""

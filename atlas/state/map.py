@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from atlas import definitions
+from atlas.errors import TooLarge
 from atlas.ids import HeadId
 from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.display import METRICS
@@ -29,6 +31,10 @@ FINE = 96
 
 FINE_CELLS = 24_000_000
 """Weights worked out for one picture of the Map; beyond it thumbnails are shown a little longer."""
+
+
+EXPORTED = 4_000_000
+"""Numbers in one exported table: a hundred megabytes as text, which a spreadsheet no longer opens."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,23 @@ class MapLens(Lens):
         if small is None:
             return np.empty((0, 0, 0, 0), np.float32)
         return small[np.arange(layout.n_layers)[:, None], np.array(layout.columns, dtype=int)]
+
+    def table(self) -> pd.DataFrame:
+        """The thumbnails as a table: the largest weight of every block of queries and keys of every head."""
+        layout, values = self.layout(), self.thumbnails()
+        if values.size > EXPORTED:
+            msg = (
+                f"{values.size:,} numbers are more than the {EXPORTED:,} that are exported at once. Export the matrix of a head."
+            )
+            raise TooLarge(msg)
+        rows, columns = max(1, values.shape[2]), max(1, values.shape[3])
+        step_q, step_k = -(-layout.n_queries // rows), -(-layout.n_keys // columns)
+        layer, column, row, key = np.indices(values.shape).reshape(4, -1)
+        heads = np.array(layout.columns, dtype=int).reshape(layout.n_layers, -1)
+        return pd.DataFrame({
+            "kind": layout.kind, "layer": layer, "head": heads[layer, column] if values.size else layer,
+            "from_query": row * step_q, "from_key": key * step_k, "largest_weight": values.ravel(),
+        })  # fmt: skip
 
     def exact(self, head: HeadId, rows: slice, columns: slice) -> Array:
         """The weights of one head in a window; those of rows and columns that are not selected are `OUTSIDE`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
@@ -130,6 +131,20 @@ class MatrixLens(Lens):
             down, across = float(rows_of * values.shape[0]), float(columns_of * values.shape[1])
             return Picture(values, 0.0, down, 0.0, across, exact=False)
         return Picture(values, *bounds, exact=True)
+
+    def table(self) -> pd.DataFrame:
+        """The whole matrix: a row a query, a column a key, named as on the axes."""
+        plane = self.plane()
+        n_rows, n_columns = len(plane.rows), len(plane.columns)
+        values = plane.whole
+        if values is None:
+            display = self.workspace.display
+            values = windows.window(
+                self.trace, self.heads(), slice(0, n_rows), slice(0, n_columns), mode=display.mode, aggregate=display.aggregate
+            )
+        rows = [plane.name("query", at) for at in range(n_rows)]
+        columns = [plane.name("key", at) for at in range(n_columns)]
+        return pd.DataFrame(values, index=pd.Index(rows, name="from"), columns=pd.Index(columns, name="to"))
 
     def ceiling(self) -> float:
         """From where on the strongest colour is shown."""

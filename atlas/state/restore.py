@@ -63,6 +63,9 @@ def put_inputs(
         (workspace.target, state.explained),
     ):
         holder.param.update(**defaults(type(holder)) | dict(said))
+    for key in {*state.choices, *workspace.choices}:
+        choices = workspace.choices_of(key)
+        choices.param.update(**defaults(type(choices)) | dict(state.choices.get(key, {})))
     if not state.private:
         given.param.update(**{name: getattr(state, name) for name in TEXTS})
     changes.param.update(ablated=state.ablated, cut=state.cut)

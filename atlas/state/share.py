@@ -67,7 +67,14 @@ def state_of(workspace: Workspace, run: Mapping[str, Any] | None = None) -> Stat
         **(run_of(workspace.pipeline) if run is None else run),
         focus=selection.focus, heads=selection.heads, queries=selection.queries, keys=selection.keys, label=selection.label,
         display=differing(workspace.display), thresholds=differing(workspace.thresholds), explained=differing(workspace.target),
+        choices=choices_of(workspace),
     )  # fmt: skip
+
+
+def choices_of(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """What differs from the defaults in the choices of single views."""
+    found = {key: differing(holder) for key, holder in sorted(workspace.choices.items())}
+    return {key: values for key, values in found.items() if values}
 
 
 def encode(source: Workspace | State, *, private: bool = False) -> Shared:

@@ -11,7 +11,7 @@ import param
 
 from atlas.state.link import State
 from atlas.state.restore import Where, on_this_machine, put_inputs, put_selection
-from atlas.state.share import Shared, decode, encode, run_of, state_of
+from atlas.state.share import Shared, choices_of, decode, encode, run_of, state_of
 from atlas.state.validate import differing
 from atlas.state.workspace import Workspace
 
@@ -47,6 +47,7 @@ class SharedState(param.Parameterized):
         workspace.selection.param.watch(self._selected, SELECTED)
         for holder in (workspace.display, workspace.thresholds, workspace.target):
             holder.param.watch(self._renew, [name for name in holder.param if name != "name"])
+        workspace.param.watch(self._renew, "chosen")
         self.param.watch(self._renew, "private")
         self.param.watch(self._set, "token")
 
@@ -140,7 +141,7 @@ class SharedState(param.Parameterized):
         if self._waiting is not None and not (self._went_on and self._shown is not None):
             return replace(
                 self._waiting, display=differing(space.display), thresholds=differing(space.thresholds),
-                explained=differing(space.target),
+                explained=differing(space.target), choices=choices_of(space),
             )  # fmt: skip
         return state_of(space, self._shown)
 

@@ -1,32 +1,45 @@
-"""Workspace: the state of one reader, wired together. Two of them know nothing of each other."""
+"""Workspace: the state of one reader, wired together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import param
 
 from atlas.state.changes import BiasThresholds, Interventions, Target
+from atlas.state.choices import CHOICES
 from atlas.state.display import Display
 from atlas.state.focus_sliders import HeadModel, LayerModel
 from atlas.state.pipeline import Kept, OneMessage, Pipeline, Work, nothing_kept
 from atlas.state.selection import Selection
 
 if TYPE_CHECKING:
+    from atlas.state.lens import Lens
     from atlas.trace import Trace
+
+LensType = TypeVar("LensType", bound="Lens")
 
 
 def immediately(work: Callable[[], None]) -> None:
-    """Later is now, where there is no page that could be shown something before."""
+    """Without a page there is nothing to paint first, so run `work` immediately."""
     work()
 
 
+Tasks = Mapping[str, Callable[..., Any]]
+"""What needs torch, by name: attribution, ablation, detectors. The app hands it in, so that state imports no torch."""
+
+
 class Workspace(param.Parameterized):
-    """Everything one session has: its pipeline, what is selected, how it is drawn."""
+    """Everything one session has: its pipeline, what is selected, how it is drawn.
+
+    Two workspaces know nothing of each other, unless they are given one Selection and one Display: two pipelines side by side
+    then follow the same gestures.
+    """
 
     revision = param.Integer(default=0, doc="Counts the traces shown; views redraw on it once the selection fits the new trace.")
+    chosen = param.Integer(default=0, doc="Counts the changes of the choices that concern single views.")
 
     def __init__(
         self,
@@ -34,20 +47,43 @@ class Workspace(param.Parameterized):
         one_message: OneMessage = nullcontext,
         after_paint: Callable[[Callable[[], None]], None] = immediately,
         kept: Kept = nothing_kept,
+        *,
+        selection: Selection | None = None,
+        display: Display | None = None,
+        tasks: Tasks | None = None,
         **params: Any,
     ) -> None:
         self.one_message, self.after_paint = one_message, after_paint
         self.pipeline = Pipeline(work, one_message, kept)
-        self.selection = Selection()
-        self.display = Display()
+        self.selection = selection or Selection()
+        self.display = display or Display()
+        self.tasks: Tasks = tasks or {}
         self.target = Target()
         self.thresholds = BiasThresholds()
         self.layer = LayerModel(selection=self.selection)
         self.head = HeadModel(selection=self.selection)
+        self.choices: dict[str, param.Parameterized] = {}
+        self._lenses: dict[type[Lens], Lens] = {}
         super().__init__(**params)
         self.settling = False
         self.pipeline.param.watch(self._fit, "trace")
         self.selection.param.watch(self._fit_sliders, "focus")
+
+    def lens(self, lens_type: type[LensType]) -> LensType:
+        """The lens of a class: one for all views that need it, made when the first asks."""
+        if lens_type not in self._lenses:
+            self._lenses[lens_type] = lens_type(self)
+        return cast("LensType", self._lenses[lens_type])
+
+    def choices_of(self, key: str) -> param.Parameterized:
+        """The choices of a lens by its key; they are there before the lens is, because a link may set them first."""
+        if key not in self.choices:
+            made = self.choices[key] = CHOICES[key]()
+            made.param.watch(self._count_choice, [name for name in made.param if name != "name"])
+        return self.choices[key]
+
+    def _count_choice(self, *_: object) -> None:
+        self.chosen += 1
 
     @property
     def trace(self) -> Trace | None:

@@ -1,20 +1,25 @@
-"""What all views are: a question, what is shown now, a plot, and a place for the reason why there is none."""
+"""What every view is: a question, what is shown now, a plot, and a place for the reason why there is none."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import panel as pn
 import param
 
 from atlas.components.card import Card
+from atlas.definitions import DEFINITIONS
 from atlas.state.lens import Lens
 from atlas.state.pipeline import BUSY
 from atlas.state.visibility import Visibility
 from atlas.state.workspace import Workspace
+from atlas.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -30,7 +35,7 @@ PAINTED = 120
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """What is changed inside goes to the browser at once."""
+    """What is changed inside goes to the browser in one message."""
     document = pn.state.curdoc
     if document is None:
         yield
@@ -59,7 +64,7 @@ def _counted_at_most_once(models: Any) -> Iterator[None]:
 
 
 def after_paint(work: Callable[[], None], after: int = PAINTED) -> None:
-    """Do something when what was changed so far has been painted (sent, for 0); at once where no page is served."""
+    """Run `work` when the browser has painted what was changed so far (sent it, for 0); at once where no page is served."""
     document = pn.state.curdoc
     if document is None or document.session_context is None:
         work()
@@ -68,12 +73,12 @@ def after_paint(work: Callable[[], None], after: int = PAINTED) -> None:
 
 
 def bind_rule(values: Any, rule: Callable[[Any], Any]) -> Any:
-    """What follows a Param. Bound, not an expression of rx: of one that something else is bound to, the first change is lost."""
+    """Bind `rule` to a Param. Not `rx`: an rx expression that is itself bound loses its first change."""
     return pn.bind(rule, values)
 
 
 def gesture(method: Method) -> Method:
-    """Everything a gesture changes goes to the browser at once."""
+    """Everything a gesture changes goes to the browser in one message."""
 
     @functools.wraps(method)
     def inside(*args: Any, **kwargs: Any) -> Any:
@@ -83,6 +88,17 @@ def gesture(method: Method) -> Method:
     return inside  # type: ignore[return-value]
 
 
+class Export(NamedTuple):
+    """What a view shows, to take away."""
+
+    name: str
+    """Of the file, without an ending."""
+    table: pd.DataFrame
+    """Exactly the numbers behind what is shown."""
+    picture: Any
+    """The HoloViews element as drawn; None where the view is no plot."""
+
+
 class View(pn.viewable.Viewer):
     """One card of the page. A view reads Params and calls Selection methods, nothing else."""
 
@@ -90,17 +106,30 @@ class View(pn.viewable.Viewer):
     title: ClassVar[str] = ""
     question: ClassVar[str] = ""
     help: ClassVar[str] = ""
+    """How to read the plot. Formulas are not written here but in `definitions`."""
+    defines: ClassVar[tuple[str, ...]] = ()
+    """Names of the definitions whose formula, reading and chance level the help shows."""
+    lens_type: ClassVar[type[Lens]] = Lens
+    """What the view shows; views with the same lens type share one lens."""
+    wide: ClassVar[bool] = False
+    """Whether the card takes a row of its own."""
     beside: ClassVar[int] = 110
     """Pixels of what stands below its plot."""
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
+    unfit = param.String(default="", doc="Why the trace on screen cannot have this view; its card is then hidden.")
 
-    def __init__(self, workspace: Workspace, lens: Lens, **params: Any) -> None:
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(**params)
         self.workspace = workspace
-        self.lens = lens
-        self.visibility = Visibility(lens, workspace)
+        self.lens = workspace.lens(self.lens_type)
+        self.visibility = Visibility(self.lens, workspace.one_message)
         self._heights: dict[Any, int] = {}
+
+    @classmethod
+    def fits(cls, trace: Trace) -> str:  # noqa: ARG003  (a subclass looks at the trace)
+        """Why a trace cannot have this view; empty: it can."""
+        return ""
 
     def body(self) -> Any:
         """The plot and what belongs to it."""
@@ -110,27 +139,75 @@ class View(pn.viewable.Viewer):
         """Small controls beside the title."""
         return []
 
+    def export(self) -> Export:
+        """The numbers and the picture of exactly what is shown."""
+        raise NotImplementedError
+
+    def drawing(self, draw: Callable[..., Any], blank: Callable[[], Any]) -> Callable[..., Any]:
+        """A DynamicMap callback that calls `draw`; where that fails the reason is shown, and a `blank` element is drawn.
+
+        HoloViews would pass the error on to whoever renders the page, and all cards after this one would stay empty.
+        """
+
+        def drawn(**streams: Any) -> Any:
+            try:
+                return draw(**streams)
+            except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
+                self.lens.report(error)
+                return blank()
+
+        return drawn
+
+    def bound(self, rule: Callable[..., str], *params: Any) -> Any:
+        """Words or markup bound to Params; where `rule` fails, the reason is shown and the words are empty."""
+
+        def ruled(*values: Any) -> str:
+            try:
+                return rule(*values)
+            except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
+                self.lens.report(error)
+                return ""
+
+        return pn.bind(ruled, *params)
+
     def __panel__(self) -> Any:
         lens, pipeline = self.lens, self.workspace.pipeline
-        body = self.body()
-        self._heights = {pane: pane.height for pane in body.select(pn.pane.HoloViews)}
+        body = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._fill(body)
+        self.param.watch(lambda _: self._fill(body), "unfit")
         card = Card(
             self.question,
             body,
             tools=self.tools(),
-            css_classes=[f"aa-card-{self.key}"],
+            css_classes=[f"aa-card-{self.key}", *(["aa-wide"] if self.wide else [])],
             title=self.title,
-            help=self.help,
+            help=help_text(self.help, self.defines),
             line=lens.param.line,
             problem=lens.param.problem,
             empty=lens.param.empty,
             busy=bind_rule(pipeline.param.status, BUSY.__contains__),
             waiting=pipeline.param.message,
             dark=self.param.dark,
+            shown=bind_rule(self.param.unfit, lambda reason: not reason),
         )
         self.visibility.seen = card.head.param.seen
         card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
+        card.head.on_export(self.export)
         return card
+
+    def _fill(self, body: pn.Column) -> None:
+        """Build the body when the first trace comes that can have it."""
+        if not self.unfit and not len(body):
+            body.append(self._built())
+            self._heights = {pane: pane.height for pane in body.select(pn.pane.HoloViews)}
+
+    def _built(self) -> Any:
+        """The body; where it cannot even be built, the card says so and the other cards stay."""
+        try:
+            return self.body()
+        except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
+            self.lens.report(error)
+            return pn.Column(sizing_mode="stretch_width")
 
     def _enlarged(self, card: Card, *, wide: bool) -> None:
         with one_message():
@@ -143,3 +220,12 @@ class View(pn.viewable.Viewer):
             pane.height = height
             for plot, _ in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
                 plot.state.height = height
+
+
+def help_text(words: str, names: tuple[str, ...] = ()) -> str:
+    """Help of a view: how to read it, then formula, reading and chance level of what it shows, as `definitions` has them."""
+    parts = [words]
+    for name in names:
+        found = DEFINITIONS[name]
+        parts += [f"{found.title}:", f"    {found.formula}", f"{found.reading} Chance: {found.chance}. {found.reference}."]
+    return "\n\n".join(filter(None, parts))

@@ -18,7 +18,7 @@ from atlas.plots.frame import Hook, Limits, hold, limits
 from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, View, bind_rule, gesture
+from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
 from atlas.views.events import on_reset, on_select
 from atlas.views.glyph import Glyph
 from atlas.views.plain import Markup, plain
@@ -54,8 +54,10 @@ class HeadsView(View):
 
     redrawn = param.Integer(default=0, doc="Counts the marks that only a whole new drawing can show.")
 
-    def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
-        super().__init__(workspace, lens, **params)
+    lens_type: ClassVar = HeadsLens
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
         self.glyph = Glyph()
         self._hears = [on_select(self._picked), on_reset(self._show_selection)]
         self._shown = pd.DataFrame()
@@ -93,14 +95,18 @@ class HeadsView(View):
         display = self.workspace.display
         self.visibility.follow(self._groups)
         asked = (display.param[name] for name in ("layout", "x", "y"))
-        key = pn.bind(self._key, self.visibility.param.revision, display.param.colour, display.param.size, self.param.dark)
+        key = self.bound(self._key, self.visibility.param.revision, display.param.colour, display.param.size, self.param.dark)
         return pn.Column(
             self._pane(),
             Markup(key, sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-key"]),
             self.chips,
-            plain(pn.bind(self._note, self.visibility.param.revision, *asked), "aa-cluster-note"),
+            plain(self.bound(self._note, self.visibility.param.revision, *asked), "aa-cluster-note"),
             sizing_mode="stretch_width",
         )
+
+    def export(self) -> Export:
+        """Where every head stands, what colours and sizes it."""
+        return Export("heads", self.heads.points(), self._points())
 
     def config(self) -> ScatterConfig:
         """How the cloud is drawn."""
@@ -185,7 +191,7 @@ class HeadsView(View):
     def _pane(self) -> Any:
         display = self.workspace.display
         points = hv.DynamicMap(
-            self._points,
+            self.drawing(self._points, no_points),
             streams=[
                 streams.Params(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
                 streams.Params(self, ["dark", "redrawn"]),
@@ -219,6 +225,11 @@ class HeadsView(View):
             selection.clear("heads", origin=ORIGIN)
         else:
             selection.select_heads(members, origin=ORIGIN, label=label)
+
+
+def no_points() -> hv.Points:
+    """No heads at all."""
+    return head_scatter(pd.DataFrame({name: [] for name in ("kind", "layer", "head", "x", "y", "selected", "focus")}))
 
 
 def _can_change(before: pd.DataFrame, now: pd.DataFrame) -> bool:

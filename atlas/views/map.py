@@ -20,7 +20,7 @@ from atlas.plots.matrix import ticks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.map import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, gesture
+from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.raster import Picture, RasterView
@@ -58,8 +58,10 @@ class MapView(RasterView):
         "there. Tap a head to show it large and select it; draw a box to select several; the wheel zooms."
     )
 
+    lens_type: ClassVar = MapLens
+
     def __init__(self, workspace: Workspace, **params: Any) -> None:
-        super().__init__(workspace, MapLens(workspace), **params)
+        super().__init__(workspace, **params)
         self.under = readout(POINT)
         self._mosaic: tuple[Layout, Any] | None = None
         self.framed, self.focused, self.named = Glyph(), Glyph(), Glyph()
@@ -85,6 +87,10 @@ class MapView(RasterView):
     def body(self) -> Any:
         """The sheet and the line under it."""
         return pn.Column(self._pane(), self.key_of_colours(), self.under, sizing_mode="stretch_width")
+
+    def export(self) -> Export:
+        """The thumbnails of all heads, a row a block of weights, and the picture that is on screen."""
+        return Export("map", self.map.table(), self.plot()[()])
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
@@ -251,7 +257,9 @@ class MapView(RasterView):
 
     def plot(self) -> Any:
         """The sheet with its frames and names, following what it shows."""
-        image, frames, focus, names = self.parts(self._frames, self._focus, self._names)
+        image, frames, focus, names = self.parts(
+            (self._frames, no_rectangles), (self._focus, no_rectangles), (self._names, no_labels)
+        )
         box, pointer = streams.BoundsXY(source=image), streams.PointerXY(source=image)
         box.add_subscriber(self._boxed)
         pointer.add_subscriber(self._pointed)
@@ -263,6 +271,16 @@ class MapView(RasterView):
         )
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | BORDER}
         return drawn.opts(xlabel="head", ylabel="layer", xlim=(0, 1), ylim=(0, 1), **look)
+
+
+def no_rectangles() -> hv.Rectangles:
+    """No frames at all."""
+    return rectangles([])
+
+
+def no_labels() -> hv.Labels:
+    """No names at all."""
+    return map_plot.labels([])
 
 
 def _inner(names: list[str], place: int, count: int, gap: float, seen: tuple[float, float], pixels: int) -> Ticks:

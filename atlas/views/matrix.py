@@ -19,7 +19,7 @@ from atlas.plots.marks import FROM, TO, marks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.matrix import MatrixLens, Plane
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, bind_rule, gesture
+from atlas.views.base import TIGHT, Export, bind_rule, gesture
 from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
@@ -53,8 +53,10 @@ class MatrixView(RasterView):
         "Where a pixel covers several cells it shows the largest."
     )
 
+    lens_type: ClassVar = MatrixLens
+
     def __init__(self, workspace: Workspace, **params: Any) -> None:
-        super().__init__(workspace, MatrixLens(workspace), **params)
+        super().__init__(workspace, **params)
         self.under = readout(POINT)
         self._pointed_at: tuple[float | None, float | None] = (None, None)
         self.image: hv.DynamicMap | None = None
@@ -87,6 +89,10 @@ class MatrixView(RasterView):
         """The matrix, the numbers under the pointer, and the threshold."""
         pane = self._pane()
         return pn.Column(pane, self.key_of_colours(), self.under, self._threshold(), sizing_mode="stretch_width")
+
+    def export(self) -> Export:
+        """The whole matrix with its names, and the part of it that is on screen as a picture."""
+        return Export("matrix", self.matrix.table(), None if self.image is None else self.image[()])
 
     def _threshold(self) -> Any:
         """A slider over the colours that hides the weak ones; its label says from which value on they show."""
@@ -247,7 +253,7 @@ class MatrixView(RasterView):
     # -- the plot ------------------------------------------------------------------------------------------------------
 
     def _pane(self) -> Any:
-        image, rows, columns = self.parts(self._rows, self._columns)
+        image, rows, columns = self.parts((self._rows, no_rectangles), (self._columns, no_rectangles))
         pointer = streams.PointerXY(source=image)
         pointer.add_subscriber(self._pointed)
         # The very object that is drawn: a link to the one before its options would find nothing.
@@ -259,6 +265,11 @@ class MatrixView(RasterView):
         return pn.pane.HoloViews(
             overlay, linked_axes=False, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-matrix"]
         )
+
+
+def no_rectangles() -> hv.Rectangles:
+    """No bands at all."""
+    return rectangles([])
 
 
 def cut(palette: Sequence[str], level: int) -> list[str]:

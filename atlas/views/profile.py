@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import holoviews as hv
+import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 from holoviews import streams
@@ -14,13 +15,10 @@ from atlas.plots.profile import layer_profile
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
-from atlas.views.base import TIGHT, View, gesture
+from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_reset, on_select, on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ORIGIN = "profile"
 
@@ -37,8 +35,11 @@ class ProfileView(View):
         "around marks to select these."
     )
 
-    def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
-        super().__init__(workspace, lens, **params)
+    lens_type: ClassVar = HeadsLens
+    wide: ClassVar = True
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
         self.glyph = Glyph()
         self._hears = [on_tap(self._tapped), on_select(self._picked), on_reset(self._show_selection)]
 
@@ -64,8 +65,14 @@ class ProfileView(View):
     def body(self) -> Any:
         """The profile."""
         display = self.workspace.display.param
-        unknown = pn.bind(lambda _, metric: self.heads.unknown(metric), self.visibility.param.revision, display.metric)
+        unknown = self.bound(lambda _, metric: self.heads.unknown(metric), self.visibility.param.revision, display.metric)
         return pn.Column(self._pane(), plain(unknown, "aa-profile-note"), sizing_mode="stretch_width")
+
+    def export(self) -> Export:
+        """Every head with the metric that is shown."""
+        table, metric = self.data()
+        columns = [name for name in ("kind", "layer", "head", metric, f"{metric}_uniform", "selected") if name in table]
+        return Export("depth", table[columns], self._profile())
 
     def data(self) -> tuple[pd.DataFrame, str]:
         """The table with the selected heads marked, and a metric it has."""
@@ -90,7 +97,7 @@ class ProfileView(View):
         display = self.workspace.display
         # One map of all parts: five, laid over each other, cost twice as much with every gesture.
         drawn = hv.DynamicMap(
-            self._profile,
+            self.drawing(self._profile, no_profile),
             streams=[
                 streams.Params(self.visibility, ["revision"]),
                 streams.Params(display, ["metric"], rename={"metric": "shown"}),
@@ -121,3 +128,9 @@ class ProfileView(View):
             selection.clear("heads", origin=ORIGIN)
         elif heads:
             selection.select_heads(heads, origin=ORIGIN, label=f"layer {layer}")
+
+
+def no_profile() -> hv.Overlay:
+    """No layers at all."""
+    table = pd.DataFrame({name: [] for name in ("kind", "layer", "head", "none", "selected")})
+    return layer_profile(table, "none", height=300)

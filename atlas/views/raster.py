@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import holoviews as hv
-import panel as pn
+import numpy as np
 import param
 from holoviews import streams
 
-from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE, raster_palette
+from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
 from atlas.views.base import View, gesture
@@ -75,7 +75,7 @@ class RasterView(View):
     def key_of_colours(self) -> Any:
         """What the colours mean, under the plot."""
         changes = self.visibility.param.revision, self.workspace.display.param.scale, self.param.dark
-        return Markup(pn.bind(self._ramp, *changes), sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-ramp"])
+        return Markup(self.bound(self._ramp, *changes), sizing_mode="stretch_width", margin=(0, 8), css_classes=["aa-ramp"])
 
     def _ramp(self, *_: object) -> str:
         if self.workspace.trace is None:
@@ -92,14 +92,15 @@ class RasterView(View):
         """Pixels of the plot, across and down."""
         return on_screen(self.size.width, self.size.height)
 
-    def parts(self, *others: Callable[..., Any]) -> list[hv.DynamicMap]:
-        """The image and what lies over it, drawn anew with the colour scale and the theme.
+    def parts(self, *others: tuple[Callable[..., Any], Callable[[], Any]]) -> list[hv.DynamicMap]:
+        """The image and what lies over it, drawn anew with the colour scale and the theme; each with its blank element.
 
         All parts have all streams: one that had not would put back the frames it was last drawn with.
         """
         display = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
         all_of_it = [display, streams.Params(self, ["dark", "redrawn"])]
-        made = [hv.DynamicMap(part, streams=all_of_it) for part in (self._image, *others)]
+        drawn = [self.drawing(self._image, blank_image), *(self.drawing(part, blank) for part, blank in others)]
+        made = [hv.DynamicMap(part, streams=all_of_it) for part in drawn]
         self.size.source = made[0]
         return made
 
@@ -128,6 +129,12 @@ class RasterView(View):
             return
         self.write()
         self.mark()
+
+
+def blank_image() -> hv.Image:
+    """What is drawn under the reason why there is no image."""
+    pixels = np.full((1, 1), BACKGROUND, np.uint8)
+    return raster_image(pixels, Viewport(0.0, 1.0, 0.0, 1.0, 1, 1), 1, 1).opts(cmap=list(raster_palette(dark=False)))
 
 
 STOPS = 12

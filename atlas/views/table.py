@@ -14,7 +14,7 @@ from atlas.components.table import Table
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
-from atlas.views.base import HEADING, View, gesture
+from atlas.views.base import HEADING, Export, View, gesture
 
 ORIGIN = "table"
 
@@ -73,8 +73,10 @@ class TableView(View):
         "N/A: not known for this head or text, or no keys are selected."
     )
 
-    def __init__(self, workspace: Workspace, lens: HeadsLens, **params: Any) -> None:
-        super().__init__(workspace, lens, **params)
+    lens_type: ClassVar = HeadsLens
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
         self._echo = False
         numbers = [title_of(name) for name in COLUMNS]
         every = (*WIDE, *numbers)
@@ -101,6 +103,10 @@ class TableView(View):
         self.visibility.follow_revision(self._draw)
         self.visibility.follow_marks(self._tick)
         return pn.Column(self.table, sizing_mode="stretch_width")
+
+    def export(self) -> Export:
+        """The table itself."""
+        return Export("ranking", self.shown(), None)
 
     def enlarge(self, room: int) -> None:
         """More rows on a page where there is room for them."""

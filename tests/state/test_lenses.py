@@ -22,7 +22,7 @@ from atlas.state.matrix import MatrixLens
 from atlas.state.selection_bar import BarLens
 from atlas.state.token_strip import StripLens
 from atlas.trace import Texts
-from atlas.tracing import windows
+from atlas.tracing import token_scores, windows
 from atlas.tracing.restricted import OUTSIDE
 from atlas.tracing.selected_heads import selected_heads
 from atlas.tracing.statistics import THUMBNAIL, block_maxima
@@ -556,7 +556,7 @@ def test_the_line_over_the_text_never_says_what_was():
 def test_more_than_a_reader_would_wait_for_is_said_where_the_paint_would_be(monkeypatch):
     room = workspace(both())
     lens = StripLens(room)
-    monkeypatch.setattr(painted, "PAINTED_CELLS", 100)
+    monkeypatch.setattr(token_scores, "PAINTED_CELLS", 100)
     room.selection.select_tokens([1, 2])
     assert lens.weights() is None
     assert "Select fewer tokens or fewer heads" in lens.problem
@@ -794,7 +794,7 @@ def test_what_cannot_be_painted_is_not_said_to_be_shown(monkeypatch, paint):
     room.display.paint = paint
     assert lens.weights() is not None
     assert lens.line
-    monkeypatch.setattr(painted, "PAINTED_CELLS", 10)
+    monkeypatch.setattr(token_scores, "PAINTED_CELLS", 10)
     room.selection.select_tokens([1, 2])
     assert lens.weights() is None
     assert lens.line == ""

@@ -8,6 +8,7 @@ import pytest
 import atlas
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import HeadId
+from atlas.tracing import token_scores
 from atlas.tracing.token_scores import received, sent, sinks
 from tests.engine.families import BY_NAME
 from tests.tracing.test_windows import cases, choices, everything, layered, together, traced
@@ -92,7 +93,7 @@ def test_heads_of_one_layer_with_masks_of_their_own():
 def test_more_than_a_reader_would_wait_for_is_refused_in_words(monkeypatch):
     trace = traced("BERT", "qk")
     n, heads = trace.attention_of().n_queries, trace.head_ids[:3]
-    monkeypatch.setattr(painted, "PAINTED_CELLS", 2 * n * 3)
+    monkeypatch.setattr(token_scores, "PAINTED_CELLS", 2 * n * 3)
     for paint in (received, sent):
         paint(trace, heads)
         paint(trace, heads, {1, 2})

@@ -296,7 +296,7 @@ def test_rows_the_browser_lets_go_of_by_itself_let_go_of_no_heads(seat):
     """What a reset says of the rows may be heard after another choice was made."""
     seat.do(lambda: seat.selection.select_heads(L1))
     seat.until(lambda: len(seat.plot(".aa-heads-plot").chosen("Scatter")) == len(L1))
-    (cloud,) = (view for view in seat.app.tabs["Explore"] if view.key == "heads")
+    cloud = seat.app.tabs.view("heads")
     (plot,) = cloud.glyph._plots
     heard = []
     seat.do(lambda: plot.handles["source"].selected.on_change("indices", lambda _name, _before, rows: heard.append(rows)))

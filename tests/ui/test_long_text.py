@@ -127,7 +127,7 @@ def colour(value, top):
 
 def assert_is_the_attention(seat, plot):
     """Every pixel on screen that lies in the head, against the weights of its window."""
-    view = seat.app.tabs["Explore"][0]
+    view = seat.app.tabs.view("map")
     found = plot.raster()
     low, high = expected(seat.app.trace, view.scale().ceiling, found)
     pixels = found["bytes"].astype(int)

@@ -148,7 +148,7 @@ def test_what_is_said_of_a_cut_edge_is_infinite_and_not_unknown():
 
 def test_two_views_of_one_page_draw_from_one_workspace():
     room = workspace(single())
-    view, lens = MatrixView(room), HeadsLens(room)
+    view, lens = MatrixView(room), room.lens(HeadsLens)
     room.selection.pick(HeadId(ENCODER, 1, 1))
     assert view.matrix.heads() == (HeadId(ENCODER, 1, 1),)
     assert lens.points()["selected"].sum() == 1

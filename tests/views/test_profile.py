@@ -9,7 +9,6 @@ from bokeh.models import Scatter
 
 from atlas.ids import HeadId
 from atlas.plots.profile import layer_profile
-from atlas.state.heads import HeadsLens
 from atlas.views.profile import ProfileView
 from tests.state.readers import CROSS, DECODER, ENCODER, both, single, workspace
 
@@ -24,7 +23,7 @@ def _bokeh():
 def view_of(trace, metric="selected"):
     room = workspace(trace)
     room.display.metric = metric
-    return room, ProfileView(room, HeadsLens(room))
+    return room, ProfileView(room)
 
 
 def marks_of(view):

@@ -51,7 +51,7 @@ def test_what_cannot_be_painted_is_not_painted_and_the_reason_stands_under_the_t
     column = view.__panel__()
     assert len(view.strip.weights) == 8
     assert view.strip.meaning == "receives"
-    monkeypatch.setattr(painted, "PAINTED_CELLS", 10)
+    monkeypatch.setattr(token_scores, "PAINTED_CELLS", 10)
     room.selection.select_tokens([1, 2])
     assert (view.strip.weights, view.strip.values, view.strip.meaning) == ([], [], "")
     assert [part.problem for part in column if hasattr(part, "problem")] == [view.lens.problem]

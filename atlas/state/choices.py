@@ -1,0 +1,19 @@
+"""The choices of single views: small Param classes, known by the key of the view's lens, so that a link can hold them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import param
+
+CHOICES: dict[str, type[param.Parameterized]] = {}
+"""Key of a lens -> the class of its choices. Classes alone: their instances belong to a workspace."""
+
+
+def register_choices(key: str, choices_type: type[param.Parameterized]) -> None:
+    """Make the choices of a lens known to links; a key belongs to one class."""
+    known = CHOICES.setdefault(key, choices_type)
+    if known.__qualname__ != choices_type.__qualname__:
+        msg = f"The choices {choices_type.__qualname__} use the key {key!r} of {known.__qualname__}; choose another key."
+        raise ValueError(msg)
