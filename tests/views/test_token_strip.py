@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from atlas.tracing import token_scores
 from atlas.views.token_strip import StripView
 from tests.state.readers import CROSS, DECODER, ENCODER, both, single, workspace
 

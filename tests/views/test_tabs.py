@@ -1,0 +1,182 @@
+"""Tabs: views are made when their tab is first opened, and cost nothing while it is closed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import holoviews as hv
+import panel as pn
+import param
+import pytest
+
+from atlas.ids import HeadId
+from atlas.state.lens import Lens
+from atlas.views.base import Export, View
+from atlas.views.catalog import TABS, Tab
+from atlas.views.tabs import KEPT_TABS, Tabs
+from tests.state.readers import CROSS, ENCODER, both, single, workspace
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drawn_with_bokeh():
+    hv.extension("bokeh", logo=False)
+
+
+class CountingLens(Lens):
+    reads: ClassVar = {"selection": ("heads",)}
+
+    def __init__(self, *given, **params):
+        self.forgotten = 0
+        super().__init__(*given, **params)
+
+    def forget(self):
+        self.forgotten += 1
+
+
+def a_view(name, **more):
+    """A view class of its own, with a lens of its own, that counts what it draws."""
+    lens = type(f"Lens{name}", (CountingLens,), {})
+
+    def init(self, workspace, **params):
+        View.__init__(self, workspace, **params)
+        self.drawn = 0
+        self.visibility.follow_revision(self.count)
+
+    def count(self):
+        self.drawn += 1
+
+    body = {
+        "key": name, "title": name.title(), "question": f"{name}?", "lens_type": lens, "__init__": init, "count": count,
+        "body": lambda _: pn.Column(), **more,
+    }  # fmt: skip
+    return type(f"View{name}", (View,), body)
+
+
+def page(*more_tabs, trace=None):
+    room = workspace(trace or single())
+    tabs = Tabs(room, [Tab("explore", "Explore", (a_view("one"), a_view("two"))), *more_tabs])
+    tabs.__panel__()
+    return room, tabs
+
+
+HIDDEN = tuple(
+    Tab(key, key.title(), tuple(a_view(f"{key}{i}") for i in range(5))) for key in ("overview", "deep", "faithfulness", "bias")
+)
+
+
+def test_views_of_a_tab_are_made_when_it_is_opened():
+    room, tabs = page(*HIDDEN)
+    assert [view.key for view in tabs.made()] == ["one", "two"]
+    room.display.tab = "deep"
+    assert [view.key for view in tabs.views["deep"]] == [f"deep{i}" for i in range(5)]
+    assert "bias" not in tabs.views
+
+
+def test_a_view_of_a_closed_tab_neither_computes_nor_draws_and_catches_up_once():
+    room, tabs = page(*HIDDEN)
+    (one, _), seen = tabs.views["explore"], []
+    for key in ("overview", "deep", "explore"):
+        room.display.tab = key
+    hidden = [view for view in tabs.made() if view.key not in ("one", "two")]
+    before = [(view.lens.forgotten, view.drawn) for view in hidden]
+    for head in (0, 1, 2):
+        room.selection.pick(HeadId(ENCODER, 1, head))
+        seen.append(one.drawn)
+    assert seen == [1, 2, 3]
+    assert [(view.lens.forgotten, view.drawn) for view in hidden] == before
+    room.display.tab = "deep"
+    for view in tabs.views["deep"]:
+        assert (view.drawn, view.visibility.revision) == (1, view.lens.revision)
+    for view in tabs.views["overview"]:
+        assert view.drawn == 0
+
+
+def test_the_document_keeps_only_the_tabs_used_last():
+    room, tabs = page(*HIDDEN)
+    for key in ("overview", "deep", "faithfulness", "bias"):
+        room.display.tab = key
+    assert len(tabs.stage) == KEPT_TABS
+    assert len(tabs.made()) == 2 + 4 * 5
+    views = tabs.views["explore"]
+    room.display.tab = "explore"
+    assert tabs.views["explore"] is views
+    assert [grid.visible for grid in tabs.stage].count(True) == 1
+
+
+def test_a_tab_that_a_link_names_and_that_has_no_views_is_the_first():
+    room, tabs = page()
+    room.display.tab = "compare"
+    assert tabs.open == tabs.bar.active == "explore"
+
+
+def test_a_press_on_the_bar_opens_the_tab_and_is_in_the_display():
+    room, tabs = page(*HIDDEN)
+    tabs.bar.active = "bias"
+    assert room.display.tab == "bias"
+    assert len(tabs.views["bias"]) == 5
+
+
+def test_night_reaches_the_views_of_a_closed_tab_when_they_come_back():
+    room, tabs = page(*HIDDEN)
+    room.display.tab = "deep"
+    room.display.tab = "explore"
+    tabs.dark = True
+    assert [view.dark for view in tabs.views["explore"]] == [True, True]
+    assert not any(view.dark for view in tabs.views["deep"])
+    room.display.tab = "deep"
+    assert all(view.dark for view in tabs.views["deep"])
+
+
+def test_a_view_that_a_trace_cannot_have_is_not_offered_and_says_why():
+    def fits(cls, trace):
+        return "" if CROSS in trace.kinds else "this model has no cross attention"
+
+    built = []
+    needy = a_view("needy", fits=classmethod(fits), body=lambda self: (built.append(self.key), pn.Column())[1])
+    room, tabs = page(Tab("deep", "Deep", (needy,)))
+    room.display.tab = "deep"
+    (view,) = tabs.made()[2:]
+    assert (view.unfit, view.visibility.active, built) == ("this model has no cross attention", False, [])
+    assert tabs.left_out == "Not offered for this trace.\nNeedy: this model has no cross attention"
+    room.pipeline.show(both())
+    assert (view.unfit, view.visibility.active, built, tabs.left_out) == ("", True, ["needy"], "")
+
+
+def test_a_view_that_cannot_even_be_built_says_so_and_the_others_stay(caplog):
+    def broken(self):
+        return {}["plus"]
+
+    room = workspace(single())
+    tabs = Tabs(room, [Tab("explore", "Explore", (a_view("bad", body=broken), a_view("good")))])
+    tabs.__panel__()
+    bad, good = tabs.made()
+    assert bad.lens.problem.startswith("This is a fault of Atlas, not yours (KeyError: 'plus').")
+    room.selection.pick(HeadId(ENCODER, 1, 1))
+    assert good.drawn == 1
+    assert "KeyError" in caplog.text
+
+
+@pytest.mark.parametrize("view_type", [view for tab in TABS for view in tab.views], ids=lambda view: view.key)
+def test_every_view_keeps_the_contract(view_type):
+    assert view_type.key
+    assert view_type.title
+    assert view_type.question.endswith("?")
+    assert issubclass(view_type.lens_type, Lens)
+    assert isinstance(view_type.wide, bool)
+    view = view_type(workspace(single()))
+    view.__panel__()
+    exported = view.export()
+    assert isinstance(exported, Export)
+    assert len(exported.table)
+    assert exported.name
+    assert view_type.fits(single()) == ""
+    assert isinstance(view.param.dark, param.Parameter)
+
+
+def test_keys_of_views_are_unique():
+    keys = [view.key for tab in TABS for view in tab.views]
+    assert len(keys) == len(set(keys))
