@@ -46,9 +46,10 @@ serve: $(STAMP) ## open the app in a browser
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=apps
 
-# One worker keeps a whole file, so that what its tests share (a wheel, a model) is made once.
+# One worker keeps a whole file, so that what its tests share (a wheel, a model) is made once. What failed in a browser, and
+# nothing else, is run again alone at the end.
 test: $(STAMP) browser ## run all tests (20 minutes on two cores)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS) || $(BIN)/python -m tests.again
 
 bench: $(STAMP) ## measure speed and size, side by side with the plain model and with BertViz
 	$(BIN)/python -m tests.benchmarks

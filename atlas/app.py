@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import holoviews as hv
@@ -37,6 +37,7 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing import groups
 from atlas.views.base import after_paint, bind_rule, one_message
+from atlas.views.catalog import TABS, Tab
 from atlas.views.icons import LINK
 from atlas.views.selection_bar import SelectionBar
 from atlas.views.sidebar import Sidebar, on_the_page
@@ -71,14 +72,14 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
-    def __init__(self, service: Service | None = None, **params: Any) -> None:
+    def __init__(self, service: Service | None = None, tabs: Sequence[Tab] = TABS, **params: Any) -> None:
         super().__init__(**params)
         self.service = service or Service()
         self.workspace = Workspace(self.run, one_message, after_paint, self.kept)
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
-        self.tabs = Tabs(self.workspace, dark=self.dark)
+        self.tabs = Tabs(self.workspace, tabs, dark=self.dark)
         self.strips = [StripView(self.workspace, side, dark=self.dark) for side in ("source", "target")]
         self.bar = SelectionBar(self.workspace)
         self.announcer = Announcer()

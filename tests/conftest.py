@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.again import FAILED
 from tests.places import SHARED_DATA
 
 # Before anything imports torch or huggingface_hub: both read these once, at import.
@@ -27,16 +29,20 @@ settings.register_profile("atlas", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("atlas")
 
 
-AGAIN = 1
-"""Times a test in a browser that failed is run again: on a machine shared with others a browser stalls now and then, and what a
-thread changes while a page connects can get lost. What fails twice fails, and the report names what was run twice."""
+_failed: dict[str, set[str]] = {"browser": set(), "others": set()}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests in a browser, wherever they are."""
-    for item in items:
-        if item.get_closest_marker("ui"):
-            item.add_marker(pytest.mark.flaky(reruns=AGAIN))
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what failed, for `tests.again`; on the controller, which hears of the tests of all workers."""
+    if report.failed:
+        _failed["browser" if "ui" in report.keywords else "others"].add(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write down what failed."""
+    if not hasattr(session.config, "workerinput"):
+        FAILED.parent.mkdir(exist_ok=True)
+        FAILED.write_text(json.dumps({where: sorted(names) for where, names in _failed.items()}), encoding="utf-8")
 
 
 def pytest_unconfigure() -> None:

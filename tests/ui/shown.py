@@ -10,6 +10,7 @@ import numpy as np
 
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS, OUTSIDE, raster_palette, sequential
+from atlas.state.heads import HeadsLens
 from atlas.views.table import ROWS
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS, TEXT, weights
 from tests.ui.stage import Seat
@@ -169,7 +170,7 @@ def chips_of(seat: Seat, heads: Collection[HeadId]) -> set[str]:
     """Groups that are exactly these heads."""
     groups = {"role:previous token": {PREVIOUS}, "role:mixed": set(EVERY) - {PREVIOUS}}
     groups |= {f"layer:{at}": {head for head in EVERY if head.layer == at} for at in range(LAYERS)}
-    names = seat.app.heads_lens.table()["cluster"]
+    names = seat.app.workspace.lens(HeadsLens).table()["cluster"]
     groups |= {f"cluster:{name}": {head for head, own in zip(EVERY, names, strict=True) if own == name} for name in set(names)}
     return {key for key, members in groups.items() if members == set(heads)}
 

@@ -19,9 +19,11 @@ from PIL import Image
 from atlas.app import AttentionAtlas, prepare
 from atlas.engine.running.service import Service
 from atlas.ids import HeadId
+from atlas.state.heads import HeadsLens
 from atlas.state.library import Listed
 from atlas.state.opening import Opening
 from atlas.views.base import one_message
+from atlas.views.catalog import TABS
 from tests.browser import PATIENCE, faults, wait_until
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ class Seat:
         self.until(lambda: self.plot(".aa-matrix").there and len(np.unique(self.plot(".aa-matrix").image())) > 1)
         self.until(lambda: self.plot(".aa-map").there and len(np.unique(self.plot(".aa-map").image())) > 1)
         cloud, profile = self.plot(".aa-heads-plot"), self.plot(".aa-profile")
-        self.until(lambda: cloud.there and len(cloud.columns("Scatter")["at_x"]) == len(self.app.heads_lens.ids()))
+        self.until(lambda: cloud.there and len(cloud.columns("Scatter")["at_x"]) == len(self.app.workspace.lens(HeadsLens).ids()))
         self.until(lambda: profile.there and self.page.locator(".tabulator-row").first.is_visible())
 
     def clear(self) -> None:
@@ -305,14 +307,14 @@ def _page(context: BrowserContext) -> Page:
 
 @contextmanager
 def seated(
-    browser: Browser, first: Opening, service: Service, size: dict[str, int] = LARGE, patience: int = PATIENCE
+    browser: Browser, first: Opening, service: Service, size: dict[str, int] = LARGE, patience: int = PATIENCE, tabs: Any = TABS
 ) -> Iterator[Seat]:
     """Serve the app, open it in a browser, and clean up; nothing may have gone wrong in the browser."""
     prepare()
     sessions: list[Session] = []
 
     def page() -> Any:
-        app = AttentionAtlas(service)
+        app = AttentionAtlas(service, tabs)
         app.given = [Listed(name, "here", "", "") for name in MODELS]
         sessions.append(Session(app, pn.state.curdoc))
         return app.page(first)

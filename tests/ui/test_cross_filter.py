@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from atlas.ids import HeadId
+from atlas.state.heads import HeadsLens
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS
 from tests.ui.shown import EVERY, TOKENS, Wanted, assert_shown, cell_of_matrix, metrics_on_axes
 from tests.ui.stage import Seat, head_place
@@ -94,7 +95,7 @@ def _lasso_scatter(seat: Seat) -> Wanted:
 
 
 def _press_cluster(seat: Seat) -> Wanted:
-    names = list(seat.app.heads_lens.table()["cluster"])
+    names = list(seat.app.workspace.lens(HeadsLens).table()["cluster"])
     own = names[EVERY.index(PREVIOUS)]
     assert names.count(own) == 1, "the planted head is in a cluster of its own"
     seat.page.locator(f'.aa-groups .chip[data-key="cluster:{own}"]').click()
