@@ -18,7 +18,7 @@ it in an eighth, at twice as many neither feels like an answer. What is beyond i
 STEPS = 1000
 """A weight is sent as one of so many whole numbers, which are short; a palette has at most 256 colours."""
 
-MODES = ("replace", "toggle", "extend")
+CLICK_MODES = ("replace", "toggle", "extend")
 DIRECTIONS = ("auto", "ltr", "rtl")
 AXES = ("both", "from", "to")
 
@@ -95,8 +95,8 @@ class TokenStrip(OneWay):
         """Take a pick from the browser; what it names may be gone by now, or be made up."""
         known = {token["position"] for token in self.tokens}
         mode = data.get("mode")
-        if mode not in MODES:
-            msg = f"The token strip was sent {mode!r}, which is none of {', '.join(MODES)}."
+        if mode not in CLICK_MODES:
+            msg = f"The token strip was sent {mode!r}, which is none of {', '.join(CLICK_MODES)}."
             raise ValueError(msg)
         positions = [position for position in data.get("positions", []) if position in known]
         if data.get("positions") and not positions:

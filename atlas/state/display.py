@@ -8,12 +8,10 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.state.selection import AXES
+from atlas.tracing.windows import AGGREGATES, MODES
 
-AGGREGATES = ("mean", "max")
 LEVELS = ("token", "word")
 SCALES = ("linear", "log", "equalised")
-MODES = ("weight", "column", "rollout", "moved")
-"""Weights as they are; each column divided by its sum; rollout up to the layer; weight times the length of what is moved."""
 PAINTS = ("received", "sent")
 SINKS = ("auto", "shown", "hidden")
 """'auto' hides the sinks of causal models from the colour scale: there the first token takes most of everything."""

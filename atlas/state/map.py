@@ -23,9 +23,6 @@ from atlas.tracing.token_scores import sinks
 
 Array = np.ndarray
 
-THUMBNAIL = 64
-"""Cells along the side of a kept thumbnail; a shorter text is kept whole."""
-
 FINE = 96
 """Pixels along the side of a head from which its own weights are worked out instead of its thumbnail."""
 

@@ -30,6 +30,7 @@ WORD_TOKENS = 1_024
 """Word level sums whole matrices to words: as much work as rollout."""
 
 MODES = ("weight", "column", "rollout", "moved")
+"""Weights as they are; each column divided by its sum; rollout up to the layer; weight times the length of what is moved."""
 
 AGGREGATES = ("mean", "max")
 

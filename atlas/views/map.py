@@ -18,8 +18,9 @@ from atlas.plots.frame import number
 from atlas.plots.marks import FOCUS, HEADS, marks
 from atlas.plots.matrix import ticks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
-from atlas.state.map import FINE, FINE_CELLS, THUMBNAIL, Layout, MapLens
+from atlas.state.map import FINE, FINE_CELLS, Layout, MapLens
 from atlas.state.workspace import Workspace
+from atlas.tracing.statistics import THUMBNAIL
 from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph

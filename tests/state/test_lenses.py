@@ -25,7 +25,7 @@ from atlas.trace import Texts
 from atlas.tracing import token_scores, windows
 from atlas.tracing.restricted import OUTSIDE
 from atlas.tracing.selected_heads import selected_heads
-from atlas.tracing.statistics import THUMBNAIL, block_maxima
+from atlas.tracing.statistics import block_maxima
 from tests.engine.families import TARGET, TEXT, loaded
 from tests.state.readers import CROSS, DECODER, ENCODER, SOURCE, Listener, both, rows, single, workspace
 from tests.text.made import table as token_table
@@ -313,10 +313,6 @@ def test_the_scale_of_the_matrix_ends_at_the_largest_value_that_counts(name, mod
 
 
 # -- the Map -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_sheet_and_the_traces_agree_on_what_a_thumbnail_is():
-    assert map_state.THUMBNAIL == THUMBNAIL
 
 
 def test_heads_lie_by_number_or_by_a_metric_the_largest_first():
