@@ -1,10 +1,11 @@
-"""What every statistical plot has around its data: fonts, axes, toolbar, ranges that hold still."""
+"""The frame of every statistical plot: fonts, axes, toolbar, and ranges that keep a reader's zoom."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -78,22 +79,26 @@ def tooltip(*columns: str) -> str:
     return f'<div style="{style}"><b>{first}</b>{rest}</div>'
 
 
+_HELD: WeakKeyDictionary[Any, tuple[Limits, Limits]] = WeakKeyDictionary()
+"""The ranges each Bokeh figure was last set to."""
+
+
 def hold(x_range: Limits, y_range: Limits) -> Hook:
-    """Set the ranges when they are other ones than before, and leave a reader's zoom alone when they are not.
+    """HoloViews hook: sets the ranges if they differ from the last ones it set, and otherwise leaves a reader's zoom alone.
 
     A DynamicMap keeps its first ranges for ever, or with framewise=True undoes every zoom at every update.
     """
 
     def hook(plot: Any, element: Any) -> None:  # noqa: ARG001 (HoloViews calls hooks with both)
-        wanted = (x_range, y_range)
-        if plot.handles.get("held_ranges") == wanted:
+        figure, wanted = plot.state, (x_range, y_range)
+        if _HELD.get(figure) == wanted:
             return
-        if "held_ranges" not in plot.handles:
+        if figure not in _HELD:
             # A page is scrolled over its plots: the wheel is the page's until the reader takes the tool.
-            plot.state.toolbar.active_scroll = None
-        plot.handles["held_ranges"] = wanted
-        for name, (low, high) in zip(("x_range", "y_range"), wanted, strict=True):
-            plot.handles[name].update(start=low, end=high, reset_start=low, reset_end=high)
+            figure.toolbar.active_scroll = None
+        _HELD[figure] = wanted
+        for axis, (low, high) in zip((figure.x_range, figure.y_range), wanted, strict=True):
+            axis.update(start=low, end=high, reset_start=low, reset_end=high)
 
     return hook
 

@@ -1,7 +1,17 @@
-"""What a gesture marks on a plot, sent as columns of a glyph.
+"""What a gesture changes on a plot that HoloViews drew, sent as columns of a Bokeh data source.
 
-HoloViews draws all of a plot anew for any part of it: 30 to 50 milliseconds a plot, where a few columns take one or two. So what
-only says what is selected goes past it. The elements say the same whenever they are drawn, from the same state.
+HoloViews redraws a whole plot for any change of an element: 30 to 50 milliseconds a plot, where new columns of a glyph take one or
+two. So marks, and another image on the same axes, go to the data source itself. The elements hold the same values whenever
+HoloViews draws them, because both read the same state.
+
+Everything used here is public. A HoloViews hook hands out the plot; `plot.state` is the Bokeh figure and
+`plot.handles["glyph_renderer"]` the Bokeh renderer, both documented for hooks; data source, colour mapper, selection and document
+are Bokeh's own; Panel's `state.execute` waits for the lock of the document. Two things still go through the HoloViews plot:
+
+- `plot.handles` says which renderer belongs to an element. A Bokeh figure of an overlay holds several renderers of one type, and
+  HoloViews gives none of them the name of its element.
+- `plot.push()` sends changes to a notebook. Panel's `push_notebook` wants the outermost object that is displayed, which a view
+  does not know.
 """
 
 from __future__ import annotations
@@ -12,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import panel as pn
+from panel.io.state import set_curdoc
 
 if TYPE_CHECKING:
     from atlas.plots.frame import Hook
@@ -25,64 +36,71 @@ WORD = ("x", "y", "text")
 
 
 class Glyph:
-    """A glyph of a plot, wherever it is on screen: its hook finds it. It knows plots weakly: HoloViews keeps hooks for good."""
+    """The glyph of one element, on every plot that shows it; `hook` finds the plots.
+
+    It refers to plots weakly, because HoloViews keeps the hooks of an element for good in a place that all sessions share.
+    """
 
     def __init__(self) -> None:
         self._plots: WeakSet[Any] = WeakSet()
 
     def hook(self, plot: Any, _: Any) -> None:
-        """Given to the element as a hook."""
+        """HoloViews hook: give it to the element."""
         self._plots.add(plot)
 
     def mark(self, columns: Mapping[str, Any], chosen: Sequence[int] | None = None, hook: Hook | None = None) -> bool:
-        """Put other values in some columns, choose rows, do what a hook does. False where the plot is to be drawn again instead.
+        """Replace some columns, select rows, run a hook. False if the plot has to be drawn again instead.
 
-        HoloViews has no column for what is the same in all rows.
+        HoloViews makes no column for a style that is the same in all rows.
         """
+        drawn = self._drawn()
+        if any(columns.keys() - renderer.data_source.data.keys() for _, renderer in drawn):
+            return False
 
-        def change(plot: Any) -> None:
-            _put(plot.handles["source"], columns, chosen)
+        def change(plot: Any, renderer: Any) -> None:
+            _replace(renderer.data_source, columns, chosen)
             if hook is not None:
                 hook(plot, None)
 
-        plots = [plot for plot in self._plots if plot.handles.get("source") is not None]
-        if any(columns.keys() - plot.handles["source"].data.keys() for plot in plots):
-            return False
-        for plot in plots:
-            _with_lock(plot, partial(change, plot))
+        for plot, renderer in drawn:
+            _with_lock(plot, partial(change, plot, renderer))
         return True
 
     def outline(self, boxes: Sequence[Box]) -> None:
-        """Put other rectangles in the place of those there are."""
+        """Replace all rectangles."""
         self.mark({name: [box[at] for box in boxes] for at, name in enumerate(RECTANGLE)})
 
     def write(self, words: Sequence[tuple[float, float, str]]) -> None:
-        """Put other words in the place of those there are."""
+        """Replace all words."""
         self.mark({name: [word[at] for word in words] for at, name in enumerate(WORD)})
+
+    def _drawn(self) -> list[tuple[Any, Any]]:
+        """The plots that have been drawn, each with the renderer of this glyph."""
+        return [(plot, plot.handles["glyph_renderer"]) for plot in self._plots if "glyph_renderer" in plot.handles]
 
 
 class Raster(Glyph):
-    """The image of a plot: another one of the same plane needs neither new axes nor new ranges."""
+    """The image of a plot: another image of the same plane needs neither new axes nor new ranges."""
 
     def show(self, pixels: Array, bounds: Box, palette: Sequence[str], hook: Hook) -> bool:
-        """Put another image in the place of the one there is, and do what its hook does. False where there is none yet."""
+        """Replace the image and its palette, and run the hook. False if no plot has an image yet."""
         left, bottom, right, top = bounds
         columns = {"image": [pixels], "x": [left], "y": [bottom], "dw": [right - left], "dh": [top - bottom]}
-        plots = [plot for plot in self._plots if plot.handles.get("source") is not None]
 
-        def change(plot: Any) -> None:
-            _put(plot.handles["source"], columns)
-            mapper = plot.handles["color_mapper"]
+        def change(plot: Any, renderer: Any) -> None:
+            _replace(renderer.data_source, columns)
+            mapper = renderer.glyph.color_mapper
             if list(mapper.palette) != list(palette):
                 mapper.palette = list(palette)
             hook(plot, None)
 
-        for plot in plots:
-            _with_lock(plot, partial(change, plot))
-        return bool(plots)
+        drawn = self._drawn()
+        for plot, renderer in drawn:
+            _with_lock(plot, partial(change, plot, renderer))
+        return bool(drawn)
 
 
-def _put(source: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None = None) -> None:
+def _replace(source: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None = None) -> None:
     if columns:
         source.data.update(columns)
     if chosen is not None:
@@ -90,14 +108,11 @@ def _put(source: Any, columns: Mapping[str, Any], chosen: Sequence[int] | None =
 
 
 def _with_lock(plot: Any, change: Callable[[], None]) -> None:
-    """Now where the document may be changed from here, else when its turn comes; a notebook is told by the plot."""
-    document = plot.document
+    """Make the change now if this thread may change the document, else in its next tick; then tell a notebook."""
 
-    def told() -> None:
+    def changed() -> None:
         change()
         plot.push()
 
-    if document is not None and document.session_context and not pn.state._unblocked(document):  # noqa: SLF001  (as HoloViews asks)
-        document.add_next_tick_callback(told)
-    else:
-        told()
+    with set_curdoc(plot.state.document):
+        pn.state.execute(changed, schedule="auto")
