@@ -90,14 +90,17 @@ def coloured(values: npt.ArrayLike, limits: tuple[float, float], colours: Sequen
 LEVELS = 240
 """Steps of magnitude in a raster of bytes, 0 to 239; the bytes above are the constants below. Drawn with limits (0, 255)."""
 
+SIGNED_LEVELS = LEVELS - 1
+"""The same for signed values: odd, so that one of them stands for 0."""
+
 BACKGROUND, MASKED, MASKED_LINE, OUTSIDE, SELECTED_BAND, OUTLINE, FOCUS, UNKNOWN, LABEL = range(LEVELS, LEVELS + 9)
 """Between heads · where a query may not look, and the hatching there · what is not selected · the frame of selected rows and
 columns · of selected heads · of the head shown large · what is not known · writing."""
 
 
 @functools.cache
-def raster_palette(*, dark: bool) -> tuple[str, ...]:
-    """256 colours: magnitude up to `LEVELS`, then the named ones; those without a name are background."""
+def raster_palette(*, dark: bool, signed: bool = False) -> tuple[str, ...]:
+    """256 colours: magnitude or signed values up to `LEVELS`, then the named ones; those without a name are background."""
     around = theme(dark=dark)
     named = {
         BACKGROUND: around.paper,
@@ -110,7 +113,8 @@ def raster_palette(*, dark: bool) -> tuple[str, ...]:
         UNKNOWN: mixed(around.paper, around.muted, 0.6),
         LABEL: around.ink,
     }
-    return (*sequential(dark=dark, n=LEVELS), *(named.get(index, around.paper) for index in range(LEVELS, COLOURS)))
+    values = (*diverging(dark=dark, n=SIGNED_LEVELS), around.paper) if signed else sequential(dark=dark, n=LEVELS)
+    return (*values, *(named.get(index, around.paper) for index in range(LEVELS, COLOURS)))
 
 
 # -- categories --------------------------------------------------------------------------------------------------------

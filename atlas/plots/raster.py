@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import holoviews as hv
 import numpy as np
 
-from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, OUTSIDE
+from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, OUTSIDE, SIGNED_LEVELS
 
 Array = np.ndarray
 
@@ -96,6 +96,17 @@ def pooled(block: Array, row_edges: Array, column_edges: Array) -> Array:
     return filled
 
 
+def pooled_signed(block: Array, row_edges: Array, column_edges: Array) -> Array:
+    """The value furthest from 0 in every pixel, of two as far the positive one; NaN where all cells are missing."""
+    missing = np.isnan(block)
+    high, low = np.where(missing, -np.inf, block), np.where(missing, -np.inf, -block)
+    for axis, edges in ((0, row_edges), (1, column_edges)):
+        cells = spans(edges, block.shape[axis])
+        high, low = maxima(high, *cells, axis), maxima(low, *cells, axis)
+    found = np.where(high >= low, high, -low)
+    return np.where(np.isinf(high), np.nan, found).astype(np.float32)
+
+
 def maxima(values: Array, start: Array, stop: Array, axis: int) -> Array:
     """The largest value of every stretch of cells along an axis."""
     if np.all(stop - start == 1):
@@ -115,23 +126,44 @@ def coded(block: Array) -> Array:
 
 @dataclass(frozen=True)
 class Scale:
-    """How weights become colours: the lowest value of each of the LEVELS colours."""
+    """How values become colours: the lowest value of each colour."""
 
     name: str
     edges: Array
+
+    signed: bool = False
+    """Whether colours go from the most negative value over 0 to the most positive one."""
 
     @property
     def ceiling(self) -> float:
         """From this value on, the strongest colour."""
         return float(self.edges[-1])
 
+    @property
+    def zero(self) -> int:
+        """The colour of 0."""
+        return len(self.edges) // 2 if self.signed else 0
+
+    @property
+    def steps(self) -> int:
+        """Colours from that of 0 to the strongest."""
+        return len(self.edges) - 1 - self.zero
+
+    def reach(self, value: float) -> int:
+        """How many colours from that of 0 on are of smaller values."""
+        return int(self.level(np.array([value]))[0]) - self.zero
+
+    def begins(self, steps: int) -> float:
+        """The value at which the colour begins that is so many colours from that of 0."""
+        return float(self.edges[self.zero + steps])
+
     def level(self, values: Array) -> Array:
         """The colour of each value."""
-        return np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, LEVELS - 1)
+        return np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, len(self.edges) - 1)
 
     def ticks(self) -> list[tuple[int, float]]:
         """Some colours and the values where they begin, for a colour bar."""
-        return [(level, float(self.edges[level])) for level in np.linspace(0, LEVELS - 1, 5).round().astype(int)]
+        return [(level, float(self.edges[level])) for level in np.linspace(0, len(self.edges) - 1, 5).round().astype(int)]
 
 
 def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
@@ -154,6 +186,13 @@ def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
     return Scale(name, np.maximum.accumulate(edges + np.arange(LEVELS) * np.finfo(np.float32).tiny))
 
 
+def signed_scale(limit: float) -> Scale:
+    """A diverging scale from -limit to limit, equal steps on both sides; 0 is in the middle of the middle colour."""
+    top = limit if np.isfinite(limit) and limit > 0 else 1.0
+    half = SIGNED_LEVELS // 2
+    return Scale("signed", (np.arange(SIGNED_LEVELS) - half - 0.5) * (top / (half - 0.5)), signed=True)
+
+
 def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
     """Bytes of coded values: a colour of the ramp, the gap, or hatched where nothing may be seen."""
     # Most of a sheet is hidden, gap or not selected: only weights are looked up in the scale, which is what takes long.
@@ -161,10 +200,21 @@ def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
     found = np.full(values.shape, BACKGROUND, np.uint8)
     found[values == DIM] = OUTSIDE
     found[weights] = how.level(values[weights])
-    if hidden.any():
-        lines = (np.add.outer(np.arange(values.shape[0]), np.arange(values.shape[1])) % HATCH) == 0
-        found[hidden] = np.where(lines[hidden], MASKED_LINE, MASKED) if hatch else MASKED
+    _hatch(found, hidden, lines=hatch)
     return found
+
+
+def quantised_signed(values: Array, how: Scale) -> Array:
+    """Bytes of signed values: a colour of the diverging ramp, hatched where a cell is missing."""
+    found = how.level(np.nan_to_num(values)).astype(np.uint8)
+    _hatch(found, np.isnan(values), lines=True)
+    return found
+
+
+def _hatch(pixels: Array, where: Array, *, lines: bool) -> None:
+    if where.any():
+        on_line = (np.add.outer(np.arange(pixels.shape[0]), np.arange(pixels.shape[1])) % HATCH) == 0
+        pixels[where] = np.where(on_line[where], MASKED_LINE, MASKED) if lines else MASKED
 
 
 def raster_image(pixels: Array, view: Viewport, n_x: int, n_y: int) -> hv.Image:

@@ -10,7 +10,7 @@ from bokeh.events import AxisClick
 from bokeh.models import FixedTicker, PlainText
 
 from atlas.plots.frame import Hook
-from atlas.plots.matrix import SLANT
+from atlas.plots.plane import SLANT
 from atlas.plots.raster import Viewport
 from atlas.views.events import Range
 from atlas.views.plain import plain

@@ -1,8 +1,8 @@
 """Bokeh events on a HoloViews plot, handed to a method of a view as soon as Bokeh reports them.
 
 HoloViews' own streams wait for more events, 10 milliseconds for a tap and 100 to 150 for the ranges, and first report that the
-server is busy. The hooks here use Bokeh's public `on_event` on `plot.state`. Methods are held weakly: HoloViews keeps the hooks of
-a plot for as long as the plot lives, in a place that all sessions share, and the view refers to the plot.
+server is busy. The hooks here use Bokeh's public `on_event` on `plot.state`. Methods are held weakly: HoloViews keeps the hooks
+of a plot for as long as the plot lives, in a place that all sessions share, and the view refers to the plot.
 """
 
 from __future__ import annotations

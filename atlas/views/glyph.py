@@ -1,7 +1,7 @@
 """What a gesture changes on a plot that HoloViews drew, sent as columns of a Bokeh data source.
 
-HoloViews redraws a whole plot for any change of an element: 30 to 50 milliseconds a plot, where new columns of a glyph take one or
-two. So marks, and another image on the same axes, go to the data source itself. The elements hold the same values whenever
+HoloViews redraws a whole plot for any change of an element: 30 to 50 milliseconds a plot, where new columns of a glyph take one
+or two. So marks, and another image on the same axes, go to the data source itself. The elements hold the same values whenever
 HoloViews draws them, because both read the same state.
 
 Everything used here is public. A HoloViews hook hands out the plot; `plot.state` is the Bokeh figure and

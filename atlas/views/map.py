@@ -16,7 +16,7 @@ from atlas.plots import map as map_plot
 from atlas.plots.colours import BACKGROUND, FONT, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.marks import FOCUS, HEADS, marks
-from atlas.plots.matrix import ticks
+from atlas.plots.plane import ticks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
 from atlas.state.map import FINE, FINE_CELLS, Layout, MapLens
 from atlas.state.workspace import Workspace

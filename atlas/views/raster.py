@@ -1,4 +1,4 @@
-"""What the Map and the matrix share: one image of the part of a plane that is on screen, and frames over it."""
+"""The ground of the Map and of all planes: one image of the part that is on screen, and frames over it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import param
 from holoviews import streams
 
-from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, raster_palette
+from atlas.plots.colours import BACKGROUND, MASKED, MASKED_LINE, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
 from atlas.views.base import View, gesture
@@ -34,7 +34,7 @@ class Picture:
 
 
 class RasterView(View):
-    """A view of one image. Another image on the same axes goes past HoloViews; other axes are another drawing."""
+    """A view of one image. Another image on the same axes goes to the data source; other axes are drawn by HoloViews."""
 
     redrawn = param.Integer(default=0, doc="Counts the changes that only a whole new drawing can show.")
 
@@ -80,8 +80,15 @@ class RasterView(View):
     def _ramp(self, *_: object) -> str:
         if self.workspace.trace is None:
             return ""
-        palette = raster_palette(dark=self.dark)
-        return ramp(self.scale(), palette)
+        return ramp(self.scale(), self.palette(), self.missing())
+
+    def palette(self) -> tuple[str, ...]:
+        """The colours of the theme."""
+        return raster_palette(dark=self.dark)
+
+    def missing(self) -> str:
+        """What a hatched cell means."""
+        return "may not look"
 
     def window(self, n_x: int, n_y: int) -> Viewport:
         """The part of a plane of so many units that is on screen."""
@@ -141,11 +148,15 @@ STOPS = 12
 """Colours told of a ramp: between two of them the browser mixes, and the eye sees no difference."""
 
 
-def ramp(scale: Scale, palette: Sequence[str]) -> str:
-    """The colours from low to high with the values where they begin; and what the hatch says."""
-    colours = ", ".join(palette[round(at * (LEVELS - 1) / (STOPS - 1))] for at in range(STOPS))
+def ramp(scale: Scale, palette: Sequence[str], missing: str) -> str:
+    """The colours from low to high with the values where they begin; and what the hatch says, in words of our own."""
+    last = len(scale.edges) - 1
+    colours = ", ".join(palette[round(at * last / (STOPS - 1))] for at in range(STOPS))
     values = [number(float(f"{value:.2g}")) for _, value in scale.ticks()]
-    values[-1] = f"≥ {values[-1]}"
+    if scale.signed:
+        values = [f"≤ −{values[-1]}", "0", f"≥ {values[-1]}"]
+    else:
+        values[-1] = f"≥ {values[-1]}"
     hatch = f"repeating-linear-gradient(135deg, {palette[MASKED]} 0 3px, {palette[MASKED_LINE]} 3px 4px)"
     numbers = "".join(f"<span>{value}</span>" for value in values)
     edge = "border:1px solid rgb(128 128 128 / 40%)"
@@ -154,5 +165,5 @@ def ramp(scale: Scale, palette: Sequence[str]) -> str:
         f'<div style="width:250px"><div style="height:9px;{edge};background:linear-gradient(to right, {colours})"></div>'
         f'<div style="display:flex;justify-content:space-between">{numbers}</div></div>'
         f'<div><span style="display:inline-block;width:22px;height:9px;{edge};background:{hatch}"></span>'
-        " may not look</div></div>"
+        f" {missing}</div></div>"
     )

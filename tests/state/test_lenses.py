@@ -142,7 +142,7 @@ def weights_of(trace, head):
 
 def picture(lens):
     plane = lens.plane()
-    return lens.picture(0, len(plane.rows), 0, len(plane.columns))
+    return lens.window(0, len(plane.rows), 0, len(plane.columns))
 
 
 def test_nothing_is_worked_out_before_somebody_looks(monkeypatch):
@@ -219,23 +219,23 @@ def test_what_is_too_much_to_work_out_is_shown_as_thumbnails(monkeypatch):
     assert not found.exact
     assert (found.row0, found.row1, found.column0, found.column1) == (0, 132, 0, 132)
     np.testing.assert_array_equal(found.values, block_maxima(weights_of(trace, HeadId(DECODER, 0, 0))))
-    near = lens.picture(100.2, 119.9, 90.5, 99.9)
+    near = lens.window(100.2, 119.9, 90.5, 99.9)
     assert near.exact
     assert (near.row0, near.row1, near.column0, near.column1) == (100, 120, 90, 100)
     np.testing.assert_array_equal(near.values, weights_of(trace, HeadId(DECODER, 0, 0))[100:120, 90:100])
     room.display.mode = "column"
     assert lens.attempt(lambda: picture(lens), None) is None
     assert "Select fewer heads, or show the weights themselves" in lens.problem
-    assert lens.attempt(lambda: lens.picture(0, 10, 0, 10), None) is not None
+    assert lens.attempt(lambda: lens.window(0, 10, 0, 10), None) is not None
     assert lens.problem == ""
 
 
 def test_a_window_beyond_the_plane_is_cut():
     lens = MatrixLens(workspace(single()))
-    found = lens.picture(-3.5, 99, 6.2, 99)
+    found = lens.window(-3.5, 99, 6.2, 99)
     assert (found.row0, found.row1, found.column0, found.column1) == (0, 8, 6, 8)
     assert found.values.shape == (8, 2)
-    assert lens.picture(30, 40, 0, 8).values.size == 0
+    assert lens.window(30, 40, 0, 8).values.size == 0
 
 
 def test_words_are_a_plane_of_their_own():
@@ -666,12 +666,12 @@ def test_a_word_stands_for_its_tokens_and_a_token_is_in_its_word(kind):
     lens = MatrixLens(room)
     room.selection.show_kind(kind)
     tokens = lens.plane()
-    assert tokens.tokens("query", 3) == tokens.places("query", {3}) == {3}
+    assert tokens.tokens("row", 3) == tokens.places("row", {3}) == {3}
     room.display.level = "word"
     plane = lens.plane()
     several = 0
-    for axis, names in (("query", plane.rows), ("key", plane.columns)):
-        table = trace.tokens(trace.side(kind, axis))
+    for axis, names in (("row", plane.rows), ("column", plane.columns)):
+        table = trace.tokens(trace.side(kind, {"row": "query", "column": "key"}[axis]))
         parts = [plane.tokens(axis, at) for at in range(len(names))]
         assert sorted(token for part in parts for token in part) == list(range(len(table)))
         for at, (name, part) in enumerate(zip(names, parts, strict=True)):

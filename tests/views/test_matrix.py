@@ -10,7 +10,8 @@ import atlas
 from atlas.ids import HeadId
 from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, raster_palette
 from atlas.state.heads import HeadsLens
-from atlas.views.matrix import MatrixView, said
+from atlas.views.matrix import MatrixView
+from atlas.views.plane import cell_words
 from tests.engine.families import loaded
 from tests.state.readers import DECODER, ENCODER, SOURCE, rows, single, workspace
 
@@ -96,7 +97,7 @@ def test_a_reading_that_is_refused_is_an_empty_picture_with_its_reason():
     assert (found.pixels == BACKGROUND).all()
     assert "holds weights only" in view.matrix.problem
     assert view.scale().ceiling == 1.0
-    assert view._boxes() == ([], [])
+    assert view._boxes() == {"rows": [], "columns": []}
     view.body()
     view.tap(0.5, 0.5)
     assert room.selection.is_empty
@@ -114,13 +115,16 @@ def test_a_tap_on_a_word_selects_its_tokens_and_the_bands_are_around_the_word():
     assert [len(word) for word in words] == [2, 2]
     view.tap((column + 0.5) / n, (row + 0.5) / n)
     assert [room.selection.queries, room.selection.keys] == words
-    assert view._boxes() == ([(0.0, row / n, 1.0, (row + 1) / n)], [(column / n, 0.0, (column + 1) / n, 1.0)])
+    assert view._boxes() == {
+        "rows": [(0.0, row / n, 1.0, (row + 1) / n)],
+        "columns": [(column / n, 0.0, (column + 1) / n, 1.0)],
+    }
     view.tap((column + 0.5) / n, (row + 0.5) / n)
     assert room.selection.is_empty
-    view._named("y", (row + 0.5) / n)
+    view._name_clicked("y", (row + 0.5) / n)
     assert (room.selection.queries, room.selection.keys) == (words[0], frozenset())
     room.selection.select_tokens([min(words[0])], axis="from")  # one of its tokens, as a click on the text selects it
-    assert view._boxes()[0] == [(0.0, row / n, 1.0, (row + 1) / n)]
+    assert view._boxes()["rows"] == [(0.0, row / n, 1.0, (row + 1) / n)]
 
 
 def test_the_numbers_under_the_pointer_follow_the_heads_though_it_rests():
@@ -143,7 +147,7 @@ def test_the_numbers_under_the_pointer_follow_the_heads_though_it_rests():
 
 def test_what_is_said_of_a_cut_edge_is_infinite_and_not_unknown():
     cell = {"row": "a (0)", "column": "b (1)", "value": 0.0, "masked": -np.inf, "softmax": 0.0}
-    assert said(cell, "weight", "L0 H0") == "L0 H0   a (0) → b (1)   masked −∞   softmax 0"
+    assert cell_words(cell, "weight", "L0 H0") == "L0 H0   a (0) → b (1)   masked −∞   softmax 0"
 
 
 def test_two_views_of_one_page_draw_from_one_workspace():

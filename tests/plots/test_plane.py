@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.plots.matrix import (
+from atlas.plots.plane import (
     BESIDE,
     NAME,
     TICK_LETTERS,
     columns_of,
-    matrix_raster,
     on_canvas,
+    plane_raster,
     reach,
     rows_of,
     runs,
@@ -44,7 +44,7 @@ def cut(block, asked=None):
 def test_every_pixel_is_the_largest_weight_it_covers(data, block):
     view = data.draw(viewports(block.shape[1], block.shape[0]))
     asked = []
-    found = matrix_raster(cut(block, asked), view)
+    found = plane_raster(cut(block, asked), view)
     assert found.shape == (view.height, view.width)
     assert drawn(found, block, view.y_edges, view.x_edges)
     ((rows, columns),) = asked
@@ -53,7 +53,7 @@ def test_every_pixel_is_the_largest_weight_it_covers(data, block):
 
 def test_a_window_on_nothing_is_paper():
     view = Viewport(0, 1, 0, 1, 7, 3)
-    found = matrix_raster(lambda *_: (np.empty((0, 4)), 0, 0, 0, 4), view)
+    found = plane_raster(lambda *_: (np.empty((0, 4)), 0, 0, 0, 4), view)
     assert found.shape == (3, 7)
     assert (found == GAP).all()
 
@@ -68,7 +68,7 @@ def test_thumbnails_are_where_the_cells_are_that_they_stand_for(data, n):
     step = -(-n // THUMBNAIL)
     reach = float(step * len(thumbnail))
     view = data.draw(viewports(n, n, most=40))
-    found = matrix_raster(lambda *_: (thumbnail, 0.0, reach, 0.0, reach), view)
+    found = plane_raster(lambda *_: (thumbnail, 0.0, reach, 0.0, reach), view)
     # A pixel that falls on one block shows what that block holds of the block itself.
     y, x = ((edges[:-1] + edges[1:]) / 2 for edges in (view.y_edges, view.x_edges))
     fine = [(edges[1] - edges[0]) / step < 1 - NEAR for edges in (view.y_edges, view.x_edges)]

@@ -1,14 +1,19 @@
-"""The matrix as pixels: one head, or several together, in the window that is on screen."""
+"""A plane as pixels: rows x columns of numbers with two named axes, in the window that is on screen."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.plots.raster import GAP, Array, Box, Viewport, pooled
+from atlas.plots.colours import BACKGROUND, LEVELS
+from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, pooled, pooled_signed, quantised, quantised_signed, rectangles
+
+if TYPE_CHECKING:
+    import holoviews as hv
 
 NAME = 14
 """Pixels a name needs along its axis."""
@@ -23,20 +28,49 @@ LETTER, WIDE = 6.5, 11.0
 """Pixels of a letter on an axis, and of one of the wide scripts."""
 
 BESIDE = 30
-"""Pixels to the right of the matrix, where slanted names end."""
+"""Pixels to the right of the plane, where slanted names end."""
 
 Window = Callable[[float, float, float, float], tuple[Array, float, float, float, float]]
 """(row0, row1, column0, column1) wanted -> values and the rows and columns they are of."""
 
 
-def matrix_raster(window: Window, view: Viewport) -> Array:
-    """Coded values of every pixel of a part of the plane, one cell a unit, rows downwards."""
+def plane_raster(window: Window, view: Viewport, *, signed: bool = False) -> Array:
+    """Values of every pixel of a part of the plane, one cell a unit, rows downwards.
+
+    Magnitudes are coded as `plots.raster` says, and a pixel shows the largest it covers. Signed values are as they are, with NaN
+    for missing cells, and a pixel shows the one furthest from 0.
+    """
     values, row0, row1, column0, column1 = window(view.y0, view.y1, view.x0, view.x1)
     if not values.size:
-        return np.full((view.height, view.width), GAP, np.float32)
+        return np.full((view.height, view.width), 0 if signed else GAP, np.float32)
     # A thumbnail has fewer cells than the plane it stands for.
     down, across = values.shape[0] / (row1 - row0), values.shape[1] / (column1 - column0)
-    return pooled(values, (view.y_edges - row0) * down, (view.x_edges - column0) * across)
+    pool = pooled_signed if signed else pooled
+    return pool(values, (view.y_edges - row0) * down, (view.x_edges - column0) * across)
+
+
+def plane_pixels(values: Array, how: Scale, threshold: float = 0.0) -> Array:
+    """Bytes of the values of `plane_raster`.
+
+    `threshold` hides weaker values where the palette cannot: above the ceiling one colour holds values of both sides of it.
+    """
+    pixels = quantised_signed(values, how) if how.signed else quantised(values, how)
+    if threshold > how.ceiling:
+        with np.errstate(invalid="ignore"):
+            weak = np.abs(values) < threshold if how.signed else (values > GAP) & (values < threshold)
+        pixels[weak] = BACKGROUND
+    return pixels
+
+
+def cut_palette(palette: Sequence[str], how: Scale, steps: int) -> list[str]:
+    """A palette with so many steps from 0 on in the colour of the paper, as the threshold slider does it in the browser."""
+    paper = palette[BACKGROUND]
+    return [paper if at < LEVELS and abs(at - how.zero) < steps else colour for at, colour in enumerate(palette)]
+
+
+def bands(boxes: Sequence[Box], colour: str) -> hv.Rectangles:
+    """Frames around selected rows, columns or cells."""
+    return rectangles(boxes).opts(fill_color=colour, line_color=colour, fill_alpha=0.08, line_width=2)
 
 
 def ticks(names: Sequence[str], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
@@ -84,3 +118,8 @@ def runs(positions: Collection[int]) -> list[tuple[int, int]]:
         else:
             found.append((position, position + 1))
     return found
+
+
+def cells_of(cells: Collection[tuple[int, int]], n_rows: int, n_columns: int) -> list[Box]:
+    """The same around single cells, (row, column)."""
+    return [(x / n_columns, y / n_rows, (x + 1) / n_columns, (y + 1) / n_rows) for y, x in sorted(cells)]
