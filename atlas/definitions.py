@@ -35,7 +35,7 @@ class Definition:
     name
         Column or key it stands under.
     group
-        'metric' (a column of the head table), 'role' (how metrics are read as jobs) or 'relation' (syntax).
+        'metric' (a column of the head table), 'role' (how metrics are read as jobs), 'relation' (syntax) or 'plane' (a matrix).
     title
         What the screen calls it.
     formula
@@ -312,6 +312,28 @@ _READINGS = (
         "0 to 1",
         f"{CLARK}; {WILSON}",
         needs=("parse", "one_axis"),
+    ),
+    Definition(
+        "sentence_mass",
+        "plane",
+        "Attention between sentences",
+        "mean over tokens i of the row's sentence of Σ p over tokens j of the column's sentence; of several heads their mean, or "
+        "the largest",
+        "High: a token of the row's sentence gives much of its attention to the column's sentence. Special tokens are in no "
+        "sentence, so a row sums to less than 1. A long sentence receives more because it has more tokens: compare with chance.",
+        UNIFORM,
+        "0 to 1",
+        f"inter-sentence attention of {FIRST_ATLAS}",
+    ),
+    Definition(
+        "sentence_difference",
+        "plane",
+        "Above chance",
+        "attention between sentences − the same under uniform attention",
+        "Above 0: more than evenly spread attention would give; below 0: less.",
+        "0 by construction",
+        "−1 to 1",
+        f"inter-sentence attention of {FIRST_ATLAS}",
     ),
 )
 

@@ -93,7 +93,7 @@ class Marked(NamedTuple):
 
 
 class Thresholded(param.Parameterized):
-    """The choices of a plane that has no others."""
+    """Choices of a plane; a subclass adds others."""
 
     threshold = param.Number(default=0.0, bounds=(0.0, HIGHEST), doc="Values nearer to 0 than this are not coloured.")
 
@@ -120,8 +120,8 @@ class PlaneLens(Lens):
 
     @property
     def thresholds(self) -> Any:
-        """The Parameterized that holds the `threshold` of this plane."""
-        raise NotImplementedError
+        """The Parameterized that holds the `threshold`: the choices of the lens, a `Thresholded`."""
+        return self.choices
 
     @property
     def signed(self) -> bool:

@@ -9,6 +9,7 @@ from atlas.views.heads import HeadsView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
 from atlas.views.profile import ProfileView
+from atlas.views.sentences import SentencesView
 from atlas.views.table import TableView
 
 
@@ -21,4 +22,4 @@ class Tab(NamedTuple):
     views: tuple[type[View], ...]
 
 
-TABS: tuple[Tab, ...] = (Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView)),)
+TABS: tuple[Tab, ...] = (Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView)),)

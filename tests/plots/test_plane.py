@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas.plots.colours import BACKGROUND, LEVELS, SIGNED_LEVELS, raster_palette
 from atlas.plots.plane import (
     BESIDE,
     NAME,
     TICK_LETTERS,
+    cells_of,
     columns_of,
+    cut_palette,
     on_canvas,
     plane_raster,
     reach,
@@ -22,7 +25,7 @@ from atlas.plots.plane import (
     short,
     ticks,
 )
-from atlas.plots.raster import GAP, Viewport, pooled
+from atlas.plots.raster import GAP, Viewport, pooled, scale, signed_scale, spans
 from atlas.tracing.statistics import THUMBNAIL, block_maxima
 from tests.plots.looking import NEAR, blocks, drawn, largest, near, viewports
 
@@ -144,3 +147,54 @@ def test_a_slanted_name_that_would_end_beyond_the_canvas_is_left_out():
     assert on_canvas(names, 0.0, 1.0, 6_000) == names
     assert on_canvas([(0.9, "東" * 12)], 0.8, 1.0, 40) == [(-1.0, "")]
     assert reach("東" * 12) > reach("a" * 12) > BESIDE
+
+
+@given(st.data(), blocks())
+def test_every_pixel_of_a_signed_plane_is_the_value_furthest_from_0_that_it_covers(data, block):
+    view = data.draw(viewports(block.shape[1], block.shape[0]))
+    signs = np.where(np.indices(block.shape).sum(0) % 2, 1, -1)
+    values = (block * signs).astype(np.float32)
+    found = plane_raster(cut(values), view, signed=True)
+    assert found.shape == (view.height, view.width)
+    (top, bottom), (left, right) = (spans(edges, n) for edges, n in zip((view.y_edges, view.x_edges), block.shape, strict=True))
+    offset = [max(0, int(np.floor(low))) for low in (view.y0, view.x0)]
+    assert offset[0] <= top.min() <= bottom.max() <= block.shape[0]
+    for row, column in itertools.product(range(view.height), range(view.width)):
+        cells = values[top[row] : bottom[row], left[column] : right[column]]
+        known = cells[~np.isnan(cells)]
+        if not len(known):
+            assert np.isnan(found[row, column])
+        else:
+            assert abs(found[row, column]) == np.abs(known).max()
+            assert found[row, column] in known
+
+
+@pytest.mark.parametrize("limit", [0.3, 1.0, 42.0])
+def test_a_signed_scale_is_symmetric_and_0_is_in_the_middle_of_its_colour(limit):
+    how = signed_scale(limit)
+    assert how.ceiling == pytest.approx(limit)
+    values = np.linspace(0, 1.2 * limit, 1_001)[1:]
+    near_edge = np.isclose(values[:, None], how.edges[None, :], rtol=1e-9).any(1)
+    above, below = how.level(values)[~near_edge] - how.zero, how.level(-values)[~near_edge] - how.zero
+    np.testing.assert_array_equal(above, -below)
+    assert how.level(np.array([0.0]))[0] == how.zero
+    assert (how.level(np.array([-9 * limit]))[0], how.level(np.array([9 * limit]))[0]) == (0, SIGNED_LEVELS - 1)
+    for dark in (False, True):
+        palette = raster_palette(dark=dark, signed=True)
+        assert palette[how.zero] == palette[BACKGROUND]
+        assert palette[LEVELS:] == raster_palette(dark=dark)[LEVELS:]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 40, 119])
+@pytest.mark.parametrize("how", [signed_scale(1.0), scale("linear", 1.0)], ids=["signed", "magnitude"])
+def test_a_cut_palette_hides_what_is_nearer_to_0_and_nothing_else(how, steps):
+    palette = raster_palette(dark=False, signed=how.signed)
+    found, threshold = cut_palette(palette, how, steps), how.begins(steps)
+    middles = (how.edges[:-1] + how.edges[1:]) / 2
+    for value in middles:
+        colour = found[how.level(np.array([value]))[0]]
+        assert colour == (palette[BACKGROUND] if steps and abs(value) < threshold else palette[how.level(np.array([value]))[0]])
+
+
+def test_frames_around_cells_lie_on_their_rows_and_columns():
+    assert cells_of({(1, 2), (0, 0)}, 2, 4) == [(0.0, 0.0, 0.25, 0.5), (0.5, 0.5, 0.75, 1.0)]

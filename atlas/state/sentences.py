@@ -1,0 +1,75 @@
+"""What the sentence matrix shows: how much attention the tokens of one sentence give to another."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar
+
+import param
+
+from atlas.ids import HeadId
+from atlas.state.lens import counted
+from atlas.state.plane import Cell, Thresholded, TokenPlane, TokenPlaneLens
+from atlas.state.words import heads_in_words
+from atlas.tracing.sentences import Sentences, sentences
+
+MASS, DIFFERENCE = "mass", "difference"
+"""Attention as it is; what it is above or below that of uniform attention."""
+
+
+class SentencesChoices(Thresholded):
+    """Choices of the sentence matrix."""
+
+    show = param.Selector[str](objects=[MASS, DIFFERENCE], default=MASS, doc="Attention mass, or its difference from chance.")
+
+
+class SentencesLens(TokenPlaneLens):
+    """The sentence matrix on screen."""
+
+    key: ClassVar = "sentences"
+    choices_type: ClassVar = SentencesChoices
+    reads: ClassVar = {"selection": ("focus", "heads"), "display": ("aggregate",)}
+    row_title: ClassVar = "from (sentence)"
+    column_title: ClassVar = "to (sentence)"
+
+    def depends(self) -> Hashable:
+        """Not on the tokens, which are only marked, nor on the threshold, which the browser applies."""
+        return self.kind, self.heads(), self.workspace.display.aggregate, self.choices.show
+
+    def heads(self) -> tuple[HeadId, ...]:
+        """The selected heads of the kind on screen, else all of them."""
+        return self.shown_heads()
+
+    @property
+    def signed(self) -> bool:
+        """Whether differences from chance are shown."""
+        return bool(self.choices.show == DIFFERENCE)
+
+    def reading(self) -> str:
+        """What the value of a cell is called."""
+        return "above chance" if self.signed else "mass"
+
+    def whose(self) -> str:
+        """Whose numbers they are, in a few words."""
+        heads = self.heads()
+        return str(heads[0]) if len(heads) == 1 else f"{self.workspace.display.aggregate} of {len(heads)} heads"
+
+    def _found(self) -> Sentences:
+        return sentences(self.trace, self.heads(), self.workspace.display.aggregate)
+
+    def _build_plane(self) -> TokenPlane:
+        found = self._found()
+        self.line = self._describe(found)
+        values = found.mass - found.chance if self.signed else found.mass
+        return TokenPlane(found.rows, found.columns, values, found.chance, found.row_of, found.column_of)
+
+    def _numbers(self, row: int, column: int) -> Cell:
+        """The value, and beside a difference the mass it is of."""
+        numbers = super()._numbers(row, column)
+        return numbers | {"mass": float(self._found().mass[row, column])} if self.signed else numbers
+
+    def _describe(self, found: Sentences) -> str:
+        several = f"{'mean' if self.workspace.display.aggregate == 'mean' else 'largest'} of " if len(self.heads()) > 1 else ""
+        shown = "attention mass above uniform attention" if self.signed else "attention mass"
+        size = f"{len(found.rows):,} × {counted(len(found.columns), 'sentence')}"
+        return f"{several}{heads_in_words(self.workspace)}: {shown} from a token of the row's sentence, {size}"

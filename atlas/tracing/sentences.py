@@ -1,0 +1,96 @@
+"""Attention between the sentences of a trace, of one head or of several together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from atlas.errors import NotCaptured, TooLarge
+from atlas.text.sentences import SentenceUnits, sentence_mass, sentence_units, uniform_rows
+from atlas.tracing.windows import combined, one_kind
+
+if TYPE_CHECKING:
+    from atlas.ids import HeadId
+    from atlas.trace import Trace
+
+Array = np.ndarray
+
+SENTENCE_CELLS = 40_000_000
+"""Weights that are summed to sentences for one picture, all heads together: half a second of arithmetic."""
+
+Masses = dict[tuple[int, int], Array]
+"""(layer, head) -> masses between sentences; (layer, -1) -> the same of uniform attention."""
+
+UNIFORM = -1
+"""Stands for a head whose attention is uniform."""
+
+
+class Sentences(NamedTuple):
+    """Attention between sentences."""
+
+    mass: Array
+    """(row sentence, column sentence); NaN where no token of the row sentence may see one of the column sentence."""
+    chance: Array
+    """The same of uniform attention under the same masks."""
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    row_of: Array
+    column_of: Array
+    """The sentence of every token, -1 for a token in none."""
+
+
+def sentences(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> Sentences:
+    """Mean attention mass from the tokens of each sentence to those of each sentence: the heads' mean, or the largest of them.
+
+    Rows are sentences of the text that looks, columns of the text that is looked at; a second segment has sentences of its own.
+    """
+    kind = one_kind(heads)
+    attention = trace.attention_of(kind)
+    size = attention.n_queries * attention.n_keys * len(heads)
+    if size > SENTENCE_CELLS:
+        msg = (
+            f"{len(heads):,} heads of {attention.n_queries:,} × {attention.n_keys:,} tokens are {size / 1e6:,.0f} million "
+            f"weights, and at most {SENTENCE_CELLS / 1e6:.0f} million are summed to sentences at once. Select fewer heads."
+        )
+        raise TooLarge(msg)
+    reason = without_sentences(trace, kind)
+    if reason:
+        raise NotCaptured(reason)
+    (rows, row_names), (columns, column_names) = (_sentences_of(trace, trace.side(kind, axis)) for axis in ("query", "key"))
+    # Every head once: to select other heads then costs a mean over small matrices.
+    kept: Masses = trace.once(f"sentence masses {kind}", dict)
+    for head in heads:
+        if (head.layer, head.head) not in kept:
+            weights = attention.block(head.layer, head.head)
+            kept[head.layer, head.head] = sentence_mass(weights, rows, columns)
+            if (head.layer, UNIFORM) not in kept:  # heads of a layer share its mask
+                kept[head.layer, UNIFORM] = sentence_mass(uniform_rows(weights), rows, columns)
+    mass = combined((kept[head.layer, head.head] for head in heads), aggregate)
+    chance = combined((kept[head.layer, UNIFORM] for head in heads), aggregate)
+    return Sentences(mass, chance, row_names, column_names, rows.of_token, columns.of_token)
+
+
+def without_sentences(trace: Trace, kind: str) -> str:
+    """Why a trace has no sentences; empty: it has."""
+    for axis in ("query", "key"):
+        side = trace.side(kind, axis)
+        table = trace.reading(side).table
+        if "sentence" not in table:
+            reason = table.attrs.get("missing", {}).get("sentence", "this recording has tokens and no text")
+            return f"Nobody knows the sentences here: {reason}."
+        if not (table["sentence"].to_numpy() >= 0).any():
+            return f"The {side} text has no sentence, only special tokens."
+    return ""
+
+
+def _sentences_of(trace: Trace, side: str) -> tuple[SentenceUnits, tuple[str, ...]]:
+    def found() -> tuple[SentenceUnits, tuple[str, ...]]:
+        table = trace.reading(side).table
+        units = sentence_units(table["sentence"].to_numpy().astype(np.int64), table["special"].to_numpy(dtype=bool))
+        text, pair = (trace.texts.target, None) if side == "target" else (trace.texts.text, trace.texts.pair)
+        return units, tuple(units.names(table, text, pair))
+
+    made: tuple[SentenceUnits, tuple[str, ...]] = trace.once(f"sentences {side}", found)
+    return made
