@@ -25,6 +25,9 @@ AXES: tuple[Axis, Axis] = ("row", "column")
 Cell = dict[str, float | int | str]
 """'row', 'column' (names), 'value', and whatever numbers belong to it, by their names; 'rank' goes with 'of'."""
 
+NAME_LETTERS = 26
+"""Letters of a name in the readout: two names and four numbers fit the two lines it has."""
+
 FIELD = {"row": "queries", "column": "keys"}
 """The part of the selection that rows and columns of tokens are."""
 
@@ -40,9 +43,10 @@ class Plane:
     chance: Array | None = None
     """The value of every cell by chance, where there is one."""
 
-    def name(self, axis: Axis, at: int) -> str:
-        """A row or a column in the readout."""
-        return (self.rows if axis == "row" else self.columns)[at]
+    def name(self, axis: Axis, at: int, most: int | None = None) -> str:
+        """A row or a column by its name, of at most so many letters."""
+        name = (self.rows if axis == "row" else self.columns)[at]
+        return name if most is None or len(name) <= most else f"{name[: most - 1]}…"
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ class TokenPlane(Plane):
     column_of: Array | None = None
     """The row and the column of every token, -1 for a token in none; None: a token has a row and a column of its own."""
 
-    def name(self, axis: Axis, at: int) -> str:
+    def name(self, axis: Axis, at: int, most: int | None = None) -> str:
         """The name, and the position of a single token, because a text may hold a token more than once."""
-        name = super().name(axis, at)
+        name = super().name(axis, at, most)
         return name if self._of(axis) is not None else f"{name} ({at})"
 
     def tokens(self, axis: Axis, at: int) -> frozenset[int]:
@@ -207,7 +211,7 @@ class PlaneLens(Lens):
         plane = self.plane()
         if not (0 <= row < len(plane.rows) and 0 <= column < len(plane.columns)):
             return {}
-        found: Cell = {"row": plane.name("row", row), "column": plane.name("column", column)}
+        found: Cell = {"row": plane.name("row", row, NAME_LETTERS), "column": plane.name("column", column, NAME_LETTERS)}
         found |= self._numbers(row, column)
         return found if plane.chance is None else found | {"by chance": float(plane.chance[row, column])}
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LETTERS = 60
-"""Letters of a sentence in its name."""
+"""Letters of a sentence in its name: enough to tell sentences apart in an exported table."""
 
 
 class SentenceUnits(NamedTuple):

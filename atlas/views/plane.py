@@ -21,7 +21,7 @@ from atlas.plots.marks import FROM, HEADS, TO, marks
 from atlas.plots.raster import Array, Box, Scale, Viewport, rectangles, scale, signed_scale
 from atlas.state.plane import Axis, Cell, PlaneLens
 from atlas.state.workspace import Workspace
-from atlas.views.base import Export, bind_rule, gesture
+from atlas.views.base import Export, gesture
 from atlas.views.canvas import HEIGHT, PLOT, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
@@ -94,7 +94,8 @@ class PlaneView(RasterView):
         }
         level.jslink(self.image, code={"value": THRESHOLD}, args={"palettes": palettes, "levels": LEVELS, "ground": BACKGROUND})
         level.param.watch(self._cut, "value_throttled")
-        words = plain(bind_rule(threshold, cut_words), "aa-cut", width=210, sizing_mode=None)
+        text = self.bound(lambda *_: cut_words(self.threshold, signed=self.plane.signed), threshold, *changes)
+        words = plain(text, "aa-cut", width=210, sizing_mode=None)
         return pn.Row(words, level, sizing_mode="stretch_width")
 
     def _steps(self) -> int:
@@ -250,9 +251,11 @@ def no_bands() -> hv.Rectangles:
     return rectangles([])
 
 
-def cut_words(threshold: float) -> str:
+def cut_words(threshold: float, *, signed: bool) -> str:
     """What the threshold hides."""
-    return f"Values under {number(threshold)} are hidden" if threshold > 0 else "Hide values under … "
+    if threshold <= 0:
+        return "Hide values near 0 … " if signed else "Hide values under … "
+    return f"Values within ±{number(threshold)} are hidden" if signed else f"Values under {number(threshold)} are hidden"
 
 
 def cell_words(cell: Cell, reading: str, whose: str) -> str:
