@@ -23,6 +23,7 @@ from atlas.engine.model import Model
 from atlas.engine.running.service import Run, Service
 from atlas.errors import UnknownName
 from atlas.patches.browser import BrowserPatches
+from atlas.patches.panes import plots_of
 from atlas.patches.sending import patch_sending
 from atlas.plots import map as map_plot
 from atlas.resources import asset
@@ -224,7 +225,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         """
         self.workspace.pipeline.cancel()
         for pane in self._page.select(pn.pane.HoloViews):
-            for plot, _pane in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
+            for plot in plots_of(pane):
                 plot.cleanup()
 
     def _sharing(self) -> Any:

@@ -14,6 +14,10 @@ class AtlasError(Exception):
     """Something the caller can mend; the message says how."""
 
 
+class LibraryChanged(AtlasError, AttributeError):
+    """A library no longer has the private attribute that a patch of ours rests on."""
+
+
 class TextError(AtlasError, ValueError):
     """The text cannot be analysed: empty, nothing but control characters, not encodable."""
 

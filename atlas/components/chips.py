@@ -45,11 +45,11 @@ class Chips(OneWay):
         """Call back whenever a chip is pressed."""
         self._chip_callbacks.append(callback)
 
-    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
+    def to_browser(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Send groups that have chips, each with no more than fit."""
         if "groups" in params:
             params["groups"] = [_group(group) for group in params["groups"] if group["chips"]]
-        sent: dict[str, Any] = super()._process_param_change(params)
-        return sent
+        return params
 
     def _handle_msg(self, data: Any) -> None:
         """Take a press from the browser; the chip may be gone by now."""

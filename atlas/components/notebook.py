@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
-from itertools import groupby
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
-from panel.io.notebook import JupyterCommManagerBinary
-from panel.viewable import MimeRenderMixin, Viewable
+
+from atlas.patches.notebook import before_display, hear_in_order
 
 LOADER, APP = "aa-scripts", "aa-main"
 """Classes of what brings the scripts and of what does without: nobody else's output is touched."""
@@ -49,45 +47,10 @@ def load_once(load: Callable[[], None]) -> None:
     if _loaded or not in_notebook():
         return
     load()
-    one_at_a_time(sys.modules["tornado.ioloop"].IOLoop.current())  # what a kernel runs on
-    MimeRenderMixin._on_msg = in_order(MimeRenderMixin._on_msg)  # type: ignore[method-assign]  # noqa: SLF001
-    Viewable._preprocessing_hooks.append(without_scripts)  # noqa: SLF001 - an object's own hooks miss the frame Panel puts round it
+    hear_in_order(sys.modules["tornado.ioloop"].IOLoop.current())  # what a kernel runs on
+    before_display(without_scripts)
     # The kernel has loaded it: nobody has to have IPython.
     sys.modules["IPython.display"].display(pn.Row(pmui.Divider(visible=False), css_classes=[LOADER]))
-
-
-def one_at_a_time(loop: Any) -> None:
-    """What the page says is heard on the thread of the cells, in order.
-
-    JupyterLab from 4.4 on has every channel of a page answered in a thread of its own, and the handler of one swaps the standard
-    output of them all: after two at once, nothing that is printed or shown comes back.
-    """
-    channel = JupyterCommManagerBinary.server_comm
-    heard = channel._handle_msg  # noqa: SLF001  (the only place all messages pass)
-
-    def hear(comm: Any, message: dict[str, Any]) -> None:
-        if threading.current_thread() is threading.main_thread():
-            heard(comm, message)
-        else:
-            loop.add_callback(heard, comm, message)
-
-    channel._handle_msg = hear  # noqa: SLF001
-
-
-def in_order(hear: Callable[..., None]) -> Callable[..., None]:
-    """Hear the changes and the clicks of one message as messages of their own.
-
-    Panel keeps the changes in a message until the clicks in it have been answered, and forgets them where the answer says
-    anything to the page. While a kernel is busy the page gathers what is done: a text, and the click that was to run it, ran
-    the text before.
-    """
-
-    def one_by_one(view: Any, ref: str, manager: Any, message: dict[str, Any]) -> None:
-        for _, events in groupby(message["content"]["events"], key=lambda event: event["kind"] == "MessageSent"):
-            part = message | {"header": dict(message["header"]), "content": {"events": list(events)}}
-            hear(view, ref, manager, part)
-
-    return one_by_one
 
 
 def without_scripts(_: Any, root: Any, *__: object) -> None:

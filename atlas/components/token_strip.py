@@ -79,7 +79,7 @@ class TokenStrip(OneWay):
         """Call back whenever tokens are picked, or let go of with Escape."""
         self._pick_callbacks.append(callback)
 
-    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
+    def to_browser(self, params: dict[str, Any]) -> dict[str, Any]:
         """Send a token as a short list instead of a dict: a third of the bytes."""
         if "tokens" in params:
             tokens = params["tokens"]
@@ -88,8 +88,7 @@ class TokenStrip(OneWay):
             params["weights"] = _in_steps(params["weights"][:LIMIT])
         if "values" in params:
             params["values"] = params["values"][:LIMIT]
-        sent: dict[str, Any] = super()._process_param_change(params)
-        return sent
+        return params
 
     def _handle_msg(self, data: Any) -> None:
         """Take a pick from the browser; what it names may be gone by now, or be made up."""

@@ -1,1 +1,16 @@
-"""Every correction of a library, each with its reason and the versions it is for."""
+"""Every correction of a library, and every private attribute of one, each with its reason and the versions it is for.
+
+| module | library | what it corrects |
+|---|---|---|
+| `browser` | Panel 1.9, Bokeh 3.9 | scripts of tables, React components and glyphs in the browser |
+| `counting` | Bokeh 3.9 | the models of a page are counted after every change, also if none came or went |
+| `inputs` | Panel 1.9 | what is typed arrives 50 ms late, a click at once |
+| `notebook` | Panel 1.9, pyviz_comms 3 | order and thread of messages in a notebook |
+| `panes` | Panel 1.9 | no public way to the plots of a pane; text shown as HTML; style sheets sent with every text |
+| `sending` | Panel 1.9 | messages left lying, and messages taken for the browser's |
+| `table` | Panel 1.9 | rows sent again when the browser filtered them |
+
+A test in tests/patches fails when the library no longer misbehaves; then remove the patch. `private` fails, with the name of the
+patch, when a private attribute is gone; then the upper bounds in pyproject.toml were raised too far. Not here: `_esm`,
+`_stylesheets` and `_handle_msg` of Panel's components, which its documentation tells authors to write.
+"""

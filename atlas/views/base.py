@@ -12,6 +12,8 @@ import param
 
 from atlas.components.card import Card
 from atlas.definitions import DEFINITIONS
+from atlas.patches.counting import counted_at_most_once
+from atlas.patches.panes import plots_of
 from atlas.state.lens import Lens
 from atlas.state.pipeline import BUSY
 from atlas.state.visibility import Visibility
@@ -40,27 +42,8 @@ def one_message() -> Iterator[None]:
     if document is None:
         yield
         return
-    with pn.io.hold(document), _counted_at_most_once(document.models):
+    with pn.io.hold(document), counted_at_most_once(document):
         yield
-
-
-@contextmanager
-def _counted_at_most_once(models: Any) -> Iterator[None]:
-    """The models of the page are counted at the end, and only if one came or went: to count 430 of them takes 35 milliseconds.
-
-    Bokeh's own `freeze` counts them in any case. Panel freezes too, inside of this.
-    """
-    wanted: list[bool] = []
-    outside = models.invalidate
-    models.invalidate = lambda: wanted.append(True)
-    models._freeze_count += 1  # noqa: SLF001  (to leave `freeze` is to count)
-    try:
-        yield
-    finally:
-        models._freeze_count -= 1  # noqa: SLF001
-        models.invalidate = outside
-        if wanted:
-            outside()
 
 
 def after_paint(work: Callable[[], None], after: int = PAINTED) -> None:
@@ -218,7 +201,7 @@ class View(pn.viewable.Viewer):
         for pane, usual in self._heights.items():
             height = max(usual, room - HEADING - self.beside)
             pane.height = height
-            for plot, _ in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
+            for plot in plots_of(pane):
                 plot.state.height = height
 
 

@@ -14,6 +14,7 @@ import param
 from holoviews import streams
 
 from atlas.components.chips import Chips
+from atlas.patches.panes import Markup
 from atlas.plots.frame import Hook, Limits, hold, limits
 from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
@@ -21,7 +22,7 @@ from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
 from atlas.views.events import on_reset, on_select
 from atlas.views.glyph import Glyph
-from atlas.views.plain import Markup, plain
+from atlas.views.plain import plain
 
 ORIGIN = "heads"
 

@@ -11,6 +11,7 @@ import numpy as np
 import param
 from holoviews import streams
 
+from atlas.patches.panes import Markup
 from atlas.plots.colours import BACKGROUND, MASKED, MASKED_LINE, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
@@ -18,7 +19,6 @@ from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
 from atlas.views.events import Range, on_range, on_tap
 from atlas.views.glyph import Raster
-from atlas.views.plain import Markup
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 
 from atlas.components.notice import Notice
 from atlas.errors import CAN_BE_CUT
+from atlas.patches.inputs import take_at_once
 from atlas.state.library import Example, Listed
 from atlas.state.pipeline import BUSY
 from atlas.state.workspace import Workspace
@@ -147,8 +148,7 @@ class Sidebar(pn.viewable.Viewer):
         given = self.workspace.pipeline.input
         assert given is not None
         box = pmui.TextAreaInput.from_param(given.param[name], max_length=LONGEST_TEXT, sizing_mode="stretch_width", **look)
-        # Panel takes what is typed 50 ms later and a key or a click at once: a quick person's last letter was not run.
-        box._debounce = 0  # type: ignore[misc]  # noqa: SLF001
+        take_at_once(box)
         box.param.watch(lambda event: self._start() if event.new else None, "enter_pressed")
         self.boxes[name] = box
         return box

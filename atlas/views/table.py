@@ -10,7 +10,7 @@ import pandas as pd
 import panel as pn
 from panel.io import JSCode
 
-from atlas.components.table import Table
+from atlas.patches.table import Table
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace

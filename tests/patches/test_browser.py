@@ -7,8 +7,8 @@ import pytest
 from bokeh.models import ColumnDataSource, Scatter
 from bokeh.plotting import figure
 
-from atlas.components.table import Table
 from atlas.patches.browser import BrowserPatches
+from atlas.patches.table import Table
 from tests.browser import messages_to_itself, served, wait_until
 
 pytestmark = pytest.mark.filterwarnings(

@@ -8,6 +8,8 @@ import pytest
 from bokeh.document import Document
 from panel.io import document
 
+from atlas.components.chips import Chips
+from atlas.errors import LibraryChanged
 from atlas.patches.sending import patch_sending, to_the_end
 
 PANELS = inspect.unwrap(document._dispatch_msgs)
@@ -74,3 +76,31 @@ def test_it_is_mended_once(monkeypatch):
     patch_sending()
     assert document._dispatch_msgs is mended
     assert inspect.unwrap(mended) is PANELS
+
+
+def echoed(kind):
+    """What the messages of a browser that repeats what it was sent leave in a component of `tokens`."""
+    component = kind(groups=[{"name": "a", "chips": [{"key": "k", "label": "l", "active": True}]}])
+    model = component.get_root()
+    component._process_events({"groups": model.data.groups, "inline": True})
+    return component.groups, component.inline
+
+
+def test_what_is_sent_in_another_form_is_not_taken_back_and_other_params_are():
+    groups, inline = echoed(Chips)
+    assert groups == [{"name": "a", "chips": [{"key": "k", "label": "l", "active": True}]}]
+    assert inline is True
+
+
+def test_panel_takes_back_what_it_sent():
+    """If it does not any more, go without OneWay's filter."""
+    taken, _ = echoed(type("Believing", (Chips,), {"one_way": frozenset()}))
+    assert taken != [{"name": "a", "chips": [{"key": "k", "label": "l", "active": True}]}]
+
+
+def test_a_panel_without_its_queue_is_refused_before_anything_is_served(monkeypatch):
+    monkeypatch.setattr(document, "_dispatch_msgs", PANELS)
+    monkeypatch.delattr(document, "_WRITE_BLOCK")
+    with pytest.raises(LibraryChanged, match=r"panel\.io\.document\._WRITE_BLOCK, which atlas/patches/sending\.py needs"):
+        patch_sending()
+    assert document._dispatch_msgs is PANELS
