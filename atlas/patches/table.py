@@ -1,4 +1,4 @@
-"""A table whose rows stay where they are while it is filtered, and whose box in the header is about the rows in sight."""
+"""Panel's table (1.9) sends all rows again when the browser filters them, and its header box selects rows that are hidden."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import panel as pn
 
 
 class Table(pn.widgets.Tabulator):
-    """Filters are the browser's own business.
+    """A table that leaves filtering to the browser.
 
-    Panel (1.9) answers one with all of the rows once more, though the browser has filtered those it had: every row on screen is
-    made anew, and a click on one of them that is half done is lost.
+    Panel answers a filter with all rows once more, though the browser has filtered the rows it had: every row on screen is made
+    anew, and a click on one of them that is half done is lost.
     """
 
     def _config_columns(self, column_objs: Any) -> Any:
-        """The box in the header ticks the rows that are left by the filters; all rows are what it ticked else."""
+        """Make the box in the header select the rows that the filters leave; without this it selects all rows."""
         made = super()._config_columns(column_objs)
         for column in made:
             if column.get("formatter") == "rowSelection":

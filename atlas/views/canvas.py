@@ -1,4 +1,4 @@
-"""What the two raster views share: the window that is on screen, the look of a plot, the line under it."""
+"""What the Map and the planes share: the window that is on screen, the look of a plot, the line under it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_SIZE = (640, 420)
 """Pixels of a plot before the browser has said how large it is."""
 
 SMALLEST = 16
-"""Pixels: a plot in a hidden tab says 0."""
+"""Pixels: a plot in a hidden tab reports 0."""
 
 Ticks = list[tuple[float, str]]
 
@@ -33,7 +33,7 @@ FORMULAS = ("$$", "\\(", "\\[")
 """What a formula begins with, for Bokeh."""
 
 HEIGHT = 460
-"""Pixels of a plot. Said outright: one that is told to stretch both ways falls back to its least height."""
+"""Pixels of a plot. Fixed, because a plot that stretches both ways falls back to its least height."""
 
 PLOT: dict[str, Any] = {
     "responsive": True,
@@ -75,10 +75,10 @@ def named_axes(
     slanted: bool = True,
     clicked: Callable[[str, float], None] | None = None,
 ) -> Hook:
-    """A hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window.
+    """HoloViews hook that names places on both axes. HoloViews sets the ticks of an overlay once; these follow the window.
 
-    `clicked`: the method of a view told of a click on an axis, with "x" or "y" and the place. It is held weakly: HoloViews keeps
-    the hooks of a plot for as long as the plot lives, in a place all sessions share, and the view holds the plot.
+    `clicked`: a method of a view, called with "x" or "y" and the place after a click on an axis. It is held weakly: HoloViews
+    keeps the hooks of a plot for as long as the plot lives, in a place all sessions share, and the view refers to the plot.
     """
     view_method = WeakMethod(clicked) if clicked is not None else None
 
@@ -92,9 +92,9 @@ def named_axes(
                 axis.ticker.update(ticks=places)
             else:
                 axis.ticker = FixedTicker(ticks=places)
-                if view_method is not None and (told := view_method()) is not None:
+                if view_method is not None and (method := view_method()) is not None:
                     axis.on_event(
-                        AxisClick, lambda event, name=name, told=told: told(name, clicked_place(event.value, figure, name))
+                        AxisClick, lambda event, name=name, method=method: method(name, clicked_place(event.value, figure, name))
                     )
             axis.major_label_overrides = {place: label(name) for place, name in ticks}
         figure.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
@@ -110,10 +110,10 @@ def clicked_place(value: float, figure: Any, axis: str) -> float:
 
 
 def label(name: str) -> str | PlainText:
-    """A name on an axis, letter by letter: Bokeh takes what stands between marks for a formula, and fetches MathJax for it."""
+    """A name on an axis, as it is: Bokeh takes text between formula marks for a formula, and fetches MathJax for it."""
     return PlainText(text=name) if any(mark in name for mark in FORMULAS) else name
 
 
 def readout(text: str) -> Any:
-    """The lines under a plot that say what is under the pointer: plain text, room for two, so that nothing below moves."""
+    """The numbers under the pointer, below the plot: plain text with room for two lines, so that nothing below moves."""
     return plain(text, "aa-readout", height=38)
