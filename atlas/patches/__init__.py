@@ -12,5 +12,5 @@
 
 A test in tests/patches fails when the library no longer misbehaves; then remove the patch. `private` fails, with the name of the
 patch, when a private attribute is gone; then the upper bounds in pyproject.toml were raised too far. Not here: `_esm`,
-`_stylesheets` and `_handle_msg` of Panel's components, which its documentation tells authors to write.
+`_stylesheets`, `_handle_msg` and `_send_msg` of Panel's components, which its documentation tells authors to use.
 """

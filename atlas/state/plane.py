@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import param
 
+from atlas.errors import NotCaptured
 from atlas.state.display import HIGHEST
 from atlas.state.lens import Lens
 
@@ -190,6 +191,8 @@ class PlaneLens(Lens):
     def table(self) -> pd.DataFrame:
         """The whole plane, named as on the axes."""
         plane = self.plane()
+        if not plane.rows:
+            raise NotCaptured(self.problem or self.empty)
         size = len(plane.rows), len(plane.columns)
         values = self._values(slice(0, size[0]), slice(0, size[1]))
         rows, columns = ([plane.name(axis, at) for at in range(n)] for axis, n in zip(AXES, size, strict=True))
