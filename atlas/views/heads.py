@@ -28,11 +28,6 @@ ORIGIN = "heads"
 STYLES = {"colour": "color", "edge": "line_color", "edge_width": "line_width", "size": "size", "marker": "marker"}
 """Column of the points -> what HoloViews calls it where it draws with it."""
 
-SHAPES = {
-    "circle": "●", "square": "■", "triangle": "▲", "diamond": "◆", "inverted_triangle": "▼", "hex": "⬢", "star": "★",
-}  # fmt: skip
-"""Marks of the plot as letters."""
-
 LAYOUTS = {"components (PCA)": "pca", "neighbourhoods (t-SNE)": "tsne", "two metrics": "metrics"}
 
 
@@ -168,9 +163,9 @@ class HeadsView(View):
         if self.workspace.trace is None:
             return ""
         parts = [
-            f'<span style="white-space:nowrap"><span style="color:{colour}" aria-hidden="true">{SHAPES[marker]}</span> '
+            f'<span style="white-space:nowrap"><span style="color:{how.colour}" aria-hidden="true">{how.letter}</span> '
             f"{html.escape(words)}</span>"
-            for words, colour, marker in colour_key(self.heads.points(), **self.config())
+            for words, how in colour_key(self.heads.points(), **self.config())
         ]
         display = self.workspace.display
         title = f"<span>{html.escape(title_of(display.colour))}:</span>" if display.colour not in CATEGORIES else ""
