@@ -11,7 +11,6 @@ import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 import param
-from holoviews import streams
 
 from atlas.components.chips import Chips
 from atlas.plots.frame import Hook, Limits, hold, limits
@@ -118,7 +117,7 @@ class HeadsView(View):
         data = self.heads.points()
         config = self.config()
         across, upwards = self._frame(data)
-        config |= ScatterConfig(x_range=across, y_range=upwards, hooks=[self.glyph.hook, *self._hears])
+        config |= ScatterConfig(x_range=across, y_range=upwards, hooks=self.faults.hooks([self.glyph.hook, *self._hears]))
         self._shown = point_columns(data, **config)
         self._drawn = (self._plan(), self._shown)
         return head_scatter(data, **config)
@@ -188,15 +187,13 @@ class HeadsView(View):
         points = hv.DynamicMap(
             self.drawing(self._points, no_points),
             streams=[
-                streams.Params(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
-                streams.Params(self, ["dark", "redrawn"]),
+                self.follows(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
+                self.follows(self, ["dark", "redrawn"]),
             ],
         )
         self.visibility.follow_revision(self._move)
         self.visibility.follow_marks(self._mark)
-        return pn.pane.HoloViews(
-            points, linked_axes=False, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"]
-        )
+        return self.plot_pane(points, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"])
 
     @gesture
     def _picked(self, rows: list[int]) -> None:

@@ -120,6 +120,7 @@ class MatrixView(RasterView):
         threshold = self.workspace.display.threshold
         return int(self.scale().level(np.array([threshold]))[0]) if threshold > 0 and self.workspace.trace is not None else 0
 
+    @gesture
     def _cut(self, event: Any) -> None:
         # Put where the threshold lies, the slider says so too: its colour begins lower, and that is no wish of the reader's.
         if self.workspace.trace is not None and event.new != self._level():
@@ -229,6 +230,7 @@ class MatrixView(RasterView):
         else:
             selection.select_pairs(rows, columns, origin=ORIGIN)
 
+    @gesture
     def _pointed(self, x: float | None = None, y: float | None = None) -> None:
         self._pointed_at = (x, y)
         self._read()
@@ -262,9 +264,7 @@ class MatrixView(RasterView):
         drawn = self.image * rows.opts(**band) * columns.opts(**band)
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | {"plot.min_border_right": matrix.BESIDE}}
         overlay = drawn.opts(xlabel=TO_KEY, ylabel=FROM_QUERY, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **look)
-        return pn.pane.HoloViews(
-            overlay, linked_axes=False, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-matrix"]
-        )
+        return self.plot_pane(overlay, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-matrix"])
 
 
 def no_rectangles() -> hv.Rectangles:
