@@ -66,7 +66,7 @@ class Fragile(View):
         may_fail("make")
 
     @classmethod
-    def fits(cls, trace):
+    def fits(cls, _):
         may_fail("fits")
         return ""
 
@@ -89,7 +89,7 @@ class Fragile(View):
         sizes = hv.dim("x", lambda values: (may_fail("holoviews"), values + 5)[1])
         return hv.Points([(self.lens.value(), 1)]).opts(size=sizes, hooks=self.faults.hooks([self._hook]))
 
-    def _hook(self, plot, element):
+    def _hook(self, *_):
         may_fail("hook")
 
     def _words(self, _):
