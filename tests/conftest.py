@@ -32,6 +32,11 @@ settings.load_profile("atlas")
 _failed: dict[str, set[str]] = {"browser": set(), "others": set()}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--all-texts`: the sweep over ordinary texts takes all of them, not those of the day."""
+    parser.addoption("--all-texts", action="store_true", help="draw every view on all ordinary texts (an hour on two cores)")
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note what failed, for `tests.again`; on the controller, which hears of the tests of all workers."""
     if report.failed:

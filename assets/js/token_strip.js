@@ -32,6 +32,9 @@ function shown(text) {
     .replace(REORDERS, char => `\u2039${POINTS(char)}\u203a`)
 }
 
+// Names that Atlas writes for bytes and for what nobody sees: they are Latin, in whatever script the text is.
+const NAMES = /^(?:<0x[0-9A-F]{2}>|<U\+[0-9A-F]{4,6}>|\u2039U\+[0-9A-F]{4,6}\u203a)+$/
+
 // Black or white, whichever stands out more (relative luminance as in WCAG 2).
 function ink(colour) {
   const hex = colour.length === 4 ? [...colour.slice(1)].map(c => c + c).join("") : colour.slice(1, 7)
@@ -112,6 +115,10 @@ export function render({model}) {
       if (token[SPECIAL]) {
         // Its own direction: "[CLS]" must not decide the direction of an Arabic text.
         span.classList.add("special")
+        span.dir = "ltr"
+      } else if (NAMES.test(span.textContent)) {
+        // Else the brackets of "<0x85>" would be torn apart beside Arabic letters, and the name would decide a direction.
+        span.classList.add("named")
         span.dir = "ltr"
       }
       if (i > 0 && token[WORD] >= 0 && token[WORD] === at(i - 1)[WORD] && token[GAP] === "") { span.classList.add("welded") }

@@ -54,17 +54,18 @@ class CardHead(JSComponent):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
-        self._exported: Callable[[], Exported] | None = None
+        self._exported: Callable[[], Exported | None] | None = None
 
-    def on_export(self, export: Callable[[], Exported]) -> None:
-        """Offer the numbers of the card as a file; `export` makes them when the reader asks."""
+    def on_export(self, export: Callable[[], Exported | None]) -> None:
+        """Offer the numbers of the card as a file; `export` makes them when the reader asks (None: it failed)."""
         self._exported = export
         self.can_export = True
 
     def _handle_msg(self, data: Any) -> None:
         if data == "export" and self._exported is not None:
             made = self._exported()
-            self._send_msg({"name": f"{made.name}.csv", "text": made.table.to_csv(index=_has_names(made.table))})
+            if made is not None:
+                self._send_msg({"name": f"{made.name}.csv", "text": made.table.to_csv(index=_has_names(made.table))})
 
 
 def _has_names(table: pd.DataFrame) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from atlas.plots.colours import UNKNOWN, category, coloured, key_of, raster_palette, sequential, theme
+from atlas.plots.colours import CIRCLE, UNKNOWN, Category, category, coloured, key_of, raster_palette, sequential, theme
 from atlas.plots.frame import HEIGHT, Hook, Limits, frame, limits, number, selection_tools, tooltip
 
 SIZE, SMALLEST, LARGEST = 10.0, 6.0, 18.0
@@ -148,23 +148,23 @@ def chosen_rows(data: pd.DataFrame) -> list[int]:
     return found
 
 
-def colour_key(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> list[tuple[str, str, str]]:
-    """What the colours mean, as (words, colour, marker): the categories there are, or steps of the magnitude."""
+def colour_key(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> list[tuple[str, Category]]:
+    """What the colours mean: the words and the look of each category in the data, or of steps of the magnitude."""
     if "category" in data:
-        return [(name, how.colour, how.marker) for name, how in key_of(data["category"].astype(str)).items()]
+        return list(key_of(data["category"].astype(str)).items())
     if "value" not in data:
         return []
     grey = raster_palette(dark=config.get("dark", False))[UNKNOWN]
-    unknown = [("not known", grey, "circle")] if data["value"].isna().any() else []
+    unknown = [("not known", Category(grey, CIRCLE))] if data["value"].isna().any() else []
     if data["value"].isna().all():
         return unknown
     low, high = _colour_limits(data, config)
     steps = np.linspace(low, high, KEY_STEPS)
     if np.equal(np.mod(data["value"].dropna(), 1), 0).all():
-        # Between two layers there is none.
+        # Whole numbers are layers: there is no layer between two of them.
         steps = np.unique(steps.round())
     colours = coloured(steps, (low, high), _magnitudes(config), "")
-    return [*((number(step), colour, "circle") for step, colour in zip(steps, colours, strict=True)), *unknown]
+    return [*((number(step), Category(colour, CIRCLE)) for step, colour in zip(steps, colours, strict=True)), *unknown]
 
 
 def _colours(data: pd.DataFrame, config: ScatterConfig) -> tuple[list[str], list[str]]:
@@ -174,9 +174,9 @@ def _colours(data: pd.DataFrame, config: ScatterConfig) -> tuple[list[str], list
         return [how.colour for how in each], [how.marker for how in each]
     unknown = raster_palette(dark=dark)[UNKNOWN]
     if "value" not in data:
-        return [unknown] * len(data), ["circle"] * len(data)
+        return [unknown] * len(data), [CIRCLE.marker] * len(data)
     found = coloured(data["value"], _colour_limits(data, config), _magnitudes(config), unknown)
-    return found, ["circle"] * len(data)
+    return found, [CIRCLE.marker] * len(data)
 
 
 def _magnitudes(config: ScatterConfig) -> tuple[str, ...]:

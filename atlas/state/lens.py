@@ -29,6 +29,14 @@ def fault(error: BaseException) -> str:
     return f"This is a fault of Atlas, not yours ({type(error).__name__}: {error}). The log has the details."
 
 
+def sentence(error: Exception) -> str:
+    """What to show of an error; one that nobody foresaw is logged with its traceback."""
+    if isinstance(error, AtlasError):
+        return str(error)
+    log.error("A view failed in a way that was not foreseen.", exc_info=error)
+    return fault(error)
+
+
 class Lens(Revisions):
     """Reads a workspace for the views of one kind; `revision` counts the moments at which what they show became out of date.
 
@@ -135,9 +143,11 @@ class Lens(Revisions):
 
     def report(self, error: Exception) -> None:
         """Show an error where the plot would be; one that nobody foresaw is logged with its traceback."""
-        if not isinstance(error, AtlasError):
-            log.error("A view failed in a way that was not foreseen.", exc_info=error)
-        self.problem = str(error) if isinstance(error, AtlasError) else fault(error)
+        self.problem = sentence(error)
+
+    def safely(self, draw: Callable[[], object]) -> None:
+        """Call what follows the lens; an error is reported, and whoever else is told of the same change is told."""
+        self.attempt_drawing(draw)
 
     def shown_heads(self) -> tuple[HeadId, ...]:
         """The heads that token views are about: the selected ones of the kind on screen, or all of that kind."""
@@ -159,6 +169,9 @@ class Lens(Revisions):
             self._stale.add("trace")
             return
         self.empty = "" if self.workspace.trace is not None else EMPTY
+        self.attempt_drawing(self._take_trace)
+
+    def _take_trace(self) -> None:
         self._depended = self.depends() if self.workspace.trace is not None else None
         self._redraw()
 
@@ -169,6 +182,10 @@ class Lens(Revisions):
         if not self.awake:
             self._stale.add("data")
             return
+        # An error must not keep the watchers after this one, the other lenses, from hearing of the change.
+        self.attempt_drawing(self._compare)
+
+    def _compare(self) -> None:
         depends = self.depends()
         if depends is None or depends != self._depended:
             self._depended = depends

@@ -46,9 +46,16 @@ class Visibility(Revisions):
     seen = param.Boolean(default=True, allow_refs=True, doc="Whether the view is on screen; True until a browser says no.")
     opened = param.Boolean(default=True, doc="Whether the tab of the view is open.")
 
-    def __init__(self, lens: Lens, one_message: Callable[[], AbstractContextManager[Any]], **params: object) -> None:
+    def __init__(
+        self,
+        lens: Lens,
+        one_message: Callable[[], AbstractContextManager[Any]],
+        attempt: Callable[[Callable[[], object]], object] | None = None,
+        **params: object,
+    ) -> None:
         super().__init__(**params)
         self._lens, self._one_message = lens, one_message
+        self._attempt = attempt or lens.attempt_drawing
         self.param.watch(self._look, ["seen", "opened"])
         lens.param.watch(self._on_change, ["revision", "marks"])
         self._look()
@@ -60,7 +67,7 @@ class Visibility(Revisions):
 
     def safely(self, draw: Callable[[], object]) -> None:
         """Call `draw`; an error stands where the plot would be, and the other views still draw."""
-        self._lens.attempt_drawing(draw)
+        self._attempt(draw)
 
     def _look(self, *_: object) -> None:
         """Wake the lens for this view, or let it sleep; then catch up."""

@@ -68,7 +68,8 @@ def annotate(table: pd.DataFrame, text: str, pair: str | None = None, pipeline: 
         Number of the sentence over text and pair, -1 for special tokens and stray white space. Where there is no pipeline
         (or it does not find sentences) by rules; `attrs["sentence_source"]` says which.
     `pos`
-        Universal part of speech of the pipeline's token that covers most of it.
+        Universal part of speech of the pipeline's token that covers most of it. A token that is only a piece of a character
+        (a byte of an emoji or of an Arabic letter) has none.
     `entity`, `entity_raw`
         Type of the entity it is in, under the common names of `atlas.text.names` and as the pipeline calls it; '' outside.
     `dep`, `head`
@@ -206,7 +207,7 @@ def _token_columns(table: pd.DataFrame, sides: list[_Side], parse: pd.DataFrame)
         spans = list(zip(own["start"].astype(int), own["end"].astype(int), strict=True))
         columns: dict[str, object] = {"sentence": _sentences(side, [start for start, _ in spans])}
         if side.reading is not None:
-            columns |= _labels(side.reading, _covering(side.text, side.reading, spans))
+            columns |= _labels(side.reading, _covering(side.text, side.reading, spans), _pieces_of_characters(side.text, spans))
         for name, values in columns.items():
             empty = pd.Series(pd.NA, index=table.index, dtype="Int64" if name == "sentence" else "str")
             made.setdefault(name, empty).loc[own.index] = values
@@ -232,10 +233,25 @@ def _covering(text: str, reading: Reading, spans: list[tuple[int, int]]) -> list
     return [majority(of_character, start, end) for start, end in spans]
 
 
-def _labels(reading: Reading, covering: list[int]) -> dict[str, list[str | None]]:
+def _pieces_of_characters(text: str, spans: list[tuple[int, int]]) -> list[bool]:
+    """Whether each span holds no character for itself alone: every one of its characters is in another span too.
+
+    Byte-level tokenizers spell a rare character with several tokens, and say of each that it covers that character.
+    """
+    covers = np.zeros(len(text) + 1, dtype=np.int64)
+    for start, end in spans:
+        covers[start] += 1
+        covers[end] -= 1
+    alone = [count == 1 and not letter.isspace() for count, letter in zip(np.cumsum(covers)[:-1].tolist(), text, strict=True)]
+    before = np.concatenate([[0], np.cumsum(alone)])
+    return [bool(before[end] == before[start]) for start, end in spans]
+
+
+def _labels(reading: Reading, covering: list[int], without_pos: list[bool] | None = None) -> dict[str, list[str | None]]:
     made: dict[str, list[str | None]] = {}
     if reading.pos is not None:
-        made["pos"] = [reading.pos[i] or None if i >= 0 else None for i in covering]
+        silent = without_pos or [False] * len(covering)
+        made["pos"] = [reading.pos[i] or None if i >= 0 and not none else None for i, none in zip(covering, silent, strict=True)]
     if reading.entity is not None:
         made["entity_raw"] = [reading.entity[i] if i >= 0 else None for i in covering]
         made["entity"] = [None if raw is None else ENTITIES.get(raw, raw) for raw in made["entity_raw"]]

@@ -14,11 +14,13 @@ from atlas.components.card import Card
 from atlas.definitions import DEFINITIONS
 from atlas.patches.counting import counted_at_most_once
 from atlas.patches.panes import plots_of
+from atlas.patches.plot_pane import PlotPane
 from atlas.state.lens import Lens
 from atlas.state.pipeline import BUSY
 from atlas.state.visibility import Visibility
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
+from atlas.views.faults import Faults, Follows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,12 +63,14 @@ def bind_rule(values: Any, rule: Callable[[Any], Any]) -> Any:
 
 
 def gesture(method: Method) -> Method:
-    """Everything a gesture changes goes to the browser in one message."""
+    """Everything a gesture changes goes to the browser in one message; where it fails, the card of its view says so."""
 
     @functools.wraps(method)
-    def inside(*args: Any, **kwargs: Any) -> Any:
+    def inside(self: Any, *args: Any, **kwargs: Any) -> Any:
         with one_message():
-            return method(*args, **kwargs)
+            if isinstance(self, View):
+                return self.faults.gesture(lambda: method(self, *args, **kwargs), method.__qualname__)
+            return method(self, *args, **kwargs)
 
     return inside  # type: ignore[return-value]
 
@@ -106,7 +110,8 @@ class View(pn.viewable.Viewer):
         super().__init__(**params)
         self.workspace = workspace
         self.lens = workspace.lens(self.lens_type)
-        self.visibility = Visibility(self.lens, workspace.one_message)
+        self.faults = Faults()
+        self.visibility = Visibility(self.lens, workspace.one_message, self._attempt)
         self._heights: dict[Any, int] = {}
 
     @classmethod
@@ -133,23 +138,39 @@ class View(pn.viewable.Viewer):
         """
 
         def drawn(**streams: Any) -> Any:
-            try:
-                return draw(**streams)
-            except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
-                self.lens.report(error)
-                return blank()
+            return self.faults.attempt(functools.partial(draw, **streams), blank, draw)
 
         return drawn
+
+    def follows(self, followed: param.Parameterized, names: list[str], rename: dict[str, str] | None = None) -> Follows:
+        """A stream for a DynamicMap of this view: draw anew when a Param changes; errors of HoloViews stay in the card."""
+        return Follows(followed, names, rename=rename or {}, faults=self.faults)
+
+    def plot_pane(self, plot: Any, **look: Any) -> PlotPane:
+        """A pane of a plot of this view; what cannot be drawn at first is tried again when the data change."""
+        pane = PlotPane(plot, lambda error: self.faults.report(error, "first drawing"), linked_axes=False, **look)
+
+        def try_again() -> None:
+            if pane.failed:
+                self.faults.mend("first drawing")
+                pane.try_again()
+
+        self.visibility.follow_revision(try_again)
+        return pane
+
+    @property
+    def problem(self) -> str:
+        """Why there is no plot; empty: there is one."""
+        return str(self.lens.problem or self.faults.problem)
+
+    def _attempt(self, draw: Callable[[], object]) -> None:
+        self.faults.attempt(draw, lambda: None)
 
     def bound(self, rule: Callable[..., str], *params: Any) -> Any:
         """Words or markup bound to Params; where `rule` fails, the reason is shown and the words are empty."""
 
         def ruled(*values: Any) -> str:
-            try:
-                return rule(*values)
-            except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
-                self.lens.report(error)
-                return ""
+            return self.faults.attempt(functools.partial(rule, *values), str, rule)
 
         return pn.bind(ruled, *params)
 
@@ -161,12 +182,13 @@ class View(pn.viewable.Viewer):
         card = Card(
             self.question,
             body,
-            tools=self.tools(),
+            tools=self.faults.attempt(self.tools, list, "tools"),
             css_classes=[f"aa-card-{self.key}", *(["aa-wide"] if self.wide else [])],
             title=self.title,
-            help=help_text(self.help, self.defines),
+            help=self.faults.attempt(lambda: help_text(self.help, self.defines), str, "help"),
             line=lens.param.line,
-            problem=lens.param.problem,
+            problem=pn.bind(_first, lens.param.problem, self.faults.param.problem),
+            note=self.faults.param.note,
             empty=lens.param.empty,
             busy=bind_rule(pipeline.param.status, BUSY.__contains__),
             waiting=pipeline.param.message,
@@ -175,7 +197,7 @@ class View(pn.viewable.Viewer):
         )
         self.visibility.seen = card.head.param.seen
         card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
-        card.head.on_export(self.export)
+        card.head.on_export(lambda: self.faults.gesture(self.export, "export"))
         return card
 
     def _fill(self, body: pn.Column) -> None:
@@ -186,11 +208,7 @@ class View(pn.viewable.Viewer):
 
     def _built(self) -> Any:
         """The body; where it cannot even be built, the card says so and the other cards stay."""
-        try:
-            return self.body()
-        except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
-            self.lens.report(error)
-            return pn.Column(sizing_mode="stretch_width")
+        return self.faults.attempt(self.body, functools.partial(pn.Column, sizing_mode="stretch_width"), "body")
 
     def _enlarged(self, card: Card, *, wide: bool) -> None:
         with one_message():
@@ -203,6 +221,10 @@ class View(pn.viewable.Viewer):
             pane.height = height
             for plot in plots_of(pane):
                 plot.state.height = height
+
+
+def _first(problem: str, fault: str) -> str:
+    return problem or fault
 
 
 def help_text(words: str, names: tuple[str, ...] = ()) -> str:

@@ -11,7 +11,6 @@ import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 import param
-from holoviews import streams
 
 from atlas.components.chips import Chips
 from atlas.patches.panes import Markup
@@ -28,11 +27,6 @@ ORIGIN = "heads"
 
 STYLES = {"colour": "color", "edge": "line_color", "edge_width": "line_width", "size": "size", "marker": "marker"}
 """Column of the points -> what HoloViews calls it where it draws with it."""
-
-SHAPES = {
-    "circle": "●", "square": "■", "triangle": "▲", "diamond": "◆", "inverted_triangle": "▼", "hex": "⬢", "star": "★",
-}  # fmt: skip
-"""Marks of the plot as letters."""
 
 LAYOUTS = {"components (PCA)": "pca", "neighbourhoods (t-SNE)": "tsne", "two metrics": "metrics"}
 
@@ -124,7 +118,7 @@ class HeadsView(View):
         data = self.heads.points()
         config = self.config()
         across, upwards = self._frame(data)
-        config |= ScatterConfig(x_range=across, y_range=upwards, hooks=[self.glyph.hook, *self._hears])
+        config |= ScatterConfig(x_range=across, y_range=upwards, hooks=self.faults.hooks([self.glyph.hook, *self._hears]))
         self._shown = point_columns(data, **config)
         self._drawn = (self._plan(), self._shown)
         return head_scatter(data, **config)
@@ -169,9 +163,9 @@ class HeadsView(View):
         if self.workspace.trace is None:
             return ""
         parts = [
-            f'<span style="white-space:nowrap"><span style="color:{colour}" aria-hidden="true">{SHAPES[marker]}</span> '
+            f'<span style="white-space:nowrap"><span style="color:{how.colour}" aria-hidden="true">{how.letter}</span> '
             f"{html.escape(words)}</span>"
-            for words, colour, marker in colour_key(self.heads.points(), **self.config())
+            for words, how in colour_key(self.heads.points(), **self.config())
         ]
         display = self.workspace.display
         title = f"<span>{html.escape(title_of(display.colour))}:</span>" if display.colour not in CATEGORIES else ""
@@ -194,15 +188,13 @@ class HeadsView(View):
         points = hv.DynamicMap(
             self.drawing(self._points, no_points),
             streams=[
-                streams.Params(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
-                streams.Params(self, ["dark", "redrawn"]),
+                self.follows(display, ["layout", "x", "y", "colour", "size"], rename={"x": "x_metric", "y": "y_metric"}),
+                self.follows(self, ["dark", "redrawn"]),
             ],
         )
         self.visibility.follow_revision(self._move)
         self.visibility.follow_marks(self._mark)
-        return pn.pane.HoloViews(
-            points, linked_axes=False, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"]
-        )
+        return self.plot_pane(points, sizing_mode="stretch_width", height=340, css_classes=["aa-heads-plot"])
 
     @gesture
     def _picked(self, rows: list[int]) -> None:

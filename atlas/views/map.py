@@ -234,6 +234,7 @@ class MapView(RasterView):
         ]
         self.workspace.selection.select_heads(chosen, origin=ORIGIN, label="a box on the Map")
 
+    @gesture
     def _pointed(self, x: float | None = None, y: float | None = None) -> None:
         layout = self.map.layout()
         if x is None or y is None or not layout.n_layers:
@@ -252,9 +253,7 @@ class MapView(RasterView):
     # -- the plot ------------------------------------------------------------------------------------------------------
 
     def _pane(self) -> Any:
-        return pn.pane.HoloViews(
-            self.plot(), linked_axes=False, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-map", "aa-heads"]
-        )
+        return self.plot_pane(self.plot(), sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-map", "aa-heads"])
 
     def plot(self) -> Any:
         """The sheet with its frames and names, following what it shows."""

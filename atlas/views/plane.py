@@ -104,6 +104,7 @@ class PlaneView(RasterView):
     def _level(self) -> int:
         return self.scale().reach(self.threshold) if self.threshold > 0 and self.workspace.trace is not None else 0
 
+    @gesture
     def _cut(self, event: Any) -> None:
         # The slider also reports where `_level` has put it. The colour there begins lower, and that is no wish of the reader's.
         if self.workspace.trace is not None and event.new != self._level():
@@ -210,6 +211,7 @@ class PlaneView(RasterView):
             names = plane.rows if axis == "y" else plane.columns
             self.plane.select_name(of, int(place * len(names)), origin=self.key)
 
+    @gesture
     def _pointed(self, x: float | None = None, y: float | None = None) -> None:
         self._pointer = (x, y)
         self.write()
@@ -241,9 +243,7 @@ class PlaneView(RasterView):
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | {"plot.min_border_right": plots.BESIDE}}
         titles = {"xlabel": self.plane.column_title, "ylabel": self.plane.row_title}
         overlay = drawn.opts(**titles, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **look)
-        return pn.pane.HoloViews(
-            overlay, linked_axes=False, sizing_mode="stretch_width", height=HEIGHT, css_classes=[f"aa-{self.key}"]
-        )
+        return self.plot_pane(overlay, sizing_mode="stretch_width", height=HEIGHT, css_classes=[f"aa-{self.key}"])
 
 
 def no_bands() -> hv.Rectangles:

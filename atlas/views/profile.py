@@ -8,7 +8,6 @@ import holoviews as hv
 import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
-from holoviews import streams
 
 from atlas.plots.heads import chosen_rows
 from atlas.plots.profile import layer_profile
@@ -88,7 +87,8 @@ class ProfileView(View):
 
     def _profile(self, **_: Any) -> hv.Overlay:
         label = title_of(self.workspace.display.metric)
-        return layer_profile(*self.data(), dark=self.dark, label=label, height=300, hooks=[self.glyph.hook, *self._hears])
+        hooks = self.faults.hooks([self.glyph.hook, *self._hears])
+        return layer_profile(*self.data(), dark=self.dark, label=label, height=300, hooks=hooks)
 
     def _mark(self) -> None:
         self.glyph.mark({}, chosen_rows(self.data()[0]))
@@ -99,13 +99,13 @@ class ProfileView(View):
         drawn = hv.DynamicMap(
             self.drawing(self._profile, no_profile),
             streams=[
-                streams.Params(self.visibility, ["revision"]),
-                streams.Params(display, ["metric"], rename={"metric": "shown"}),
-                streams.Params(self, ["dark"]),
+                self.follows(self.visibility, ["revision"]),
+                self.follows(display, ["metric"], rename={"metric": "shown"}),
+                self.follows(self, ["dark"]),
             ],
         )
         self.visibility.follow_marks(self._mark)
-        return pn.pane.HoloViews(drawn, linked_axes=False, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
+        return self.plot_pane(drawn, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
 
     @gesture
     def _picked(self, rows: list[int]) -> None:

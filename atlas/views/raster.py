@@ -104,8 +104,8 @@ class RasterView(View):
 
         All parts have all streams: one that had not would put back the frames it was last drawn with.
         """
-        display = streams.Params(self.workspace.display, ["scale"], rename={"scale": "colours"})
-        all_of_it = [display, streams.Params(self, ["dark", "redrawn"])]
+        display = self.follows(self.workspace.display, ["scale"], rename={"scale": "colours"})
+        all_of_it = [display, self.follows(self, ["dark", "redrawn"])]
         drawn = [self.drawing(self._image, blank_image), *(self.drawing(part, blank) for part, blank in others)]
         made = [hv.DynamicMap(part, streams=all_of_it) for part in drawn]
         self.size.source = made[0]
@@ -115,7 +115,7 @@ class RasterView(View):
         found = self.picture()
         self._drawn_on = self.axes()
         image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
-        return image.opts(cmap=found.palette, hooks=[found.hook, self.sheet.hook, *self._hears])
+        return image.opts(cmap=found.palette, hooks=self.faults.hooks([found.hook, self.sheet.hook, *self._hears]))
 
     @gesture
     def _moved(self, x_range: Range, y_range: Range) -> None:

@@ -10,13 +10,36 @@ import param
 
 from atlas.components.grid import empty_grid, fill, show
 from atlas.components.tab_bar import TabBar
+from atlas.state.lens import sentence
 from atlas.state.workspace import Workspace
+from atlas.trace import Trace
 from atlas.views.base import View, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.plain import plain
 
 KEPT_TABS = 3
 """Tabs that stay in the document: a tab that is there opens in a fifth of a second, but 25 views left 2,200 models in it."""
+
+
+class Unmade(View):
+    """Stands in for a view that could not even be made: its card says why, and the cards after it are made."""
+
+    def __init__(self, view_type: type[View], workspace: Workspace, error: Exception, **params: Any) -> None:
+        self.key, self.title, self.question = view_type.key, view_type.title, view_type.question  # type: ignore[misc]
+        super().__init__(workspace, **params)
+        self.faults.report(error, "make")
+
+    def body(self) -> Any:
+        """Nothing: the reason is shown in its place."""
+        return pn.Column()
+
+
+def _unfit(view: View | type[View], trace: Trace) -> str:
+    """Why a trace cannot have a view, or what failed when the view was asked."""
+    try:
+        return view.fits(trace)
+    except Exception as error:  # noqa: BLE001  (shown under the cards, and logged by `sentence`)
+        return sentence(error)
 
 
 class Tabs(pn.viewable.Viewer):
@@ -118,7 +141,10 @@ class Tabs(pn.viewable.Viewer):
 
     def _make(self, key: str, view_type: type[View]) -> View:
         trace = self.workspace.trace
-        view = view_type(self.workspace, dark=self.dark, unfit=view_type.fits(trace) if trace is not None else "")
+        try:
+            view = view_type(self.workspace, dark=self.dark, unfit=_unfit(view_type, trace) if trace is not None else "")
+        except Exception as error:  # noqa: BLE001  (shown and logged by the view that stands in)
+            view = Unmade(view_type, self.workspace, error, dark=self.dark)
         view.visibility.opened = key == self.open and not view.unfit
         self.views[key].append(view)
         return view
@@ -156,7 +182,7 @@ class Tabs(pn.viewable.Viewer):
         if trace is None:
             return
         for view in views:
-            view.unfit = view.fits(trace)
+            view.unfit = _unfit(view, trace)
             view.visibility.opened = not view.unfit
         reasons = [f"{view.title}: {view.unfit}" for view in views if view.unfit]
         self.left_out = "\n".join(["Not offered for this trace.", *reasons]) if reasons else ""

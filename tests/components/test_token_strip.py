@@ -382,6 +382,24 @@ def test_each_paragraph_has_its_own_direction_and_the_letters_of_an_arabic_word_
     assert drawn == pytest.approx(measured, abs=1.5), "unjoined letters would be wider"
 
 
+@pytest.mark.ui
+def test_the_name_of_a_byte_stays_whole_beside_arabic_letters(page):
+    """ "<0x85>" is punctuation and digits to the bidirectional algorithm, which would tear it apart in a line from the right."""
+    texts = ["م", "<0x85>", "ر", "<0xB1>", "\u200f", "ح"]
+    tokens = [{"position": at, "text": text, "word": 0} for at, text in enumerate(texts)]
+    shown = served(page, pn.Column(TokenStrip(tokens=tokens), width=600), ".token")
+    lefts = [shown.nth(i).bounding_box()["x"] for i in range(len(texts))]
+    assert lefts == sorted(lefts, reverse=True)
+    places = """el => [...el.textContent].map((_, at) => {
+      const range = document.createRange()
+      range.setStart(el.firstChild, at); range.setEnd(el.firstChild, at + 1)
+      return range.getBoundingClientRect().left
+    })"""
+    for at in (1, 3, 4):
+        letters = shown.nth(at).evaluate(places)
+        assert letters == sorted(letters), f"the letters of {texts[at]!r} do not stand in their order"
+
+
 # -- any text is text -----------------------------------------------------------------------------------------------------
 
 HOSTILE = {

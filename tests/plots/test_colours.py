@@ -15,7 +15,7 @@ from atlas.plots.colours import (
     CATEGORIES,
     COLOURS,
     LEVELS,
-    MARKERS,
+    MARKS,
     MIXED,
     category,
     coloured,
@@ -149,14 +149,16 @@ def test_every_role_and_every_cluster_name_is_drawn_in_a_way_of_its_own():
     assert set(CATEGORIES) == names
     pairs = list(CATEGORIES.values())
     assert len(set(pairs)) == len(pairs)
-    assert {how.marker for how in pairs} <= set(MARKERS)
+    assert {how.mark for how in pairs} <= set(MARKS)
     assert {HIGH[role] for role in ROLES} <= set(CATEGORIES)
 
 
-def test_markers_are_bokehs():
+def test_every_mark_is_bokehs_and_has_one_letter_of_its_own():
     from bokeh.core.enums import MarkerType
 
-    assert set(MARKERS) <= set(MarkerType)
+    assert {mark.marker for mark in MARKS} <= set(MarkerType)
+    assert len({mark.marker for mark in MARKS}) == len({mark.letter for mark in MARKS}) == len(MARKS)
+    assert all(len(mark.letter) == 1 for mark in MARKS)
 
 
 def test_mixed_is_always_grey_and_nothing_else_is():

@@ -9,7 +9,7 @@ from bokeh.document.events import ColumnDataChangedEvent
 from bokeh.models import HoverTool, LassoSelectTool, TapTool
 from holoviews.streams import Stream
 
-from atlas.plots.colours import CATEGORIES, DARK, LIGHT, UNKNOWN, category, raster_palette
+from atlas.plots.colours import CATEGORIES, CIRCLE, DARK, LIGHT, MARKS, UNKNOWN, Category, category, raster_palette
 from atlas.plots.frame import HEIGHT
 from atlas.plots.heads import DRAWN, FADED, MEANINGLESS, PLACE, colour_key, head_scatter, point_columns
 
@@ -58,6 +58,15 @@ def test_each_point_is_drawn_by_its_own_row():
     assert sizes[3] ** 2 == pytest.approx((sizes[0] ** 2 + sizes[1] ** 2) / 2)
     assert list(source["label"]) == ["L0 H0", "L0 H1", "L1 H0", "L1 H1"]
     assert (figure.xaxis[0].axis_label, figure.yaxis[0].axis_label) == ("PC1", "PC2")
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=[mark.marker for mark in MARKS])
+def test_holoviews_draws_every_mark_alone_and_beside_the_others(mark, monkeypatch):
+    monkeypatch.setattr("atlas.plots.heads.category", lambda name: Category("#123456", MARKS[int(name)]))
+    chosen = MARKS.index(mark)
+    for marks in ([chosen] * 3, [chosen, *range(len(MARKS))]):
+        renderer, _ = points_of(figure_of(head_scatter(heads(len(marks), category=[str(at) for at in marks]))))
+        assert shown(renderer, "marker") == [MARKS[at].marker for at in marks]
 
 
 def test_the_hover_says_the_head_and_its_numbers_in_three_digits():
@@ -134,11 +143,11 @@ def test_magnitudes_are_coloured_by_fixed_limits():
 
 def test_the_key_says_what_the_colours_mean():
     names = heads(category=["broad", "mixed", "broad", "next"])
-    assert colour_key(names) == [(name, category(name).colour, category(name).marker) for name in ("broad", "mixed", "next")]
+    assert colour_key(names) == [(name, category(name)) for name in ("broad", "mixed", "next")]
     numbers = colour_key(heads(value=[0.0, 0.1, 2.0, np.nan]), colour_limits=(0.0, 0.5))
-    assert [words for words, _, _ in numbers] == ["0", "0.125", "0.25", "0.375", "0.5", "not known"]
+    assert [words for words, _ in numbers] == ["0", "0.125", "0.25", "0.375", "0.5", "not known"]
     layers = colour_key(heads(value=[0, 1, 2, 11]))
-    assert [words for words, _, _ in layers] == ["0", "3", "6", "8", "11"]
+    assert [words for words, _ in layers] == ["0", "3", "6", "8", "11"]
     assert colour_key(heads()) == []
 
 
@@ -146,10 +155,10 @@ def test_the_key_says_what_the_colours_mean():
 def test_where_nothing_is_known_the_key_says_that_alone(dark):
     grey = raster_palette(dark=dark)[UNKNOWN]
     for limits in ({}, {"colour_limits": (0.0, 0.5)}):
-        assert colour_key(heads(value=[np.nan] * 4), dark=dark, **limits) == [("not known", grey, "circle")]
+        assert colour_key(heads(value=[np.nan] * 4), dark=dark, **limits) == [("not known", Category(grey, CIRCLE))]
     known = colour_key(heads(value=[0.0, 0.25, 0.5, 1.0]), dark=dark)
-    assert [words for words, _, _ in known] == ["0", "0.25", "0.5", "0.75", "1"]  # and nothing that is not there
-    assert colour_key(heads(value=[0.0, 0.25, np.nan, 1.0]), dark=dark) == [*known, ("not known", grey, "circle")]
+    assert [words for words, _ in known] == ["0", "0.25", "0.5", "0.75", "1"]  # and nothing that is not there
+    assert colour_key(heads(value=[0.0, 0.25, np.nan, 1.0]), dark=dark) == [*known, ("not known", Category(grey, CIRCLE))]
 
 
 def test_one_dynamic_map_shows_everything():

@@ -117,6 +117,25 @@ def test_a_piece_has_the_part_of_speech_of_its_own_half():
     assert tokens["head"].tolist() == [1, 1, 3, 3, 3]
 
 
+@pytest.mark.parametrize("name", ["byte_level", "byte_level_trimmed"])
+def test_a_piece_of_a_character_has_no_part_of_speech(name):
+    text = "the مرحبا cat 🙂 爱 sat"
+    plain = table(name, text)
+    covered = [set(range(*row)) for row in plain[["start", "end"]].itertuples(index=False)]
+    alone = [
+        any(not text[at].isspace() and sum(at in other for other in covered) == 1 for at in own) for own in covered
+    ]  # fmt: skip
+    tokens = annotate(plain, text, pipeline=ruled()).table
+    assert {token for token, whole in zip(tokens["token"], alone, strict=True) if not whole} >= {"<0x85>", "<0x99>"}
+    words = [word if word is None else word.strip() for word in (text[row.start : row.end] for row in plain.itertuples())]
+    expected = ["NOUN" if whole and word.isalpha() else None for word, whole in zip(words, alone, strict=True)]
+    assert column(tokens, "pos") == expected
+    assert expected.count("NOUN") >= 3
+    # The word as a whole keeps what the pipeline says of it.
+    parse = annotate(plain, text, pipeline=ruled()).parse
+    assert parse.loc[parse["text"] == "مرحبا", "pos"].tolist() == ["NOUN"]
+
+
 def test_heads_become_rows_of_word_attention():
     made = annotate(table("wordpiece", TEXT), TEXT, pipeline=gold())
     units = word_units(made.table["word"], drop=True)

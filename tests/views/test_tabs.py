@@ -156,7 +156,7 @@ def test_a_view_that_cannot_even_be_built_says_so_and_the_others_stay(caplog):
     tabs = Tabs(room, [Tab("explore", "Explore", (a_view("bad", body=broken), a_view("good")))])
     tabs.__panel__()
     bad, good = tabs.made()
-    assert bad.lens.problem.startswith("This is a fault of Atlas, not yours (KeyError: 'plus').")
+    assert bad.problem.startswith("This is a fault of Atlas, not yours (KeyError: 'plus').")
     room.selection.pick(HeadId(ENCODER, 1, 1))
     assert good.drawn == 1
     assert "KeyError" in caplog.text
