@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atlas.engine.loading.load import load
-from atlas.engine.loading.single_flight import SingleFlight
+from atlas.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model
