@@ -109,7 +109,7 @@ def test_a_circle_of_two_threads_is_an_error_not_a_hang():
 
     def asks_for(other):
         both_inside.wait()
-        return flight(other, lambda: both_inside.wait())  # only made if nobody else makes it
+        return flight(other, both_inside.wait)
 
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(flight, key, lambda other=other: asks_for(other)) for key, other in ("xy", "yx")]
