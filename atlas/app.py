@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import holoviews as hv
@@ -26,10 +27,11 @@ from atlas.patches.browser import BrowserPatches
 from atlas.patches.sending import patch_sending
 from atlas.plots import map as map_plot
 from atlas.resources import asset
+from atlas.scheduler import Ticket
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
 from atlas.state.opening import Opening, begin, opening
-from atlas.state.pipeline import Job, Ticket
+from atlas.state.pipeline import Job
 from atlas.state.restore import job_of
 from atlas.state.share import decode
 from atlas.state.shared import SharedState
@@ -75,7 +77,9 @@ class AttentionAtlas(pn.viewable.Viewer):
     def __init__(self, service: Service | None = None, tabs: Sequence[Tab] = TABS, **params: Any) -> None:
         super().__init__(**params)
         self.service = service or Service()
-        self.workspace = Workspace(self.run, one_message, after_paint, self.kept)
+        self.workspace = Workspace(
+            self.run, one_message, after_paint, self.kept, load=self.load, scheduler=self.service.scheduler
+        )
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
@@ -222,7 +226,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         HoloViews lists the callbacks of plots on a class. Panel would take them off that list, but asks the page's models what is
         inside them, and Bokeh has emptied those before.
         """
-        self.workspace.pipeline.cancel()
+        self.workspace.leave()
         for pane in self._page.select(pn.pane.HoloViews):
             for plot, _pane in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
                 plot.cleanup()
@@ -268,6 +272,10 @@ class AttentionAtlas(pn.viewable.Viewer):
     def run(self, job: Job, ticket: Ticket) -> Trace:
         """A job, in whichever thread calls."""
         return worked_out(self.service, job, ticket)
+
+    def load(self, job: Job) -> Callable[[Ticket], object] | None:
+        """What makes the model of a job ready; None where it is here."""
+        return None if self.service.has(job.model) else partial(self.service.model, job.model)
 
     def kept(self, job: Job) -> Trace | None:
         """The trace of a job if it can be shown without waiting for anything."""

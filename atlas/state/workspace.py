@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import param
 
+from atlas.scheduler import Scheduler
 from atlas.state.changes import BiasThresholds, Interventions, Target
 from atlas.state.choices import CHOICES
 from atlas.state.display import Display
 from atlas.state.focus_sliders import HeadModel, LayerModel
-from atlas.state.pipeline import Kept, OneMessage, Pipeline, Work, nothing_kept
+from atlas.state.pipeline import Kept, Load, OneMessage, Pipeline, Work, nothing_kept, nothing_to_load
 from atlas.state.selection import Selection
 
 if TYPE_CHECKING:
@@ -51,10 +52,13 @@ class Workspace(param.Parameterized):
         selection: Selection | None = None,
         display: Display | None = None,
         tasks: Tasks | None = None,
+        load: Load = nothing_to_load,
+        scheduler: Scheduler | None = None,
         **params: Any,
     ) -> None:
         self.one_message, self.after_paint = one_message, after_paint
-        self.pipeline = Pipeline(work, one_message, kept)
+        self.scheduler = scheduler or Scheduler()
+        self.pipeline = Pipeline(work, one_message, kept, load=load, scheduler=self.scheduler)
         self.selection = selection or Selection()
         self.display = display or Display()
         self.tasks: Tasks = tasks or {}
@@ -81,6 +85,12 @@ class Workspace(param.Parameterized):
             made = self.choices[key] = CHOICES[key]()
             made.param.watch(self._count_choice, [name for name in made.param if name != "name"])
         return self.choices[key]
+
+    def leave(self) -> None:
+        """The reader has gone: drop the run under way and everything the lenses wait for."""
+        self.pipeline.cancel()
+        for lens in self._lenses.values():
+            lens.drop_asked()
 
     def _count_choice(self, *_: object) -> None:
         self.chosen += 1
