@@ -78,7 +78,10 @@ class AttentionAtlas(pn.viewable.Viewer):
         super().__init__(**params)
         self.service = service or Service()
         self.workspace = Workspace(
-            self.run, one_message, after_paint, self.kept, load=self.load, scheduler=self.service.scheduler
+            *(self.run, one_message, after_paint, self.kept),
+            load=self.load,
+            prepare=preparation,
+            scheduler=self.service.scheduler,
         )
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
@@ -138,7 +141,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             pipeline.input.param.update(text=text, **texts)
             if in_notebook():
                 # The next cell may ask for the trace, and may run before anything that is started here has ended.
-                pipeline.show(self.run(pipeline.job(), Ticket()))
+                pipeline.show(worked_out(self.service, pipeline.job(), Ticket()))
             else:
                 when_drawn(pipeline.run)
 
@@ -271,7 +274,7 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     def run(self, job: Job, ticket: Ticket) -> Trace:
         """A job, in whichever thread calls."""
-        return worked_out(self.service, job, ticket)
+        return self.service.run(run_of(job), ticket)
 
     def load(self, job: Job) -> Callable[[Ticket], object] | None:
         """What makes the model of a job ready; None where it is here."""
@@ -283,12 +286,24 @@ class AttentionAtlas(pn.viewable.Viewer):
         return trace if trace is not None and groups.is_prepared(trace) else None
 
 
+def preparation(trace: Trace) -> Callable[[Ticket], None] | None:
+    """What is computed before a trace is shown, so that the views of heads are drawn once; None where nothing is left to do."""
+    if groups.is_prepared(trace):
+        return None
+
+    def prepare(ticket: Ticket) -> None:
+        ticket.tell("tracing", "Measuring every head")
+        groups.prepare(trace)
+
+    return prepare
+
+
 def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
-    """The trace of a job, and what the views of heads will ask of it."""
+    """The trace of a job with everything its first view asks for, computed in the thread that calls."""
     trace = service.run(run_of(job), ticket)
-    # Worked out here, in the thread of the job: the first look at the heads then waits for nothing.
-    ticket.tell("tracing", "Measuring every head")
-    groups.prepare(trace)
+    prepare = preparation(trace)
+    if prepare is not None:
+        prepare(ticket)
     return trace
 
 

@@ -50,6 +50,11 @@ Load = Callable[[Job], Callable[[Ticket], object] | None]
 Does not block."""
 
 
+Prepare = Callable[[Trace], Callable[[Ticket], object] | None]
+"""What is computed of a new trace before it is shown, called in a thread once the model is free for others; None where it is
+there, or where the views wait for it themselves. Does not block."""
+
+
 def nothing_kept(_: Job) -> Trace | None:
     """For a pipeline without a memory of traces."""
     return None
@@ -59,8 +64,12 @@ def nothing_to_load(_: Job) -> None:
     """For a pipeline whose work needs no model, or loads it itself."""
 
 
+def nothing_to_prepare(_: Trace) -> None:
+    """For a pipeline whose traces are shown as they are."""
+
+
 def in_script() -> bool:
-    """Whether nobody else would run what is asynchronous: the first thread, and no event loop in it."""
+    """Whether this is a plain script: the main thread, without an event loop that would run what is asynchronous."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -69,7 +78,7 @@ def in_script() -> bool:
 
 
 OneMessage = Callable[[], AbstractContextManager[Any]]
-"""While inside, what is changed waits; on the way out all of it is shown at once. Whoever draws knows how."""
+"""What is changed inside is shown at once on the way out. Handed in by the part that draws."""
 
 
 class Pipeline(param.Parameterized):
@@ -94,6 +103,7 @@ class Pipeline(param.Parameterized):
         kept: Kept = nothing_kept,
         *,
         load: Load = nothing_to_load,
+        prepare: Prepare = nothing_to_prepare,
         scheduler: Scheduler | None = None,
         session: Hashable = None,
         **params: Any,
@@ -104,6 +114,7 @@ class Pipeline(param.Parameterized):
         self._one_message = one_message
         self._kept = kept
         self._load = load
+        self._prepare = prepare
         self._scheduler = scheduler or Scheduler()
         self.session = session if session is not None else object()
         """Whose turn it is when sessions take turns."""
@@ -196,35 +207,44 @@ class Pipeline(param.Parameterized):
         if ticket is not self._ticket:
             return
         self.param.update(status="loading", message="Starting", share=UNKNOWN, error="")
-        task = self._task = self._scheduler.submit(
-            partial(self._work, job),
-            lane=model_lane(job.model),
-            session=self.session,
-            ticket=ticket,
-            load=self._load(job),
+        run = self._scheduler.submit(
+            partial(self._work, job), lane=model_lane(job.model), session=self.session, ticket=ticket, load=self._load(job)
         )
+        if not await self._ended(run, ticket):
+            return
+        error = run.future.exception()
+        prepare = self._prepare(run.future.result()) if error is None else None
+        if prepare is not None:
+            trace = run.future.result()
+            # In the lane of the trace: the next run of the model need not wait for it.
+            prepared = self._scheduler.submit(prepare, lane=trace, session=self.session, key=("prepare", trace))
+            if not await self._ended(prepared, ticket):
+                return
+            error = prepared.future.exception()
+        self._ticket = self._task = None
+        with self._one_message():
+            if error is None:
+                self._shown = job
+                self.param.update(trace=run.future.result(), status="ready", message="", share=UNKNOWN)
+            else:
+                problem = str(error) if isinstance(error, AtlasError) else fault(error)
+                self.param.update(status="failed", error=problem, message="", share=UNKNOWN)
+
+    async def _ended(self, task: Task[Any], ticket: Ticket) -> bool:
+        """Say how far a task is until it ends; False where its job was dropped meanwhile."""
+        self._task = task
         arrival = Arrival(task.future)
         try:
             while not await arrival.within(TICK):
                 if ticket is not self._ticket:
-                    return
+                    return False
                 stage, words, share = task.progress()
                 self.param.update(status=stage, message=words, share=share)
         except asyncio.CancelledError:  # Ctrl-C in a script
             if ticket is self._ticket:
                 self._drop()
             raise
-        if ticket is not self._ticket:
-            return
-        self._ticket = self._task = None
-        error = task.future.exception()
-        with self._one_message():
-            if error is None:
-                self._shown = job
-                self.param.update(trace=task.future.result(), status="ready", message="", share=UNKNOWN)
-            else:
-                problem = str(error) if isinstance(error, AtlasError) else fault(error)
-                self.param.update(status="failed", error=problem, message="", share=UNKNOWN)
+        return ticket is self._ticket
 
 
 def model_lane(model: tuple[str, str | None, str | None, str | None]) -> Hashable:

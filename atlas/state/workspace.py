@@ -13,7 +13,17 @@ from atlas.state.changes import BiasThresholds, Interventions, Target
 from atlas.state.choices import CHOICES
 from atlas.state.display import Display
 from atlas.state.focus_sliders import HeadModel, LayerModel
-from atlas.state.pipeline import Kept, Load, OneMessage, Pipeline, Work, nothing_kept, nothing_to_load
+from atlas.state.pipeline import (
+    Kept,
+    Load,
+    OneMessage,
+    Pipeline,
+    Prepare,
+    Work,
+    nothing_kept,
+    nothing_to_load,
+    nothing_to_prepare,
+)
 from atlas.state.selection import Selection
 
 if TYPE_CHECKING:
@@ -53,12 +63,13 @@ class Workspace(param.Parameterized):
         display: Display | None = None,
         tasks: Tasks | None = None,
         load: Load = nothing_to_load,
+        prepare: Prepare = nothing_to_prepare,
         scheduler: Scheduler | None = None,
         **params: Any,
     ) -> None:
         self.one_message, self.after_paint = one_message, after_paint
         self.scheduler = scheduler or Scheduler()
-        self.pipeline = Pipeline(work, one_message, kept, load=load, scheduler=self.scheduler)
+        self.pipeline = Pipeline(work, one_message, kept, load=load, prepare=prepare, scheduler=self.scheduler)
         self.selection = selection or Selection()
         self.display = display or Display()
         self.tasks: Tasks = tasks or {}

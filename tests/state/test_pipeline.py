@@ -253,6 +253,7 @@ def test_the_old_job_says_nothing_while_the_new_one_runs(work):
     async def journey():
         asks(pipeline, "old")
         await until(work["old"].began.is_set)
+        pipeline.choose("another model")
         asks(pipeline, "new")
         await until(work["new"].began.is_set)
         work["old"].gate.set()
@@ -676,6 +677,37 @@ def test_a_model_loads_in_a_thread_of_its_own_and_its_progress_is_on_screen(work
 
     run(journey())
     assert waiting.trace is work["one"].trace
+
+
+def test_what_is_prepared_of_a_trace_holds_up_no_run_and_is_done_once_for_all_who_wait(work):
+    shared, gate, prepared = Scheduler(), threading.Event(), []
+    work["one"].trace = work["two"].trace = single(seed=5)
+
+    def prepare(trace):
+        def measure(ticket):
+            ticket.tell("tracing", "Measuring every head")
+            assert gate.wait(PATIENCE)
+            prepared.append(trace)
+
+        return measure if trace is single(seed=5) else None
+
+    one, two, other = (Pipeline(work, scheduler=shared, prepare=prepare) for _ in range(3))
+    for text in ("one", "two", "else"):
+        work[text].gate.set()
+
+    async def journey():
+        asks(one, "one")
+        await until(lambda: one.message == "Measuring every head")
+        asks(two, "two")
+        asks(other, "else")  # the same model, whose lane is free
+        await until(lambda: other.status == "ready")
+        await until(lambda: two.message == "Measuring every head")
+        one.cancel()
+        gate.set()
+        await until(lambda: two.status == "ready")
+
+    run(journey())
+    assert (prepared, one.status, one.trace, two.trace) == ([single(seed=5)], "cancelled", None, single(seed=5))
 
 
 def test_a_model_that_cannot_be_loaded_fails_the_run(work):
