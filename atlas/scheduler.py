@@ -23,6 +23,10 @@ T = TypeVar("T")
 WORKERS = 8
 """Threads that compute: more lanes at once would only share the same processors, and each run holds activations in memory."""
 
+ANALYSTS = 2
+"""Threads for work without a model, such as t-SNE. It is Python, which shares one interpreter with the event loop: beside eight
+such threads a page was drawn at a ninth of its speed."""
+
 LOADERS = 8
 """Threads that load models: they mostly wait for the network, so their number is bounded by memory and not by processors."""
 
@@ -233,13 +237,14 @@ class Scheduler:
 
     Parameters
     ----------
-    workers, loaders
-        How many threads compute, and how many load models.
+    workers, analysts, loaders
+        How many threads run models, analyse in the background, and load models.
     """
 
-    def __init__(self, workers: int = WORKERS, loaders: int = LOADERS) -> None:
+    def __init__(self, workers: int = WORKERS, analysts: int = ANALYSTS, loaders: int = LOADERS) -> None:
         self._lock = threading.Lock()
         self._runs = Pool("atlas run", workers, self._lock)
+        self._analyses = Pool("atlas analysis", analysts, self._lock)
         self._loads = Pool("atlas load", loaders, self._lock)
         self._shared: dict[Hashable, Task[Any]] = {}
 
@@ -252,6 +257,7 @@ class Scheduler:
         key: Hashable = None,
         ticket: Ticket | None = None,
         load: Callable[[Ticket], object] | None = None,
+        in_background: bool = False,
     ) -> Task[T]:
         """Queue some work, or join the same work under way.
 
@@ -269,15 +275,18 @@ class Scheduler:
             Where it reports to; a new one where none is given.
         load
             Makes the model ready, in a thread for loading, before the work is queued; one load of a lane serves all who wait.
+        in_background
+            Whether it is long work without a model, which must not take the threads of the runs.
         """
         with self._lock:
             known = self._shared.get(key) if key is not None else None
             if known is not None:
                 known.wanted += 1
                 return known
-            task = self._made(work, lane, session, key, ticket or Ticket(), self._runs)
+            pool = self._analyses if in_background else self._runs
+            task = self._made(work, lane, session, key, ticket or Ticket(), pool)
             if load is None:
-                self._runs.add(task)
+                pool.add(task)
                 return task
             loading = task.loading = self._load(load, lane, session)
         loading.future.add_done_callback(lambda future: self._loaded(task, future))
@@ -334,7 +343,7 @@ class Scheduler:
             task.loading = None
             error = future.exception()
             if error is None:
-                self._runs.add(task)
+                task.pool.add(task)
         if error is not None:
             task.future.set_exception(error)
 

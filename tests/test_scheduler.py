@@ -174,6 +174,18 @@ def test_many_tasks_from_many_threads_all_end_and_never_two_of_a_lane_at_once():
     assert scheduler._runs.lanes == {}
 
 
+def test_long_work_in_the_background_takes_no_thread_of_the_runs(plant):
+    scheduler = Scheduler(workers=1, analysts=1)
+    long = [plant(name=f"t-SNE {i}") for i in range(3)]
+    tasks = [scheduler.submit(work, lane=i, session=i, in_background=True) for i, work in enumerate(long)]
+    long[0].begins()
+    assert results(scheduler.submit(lambda _: "a run", lane="m", session=0)) == ["a run"]
+    assert not long[1].began.is_set()
+    for work in long:
+        work.gate.set()
+    assert results(*tasks) == [work.name for work in long]
+
+
 # -- who leaves ----------------------------------------------------------------------------------------------------------
 
 

@@ -81,6 +81,7 @@ class Asking:
             lane=workspace.pipeline.lane if needs_model else trace,
             session=workspace.pipeline.session,
             key=(trace, kept_as),
+            in_background=not needs_model,
         )
         self._asked = Asked(trace, key, task)
         lens.param.update(busy=True, waiting=task.progress()[1])

@@ -97,10 +97,15 @@ class Workspace(param.Parameterized):
             made.param.watch(self._count_choice, [name for name in made.param if name != "name"])
         return self.choices[key]
 
+    @property
+    def lenses(self) -> tuple[Lens, ...]:
+        """All lenses made so far."""
+        return tuple(self._lenses.values())
+
     def leave(self) -> None:
         """The reader has gone: drop the run under way and everything the lenses wait for."""
         self.pipeline.cancel()
-        for lens in self._lenses.values():
+        for lens in self.lenses:
             lens.drop_asked()
 
     def _count_choice(self, *_: object) -> None:
