@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 STOPPED = "Cancelled. Your next selection starts it again."
 
+QUICK_CELLS = 4_000_000
+"""Weights that a lens recomputes while the page waits, a tenth of a second; for more of them it asks."""
+
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +47,7 @@ class Asked:
     trace: Trace
     key: str
     task: Task[Any]
+    on_trace: bool
 
 
 class Asking:
@@ -53,40 +57,54 @@ class Asking:
         self._lens = lens
         self._asked: Asked | None = None
         self._failed: tuple[Trace, str] | None = None
+        self._latest: tuple[Trace, str, Any] | None = None
+        """The newest result that is not kept on the trace."""
         self.problem = ""
         """Why the key asked for last has no result; empty where nothing failed."""
 
-    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool) -> T:
+    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool, keep: bool) -> T:
         """See `Lens.ask`."""
         lens, trace = self._lens, self._lens.trace
-        kept_as = f"asked {lens.key} {key}"
         waits_for_it = self._asked is not None and (self._asked.trace, self._asked.key) == (trace, key)
         if waits_for_it or self._failed == (trace, key):
             return otherwise
         self.drop()
         self.forget()
-        if trace.holds(kept_as):
+        kept_as = f"asked {lens.key} {key}"
+        if keep and trace.holds(kept_as):
             return self._kept(trace, kept_as, work, Ticket())
+        if self._latest is not None and self._latest[:2] == (trace, key):
+            latest: T = self._latest[2]
+            return latest
+        made = partial(self._kept, trace, kept_as, work) if keep else lambda ticket: work(Progress(ticket))
         if not _in_event_loop():
-            try:
-                return self._kept(trace, kept_as, work, Ticket())
-            except Exception as error:
-                if not isinstance(error, AtlasError):
-                    log.exception("Asked work failed in a way that was not foreseen.")
-                self._fail(trace, key, error)
-                return otherwise
+            return self._at_once(trace, key, made, otherwise)
         workspace = lens.workspace
         task = workspace.scheduler.submit(
-            partial(self._kept, trace, kept_as, work),
+            made,
             lane=workspace.pipeline.lane if needs_model else trace,
             session=workspace.pipeline.session,
             key=(trace, kept_as),
             in_background=not needs_model,
         )
-        self._asked = Asked(trace, key, task)
+        self._asked = Asked(trace, key, task, keep)
         lens.param.update(busy=True, waiting=task.progress()[1])
         param.parameterized.async_executor(partial(self._follow, self._asked))  # type: ignore[attr-defined]  # Panel's own
         return otherwise
+
+    def _at_once(self, trace: Trace, key: str, made: Callable[[Ticket], T], otherwise: T) -> T:
+        try:
+            return made(Ticket())
+        except Exception as error:
+            if not isinstance(error, AtlasError):
+                log.exception("Asked work failed in a way that was not foreseen.")
+            self._fail(trace, key, error)
+            return otherwise
+
+    def release(self) -> None:
+        """Stop waiting, and let go of results: there is another trace."""
+        self.drop()
+        self._latest = None
 
     def drop(self) -> None:
         """Stop waiting. Work that no other lens or session waits for ends at its next report."""
@@ -136,6 +154,8 @@ class Asking:
             if error is not None:
                 self._fail(asked.trace, asked.key, error)
             else:
+                if not asked.on_trace:
+                    self._latest = asked.trace, asked.key, asked.task.future.result()
                 self._lens.arrived()
 
 

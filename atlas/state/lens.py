@@ -62,6 +62,7 @@ class Lens(Revisions):
         self._viewers: dict[int, bool] = {}
         self._stale: set[str] = set()
         self._asking = Asking(self)
+        workspace.register(self)
         self._depended: Hashable = self.depends() if workspace.trace is not None else None
         workspace.param.watch(self._new_trace, "revision")
         for part, fields in self.reads.items():
@@ -128,7 +129,7 @@ class Lens(Revisions):
         self.problem = self._asking.problem
         return found
 
-    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool = False) -> T:
+    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool = False, keep: bool = True) -> T:
         """The result of work that takes long or needs the model; `otherwise` until it is there.
 
         The work runs in a thread. The lens is `busy` meanwhile and is drawn again when the result comes, which is kept on the
@@ -146,10 +147,13 @@ class Lens(Revisions):
             What is drawn while the result is not there, or cannot be had; `problem` then says why.
         needs_model
             Whether it runs the model of the trace: it then waits in the queue of that model.
+        keep
+            Whether the result is kept on the trace. If not, the lens holds the newest one: for results that are large, and as
+            many as there are gestures.
         """
         if self.workspace.trace is None:
             return otherwise
-        return self._asking.ask(key, work, otherwise, needs_model=needs_model)
+        return self._asking.ask(key, work, otherwise, needs_model=needs_model, keep=keep)
 
     def cancel(self) -> None:
         """The reader wants no more of what the lens waits for."""
@@ -196,7 +200,7 @@ class Lens(Revisions):
         return None
 
     def _new_trace(self, *_: object) -> None:
-        self._asking.drop()
+        self._asking.release()
         if not self.awake:
             self._stale.add("trace")
             return

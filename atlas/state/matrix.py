@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from atlas.errors import NotCaptured, TooLarge
+from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token
@@ -119,18 +120,43 @@ class MatrixLens(Lens):
         bounds = (float(rows.start), float(rows.stop), float(columns.start), float(columns.stop))
         if plane.whole is not None:
             return Picture(plane.whole[rows, columns], *bounds, exact=True)
+        if self._cells(rows, columns) > min(QUICK_CELLS, windows.WINDOW_CELLS):
+            return self._asked(rows, columns, bounds)
+        return self._exact(rows, columns, bounds)
+
+    def _asked(self, rows: slice, columns: slice, bounds: tuple[float, float, float, float]) -> Picture:
+        """Many weights: thumbnails until they are there, or instead of them where they are too many altogether."""
+        display, heads, trace = self.workspace.display, self.heads(), self.trace
+        mode, aggregate = display.mode, display.aggregate
+        too_many = self._cells(rows, columns) > windows.WINDOW_CELLS
+        if too_many and mode != "weight":
+            return self._exact(rows, columns, bounds)  # says why it cannot be shown
+        coarse = self._thumbnails() if mode == "weight" else Picture(np.full((1, 1), np.nan, np.float32), *bounds, exact=False)
+        if too_many:
+            return coarse
+
+        def read(progress: Progress) -> Picture:
+            progress.tell(f"Computing {counted((rows.stop - rows.start) * (columns.stop - columns.start), 'cell')}")
+            return Picture(windows.window(trace, heads, rows, columns, mode=mode, aggregate=aggregate), *bounds, exact=True)
+
+        of = ",".join(str(head) for head in heads)
+        return self.ask(f"{mode} {aggregate} of {of} in {rows} {columns}", read, coarse, keep=False)
+
+    def _cells(self, rows: slice, columns: slice) -> int:
+        return (rows.stop - rows.start) * (columns.stop - columns.start) * len(self.heads())
+
+    def _exact(self, rows: slice, columns: slice, bounds: tuple[float, float, float, float]) -> Picture:
         display = self.workspace.display
-        try:
-            values = windows.window(self.trace, self.heads(), rows, columns, mode=display.mode, aggregate=display.aggregate)
-        except TooLarge:
-            if display.mode != "weight":
-                raise
-            values = windows.overview(self.trace, self.heads(), display.aggregate)
-            # The last cell of a thumbnail may stand for fewer tokens than the others: it reaches beyond the plane.
-            rows_of, columns_of = -(-len(plane.rows) // values.shape[0]), -(-len(plane.columns) // values.shape[1])
-            down, across = float(rows_of * values.shape[0]), float(columns_of * values.shape[1])
-            return Picture(values, 0.0, down, 0.0, across, exact=False)
+        values = windows.window(self.trace, self.heads(), rows, columns, mode=display.mode, aggregate=display.aggregate)
         return Picture(values, *bounds, exact=True)
+
+    def _thumbnails(self) -> Picture:
+        plane = self.plane()
+        values = windows.overview(self.trace, self.heads(), self.workspace.display.aggregate)
+        # The last cell of a thumbnail may stand for fewer tokens than the others: it reaches beyond the plane.
+        rows_of, columns_of = -(-len(plane.rows) // values.shape[0]), -(-len(plane.columns) // values.shape[1])
+        down, across = float(rows_of * values.shape[0]), float(columns_of * values.shape[1])
+        return Picture(values, 0.0, down, 0.0, across, exact=False)
 
     def table(self) -> pd.DataFrame:
         """The whole matrix: a row a query, a column a key, named as on the axes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakSet
 
 import param
 
@@ -79,6 +80,7 @@ class Workspace(param.Parameterized):
         self.head = HeadModel(selection=self.selection)
         self.choices: dict[str, param.Parameterized] = {}
         self._lenses: dict[type[Lens], Lens] = {}
+        self._all_lenses: WeakSet[Lens] = WeakSet()
         super().__init__(**params)
         self.settling = False
         self.pipeline.param.watch(self._fit, "trace")
@@ -99,8 +101,12 @@ class Workspace(param.Parameterized):
 
     @property
     def lenses(self) -> tuple[Lens, ...]:
-        """All lenses made so far."""
-        return tuple(self._lenses.values())
+        """All lenses of this workspace."""
+        return tuple(self._all_lenses)
+
+    def register(self, lens: Lens) -> None:
+        """Note a lens, also one that is not made by `lens`, so that `leave` reaches it."""
+        self._all_lenses.add(lens)
 
     def leave(self) -> None:
         """The reader has gone: drop the run under way and everything the lenses wait for."""

@@ -7,17 +7,22 @@ import logging
 import threading
 import time
 
+import numpy as np
 import panel as pn  # noqa: F401  (it runs what is asynchronous, as it does for a page)
 import pytest
 
 from atlas import scheduler as scheduler_module
 from atlas.errors import TooLarge
+from atlas.ids import HeadId
 from atlas.scheduler import Cancelled, Scheduler
-from atlas.state import asking
+from atlas.state import asking, matrix, token_strip
 from atlas.state.asking import STOPPED
 from atlas.state.lens import Lens
+from atlas.state.matrix import MatrixLens
+from atlas.state.token_strip import StripLens
 from atlas.state.workspace import Workspace
-from tests.state.readers import Listener, both, never, rows
+from atlas.tracing import windows
+from tests.state.readers import ENCODER, Listener, both, never, rows
 
 PATIENCE = 10.0
 """Seconds until a test calls something hung."""
@@ -369,6 +374,59 @@ def test_without_an_event_loop_the_work_runs_at_once(room):
 def test_before_a_trace_there_is_nothing_to_ask(trace):
     lens = Agreement(Workspace(never))
     assert (lens.shown(), lens.busy, lens.problem) == ("nothing yet", False, "")
+
+
+def test_of_many_weights_the_matrix_shows_thumbnails_until_they_are_computed(room, monkeypatch):
+    monkeypatch.setattr(matrix, "QUICK_CELLS", 60)
+    gate, window = threading.Event(), windows.window
+
+    def slow(*args, **kwargs):
+        assert gate.wait(PATIENCE)
+        return window(*args, **kwargs)
+
+    monkeypatch.setattr(windows, "window", slow)
+    lens = MatrixLens(room)
+    heard = Listener(lens, ["revision"])
+
+    def shown():
+        return lens.picture(0, 8, 0, 8)
+
+    async def journey():
+        lens.plane()
+        assert not shown().exact
+        assert not shown().exact
+        room.selection.pick(HeadId(ENCODER, 1, 2))
+        assert heard.take() == [{"revision": 1}]
+        assert not shown().exact
+        await until(lambda: lens.waiting == "Computing 64 cells")
+        gate.set()
+        await until(lambda: not lens.busy)
+        assert heard.take() == [{"revision": 2}]
+        assert shown().exact
+        np.testing.assert_array_equal(shown().values, room.trace.attention(layer=1, head=2))
+        assert not any("asked" in key for key in room.trace._cache)  # a window is large, and there are many
+        room.pipeline.show(both())
+        assert lens._asking._latest is None
+
+    run(journey())
+
+
+@pytest.mark.parametrize("paint", ["received", "sent"])
+def test_of_many_weights_the_text_is_painted_when_they_are_added_up(room, monkeypatch, paint):
+    room.display.paint = paint
+    room.selection.select_tokens([1, 2], side="source")
+    expected = StripLens(room, "source").weights()
+    monkeypatch.setattr(token_strip, "QUICK_CELLS", 10)
+    lens = StripLens(room, "source")
+
+    async def journey():
+        assert lens.weights() is None
+        assert lens.busy
+        await until(lambda: not lens.busy)
+        np.testing.assert_array_equal(lens.weights(), expected)
+        assert "attention each token" in lens.line
+
+    run(journey())
 
 
 def test_a_ping_of_another_session_is_answered_while_a_lens_computes(room):
