@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import holoviews as hv
@@ -27,10 +28,11 @@ from atlas.patches.panes import plots_of
 from atlas.patches.sending import patch_sending
 from atlas.plots import map as map_plot
 from atlas.resources import asset
+from atlas.scheduler import Ticket
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
 from atlas.state.opening import Opening, begin, opening
-from atlas.state.pipeline import Job, Ticket
+from atlas.state.pipeline import Job
 from atlas.state.restore import job_of
 from atlas.state.share import decode
 from atlas.state.shared import SharedState
@@ -76,7 +78,12 @@ class AttentionAtlas(pn.viewable.Viewer):
     def __init__(self, service: Service | None = None, tabs: Sequence[Tab] = TABS, **params: Any) -> None:
         super().__init__(**params)
         self.service = service or Service()
-        self.workspace = Workspace(self.run, one_message, after_paint, self.kept)
+        self.workspace = Workspace(
+            *(self.run, one_message, after_paint, self.kept),
+            load=self.load,
+            prepare=preparation,
+            scheduler=self.service.scheduler,
+        )
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
@@ -135,7 +142,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             pipeline.input.param.update(text=text, **texts)
             if in_notebook():
                 # The next cell may ask for the trace, and may run before anything that is started here has ended.
-                pipeline.show(self.run(pipeline.job(), Ticket()))
+                pipeline.show(worked_out(self.service, pipeline.job(), Ticket()))
             else:
                 when_drawn(pipeline.run)
 
@@ -223,7 +230,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         HoloViews lists the callbacks of plots on a class. Panel would take them off that list, but asks the page's models what is
         inside them, and Bokeh has emptied those before.
         """
-        self.workspace.pipeline.cancel()
+        self.workspace.leave()
         for pane in self._page.select(pn.pane.HoloViews):
             for plot in plots_of(pane):
                 plot.cleanup()
@@ -268,7 +275,11 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     def run(self, job: Job, ticket: Ticket) -> Trace:
         """A job, in whichever thread calls."""
-        return worked_out(self.service, job, ticket)
+        return self.service.run(run_of(job), ticket)
+
+    def load(self, job: Job) -> Callable[[Ticket], object] | None:
+        """What makes the model of a job ready; None where it is here."""
+        return None if self.service.has(job.model) else partial(self.service.model, job.model)
 
     def kept(self, job: Job) -> Trace | None:
         """The trace of a job if it can be shown without waiting for anything."""
@@ -276,12 +287,24 @@ class AttentionAtlas(pn.viewable.Viewer):
         return trace if trace is not None and groups.is_prepared(trace) else None
 
 
+def preparation(trace: Trace) -> Callable[[Ticket], None] | None:
+    """What is computed before a trace is shown, so that the views of heads are drawn once; None where nothing is left to do."""
+    if groups.is_prepared(trace):
+        return None
+
+    def prepare(ticket: Ticket) -> None:
+        ticket.tell("tracing", "Measuring every head")
+        groups.prepare(trace)
+
+    return prepare
+
+
 def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
-    """The trace of a job, and what the views of heads will ask of it."""
+    """The trace of a job with everything its first view asks for, computed in the thread that calls."""
     trace = service.run(run_of(job), ticket)
-    # Worked out here, in the thread of the job: the first look at the heads then waits for nothing.
-    ticket.tell("tracing", "Measuring every head")
-    groups.prepare(trace)
+    prepare = preparation(trace)
+    if prepare is not None:
+        prepare(ticket)
     return trace
 
 

@@ -80,3 +80,8 @@ class UnknownName(AtlasError, LookupError):
 
 class NotCaptured(AtlasError, LookupError):
     """A group this trace does not hold and cannot get by running its model again."""
+
+
+def fault(error: BaseException) -> str:
+    """The sentence for an error that nobody foresaw."""
+    return f"This is a fault of Atlas, not yours ({type(error).__name__}: {error}). The log has the details."

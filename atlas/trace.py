@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import xarray as xr
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import KINDS, HeadId
 from atlas.resources import assets
+from atlas.single_flight import SingleFlight
 from atlas.tracing.outcomes import Predictions, predictions_table
 from atlas.tracing.plans import side_of
 from atlas.tracing.record import ALL, Attention
@@ -99,7 +99,7 @@ class Trace:
     outcomes: Predictions | None = None
     live: Live | None = None
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _under_way: SingleFlight = field(default_factory=SingleFlight, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _protect(self.arrays)
@@ -264,14 +264,22 @@ class Trace:
         return made
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made by the first who asks."""
-        with self._lock:
-            if key not in self._cache:
+        """The kept result of `make` under a key. The first caller computes it; those who come meanwhile wait for that result.
+
+        Other keys do not wait. An error is not kept. A key whose `make` asks for the same key raises `RuntimeError`.
+        """
+        if key in self._cache:
+            return self._cache[key]
+
+        def run() -> Any:
+            if key not in self._cache:  # somebody else may have finished between the look above and this run
                 self._cache[key] = make()
             return self._cache[key]
 
+        return self._under_way(key, run)
+
     def holds(self, key: str) -> bool:
-        """Whether that was made already; does not wait for who is making it."""
+        """Whether the result of a key is kept; does not wait for a computation under way."""
         return key in self._cache
 
     # -- heads and predictions -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-OPEN = frozenset({"errors", "ids", "definitions", "resources"})
+OPEN = frozenset({"errors", "ids", "definitions", "resources", "single_flight", "scheduler"})
 """Open to all, and importing nothing but each other."""
 
 TRACE = {"trace": "trace", "tracing": "trace"}
@@ -39,7 +39,7 @@ MODELS = frozenset({"torch", "transformers", "tokenizers", "safetensors", "huggi
 PAGES = frozenset({"panel", "panel_material_ui"})
 PLOTS = frozenset({"holoviews", "bokeh", "datashader"})
 PARAM = frozenset({"param"})
-COMPUTE = ("errors", "ids", "definitions", "resources", "metrics", "text", "trace", "attribution", "bias")
+COMPUTE = (*sorted(OPEN), "metrics", "text", "trace", "attribution", "bias")
 
 FORBIDDEN: dict[str, frozenset[str]] = {
     **dict.fromkeys(COMPUTE, MODELS | PAGES | PLOTS | PARAM),  # compute never draws, and only the engine runs models

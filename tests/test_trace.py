@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -307,6 +309,51 @@ def test_a_missing_group_is_run_again_once(gpt2: Any, monkeypatch: pytest.Monkey
     np.testing.assert_array_equal(first, gpt2.trace(SHORT, capture="ffn").vectors("ffn_pre"))
     assert trace.predictions(3).shape[0] == 3 * 7
     assert len(runs) == 2  # and the predictions
+
+
+def test_once_keeps_one_key_from_waiting_for_another(causal: Any) -> None:
+    trace = dataclasses.replace(causal, _cache={})
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow() -> object:
+        begun.set()
+        assert gate.wait(10)
+        return object()
+
+    with ThreadPoolExecutor(4) as pool:
+        sharing = [pool.submit(trace.once, "slow", slow) for _ in range(3)]
+        assert begun.wait(10)
+        assert pool.submit(trace.once, "quick", lambda: "quick").result(10) == "quick"
+        assert not trace.holds("slow")
+        assert not any(future.done() for future in sharing)
+        gate.set()
+        assert len({id(future.result(10)) for future in sharing}) == 1
+    assert trace.once("slow", lambda: "made again") is sharing[0].result()
+
+
+def test_once_computes_a_key_one_time_however_many_ask(causal: Any) -> None:
+    trace = dataclasses.replace(causal, _cache={})
+    made: list[int] = []
+    for round_ in range(50):
+        door = threading.Barrier(4, timeout=10)
+
+        def ask(key: str = f"key {round_}", door: threading.Barrier = door) -> Any:
+            door.wait()
+            return trace.once(key, lambda: made.append(1) or key)
+
+        with ThreadPoolExecutor(4) as pool:
+            assert len({future.result() for future in [pool.submit(ask) for _ in range(4)]}) == 1
+    assert len(made) == 50
+
+
+def test_once_raises_for_a_key_that_asks_for_itself_and_keeps_no_error(causal: Any) -> None:
+    trace = dataclasses.replace(causal, _cache={})
+    with pytest.raises(RuntimeError, match="itself"):
+        trace.once("a", lambda: trace.once("b", lambda: trace.once("a", object)))
+    with pytest.raises(ZeroDivisionError):
+        trace.once("a", lambda: 1 / 0)
+    assert not trace.holds("a")
+    assert trace.once("a", lambda: 7) == 7
 
 
 def test_a_changed_run_is_run_again_as_it_was(gpt2: Any) -> None:

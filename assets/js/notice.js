@@ -18,6 +18,11 @@ export function render({model}) {
     root.append(part)
     parts[kind] = [part, text]
   }
+  const cancel = document.createElement("button")
+  cancel.type = "button"
+  cancel.className = "cancel"
+  cancel.addEventListener("click", () => { model.send_msg("cancel") })
+  parts.waiting[0].append(cancel)
 
   function update() {
     root.className = model.dark ? "aa-notice dark" : "aa-notice"
@@ -28,9 +33,11 @@ export function render({model}) {
       part.hidden = said === ""
       if (text.textContent !== said) { text.textContent = said }
     }
+    cancel.hidden = !model.can_cancel
+    cancel.textContent = model.can_cancel ? "Cancel" : ""
   }
 
-  model.on([...KINDS, "dark"], update)
+  model.on([...KINDS, "dark", "can_cancel"], update)
   update()
   return root
 }

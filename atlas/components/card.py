@@ -89,6 +89,7 @@ class Card(Viewer):
     note = param.String(default="", allow_refs=True, doc="What was left out, and how to get it; shown above the body.")
     busy = param.Boolean(default=False, allow_refs=True, doc="Whether what is shown is about to change.")
     waiting = param.String(default=WAITING, allow_refs=True, doc="What is said while busy.")
+    can_cancel = param.Boolean(default=False, allow_refs=True, doc="Whether the reader can stop what is awaited.")
     dark = param.Boolean(default=False, allow_refs=True, doc="Whether the page is dark.")
     shown = param.Boolean(default=True, allow_refs=True, doc="Whether the card is on the page at all.")
 
@@ -131,6 +132,7 @@ class Card(Viewer):
             empty=own.empty,
             note=own.note,
             waiting=pn.bind(_while, own.busy, own.waiting),
+            can_cancel=own.can_cancel,
             dark=own.dark,
         )
         self.body = pn.Column(

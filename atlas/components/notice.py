@@ -1,7 +1,8 @@
-"""What a place says when it does not show what it is for: a problem, what to do, what was left out, what is awaited."""
+"""Sentences of a card or page: a problem, what to do, what was left out, what is awaited."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import param
@@ -20,6 +21,7 @@ class Notice(JSComponent):
     empty = param.String(default="", doc="What to do to see something here.")
     note = param.String(default="", doc="What was left out, and how to get it.")
     waiting = param.String(default="", doc="What is happening, and how long it may take; floats over what follows.")
+    can_cancel = param.Boolean(default=False, doc="Whether there is a button beside what is happening that stops it.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("notice")
@@ -27,3 +29,12 @@ class Notice(JSComponent):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
+        self._cancel: Callable[[], object] | None = None
+
+    def on_cancel(self, cancel: Callable[[], object]) -> None:
+        """Call back when the reader stops what is happening."""
+        self._cancel = cancel
+
+    def _handle_msg(self, data: Any) -> None:
+        if data == "cancel" and self.can_cancel and self._cancel is not None:
+            self._cancel()

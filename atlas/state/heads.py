@@ -12,10 +12,11 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.ids import HeadId
+from atlas.state.asking import Progress
 from atlas.state.display import METRICS, SELECTED
 from atlas.state.lens import Lens, counted
 from atlas.state.words import tokens_in_words
-from atlas.tracing.groups import UNTOLD, clusters, components, neighbourhoods, roles
+from atlas.tracing.groups import UNTOLD, Division, are_divided, are_mapped, clusters, components, neighbourhoods, roles
 from atlas.tracing.selected_heads import selected_heads
 
 CATEGORIES = ("cluster", "role")
@@ -52,7 +53,9 @@ class Rows:
     @functools.cached_property
     def groups(self) -> list[Group]:
         """Clusters, roles and layers."""
-        columns = (("cluster", "Clusters"), ("role", "Roles"), ("layer", "Layers"))
+        columns = [("cluster", "Clusters"), ("role", "Roles"), ("layer", "Layers")]
+        if UNTOLD in set(self.table["cluster"]):  # not divided yet
+            columns = columns[1:]
         return [(title, [self._chip(column, value) for value in self._values(column)]) for column, title in columns]
 
     def _values(self, column: str) -> list[Any]:
@@ -70,6 +73,7 @@ class Rows:
 class HeadsLens(Lens):
     """The heads of the kind on screen as a table: one for all views of heads."""
 
+    key: ClassVar = "heads"
     reads: ClassVar = {"selection": ("focus", "queries", "keys")}
     marked_by: ClassVar = ("focus", "heads")
 
@@ -86,7 +90,9 @@ class HeadsLens(Lens):
     def forget(self) -> None:
         """The table is made anew only where other rows, columns or heads are asked for; a selected head changes no number."""
         selection = self.workspace.selection
-        wanted = (self.workspace.trace, self.kind, selection.queries, selection.keys)
+        trace = self.workspace.trace
+        divided = trace is not None and are_divided(trace, self.kind)
+        wanted = (trace, self.kind, divided, selection.queries, selection.keys)
         if wanted != self._made_for:
             self._made_for, self._rows = wanted, None
 
@@ -186,7 +192,8 @@ class HeadsLens(Lens):
 
     def note(self) -> str:
         """What the division into clusters rests on."""
-        return clusters(self.trace, self.kind).note if self.workspace.trace is not None else ""
+        trace, kind = self.workspace.trace, self.kind
+        return clusters(trace, kind).note if trace is not None and are_divided(trace, kind) else ""
 
     def _about_cluster(self, name: str) -> str:
         found = clusters(self.trace, self.kind)
@@ -200,6 +207,8 @@ class HeadsLens(Lens):
         display = self.workspace.display
         if table.empty:
             return np.empty(0), np.empty(0)
+        if display.layout != "tsne" and are_divided(self.trace, self.kind):
+            self.drop_asked()  # positions by t-SNE, which are not shown any more
         if display.layout == "metrics":
             unknown = np.full(len(table), np.nan)
             return (
@@ -208,15 +217,44 @@ class HeadsLens(Lens):
             )
         # A map of neighbourhoods has no place for a head that changed: it is of the whole text, and the note says so.
         tsne = display.layout == "tsne"
-        places = neighbourhoods(self.trace, self.kind) if tsne else components(self.trace, self.kind).project(table)
+        places = self._neighbourhoods(len(table)) if tsne else components(self.trace, self.kind).project(table)
         if not tsne and "role" in table:  # a head of which nothing is known would stand in the middle, as the most usual of all
             places = np.where((table["role"] == UNTOLD).to_numpy()[:, None], np.nan, places)
         return places[:, 0], places[:, 1]
 
+    def _neighbourhoods(self, count: int) -> np.ndarray:
+        """(head, 2) t-SNE positions; NaN until they are there."""
+        trace, kind = self.trace, self.kind
+        unknown = np.full((count, 2), np.nan)
+        # One thing after the other: a lens waits for one key.
+        if are_mapped(trace, kind):
+            return neighbourhoods(trace, kind)
+        if not are_divided(trace, kind):
+            return unknown
+
+        def placed(progress: Progress) -> np.ndarray:
+            progress.tell(f"Placing {counted(count, 'head')} by t-SNE")
+            return neighbourhoods(trace, kind)
+
+        return self.ask(f"neighbourhoods {kind}", placed, unknown)
+
+    def _clusters(self, count: int) -> Division | None:
+        """The division of the heads; None until it is there."""
+        trace, kind = self.trace, self.kind
+        if are_divided(trace, kind):
+            return clusters(trace, kind)
+
+        def divided(progress: Progress) -> Division:
+            progress.tell(f"Dividing {counted(count, 'head')} into clusters")
+            return clusters(trace, kind)
+
+        return self.ask(f"clusters {kind}", divided, None)
+
     def _measured(self) -> pd.DataFrame:
         trace, kind, selection = self.trace, self.kind, self.workspace.selection
         table = selected_heads(trace, kind, selection.queries, selection.keys)
-        table["cluster"] = [str(name) for name in clusters(trace, kind).name_of_rows]
+        division = self._clusters(len(table))
+        table["cluster"] = UNTOLD if division is None else [str(name) for name in division.name_of_rows]
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)
         self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens")

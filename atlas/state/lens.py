@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import param
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, fault
 from atlas.ids import HeadId
+from atlas.state.asking import Asking, Progress
 from atlas.state.choices import register_choices
 from atlas.state.visibility import Revisions
 from atlas.trace import Trace
@@ -22,11 +23,6 @@ T = TypeVar("T")
 EMPTY = "Nothing is analysed yet. Type a text and run it."
 
 log = logging.getLogger(__name__)
-
-
-def fault(error: BaseException) -> str:
-    """The sentence for an error that nobody foresaw."""
-    return f"This is a fault of Atlas, not yours ({type(error).__name__}: {error}). The log has the details."
 
 
 def sentence(error: Exception) -> str:
@@ -47,6 +43,8 @@ class Lens(Revisions):
     line = param.String(default="", doc="Says what is shown now.")
     problem = param.String(default="", doc="Why there is nothing to show, and what to do.")
     empty = param.String(default=EMPTY, doc="What to do to see something; empty once there is a trace.")
+    busy = param.Boolean(default=False, doc="Whether a result it asked for is still to come.")
+    waiting = param.String(default="", doc="What is happening meanwhile, how long it may take, or how many runs come first.")
 
     key: ClassVar[str] = ""
     """Under this key a link holds the choices of the lens."""
@@ -71,6 +69,8 @@ class Lens(Revisions):
         self.workspace = workspace
         self._viewers: dict[int, bool] = {}
         self._stale: set[str] = set()
+        self._asking = Asking(self)
+        workspace.register(self)
         self._depended: Hashable = self.depends() if workspace.trace is not None else None
         workspace.param.watch(self._new_trace, "revision")
         for part, fields in self.reads.items():
@@ -101,6 +101,9 @@ class Lens(Revisions):
             self._stale = set()
             if "trace" in stale:
                 self._new_trace()
+            elif "result" in stale:
+                self._depended = self.depends()
+                self._redraw()
             elif "data" in stale:
                 self._changed()
             if "marks" in stale:
@@ -131,8 +134,50 @@ class Lens(Revisions):
         except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
             self.report(error)
             return otherwise
-        self.problem = ""
+        self.problem = self._asking.problem
         return found
+
+    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool = False, keep: bool = True) -> T:
+        """The result of work that takes long or needs the model; `otherwise` until it is there.
+
+        The work runs in a thread. The lens is `busy` meanwhile and is drawn again when the result comes, which is kept on the
+        trace. Asking for another key drops the one under way, and so does a new trace. Without an event loop, as in a script,
+        the work runs at once.
+
+        Parameters
+        ----------
+        key
+            Names the result among those of this lens; whatever the result depends on besides the trace is in it.
+        work
+            Called with the progress it reports to: `progress.tell("Measuring agreement", 0.4)`. It must not read Params, which
+            may change meanwhile, and must report often, because a report is where it ends once nobody waits.
+        otherwise
+            What is drawn while the result is not there, or cannot be had; `problem` then says why.
+        needs_model
+            Whether it runs the model of the trace: it then waits in the queue of that model.
+        keep
+            Whether the result is kept on the trace. If not, the lens holds the newest one: for results that are large, and as
+            many as there are gestures.
+        """
+        if self.workspace.trace is None:
+            return otherwise
+        return self._asking.ask(key, work, otherwise, needs_model=needs_model, keep=keep)
+
+    def cancel(self) -> None:
+        """The reader wants no more of what the lens waits for."""
+        with self.workspace.one_message():
+            self._asking.cancel()
+
+    def drop_asked(self) -> None:
+        """Stop waiting, without a word."""
+        self._asking.drop()
+
+    def arrived(self) -> None:
+        """A result that was asked for is there: draw it."""
+        if self.awake:
+            self._draw_again()
+        else:
+            self._stale.add("result")
 
     def attempt_drawing(self, draw: Callable[[], object]) -> None:
         """Call what draws a view; an error is reported, a problem of the data stays on screen."""
@@ -165,6 +210,7 @@ class Lens(Revisions):
         return None
 
     def _new_trace(self, *_: object) -> None:
+        self._asking.release()
         if not self.awake:
             self._stale.add("trace")
             return
@@ -201,6 +247,11 @@ class Lens(Revisions):
             self.marks += 1
 
     def _redraw(self) -> None:
+        """Draw after a change by the reader, who may try again what failed."""
+        self._asking.forget()
+        self._draw_again()
+
+    def _draw_again(self) -> None:
         with self.workspace.one_message():
             self.forget()
             self.revision += 1

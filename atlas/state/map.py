@@ -12,11 +12,12 @@ import pandas as pd
 from atlas import definitions
 from atlas.errors import TooLarge
 from atlas.ids import HeadId
+from atlas.state.asking import Progress
 from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.display import METRICS
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token, tokens_in_words
-from atlas.tracing.groups import clusters
+from atlas.tracing.groups import Division, are_divided, clusters
 from atlas.tracing.restricted import restrict_to, restricted_thumbnails
 from atlas.tracing.selected_heads import selected_heads
 from atlas.tracing.token_scores import sinks
@@ -79,6 +80,7 @@ NO_LAYOUT = Layout("encoder", (), 0, 0)
 class MapLens(Lens):
     """The Map of the kind on screen."""
 
+    key: ClassVar = "map"
     reads: ClassVar = {"display": ("order", "sinks"), "selection": ("focus", "queries", "keys")}
     marked_by: ClassVar = ("focus", "heads")
 
@@ -186,7 +188,9 @@ class MapLens(Lens):
         selection = self.workspace.selection
         table = selected_heads(self.trace, self.kind, selection.queries, selection.keys)
         if order == "cluster":
-            table = table.assign(cluster=clusters(self.trace, self.kind).labels)
+            division = self._division()
+            if division is not None:
+                table = table.assign(cluster=division.labels)
         if order not in table:
             return [tuple(range(self.trace.n_heads(self.kind)))] * layers
         sign = 1 if order == "cluster" else -1
@@ -196,3 +200,15 @@ class MapLens(Lens):
             values = sign * part[order].to_numpy(dtype=float, na_value=np.nan)
             found.append(tuple(int(head) for head in part["head"].to_numpy()[np.argsort(values, kind="stable")]))
         return found
+
+    def _division(self) -> Division | None:
+        """The clusters of the heads; None until they are there."""
+        trace, kind = self.trace, self.kind
+        if are_divided(trace, kind):
+            return clusters(trace, kind)
+
+        def divided(progress: Progress) -> Division:
+            progress.tell("Dividing the heads into clusters")
+            return clusters(trace, kind)
+
+        return self.ask(f"clusters {kind}", divided, None)

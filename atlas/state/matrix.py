@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from atlas.errors import NotCaptured, TooLarge
+from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.lens import counted
-from atlas.state.plane import Cell, TokenPlane, TokenPlaneLens, Window
+from atlas.state.plane import Cell, TokenPlane, TokenPlaneLens, Window, edges
 from atlas.state.words import shown_token
 from atlas.tracing import windows
 from atlas.tracing.token_scores import sinks
@@ -35,6 +36,7 @@ NAMES = {"weight": "weight", "column": "column share", "rollout": "rollout", "mo
 class MatrixLens(TokenPlaneLens):
     """The matrix on screen."""
 
+    key: ClassVar = "matrix"
     reads: ClassVar = {"selection": ("focus", "heads"), "display": ("aggregate", "level", "mode", "sinks")}
 
     _known_names: tuple[Trace, str, tuple[str, ...], tuple[str, ...]] | None = None
@@ -58,14 +60,29 @@ class MatrixLens(TokenPlaneLens):
         return (selection.focus,)
 
     def _windowed(self, rows: slice, columns: slice) -> Window:
-        """Weights; thumbnails where the window holds more than can be worked out at once."""
-        display, plane = self.workspace.display, self.plane()
-        try:
+        """Weights; thumbnails until they are there, or instead of them where they are too many altogether."""
+        cells = (rows.stop - rows.start) * (columns.stop - columns.start) * len(self.heads())
+        if self.plane().whole is not None or cells <= min(QUICK_CELLS, windows.WINDOW_CELLS):
             return super()._windowed(rows, columns)
-        except TooLarge:
-            if display.mode != "weight":
-                raise
-        values = windows.overview(self.trace, self.heads(), display.aggregate)
+        display, heads, trace, bounds = self.workspace.display, self.heads(), self.trace, edges(rows, columns)
+        mode, aggregate = display.mode, display.aggregate
+        too_many = cells > windows.WINDOW_CELLS
+        if too_many and mode != "weight":
+            return super()._windowed(rows, columns)  # says why it cannot be shown
+        coarse = self._thumbnails() if mode == "weight" else Window(np.full((1, 1), np.nan, np.float32), *bounds, exact=False)
+        if too_many:
+            return coarse
+
+        def read(progress: Progress) -> Window:
+            progress.tell(f"Computing {counted((rows.stop - rows.start) * (columns.stop - columns.start), 'cell')}")
+            return Window(windows.window(trace, heads, rows, columns, mode=mode, aggregate=aggregate), *bounds)
+
+        of = ",".join(str(head) for head in heads)
+        return self.ask(f"{mode} {aggregate} of {of} in {rows} {columns}", read, coarse, keep=False)
+
+    def _thumbnails(self) -> Window:
+        plane = self.plane()
+        values = windows.overview(self.trace, self.heads(), self.workspace.display.aggregate)
         # The last cell of a thumbnail may stand for fewer tokens than the others: it reaches beyond the plane.
         rows_of, columns_of = -(-len(plane.rows) // values.shape[0]), -(-len(plane.columns) // values.shape[1])
         return Window(values, 0.0, float(rows_of * values.shape[0]), 0.0, float(columns_of * values.shape[1]), exact=False)

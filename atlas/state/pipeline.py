@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import param
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, fault
+from atlas.scheduler import UNKNOWN, Scheduler, Task, Ticket
 from atlas.state.changes import Interventions
 from atlas.state.inputs import InputModel, ModelChoice
 from atlas.trace import Trace
@@ -22,20 +22,8 @@ from atlas.trace import Trace
 TICK = 0.1
 """Seconds between two looks at a job under way: a progress bar that moves ten times a second looks steady."""
 
-SOON = 0.5
-"""Seconds a job must have run before its remaining time is guessed: earlier guesses jump about."""
-
-UNKNOWN = -1.0
-"""Share of a job that cannot be told."""
-
 STATES = ("empty", "loading", "tracing", "ready", "failed", "cancelled")
 BUSY = ("loading", "tracing")
-
-log = logging.getLogger(__name__)
-
-
-class Cancelled(Exception):
-    """Raised in the thread of a job that nobody waits for any more."""
 
 
 @dataclass(frozen=True)
@@ -51,58 +39,37 @@ class Job:
     knock_out: tuple[Any, ...] = ()
 
 
-@dataclass
-class Ticket:
-    """A job under way: the thread tells it how far it is, the event loop reads it."""
-
-    started: float = field(default_factory=time.monotonic)
-    stage: str = "loading"
-    message: str = ""
-    share: float = UNKNOWN
-    since: float = field(default_factory=time.monotonic)
-    cancelled: bool = False
-
-    def tell(self, stage: str, message: str, share: float = UNKNOWN) -> None:
-        """Called by the thread; ends it where nobody waits for it any more."""
-        self.note(stage, message, share)
-        if self.cancelled:
-            raise Cancelled
-
-    def note(self, stage: str, message: str, share: float = UNKNOWN) -> None:
-        """The same, for work that others wait for too: it goes on whoever leaves."""
-        if stage != self.stage:
-            self.since = time.monotonic()
-        # A server that says a download is shorter than it is must not end the run: Param would refuse 101 %.
-        self.stage, self.message, self.share = stage, message, min(share, 1.0)
-
-    def remaining(self) -> float | None:
-        """Seconds this stage will still take at its pace so far; None while that cannot be told."""
-        spent = time.monotonic() - self.since
-        if spent < SOON or not 0 < self.share < 1:
-            return None
-        return spent * (1 - self.share) / self.share
-
-    def words(self) -> str:
-        """What is happening and how long it may take."""
-        left = self.remaining()
-        return self.message if left is None else f"{self.message}, about {left:.0f} s left"
-
-
 Work = Callable[[Job, Ticket], Trace]
-"""Loads the model, runs the text, and tells the ticket how far it is. Blocks; called in a thread."""
-
+"""Runs the text through the model and tells the ticket how far it is. Blocks; called in a thread."""
 
 Kept = Callable[[Job], Trace | None]
 """The trace of a job where it is there already. Does not block."""
 
+Load = Callable[[Job], Callable[[Ticket], object] | None]
+"""What makes the model of a job ready, called in a thread for loading before the job is queued; None where the model is there.
+Does not block."""
+
+
+Prepare = Callable[[Trace], Callable[[Ticket], object] | None]
+"""What is computed of a new trace before it is shown, called in a thread once the model is free for others; None where it is
+there, or where the views wait for it themselves. Does not block."""
+
 
 def nothing_kept(_: Job) -> Trace | None:
-    """For who keeps no traces."""
+    """For a pipeline without a memory of traces."""
     return None
 
 
+def nothing_to_load(_: Job) -> None:
+    """For a pipeline whose work needs no model, or loads it itself."""
+
+
+def nothing_to_prepare(_: Trace) -> None:
+    """For a pipeline whose traces are shown as they are."""
+
+
 def in_script() -> bool:
-    """Whether nobody else would run what is asynchronous: the first thread, and no event loop in it."""
+    """Whether this is a plain script: the main thread, without an event loop that would run what is asynchronous."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -111,7 +78,7 @@ def in_script() -> bool:
 
 
 OneMessage = Callable[[], AbstractContextManager[Any]]
-"""While inside, what is changed waits; on the way out all of it is shown at once. Whoever draws knows how."""
+"""What is changed inside is shown at once on the way out. Handed in by the part that draws."""
 
 
 class Pipeline(param.Parameterized):
@@ -129,13 +96,30 @@ class Pipeline(param.Parameterized):
     pending = param.Boolean(default=False, doc="Whether what is asked for now is not what is on screen.")
     begun = param.Integer(default=0, doc="Counts the jobs begun: a trace that is kept needs none.")
 
-    def __init__(self, work: Work, one_message: OneMessage = nullcontext, kept: Kept = nothing_kept, **params: Any) -> None:
+    def __init__(
+        self,
+        work: Work,
+        one_message: OneMessage = nullcontext,
+        kept: Kept = nothing_kept,
+        *,
+        load: Load = nothing_to_load,
+        prepare: Prepare = nothing_to_prepare,
+        scheduler: Scheduler | None = None,
+        session: Hashable = None,
+        **params: Any,
+    ) -> None:
         params = {"choice": ModelChoice(), "input": InputModel(), "interventions": Interventions(), **params}
         super().__init__(**params)
         self._work = work
         self._one_message = one_message
         self._kept = kept
+        self._load = load
+        self._prepare = prepare
+        self._scheduler = scheduler or Scheduler()
+        self.session = session if session is not None else object()
+        """Whose turn it is when sessions take turns."""
         self._ticket: Ticket | None = None
+        self._task: Task[Trace] | None = None
         self._shown: Job | None = None
         for asked in (self.choice, self.input, self.interventions):
             assert asked is not None
@@ -146,6 +130,11 @@ class Pipeline(param.Parameterized):
     def busy(self) -> bool:
         """Whether a job is under way."""
         return self.status in BUSY
+
+    @property
+    def lane(self) -> Hashable:
+        """The lane of work that needs the model of the trace on screen."""
+        return model_lane((self._shown or self.job()).model)
 
     def job(self) -> Job:
         """The job that the Params ask for now."""
@@ -200,8 +189,9 @@ class Pipeline(param.Parameterized):
     def _drop(self) -> bool:
         if self._ticket is None:
             return False
-        self._ticket.cancelled = True
-        self._ticket = None
+        task, self._ticket, self._task = self._task, None, None
+        if task is not None:
+            task.leave()
         return True
 
     def _begin(self, job: Job) -> None:
@@ -217,21 +207,66 @@ class Pipeline(param.Parameterized):
         if ticket is not self._ticket:
             return
         self.param.update(status="loading", message="Starting", share=UNKNOWN, error="")
-        future = asyncio.ensure_future(asyncio.to_thread(self._work, job, ticket))
-        while not future.done():
-            await asyncio.wait({future}, timeout=TICK)
-            if ticket is self._ticket and not future.done():
-                self.param.update(status=ticket.stage, message=ticket.words(), share=ticket.share)
-        error, problem = future.exception(), ""
-        if error is not None and not isinstance(error, AtlasError | Cancelled):
-            log.error("A run failed in a way that was not foreseen.", exc_info=error)
-            problem = f"This is a fault of Atlas, not yours ({type(error).__name__}: {error}). The log has the details."
-        if ticket is not self._ticket:
+        run = self._scheduler.submit(
+            partial(self._work, job), lane=model_lane(job.model), session=self.session, ticket=ticket, load=self._load(job)
+        )
+        if not await self._ended(run, ticket):
             return
-        self._ticket = None
+        error = run.future.exception()
+        prepare = self._prepare(run.future.result()) if error is None else None
+        if prepare is not None:
+            trace = run.future.result()
+            # In the lane of the trace: the next run of the model need not wait for it.
+            prepared = self._scheduler.submit(prepare, lane=trace, session=self.session, key=("prepare", trace))
+            if not await self._ended(prepared, ticket):
+                return
+            error = prepared.future.exception()
+        self._ticket = self._task = None
         with self._one_message():
             if error is None:
                 self._shown = job
-                self.param.update(trace=future.result(), status="ready", message="", share=UNKNOWN)
+                self.param.update(trace=run.future.result(), status="ready", message="", share=UNKNOWN)
             else:
-                self.param.update(status="failed", error=problem or str(error), message="", share=UNKNOWN)
+                problem = str(error) if isinstance(error, AtlasError) else fault(error)
+                self.param.update(status="failed", error=problem, message="", share=UNKNOWN)
+
+    async def _ended(self, task: Task[Any], ticket: Ticket) -> bool:
+        """Say how far a task is until it ends; False where its job was dropped meanwhile."""
+        self._task = task
+        arrival = Arrival(task.future)
+        try:
+            while not await arrival.within(TICK):
+                if ticket is not self._ticket:
+                    return False
+                stage, words, share = task.progress()
+                self.param.update(status=stage, message=words, share=share)
+        except asyncio.CancelledError:  # Ctrl-C in a script
+            if ticket is self._ticket:
+                self._drop()
+            raise
+        return ticket is self._ticket
+
+
+def model_lane(model: tuple[str, str | None, str | None, str | None]) -> Hashable:
+    """The lane of everything that needs a model, by its request."""
+    return "model", model
+
+
+class Arrival:
+    """The end of work in another thread, as an event loop waits for it. The work goes on if the one who waits is cancelled."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._event = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def tell(_: object) -> None:
+            with suppress(RuntimeError):  # a script may have closed its loop meanwhile
+                loop.call_soon_threadsafe(self._event.set)
+
+        future.add_done_callback(tell)
+
+    async def within(self, seconds: float) -> bool:
+        """Whether it came within so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), seconds)
+        return self._event.is_set()

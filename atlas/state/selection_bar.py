@@ -17,6 +17,7 @@ NOTHING = "Nothing is selected: all heads, all tokens."
 class BarLens(Lens):
     """What is selected, in words, kept up to date for the bar and for who cannot see the page."""
 
+    key: ClassVar = "bar"
     reads: ClassVar = {"selection": ("focus", "heads", "label", "queries", "keys"), "interventions": ("ablated", "cut")}
 
     heads = param.String(default="", doc="The selected heads; empty: none is.")

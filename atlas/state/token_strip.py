@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from atlas.ids import HeadId
+from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.lens import Lens, counted
 from atlas.state.words import heads_in_words, shown_token
 from atlas.trace import Trace
-from atlas.tracing.token_scores import received, sent, sinks
+from atlas.tracing.token_scores import PAINTED_CELLS, received, sent, sinks
 
 Array = np.ndarray
 
@@ -31,6 +33,7 @@ CONTINUES = "##"
 class StripLens(Lens):
     """The tokens of one side under the selection."""
 
+    key: ClassVar = "text"
     reads: ClassVar = {
         "selection": ("focus", "heads", "label", "queries", "keys"),
         "display": ("aggregate", "paint", "sinks"),
@@ -123,17 +126,41 @@ class StripLens(Lens):
         heads, axis = self.shown_heads(), "key" if display.paint == "received" else "query"
         if trace.side(kind, axis) != self.side:
             return None, ""
+        found = self._numbers(heads)
+        if found is None:
+            return None, ""
         if display.paint == "received":
-            found = received(trace, heads, selection.queries, aggregate=display.aggregate)
             rows = counted(len(selection.queries), "selected token") if selection.queries else "all tokens that can see it"
             shown = f"attention each token receives from {rows}"
         else:
-            found = sent(trace, heads, selection.keys, aggregate=display.aggregate)
             columns = counted(len(selection.keys), "selected token")
             shown = f"attention each token gives to {columns}" if selection.keys else "largest weight each token gives"
         together = "" if len(heads) == 1 else f"{'mean' if display.aggregate == 'mean' else 'largest'} of "
         roots = "; colours by its square root" if len(found) > FEW else ""
         return found, f"{shown}, {together}{heads_in_words(self.workspace)}{roots}"
+
+    def _numbers(self, heads: tuple[HeadId, ...]) -> Array | None:
+        """What each token receives or gives; None until it is there."""
+        trace, selection, display = self.trace, self.workspace.selection, self.workspace.display
+        paint, aggregate = display.paint, display.aggregate
+        queries, keys = selection.queries, selection.keys
+
+        def numbers() -> Array:
+            if paint == "received":
+                return received(trace, heads, queries, aggregate=aggregate)
+            return sent(trace, heads, keys, aggregate=aggregate)
+
+        def asked(progress: Progress) -> Array:
+            progress.tell("Adding up the attention of each token")
+            return numbers()
+
+        attention = trace.attention_of(self.kind)
+        n_rows = attention.n_queries
+        cells = min(len(queries), n_rows - len(queries)) * attention.n_keys if paint == "received" else len(keys) * n_rows
+        if not QUICK_CELLS < cells * len(heads) <= PAINTED_CELLS:
+            return numbers()  # at once, or the reason why not
+        of = sorted(queries if paint == "received" else keys)
+        return self.ask(f"{self.side} {paint} {aggregate} of {','.join(map(str, heads))} at {of}", asked, None, keep=False)
 
 
 def _apart(pieces: list[str]) -> list[str]:

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakSet
 
 import param
 
+from atlas.scheduler import Scheduler
 from atlas.state.changes import BiasThresholds, Interventions, Target
 from atlas.state.choices import CHOICES
 from atlas.state.display import Display
 from atlas.state.focus_sliders import HeadModel, LayerModel
-from atlas.state.pipeline import Kept, OneMessage, Pipeline, Work, nothing_kept
+from atlas.state.pipeline import (
+    Kept,
+    Load,
+    OneMessage,
+    Pipeline,
+    Prepare,
+    Work,
+    nothing_kept,
+    nothing_to_load,
+    nothing_to_prepare,
+)
 from atlas.state.selection import Selection
 
 if TYPE_CHECKING:
@@ -51,10 +63,14 @@ class Workspace(param.Parameterized):
         selection: Selection | None = None,
         display: Display | None = None,
         tasks: Tasks | None = None,
+        load: Load = nothing_to_load,
+        prepare: Prepare = nothing_to_prepare,
+        scheduler: Scheduler | None = None,
         **params: Any,
     ) -> None:
         self.one_message, self.after_paint = one_message, after_paint
-        self.pipeline = Pipeline(work, one_message, kept)
+        self.scheduler = scheduler or Scheduler()
+        self.pipeline = Pipeline(work, one_message, kept, load=load, prepare=prepare, scheduler=self.scheduler)
         self.selection = selection or Selection()
         self.display = display or Display()
         self.tasks: Tasks = tasks or {}
@@ -64,6 +80,7 @@ class Workspace(param.Parameterized):
         self.head = HeadModel(selection=self.selection)
         self.choices: dict[str, param.Parameterized] = {}
         self._lenses: dict[type[Lens], Lens] = {}
+        self._all_lenses: WeakSet[Lens] = WeakSet()
         super().__init__(**params)
         self.settling = False
         self.pipeline.param.watch(self._fit, "trace")
@@ -81,6 +98,21 @@ class Workspace(param.Parameterized):
             made = self.choices[key] = CHOICES[key]()
             made.param.watch(self._count_choice, [name for name in made.param if name != "name"])
         return self.choices[key]
+
+    @property
+    def lenses(self) -> tuple[Lens, ...]:
+        """All lenses of this workspace."""
+        return tuple(self._all_lenses)
+
+    def register(self, lens: Lens) -> None:
+        """Note a lens, also one that is not made by `lens`, so that `leave` reaches it."""
+        self._all_lenses.add(lens)
+
+    def leave(self) -> None:
+        """The reader has gone: drop the run under way and everything the lenses wait for."""
+        self.pipeline.cancel()
+        for lens in self.lenses:
+            lens.drop_asked()
 
     def _count_choice(self, *_: object) -> None:
         self.chosen += 1

@@ -1,4 +1,4 @@
-"""Groups, jobs and places of the heads of a trace: worked out once, kept where everything derived is kept."""
+"""Groups, roles and places of the heads of a trace: computed once and kept on the trace."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
     from atlas.trace import Trace
 
+Division = Clusters
+"""The name for those who may import this room and not that of the metrics."""
 
 UNTOLD = "N/A"
-"""The job of a head of which no metric is known, as from rows that see one token only."""
+"""The role of a head of which no metric is known, as from rows that see one token only; the cluster of one not divided yet."""
+
+PREPARED_HEADS = 400
+"""Heads that are divided into clusters before a new trace is shown, which takes 1 s at most: its cards are then drawn once. Of
+more heads, the cards of heads say that they wait, and the others are there at once."""
 
 
 def clusters(trace: Trace, kind: str) -> Clusters:
@@ -45,13 +51,24 @@ def roles(table: pd.DataFrame) -> list[str]:
     return [HIGH.get(str(role), MIXED) if known else UNTOLD for role, known in zip(main_role(table)["role"], told, strict=True)]
 
 
+def are_divided(trace: Trace, kind: str) -> bool:
+    """Whether the clusters of a kind are there, so that nobody waits for them."""
+    return trace.holds(f"clusters {kind}")
+
+
+def are_mapped(trace: Trace, kind: str) -> bool:
+    """Whether the t-SNE positions of a kind are there."""
+    return trace.holds(f"neighbourhoods {kind}")
+
+
 def prepare(trace: Trace) -> None:
-    """Work out what the views of heads will ask for, before anybody waits for it."""
+    """Compute what the views of heads will ask for, before they are drawn."""
     for kind in trace.kinds:
         clusters(trace, kind)
         components(trace, kind)
 
 
 def is_prepared(trace: Trace) -> bool:
-    """Whether that has been done."""
-    return all(trace.holds(f"{what} {kind}") for what in ("clusters", "components") for kind in trace.kinds)
+    """Whether a trace can be shown as it is: its heads are divided, or so many that their cards wait for that themselves."""
+    few = len(trace.head_ids) <= PREPARED_HEADS
+    return not few or all(trace.holds(f"{what} {kind}") for what in ("clusters", "components") for kind in trace.kinds)

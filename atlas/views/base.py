@@ -190,14 +190,16 @@ class View(pn.viewable.Viewer):
             problem=pn.bind(_first, lens.param.problem, self.faults.param.problem),
             note=self.faults.param.note,
             empty=lens.param.empty,
-            busy=bind_rule(pipeline.param.status, BUSY.__contains__),
-            waiting=pipeline.param.message,
+            busy=pn.bind(_waits, pipeline.param.status, lens.param.busy),
+            waiting=pn.bind(_awaited, pipeline.param.status, pipeline.param.message, lens.param.waiting),
+            can_cancel=pn.bind(_can_cancel, pipeline.param.status, lens.param.busy),
             dark=self.param.dark,
             shown=bind_rule(self.param.unfit, lambda reason: not reason),
         )
         self.visibility.seen = card.head.param.seen
         card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
         card.head.on_export(lambda: self.faults.gesture(self.export, "export"))
+        card.notice.on_cancel(lens.cancel)
         return card
 
     def _fill(self, body: pn.Column) -> None:
@@ -225,6 +227,21 @@ class View(pn.viewable.Viewer):
 
 def _first(problem: str, fault: str) -> str:
     return problem or fault
+
+
+def _waits(status: str, asked: bool) -> bool:  # noqa: FBT001  (bound to a Param)
+    """Whether a run is under way, or something the lens asked for."""
+    return status in BUSY or asked
+
+
+def _awaited(status: str, message: str, waiting: str) -> str:
+    """What is under way: a run, which replaces whatever the lens waits for, else what the lens waits for."""
+    return message if status in BUSY else waiting
+
+
+def _can_cancel(status: str, asked: bool) -> bool:  # noqa: FBT001  (bound to a Param)
+    """Whether the card stops what is under way; a run is stopped where it was started."""
+    return asked and status not in BUSY
 
 
 def help_text(words: str, names: tuple[str, ...] = ()) -> str:

@@ -48,6 +48,7 @@ class StripView(pn.viewable.Viewer):
 
         self.param.watch(lambda _: self._draw(), "dark")
         workspace.display.param.watch(lambda _: self._draw(), "axis")
+        self.lens.param.watch(lambda event: setattr(self.strip, "busy", event.new), "busy")
 
     def __panel__(self) -> Any:
         line = plain(

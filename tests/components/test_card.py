@@ -78,6 +78,17 @@ def test_what_is_awaited_is_said_only_while_busy(card, source):
     assert card.notice.waiting == ""
 
 
+def test_only_what_can_be_cancelled_is(card):
+    cancelled = []
+    card.notice.on_cancel(lambda: cancelled.append("once"))
+    card.notice._handle_msg("cancel")  # from a page that is behind
+    assert cancelled == []
+    card.can_cancel = True
+    card.notice._handle_msg("something else")
+    card.notice._handle_msg("cancel")
+    assert cancelled == ["once"]
+
+
 def test_a_bound_function_and_a_plain_string_do_as_well():
     tool = pn.widgets.TextInput(value="a")
     card = Card("Q?", line=pn.bind(lambda value: f"now {value}", tool), note="Plain.")

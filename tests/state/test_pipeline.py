@@ -13,10 +13,12 @@ import zlib
 
 import pytest
 
-from atlas.errors import TextTooLong
+from atlas import scheduler
+from atlas.errors import ModelNotFound, TextTooLong
 from atlas.ids import HeadId
+from atlas.scheduler import UNKNOWN, Cancelled, Scheduler, Ticket
 from atlas.state import pipeline as module
-from atlas.state.pipeline import BUSY, UNKNOWN, Cancelled, Job, Pipeline, Ticket
+from atlas.state.pipeline import BUSY, Job, Pipeline
 from atlas.state.workspace import Workspace
 from tests.places import REPO
 from tests.state.readers import Listener, single
@@ -229,6 +231,7 @@ def test_what_comes_late_is_not_shown(work, tells):
     async def journey():
         asks(pipeline, "old")
         await until(work["old"].began.is_set)
+        pipeline.choose("another model")  # on the same one, the new job would wait for the old one to end
         asks(pipeline, "new")
         await until(work["new"].began.is_set)
         work["new"].gate.set()
@@ -250,6 +253,7 @@ def test_the_old_job_says_nothing_while_the_new_one_runs(work):
     async def journey():
         asks(pipeline, "old")
         await until(work["old"].began.is_set)
+        pipeline.choose("another model")
         asks(pipeline, "new")
         await until(work["new"].began.is_set)
         work["old"].gate.set()
@@ -424,6 +428,7 @@ def test_the_failure_of_an_old_job_is_logged_and_not_shown(work, caplog):
     async def journey():
         asks(pipeline, "old")
         await until(work["old"].began.is_set)
+        pipeline.choose("another model")
         work["new"].gate.set()
         asks(pipeline, "new")
         await until(lambda: pipeline.status == "ready")
@@ -612,6 +617,115 @@ def test_what_was_run_and_is_not_on_screen_is_pending(work, end):
     assert not pipeline.pending
 
 
+# -- many sessions, one scheduler ----------------------------------------------------------------------------------------
+
+
+def test_six_tabs_of_long_runs_on_one_model_do_not_hold_up_a_visitor_on_another(work):
+    shared = Scheduler()
+    tabs = [Pipeline(work, scheduler=shared) for _ in range(6)]
+    visitor = Pipeline(work, scheduler=shared)
+    visitor.choose("another model")
+
+    async def journey():
+        for number, tab in enumerate(tabs):
+            asks(tab, f"long {number}")
+        await until(lambda: tabs[5].message == "5 runs before yours")
+        assert [tab.message for tab in tabs[1:5]] == ["1 run before yours", *(f"{n} runs before yours" for n in (2, 3, 4))]
+        work["short"].gate.set()
+        asks(visitor, "short")
+        await until(lambda: visitor.status == "ready")
+        assert {text for text, stand in work.jobs.items() if stand.began.is_set()} == {"long 0", "short"}
+        tabs[1].cancel()  # a closed tab
+        await until(lambda: tabs[5].message == "4 runs before yours")
+        work["long 0"].gate.set()
+        await until(work["long 2"].began.is_set)
+        for number in (2, 3, 4, 5):
+            work[f"long {number}"].gate.set()
+        await until(lambda: tabs[5].status == "ready")
+
+    run(journey())
+    assert "long 1" not in work.jobs
+    assert [tab.status for tab in tabs] == ["ready", "cancelled", *["ready"] * 4]
+
+
+def test_a_model_loads_in_a_thread_of_its_own_and_its_progress_is_on_screen(work):
+    shared = Scheduler(workers=1)
+    step, loaded = threading.Event(), threading.Event()
+
+    def load(job):
+        def fetch(ticket):
+            ticket.note("loading", "Fetching large.safetensors", 0.5)
+            assert step.wait(PATIENCE)
+            loaded.set()
+
+        return fetch if job.model[0] == "large" and not loaded.is_set() else None
+
+    waiting, visitor = (Pipeline(work, scheduler=shared, load=load) for _ in range(2))
+    waiting.choose("large")
+
+    async def journey():
+        asks(waiting, "one")
+        await until(lambda: waiting.message == "Fetching large.safetensors")
+        assert (waiting.status, waiting.share) == ("loading", 0.5)
+        work["two"].gate.set()
+        asks(visitor, "two")
+        await until(lambda: visitor.status == "ready")
+        assert not work["one"].began.is_set()
+        step.set()
+        work["one"].gate.set()
+        await until(lambda: waiting.status == "ready")
+
+    run(journey())
+    assert waiting.trace is work["one"].trace
+
+
+def test_what_is_prepared_of_a_trace_holds_up_no_run_and_is_done_once_for_all_who_wait(work):
+    shared, gate, prepared = Scheduler(), threading.Event(), []
+    work["one"].trace = work["two"].trace = single(seed=5)
+
+    def prepare(trace):
+        def measure(ticket):
+            ticket.tell("tracing", "Measuring every head")
+            assert gate.wait(PATIENCE)
+            prepared.append(trace)
+
+        return measure if trace is single(seed=5) else None
+
+    one, two, other = (Pipeline(work, scheduler=shared, prepare=prepare) for _ in range(3))
+    for text in ("one", "two", "else"):
+        work[text].gate.set()
+
+    async def journey():
+        asks(one, "one")
+        await until(lambda: one.message == "Measuring every head")
+        asks(two, "two")
+        asks(other, "else")  # the same model, whose lane is free
+        await until(lambda: other.status == "ready")
+        await until(lambda: two.message == "Measuring every head")
+        one.cancel()
+        gate.set()
+        await until(lambda: two.status == "ready")
+
+    run(journey())
+    assert (prepared, one.status, one.trace, two.trace) == ([single(seed=5)], "cancelled", None, single(seed=5))
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_run(work):
+    def fetch(_):
+        msg = "There is no model 'x'."
+        raise ModelNotFound(msg)
+
+    pipeline = Pipeline(work, load=lambda _: fetch)
+
+    async def journey():
+        asks(pipeline, "one")
+        await until(lambda: pipeline.status == "failed")
+
+    run(journey())
+    assert pipeline.error == "There is no model 'x'."
+    assert work.jobs == {}
+
+
 # -- two, threads, scripts ---------------------------------------------------------------------------------------------
 
 
@@ -724,7 +838,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(module.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: Clock.now)
     return Clock
 
 
@@ -753,7 +867,7 @@ def test_no_guess_too_early_or_without_a_share(clock):
 
 
 def test_the_guess_is_on_screen(monkeypatch):
-    monkeypatch.setattr(module, "SOON", 0.05)
+    monkeypatch.setattr(scheduler, "SOON", 0.05)
     gate = threading.Event()
 
     def work(job, ticket):

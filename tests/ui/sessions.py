@@ -32,7 +32,10 @@ from tests.places import REPO
 LAYERS, HEADS = 3, 4
 """Of the tiny model."""
 
-TINY, SLOW = "tiny", "slow"
+TINY, SLOW, WIDE = "tiny", "slow", "wide"
+
+WIDE_LAYERS, WIDE_HEADS = 30, 40
+"""1,200 heads: dividing them into clusters takes seconds."""
 
 FORWARD = 3.0
 """Seconds the slow model takes: long enough to ask thirty times meanwhile whether anybody answers."""
@@ -72,6 +75,8 @@ def serve() -> None:
             large @ large
 
     def loader(name: str, *_: Any, **__: Any) -> Any:
+        if name == WIDE:
+            return wide()
         model = loaded("GPT-2")
         if name == SLOW:
             model.hf.register_forward_pre_hook(dawdle)
@@ -92,6 +97,17 @@ def serve() -> None:
     server.start()
     print(f"http://localhost:{server.port}", flush=True)  # noqa: T201  (whoever started it reads this)
     server.io_loop.start()
+
+
+def wide() -> Any:
+    """A model of many heads."""
+    import transformers as tr
+
+    from atlas.engine.loading.load import load
+    from tests.engine.families import VOCABULARY, tokenizer
+
+    config = tr.GPT2Config(n_layer=WIDE_LAYERS, n_head=WIDE_HEADS, n_embd=4 * WIDE_HEADS, vocab_size=VOCABULARY, n_positions=64)
+    return load((tr.GPT2LMHeadModel(config), tokenizer()))
 
 
 def handlers(apps: Any) -> list[Any]:
@@ -119,6 +135,8 @@ def told(workspace: Any) -> dict[str, Any]:
     return {
         "text": workspace.trace.texts.text if workspace.trace is not None else "",
         "status": pipeline.status,
+        "message": pipeline.message,
+        "waiting": [lens.waiting for lens in workspace.lenses if lens.busy],
         "error": pipeline.error,
         "heads": sorted([head.layer, head.head] for head in selection.heads),
         "queries": sorted(selection.queries),

@@ -14,8 +14,8 @@ from atlas.engine.loading.load import load
 from atlas.engine.loading.quiet_libraries import quiet_transformers
 from atlas.engine.running.service import Service
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE
+from atlas.scheduler import Ticket
 from atlas.state.opening import Opening
-from atlas.state.pipeline import Ticket
 from tests.engine.families import VOCABULARY, tokenizer
 from tests.ui.stage import seated
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from atlas.app import AttentionAtlas
+from atlas.scheduler import Ticket
 from atlas.state.link import State
 from atlas.state.opening import Opening
-from atlas.state.pipeline import Ticket
 from atlas.state.share import encode
 from tests.ui.planted import PREVIOUS, TEXT, service
 from tests.ui.shown import Wanted, assert_shown, metrics_on_axes

@@ -10,9 +10,9 @@ import torch
 from atlas.engine.loading.construct import construct
 from atlas.engine.loading.hub import Report, resolve
 from atlas.engine.loading.identity import Identity, check_pair, name_in_memory, task_of
-from atlas.engine.loading.single_flight import SingleFlight
 from atlas.engine.model import Model
 from atlas.errors import UnknownName
+from atlas.single_flight import SingleFlight
 
 NOT_LOADABLE = (
     "Give atlas.load a name of `atlas models`, a folder, a hub id such as 'owner/name', or (model, tokenizer) in memory"

@@ -1,6 +1,7 @@
 """What an app with many readers asks of the engine: models loaded once and shared, runs one at a time a model, traces kept.
 
-Everything kept here is read by all sessions and written by none: a model, a trace. What a reader does with them is their own.
+Everything kept here is read by all sessions and written by none: a model, a trace. The app queues its runs with `scheduler`; the
+lock of each model remains for callers that do not.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atlas.engine.loading.load import load
-from atlas.engine.loading.single_flight import SingleFlight
+from atlas.scheduler import Scheduler
+from atlas.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model
     from atlas.trace import Trace
 
 KEPT_MODELS = 3
-"""Models held in memory beside those in use: a class room compares two or three, a large one is gigabytes. Kept traces are of no
-more than as many, since a trace holds on to its model."""
+"""Models held in memory beside those in use: a class room compares two or three, and a large one is gigabytes. The kept traces
+belong to no more models than that, since a trace keeps its model alive."""
 
 KEPT_TRACES = 16
 """Traces held for a reload, a shared link or the way back: a few steps of history for a few readers."""
@@ -30,14 +32,18 @@ KEPT_BYTES = 2 << 30
 """Bytes of traces held, whatever their number: a trace of 2,048 tokens may be hundreds of megabytes."""
 
 IN_MEMORY = "in memory"
-"""How the names of models end that somebody handed over."""
+"""The end of the names of models that a caller handed over."""
 
 PATIENCE = 0.2
-"""Seconds between two looks whether somebody who waits for a model has gone."""
+"""Seconds between two checks whether a caller that waits for a model was cancelled."""
+
+
+Request = tuple[str, str | None, str | None, str | None]
+"""A model as it is asked for: name, revision, device, dtype."""
 
 
 class Progress(Protocol):
-    """Who is told how far a run is. `tell` ends the run where nobody waits for it; `note` never does."""
+    """Is told how far a run is. `tell` ends the run where nobody waits for it; `note` never does."""
 
     def tell(self, stage: str, message: str, share: float = ...) -> None:
         """Report from work of one's own."""
@@ -50,8 +56,7 @@ class Progress(Protocol):
 class Run:
     """One text through one model."""
 
-    model: tuple[str, str | None, str | None, str | None]
-    """Name, revision, device, dtype."""
+    model: Request
     text: str
     pair: str | None = None
     target: str | None = None
@@ -98,7 +103,11 @@ class Shelf:
 class Service:
     """Loads, runs and remembers for all sessions of a server, or for one notebook."""
 
-    def __init__(self, loader: Callable[..., Model] = load, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self, loader: Callable[..., Model] = load, shelf: Shelf | None = None, scheduler: Scheduler | None = None
+    ) -> None:
+        self.scheduler = scheduler or Scheduler()
+        """The one queue for what all sessions ask for."""
         self._loader = loader
         self._models: SingleFlight = SingleFlight(keep=KEPT_MODELS)
         self._given: dict[str, Model] = {}
@@ -120,8 +129,12 @@ class Service:
             self._given[name] = model
         return name
 
-    def model(self, wanted: tuple[str, str | None, str | None, str | None], progress: Progress) -> Model:
-        """The model itself: handed over, kept, or loaded now; whoever asks for it meanwhile gets the same one."""
+    def has(self, wanted: Request) -> bool:
+        """Whether a model is here, so that nobody would wait for it to load."""
+        return wanted[0] in self._given or self._models.holds(wanted)
+
+    def model(self, wanted: Request, progress: Progress) -> Model:
+        """The model itself: handed over, kept, or loaded now; callers that ask for it meanwhile get the same one."""
         name, revision, device, dtype = wanted
         if name in self._given:
             return self._given[name]
@@ -142,12 +155,12 @@ class Service:
         found = self.shelf.get(run)
         if found is not None:
             return found
-        # Nobody may wait any more: a job that was cancelled before its turn in the pool must not load a model.
+        # A job that was cancelled before its turn must not load a model.
         progress.tell("loading", f"Loading {run.model[0]}")
         model = self.model(run.model, progress)
         with self._alone_with(model, progress):
             found = self.shelf.get(run)
-            if found is not None:  # somebody else asked for the same, and was first
+            if found is not None:  # another caller asked for the same run and was first
                 return found
             progress.tell("tracing", f"Running {model.name}", 0.0)
             trace = model.trace(
@@ -171,7 +184,7 @@ class Service:
 
 @dataclass
 class _Turn:
-    """Waits for a model without losing sight of whether anybody still waits for the result."""
+    """Waits for the lock of a model, and checks meanwhile whether anybody still waits for the result."""
 
     lock: threading.Lock
     name: str

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from atlas.engine.loading.single_flight import SingleFlight, single_flight
+from atlas.single_flight import SingleFlight, single_flight
 
 
 def ask_together(flight, key, work, callers=10):
@@ -102,3 +102,28 @@ def test_asking_for_oneself_is_an_error_not_a_hang():
     flight = SingleFlight()
     with pytest.raises(RuntimeError, match="itself"):
         flight("x", lambda: flight("x", object))
+
+
+def test_a_circle_of_two_threads_is_an_error_not_a_hang():
+    flight, both_inside = SingleFlight(), threading.Barrier(2, timeout=5)
+
+    def asks_for(other):
+        both_inside.wait()
+        return flight(other, both_inside.wait)
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(flight, key, lambda other=other: asks_for(other)) for key, other in ("xy", "yx")]
+        errors = [future.exception(5) for future in futures]
+    # One of the two finds the circle; the other waited for that one and shares its error.
+    assert [type(error) for error in errors] == [RuntimeError, RuntimeError]
+    assert "itself" in str(errors[0])
+    assert flight("x", lambda: "free again") == "free again"
+
+
+def test_it_says_what_it_holds_without_using_it():
+    flight = SingleFlight(keep=2)
+    flight("a", object)
+    flight("b", object)
+    assert flight.holds("a")
+    flight("c", object)
+    assert [flight.holds(key) for key in "abc"] == [False, True, True]

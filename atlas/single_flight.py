@@ -1,4 +1,4 @@
-"""Single flight: many callers ask for one thing at once, one of them does the work, all get what it got."""
+"""Single flight: many callers ask for one key at once, one of them does the work, all get its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 class SingleFlight:
-    """Runs one function per key at a time; who asks meanwhile waits for that run and shares its object or its error.
+    """Runs one function per key at a time; callers that come meanwhile wait for that run and share its result or its error.
+
+    Other keys never wait. Work that asks for its own key, also by way of other keys and other threads, raises `RuntimeError`:
+    it would wait for itself for ever.
 
     Parameters
     ----------
@@ -25,10 +28,13 @@ class SingleFlight:
         self._keep = keep
         self._lock = threading.Lock()
         self._under_way: dict[Hashable, tuple[Future[Any], int]] = {}
+        self._waits_for: dict[int, tuple[Hashable, Future[Any]]] = {}
+        """Thread -> the key it waits for, and the run of it."""
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __call__(self, key: Hashable, work: Callable[[], T]) -> T:
         """What `work()` returned for `key`: a kept result, the run under way, or a new run in this thread."""
+        own = threading.get_ident()
         while True:
             with self._lock:
                 if key in self._kept:
@@ -37,23 +43,43 @@ class SingleFlight:
                 others = self._under_way.get(key)
                 if others is None:
                     ours: Future[T] = Future()
-                    self._under_way[key] = (ours, threading.get_ident())
+                    self._under_way[key] = (ours, own)
                     break
-            future, owner = others
-            if owner == threading.get_ident():
-                # Waiting for oneself would hang for ever, without a word.
-                msg = f"The work for {key!r} asks for {key!r} itself."
-                raise RuntimeError(msg)
+                if self._ends_at(key, own):
+                    msg = f"The work for {key!r} asks for {key!r} itself."
+                    raise RuntimeError(msg)
+                self._waits_for[own] = key, others[0]
             try:
-                return future.result()
+                return others[0].result()
             except CancelledError:
-                continue  # the thread that did the work was interrupted, the work was not refused: take it over
+                continue  # the thread that did the work was interrupted, the work did not fail: take it over
+            finally:
+                with self._lock:
+                    del self._waits_for[own]
         return self._fly(key, ours, work)
+
+    def holds(self, key: Hashable) -> bool:
+        """Whether there is a kept result of `key`; does not count as a use."""
+        with self._lock:
+            return key in self._kept
 
     def forget(self, key: Hashable) -> None:
         """Drop the kept result of `key`, if there is one; a run under way goes on."""
         with self._lock:
             self._kept.pop(key, None)
+
+    def _ends_at(self, key: Hashable, thread: int) -> bool:
+        """Whether the run of `key` is made by a thread, or waits for a run that is; two threads would wait for each other."""
+        run = self._under_way[key][0]
+        # A thread whose run has just ended may not have woken yet: it waits for a run that is none of those under way.
+        while key in self._under_way and self._under_way[key][0] is run:
+            owner = self._under_way[key][1]
+            if owner == thread:
+                return True
+            if owner not in self._waits_for:
+                return False
+            key, run = self._waits_for[owner]
+        return False
 
     def _fly(self, key: Hashable, future: Future[T], work: Callable[[], T]) -> T:
         try:
@@ -63,7 +89,7 @@ class SingleFlight:
             future.set_exception(error)
             raise
         except BaseException:
-            # Ctrl-C hit this thread; the others did not ask to be stopped.
+            # Ctrl-C or a cancelled job stopped this thread; the others did not ask to be stopped.
             self._land(key)
             future.cancel()
             raise
