@@ -35,6 +35,9 @@ function shown(text) {
 // Names that Atlas writes for bytes and for what nobody sees: they are Latin, in whatever script the text is.
 const NAMES = /^(?:<0x[0-9A-F]{2}>|<U\+[0-9A-F]{4,6}>|\u2039U\+[0-9A-F]{4,6}\u203a)+$/
 
+const FROM_RIGHT = /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u
+const RIGHT_TO_LEFT_MARK = "\u200f"
+
 // Black or white, whichever stands out more (relative luminance as in WCAG 2).
 function ink(colour) {
   const hex = colour.length === 4 ? [...colour.slice(1)].map(c => c + c).join("") : colour.slice(1, 7)
@@ -101,6 +104,7 @@ export function render({model}) {
       page.append(paragraph)
     }
     begin()
+    let fromRight = false
     model.tokens.forEach((token, i) => {
       const lines = token[GAP].split(BREAK)
       lines.forEach((white, k) => {
@@ -125,6 +129,12 @@ export function render({model}) {
       indexOf.set(token[POSITION], i)
       spans.push(span)
       paragraph.append(span)
+      if (!span.classList.contains("named")) {
+        fromRight = FROM_RIGHT.test(token[TEXT])
+      } else if (fromRight) {
+        // The name of the last byte of an Arabic word stands at the end of the word, not in front of it.
+        paragraph.append(RIGHT_TO_LEFT_MARK)
+      }
       // A token that ends a line ends it on screen as well.
       if (BREAK.test(token[TEXT]) && !token[SPECIAL] && i + 1 < model.tokens.length) { begin() }
     })

@@ -387,9 +387,17 @@ def test_the_name_of_a_byte_stays_whole_beside_arabic_letters(page):
     """ "<0x85>" is punctuation and digits to the bidirectional algorithm, which would tear it apart in a line from the right."""
     texts = ["م", "<0x85>", "ر", "<0xB1>", "\u200f", "ح"]
     tokens = [{"position": at, "text": text, "word": 0} for at, text in enumerate(texts)]
-    shown = served(page, pn.Column(TokenStrip(tokens=tokens), width=600), ".token")
+    strip = TokenStrip(tokens=tokens)
+    shown = served(page, pn.Column(strip, width=600), ".token")
     lefts = [shown.nth(i).bounding_box()["x"] for i in range(len(texts))]
     assert lefts == sorted(lefts, reverse=True)
+    after_latin = [{"position": at, "text": text, "word": at > 0} for at, text in enumerate(["said", "م", "<0x85>", "ا", "<0xA7>"])]
+    strip.param.update(tokens=[*after_latin, {"position": 5, "text": "to", "gap": " ", "word": 2}])
+    wait_until(lambda: shown.count() == 6 and shown.nth(0).text_content() == "said", page)
+    lefts = [shown.nth(i).bounding_box()["x"] for i in range(6)]
+    assert lefts[0] < lefts[4] < lefts[3] < lefts[2] < lefts[1] < lefts[5]
+    strip.tokens = tokens
+    wait_until(lambda: shown.nth(0).text_content() == "م", page)
     places = """el => [...el.textContent].map((_, at) => {
       const range = document.createRange()
       range.setStart(el.firstChild, at); range.setEnd(el.firstChild, at + 1)
