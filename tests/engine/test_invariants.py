@@ -84,9 +84,9 @@ def test_a_cut_edge_gives_its_mass_to_the_others(name: str, text: str, data: st.
         cut = after.attention(head.kind, head.layer, head.head).to_numpy()
         assert cut[query, key] == 0
         rest = np.delete(np.arange(len(own)), query)
-        np.testing.assert_allclose(cut[rest], own[rest], atol=1e-6)
+        np.testing.assert_allclose(cut[rest], own[rest], atol=1e-5)
         others = seen[seen != key]
-        assert (cut[query, others] >= own[query, others] - 1e-6).all()
+        assert (cut[query, others] >= own[query, others] - 1e-5).all()
         if len(others) and name != "GPT-OSS":
             assert abs(np.nansum(cut[query]) - 1) <= 1e-5
         table = after.heads[["entropy", "confidence_mean", "special"]].to_numpy(dtype=float)
