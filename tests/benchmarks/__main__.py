@@ -36,9 +36,8 @@ def main() -> None:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    print(
-        f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; ratios are medians of pairs, with their quartiles"
-    )
+    cores = f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    print(f"{cores}; ratios are medians of pairs, with their quartiles")
     print("\n| what | measured | bar | |\n|---|---|---|---|")
     rows = []
     with quiet_transformers():

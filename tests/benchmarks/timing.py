@@ -46,7 +46,7 @@ class Ratio:
 
     @property
     def words(self) -> str:
-        """For the table: the median, and the quartiles beside it, because one figure hides how far the next run may be from it."""
+        """The median, and the quartiles beside it, because one figure hides how far the next run may be from it."""
         return f"{self.ratio:.2f}x (quartiles {self.lower:.2f} to {self.upper:.2f})"
 
     def plain(self) -> dict[str, float]:

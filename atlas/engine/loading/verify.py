@@ -26,8 +26,8 @@ DOUBTED = ("mps",)
 174861)."""
 
 DEVICE_TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-"""How far a device may be from the CPU in float32, as a share of the largest number (of 1 for weights). Sums in another order differ
-by 1e-5 and layers multiply that; a kernel that is wrong is off by far more."""
+"""How far a device may be from the CPU in float32, as a share of the largest number (of 1 for weights). Sums in another order
+differ by 1e-5 and layers multiply that; a kernel that is wrong is off by far more."""
 
 
 class _Weights(Watcher):
@@ -121,8 +121,8 @@ def check_against_cpu(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], pr
     if worst > allowed:
         place = hf.get_input_embeddings().weight.device
         msg = (
-            f"On {place} this model computes something else than on the CPU: the largest difference is {worst:.2g} of the largest "
-            f"number, and {allowed:.0e} is allowed. Load it with device='cpu', or with a newer PyTorch."
+            f"On {place} this model computes something else than on the CPU: the largest difference is {worst:.2g} of the "
+            f"largest number, and {allowed:.0e} is allowed. Load it with device='cpu', or with a newer PyTorch."
         )
         raise UnsupportedModel(msg)
 
