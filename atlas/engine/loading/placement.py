@@ -13,7 +13,7 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
 def as_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for, by default the first CUDA GPU, else the CPU; refuse one that is not here by listing the others.
+    """Return the device asked for, by default the first CUDA GPU, else the CPU; refuse one that is not here.
 
     An Apple GPU ('mps') runs only what asks for it by name, because PyTorch's MPS backend has silently given wrong results
     (PyTorch issue 174861). A model on it is compared with the CPU when it is loaded (`verify.check_against_cpu`).
