@@ -310,7 +310,7 @@ def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
 
 def run_of(job: Job) -> Run:
     """A job as the engine calls it."""
-    return Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out)
+    return Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out, job.regenerate)
 
 
 def address(key: str) -> str:

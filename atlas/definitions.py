@@ -136,8 +136,8 @@ _METRICS = (
         "median",
         "Median weight",
         "median of p over the visible cells of the informative rows",
-        "High: the typical cell still gets something; near 0: a few cells have it all. Needs all weights sorted, so it is "
-        "computed when asked for.",
+        "High: the typical cell still gets something; near 0: a few cells have it all. Needs all weights sorted, so it is in "
+        "the table only where the run kept its weights.",
         FIRST_ATLAS,
         costly=True,
     ),

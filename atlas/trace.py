@@ -293,7 +293,11 @@ class Trace:
         return table.copy()
 
     def medians(self, kind: str | None = None) -> xr.DataArray:
-        """(layer, head) median of the visible weights: from every matrix itself, so not among the columns of `heads`."""
+        """(layer, head) median of the visible weights, from every matrix itself.
+
+        The column `median` of `heads` where the weights are kept. Where they are made from queries and keys, only this gives it,
+        because it takes as long as the run.
+        """
         from atlas.tracing.head_table import exact_medians
 
         medians: xr.DataArray = self.once(f"medians {self.attention_of(kind).kind}", lambda: exact_medians(self, kind))

@@ -125,7 +125,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--keep", default="auto", choices=("auto", "weights", "qk"), help="keep the weights, or what they are made of"
     )
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, mps ... (default: the best there is)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, mps ... (default: cuda where there is one, else cpu)")
     parser.add_argument("--dtype", metavar="NAME", help="float32 (default), bfloat16, float16")
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,12 +13,13 @@ import torch
 from atlas.engine.anatomy import internals
 from atlas.engine.anatomy.probe_recording import writes_into
 from atlas.engine.anatomy.records import GROUPS
-from atlas.engine.loading.examine import alone_in_a_batch, examine, reads_its_source
+from atlas.engine.loading.examine import alone_in_a_batch, examine
 from atlas.engine.loading.identity import Identity, described
 from atlas.engine.running import budget, capture
-from atlas.engine.running.encode import Encoded, Encoding, encode, encode_target, generated, shifted, usable_length
+from atlas.engine.running.encode import Encoded, Encoding, encode, usable_length
 from atlas.engine.running.interventions import Intervention
 from atlas.engine.running.recorder import Keep, TextShape
+from atlas.engine.running.targets import with_target
 from atlas.errors import BadIntervention, TextError, UnknownName, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
     from atlas.ids import Headlike
     from atlas.trace import Trace
-
-TARGET_TOKENS = 128
-"""Tokens an encoder-decoder writes by itself where no target is given: a paragraph."""
-
 
 Progress = Callable[[int, int], None]
 """(layers done, all layers)"""
@@ -106,6 +102,7 @@ class Model:
         ablate: Sequence[Headlike] | Mapping[Headlike, Any] = (),
         knock_out: Sequence[tuple[Headlike, int, int]] = (),
         patch: Mapping[Headlike, Any] | None = None,
+        regenerate: bool = False,
         progress: Progress | None = None,
     ) -> Trace:
         """Run a text through the model once and hold everything its attention did.
@@ -130,11 +127,15 @@ class Model:
             (head, query, key): edges taken away before the softmax.
         patch
             head -> `Pattern`, `Output`, or an array whose shape leaves no doubt which it is.
+        regenerate
+            Let an encoder-decoder write its target under these changes. Otherwise it is what the unchanged model writes, so that
+            two runs can be compared token by token. The notes of the provenance say which.
         progress
             Called with the number of layers done and of all layers.
         """
         change = Intervention(ablate, knock_out, patch)
-        encoded = self._with_target(self._encode(text, pair, truncate=truncate), target)
+        encoded = self._encode(text, pair, truncate=truncate)
+        encoded = with_target(self, encoded, target, change, regenerate=regenerate)
         return self._traced([encoded], [change or None], keep, capture, progress)[0]
 
     def traces(
@@ -147,6 +148,7 @@ class Model:
         ablate: Sequence[Headlike] | Mapping[Headlike, Any] = (),
         knock_out: Sequence[tuple[Headlike, int, int]] = (),
         patch: Mapping[Headlike, Any] | None = None,
+        regenerate: bool = False,
         keep: str = "auto",
         capture: Sequence[str] = capture.DEFAULT_CAPTURE,
         truncate: bool = False,
@@ -173,7 +175,8 @@ class Model:
             msg = "Give either interventions=, one for each text, or ablate=, knock_out= and patch= for all of them."
             raise BadIntervention(msg)
         changes = list(interventions or [alike] * len(given))
-        return self._batches(pairs, list(targets or [None] * len(given)), changes, batch_size, keep, capture, truncate=truncate)
+        targets = list(targets or [None] * len(given))
+        return self._batches(pairs, targets, changes, batch_size, keep, capture, truncate=truncate, regenerate=regenerate)
 
     def _batches(
         self,
@@ -185,6 +188,7 @@ class Model:
         groups: Sequence[str],
         *,
         truncate: bool,
+        regenerate: bool,
     ) -> Iterator[Trace]:
         size = 1 if alone_in_a_batch(self.hf, self.task, self.kinds) else batch_size
         # Everything is encoded first: a bad last text is found before an hour of work, not after it. What a decoder reads is
@@ -192,7 +196,10 @@ class Model:
         encoded = [self._encode(text, pair, truncate=truncate) for text, pair in pairs]
         for start in range(0, len(encoded), size):
             chunk = slice(start, start + size)
-            batch = [self._with_target(*each) for each in zip(encoded[chunk], targets[chunk], strict=True)]
+            batch = [
+                with_target(self, text, target, change, regenerate=regenerate)
+                for text, target, change in zip(encoded[chunk], targets[chunk], changes[chunk], strict=True)
+            ]
             made = self._traced(batch, changes[chunk], keep, groups)
             while made:
                 # Handed over, not lent: the caller who lets a trace go frees it before the batch is through.
@@ -274,26 +281,6 @@ class Model:
             check=lambda n_tokens: budget.choose(self.size, TextShape(n_tokens, decoder), keep, ()),
         )  # fmt: skip
 
-    def _with_target(self, encoded: Encoded, target: str | None) -> Encoded:
-        """The text with what the decoder reads, where there is a decoder beside an encoder."""
-        if "cross" not in self.kinds:
-            if target is not None:
-                msg = f"{self.name} has no decoder that reads a target; leave target out."
-                raise TextError(msg)
-            return encoded
-        rereads = reads_its_source(self.hf, self.task)
-        if rereads and target is not None:
-            msg = f"{self.name} lets its decoder read the text itself; leave target out."
-            raise TextError(msg)
-        if target is not None:
-            ids, table = encode_target(self.tokenizer, self.hf, target, self.limit)
-        elif rereads or not self.hf.can_generate():
-            ids, table = shifted(self.tokenizer, self.hf, encoded)
-        else:
-            with self.held():
-                ids, target, table = generated(self.tokenizer, self.hf, encoded, _to_write(self.limit))
-        return replace(encoded, decoder_ids=ids, target=target, target_tokens=table)
-
     def _groups(self, groups: Sequence[str]) -> tuple[str, ...]:
         if groups is not None and not isinstance(groups, Iterable):
             msg = f"capture= is a list of {', '.join(capture.GROUPS)}, not {type(groups).__name__}."
@@ -373,11 +360,6 @@ class Model:
     def provenance(self, encoded: Encoded, keep: str, change: Intervention | None) -> dict[str, Any]:
         """Where a trace came from, as plain values."""
         return described(self, encoded, keep, change)
-
-
-def _to_write(limit: int | None) -> int:
-    """How many tokens a decoder may write: it reads its start token before them, and that has a position too."""
-    return TARGET_TOKENS if limit is None else min(TARGET_TOKENS, limit - 1)
 
 
 def _pair_of(text: Any) -> tuple[Any, str | None]:

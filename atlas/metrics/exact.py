@@ -21,9 +21,7 @@ def quantiles(weights: Floats, plan: RowPlan, levels: Sequence[float] = QUARTILE
     `weights` is (..., query, key); masked cells, NaN or 0, are left out: the zeros of a causal future would drag every
     median of a decoder to nothing.
     """
-    cells = np.broadcast_to(plan.informative[:, None], (plan.n_queries, plan.n_keys))
-    if plan.visible is not None:
-        cells = cells & plan.visible
+    cells = _cells(plan)
     shape = (len(levels), *weights.shape[:-2])
     if not cells.any():
         return np.full(shape, np.nan)
@@ -33,9 +31,27 @@ def quantiles(weights: Floats, plan: RowPlan, levels: Sequence[float] = QUARTILE
     return np.asarray(found).reshape(*weights.shape[:-2], len(levels)).transpose(-1, *range(weights.ndim - 2)).reshape(shape)
 
 
+def _cells(plan: RowPlan) -> npt.NDArray[np.bool_]:
+    """The visible cells of the informative rows."""
+    cells = np.broadcast_to(plan.informative[:, None], (plan.n_queries, plan.n_keys))
+    return cells if plan.visible is None else cells & plan.visible
+
+
 def median(weights: Floats, plan: RowPlan) -> npt.NDArray[np.float64]:
     """(...) median of the visible weights of each head."""
-    return quantiles(weights, plan, (0.5,))[0]
+    cells = _cells(plan)
+    if not cells.any():
+        return np.full(weights.shape[:-2], np.nan)
+    # Not `quantiles`: a partial sort in the weights' own precision takes half the time, and finds the same two middle cells.
+    heads = weights.reshape(-1, plan.n_queries, plan.n_keys)
+    return np.array([_middle(head[cells]) for head in heads]).reshape(weights.shape[:-2])
+
+
+def _middle(values: Floats) -> float:
+    """The median, in double precision between the two middle values."""
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    ordered = np.partition(values, (low, high))
+    return (float(ordered[low]) + float(ordered[high])) / 2
 
 
 def uniform_median(plan: RowPlan) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import param
 
 from atlas.ids import HeadId
@@ -15,6 +17,16 @@ class Interventions(param.Parameterized):
 
     ablated = param.ClassSelector(class_=frozenset, default=NO_HEADS, doc="Heads whose output is replaced by zero.")
     cut = param.ClassSelector(class_=frozenset, default=NO_EDGES, doc="(head, query, key): edges taken away before the softmax.")
+    regenerate = param.Boolean(default=False, doc="A target that the model writes is written under these changes.")
+
+    def of_job(self) -> dict[str, Any]:
+        """The fields of a job. Where nothing is changed there is nothing to write anew, and the job is that of a plain run."""
+        changed = bool(self.ablated or self.cut)
+        return {
+            "ablate": tuple(sorted(self.ablated)),
+            "knock_out": tuple(sorted(self.cut)),
+            "regenerate": changed and self.regenerate,
+        }
 
     def clear(self) -> None:
         """Run with everything there is."""

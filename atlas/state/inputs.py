@@ -25,7 +25,7 @@ class ModelChoice(param.Parameterized):
 
     name_or_path = param.String(default="", doc="A name of the catalog, a folder, or a hub id.")
     revision = param.String(default="", doc="Branch, tag or commit on the hub; empty: the newest.")
-    device = param.String(default="", doc="cpu, cuda, mps; empty: the best there is.")
+    device = param.String(default="", doc="cpu, cuda, mps; empty: cuda where there is one, else cpu.")
     dtype = param.String(default="", doc="float32, bfloat16, float16; empty: float32.")
     in_memory = param.Boolean(default=False, doc="The model was handed over in memory: a URL can name it, but not bring it back.")
 

@@ -39,6 +39,7 @@ class State:
     """The texts were left out."""
     ablated: frozenset[HeadId] = NO_HEADS
     cut: frozenset[tuple[HeadId, int, int]] = NO_EDGES
+    regenerate: bool = False
     focus: HeadId | None = None
     heads: frozenset[HeadId] = NO_HEADS
     queries: frozenset[int] = NO_TOKENS
@@ -128,6 +129,7 @@ FIELDS: dict[str, Field] = {
     "private": Field("mark of a left-out text", _whole(flag)),
     "ablated": Field("list of switched-off heads", _whole(unpack_heads), pack_heads),
     "cut": Field("list of cut edges", _whole(_uncut), _edges),
+    "regenerate": Field("switch for writing the target anew", _whole(flag)),
     "focus": Field("head shown large", _whole(unpack_head), lambda head: head and pack_head(head)),
     "heads": Field("selection of heads", _whole(unpack_heads), pack_heads),
     "queries": Field("selection of tokens that look", _whole(unpack), pack),

@@ -37,6 +37,8 @@ class Job:
     truncate: bool
     ablate: tuple[Any, ...] = ()
     knock_out: tuple[Any, ...] = ()
+    regenerate: bool = False
+    """Whether a target that the model writes is written under the changes."""
 
 
 Work = Callable[[Job, Ticket], Trace]
@@ -142,7 +144,7 @@ class Pipeline(param.Parameterized):
         assert choice is not None
         assert given is not None
         assert changes is not None
-        return Job(choice.request(), *given.texts(), ablate=tuple(sorted(changes.ablated)), knock_out=tuple(sorted(changes.cut)))
+        return Job(choice.request(), *given.texts(), **changes.of_job())
 
     def choose(self, name_or_path: str, *, in_memory: bool = False) -> None:
         """Another model, with all of its heads and edges: what was switched off was switched off in the model before."""

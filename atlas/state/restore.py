@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from atlas.state.changes import Interventions
 from atlas.state.inputs import InputModel, ModelChoice
 from atlas.state.lens import counted
 from atlas.state.link import State
@@ -44,7 +45,8 @@ def job_of(state: State) -> Job:
     """The run that a link asks for."""
     choice = ModelChoice(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
     given = InputModel(**{name: getattr(state, name) for name in TEXTS})
-    return Job(choice.request(), *given.texts(), ablate=tuple(sorted(state.ablated)), knock_out=tuple(sorted(state.cut)))
+    changes = Interventions(ablated=state.ablated, cut=state.cut, regenerate=state.regenerate)
+    return Job(choice.request(), *given.texts(), **changes.of_job())
 
 
 def put_inputs(
@@ -68,7 +70,7 @@ def put_inputs(
         choices.param.update(**defaults(type(choices)) | dict(state.choices.get(key, {})))
     if not state.private:
         given.param.update(**{name: getattr(state, name) for name in TEXTS})
-    changes.param.update(ablated=state.ablated, cut=state.cut)
+    changes.param.update(ablated=state.ablated, cut=state.cut, regenerate=state.regenerate)
     if not state.model:
         return Restored(said=["This link names no model. Choose one, and run it."])
     if state.in_memory and where(state.model) != MEMORY:

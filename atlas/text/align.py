@@ -18,7 +18,10 @@ NO_SEGMENT = -1
 """The segment of a token the tokenizer put in by itself."""
 
 _MARKS = regex.compile(r"\p{M}*", regex.V1)
-_UNKNOWN = frozenset({"[UNK]", "<unk>", "<UNK>"})
+UNKNOWN = frozenset({"[UNK]", "<unk>", "<UNK>"})
+"""Tokens that stand for a word the vocabulary lacks. Tokenizers list them among their special tokens, and yet say of each one in
+a text that it is not special: there is a word in its place."""
+
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -31,6 +34,7 @@ def token_table(
     offsets: Sequence[Span] | None = None,
     segments: Sequence[int | None] | None = None,
     pair: str | None = None,
+    unknown: str | None = None,
     decode: Callable[[list[int]], str] | None = None,
 ) -> pd.DataFrame:
     """One row a token.
@@ -43,6 +47,9 @@ def token_table(
         What a fast tokenizer returns: `input_ids`, `convert_ids_to_tokens`, `special_tokens_mask` (or-ed with "the id is a
         special one"), `offset_mapping`, `sequence_ids()`. A slow tokenizer has no offsets: they are then found where the
         pieces spell the text letter by letter, and unknown otherwise.
+    unknown
+        The piece of the tokenizer's unknown token; '' where it has none, or one that does another duty too (GPT-2's also begins
+        and ends texts). Left out: the usual ones.
     decode
         The tokenizer's `decode`, asked how to write a token whose place in the text is unknown.
 
@@ -57,8 +64,7 @@ def token_table(
         `piece` and `id`, as in the vocabulary.
         `start`, `end`: characters of `text`, or of `pair` in segment 1; visible characters only, unless the token is nothing
         but white space. `<NA>` where unknown and for tokens that are in no text.
-        `special`: put in by the tokenizer, or typed as such (`[MASK]`). An unknown token standing for something in the text
-        is not special.
+        `special`: put in by the tokenizer, or typed as such (`[MASK]`). An unknown token is not special: it stands for a word.
         `segment`: 0, 1, or -1 for special tokens that are in no text.
         `word`: number of the word (`segment.words` of text and pair), -1 for special tokens and white space.
 
@@ -74,8 +80,9 @@ def token_table(
         msg = "Offsets of a pair of texts mean nothing without segments; pass the encoding's sequence_ids()."
         raise ValueError(msg)
     written = [str(piece) for piece in pieces]
-    flags = [bool(flag) for flag in special]
-    sides = _segments(written, flags, segments, paired=pair is not None)
+    stand_ins = UNKNOWN if unknown is None else {unknown}
+    flags = [bool(flag) and piece not in stand_ins for flag, piece in zip(special, written, strict=True)]
+    sides = _segments(flags, segments, paired=pair is not None)
     texts = (text, pair or "")
     if offsets is None:
         known, source = _from_spelling(texts, written, sides, flags)
@@ -105,13 +112,29 @@ def token_table(
     return table
 
 
-def _segments(pieces: list[str], special: list[bool], segments: Sequence[int | None] | None, *, paired: bool) -> list[int]:
+def uncovered(text: str, table: pd.DataFrame, segment: int = 0) -> str:
+    """The characters of a text that no token covers, white space aside: what the tokenizer dropped before it looked.
+
+    Up to the last token only, because a text may have been cut. '' where the tokenizer does not say what its tokens cover.
+    """
+    own = table[(table["segment"] == segment) & table["start"].notna()]
+    if table.attrs.get("offsets") != "tokenizer" or own.empty:
+        return ""
+    # How many tokens cover each character: one more where a token starts, one less where it ends.
+    steps = np.zeros(len(text) + 1, dtype=np.int64)
+    np.add.at(steps, own["start"].to_numpy(dtype=np.int64), 1)
+    np.add.at(steps, own["end"].to_numpy(dtype=np.int64), -1)
+    last = int(own["end"].max())
+    return "".join(text[at] for at in np.flatnonzero(steps.cumsum()[:last] == 0) if not text[at].isspace())
+
+
+def _segments(special: list[bool], segments: Sequence[int | None] | None, *, paired: bool) -> list[int]:
     if segments is not None:
         return [NO_SEGMENT if side is None else int(side) for side in segments]
     # A slow tokenizer does not say; what lies before the first special token after the first text is the first text.
     sides, now, seen = [], 0, False
-    for piece, flag in zip(pieces, special, strict=True):
-        if flag and seen and paired and piece not in _UNKNOWN:
+    for flag in special:
+        if flag and seen and paired:
             now = 1
         seen |= not flag
         sides.append(NO_SEGMENT if flag else now)
@@ -170,7 +193,7 @@ def _from_spelling(
 
 
 def _stands_for_text(texts: tuple[str, str], side: int, span: Span | None, piece: str) -> bool:
-    """Whether a "special" token is the unknown token in the place of something somebody wrote."""
+    """Whether a "special" token stands in the place of something else that was written: an unknown token of an unusual name."""
     if span is None or span[0] == span[1]:
         return False
     return texts[side][slice(*span)].casefold() != piece.strip().casefold()
@@ -249,7 +272,8 @@ def _spelled_texts(pieces: list[str], sides: list[int], special: list[bool]) -> 
     made = ["", ""]
     for segment in (0, 1):
         members = [i for i, side in enumerate(sides) if side == segment and not special[i]]
-        made[segment], found = vocabulary.spell([pieces[i] for i in members])
+        # An unknown token is one word; spelled out, its brackets would be words of their own.
+        made[segment], found = vocabulary.spell(["unknown" if pieces[i] in UNKNOWN else pieces[i] for i in members])
         for i, span in zip(members, found, strict=True):
             spans[i] = span
     return (made[0], made[1]), spans

@@ -65,8 +65,9 @@ def annotate(table: pd.DataFrame, text: str, pair: str | None = None, pipeline: 
     Columns added, to tokens and words alike:
 
     `sentence`
-        Number of the sentence over text and pair, -1 for special tokens and stray white space. Where there is no pipeline
-        (or it does not find sentences) by rules; `attrs["sentence_source"]` says which.
+        Number of the sentence over text and pair, one after the other, -1 for special tokens and stray white space. A blank line
+        ends a sentence. Where there is no pipeline (or it does not find sentences) by rules; `attrs["sentence_source"]` says
+        which.
     `pos`
         Universal part of speech of the pipeline's token that covers most of it. A token that is only a piece of a character
         (a byte of an emoji or of an Arabic letter) has none.
@@ -145,7 +146,16 @@ def _read(
         starts = rule_sentences(part) if has_spacy() else None
     if starts is None:
         missing["sentence"] = _NO_SPACY
-    return _Side(part, spans, first, first_sentence, reading, starts)
+    return _Side(part, spans, first, first_sentence, reading, None if starts is None else _with_words(starts, spans))
+
+
+def _with_words(starts: list[int], spans: list[tuple[int, int]]) -> list[int]:
+    """The starts of the sentences that a word begins in: a pipeline may take a tab for one, and the numbers would skip it."""
+    if not starts or not spans:
+        return []
+    ordered = np.asarray(starts)
+    within = np.maximum(np.searchsorted(ordered, [start for start, _ in spans], side="right") - 1, 0)
+    return [int(start) for start in ordered[np.unique(within)]]
 
 
 def _annotated(text: str, pipeline: Pipeline | None, missing: dict[str, str]) -> Reading | None:

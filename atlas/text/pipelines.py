@@ -37,7 +37,8 @@ PIPELINES_KEPT = 4
 """A pipeline holds tens to hundreds of megabytes; nobody compares more than a few."""
 
 _STOPS_WITHOUT_SPACE = "[。．！？｡।॥؟۔]"  # noqa: RUF001 - they are meant
-_PARAGRAPH = regex.compile(r"\n\s*\n")
+_BLANK_LINE = regex.compile(r"\n\s*\n")
+"""What ends a sentence whatever stands before it; '\\r\\n' at the ends of lines included."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,18 @@ def _reading(doc: Doc) -> Reading:
     parsed = doc.has_annotation("DEP")
     return Reading(
         spans=[(token.idx, token.idx + len(token)) for token in doc],
-        sentence_starts=[sentence.start_char for sentence in doc.sents] if doc.has_annotation("SENT_START") else None,
+        sentence_starts=_sentence_starts(doc) if doc.has_annotation("SENT_START") else None,
         pos=[token.pos_ for token in doc] if doc.has_annotation("POS") else None,
         dep=[token.dep_ for token in doc] if parsed else None,
         head=[token.head.i for token in doc] if parsed else None,
         entity=[token.ent_type_ for token in doc] if doc.has_annotation("ENT_IOB") else None,
     )
+
+
+def _sentence_starts(doc: Doc) -> list[int]:
+    """Where the pipeline begins a sentence, and after every blank line, because parsers read over the end of a heading."""
+    after = {found.end() for found in _BLANK_LINE.finditer(doc.text) if found.end() < len(doc.text)}
+    return sorted({sentence.start_char for sentence in doc.sents} | after)
 
 
 def rule_sentences(text: str) -> list[int]:
@@ -189,7 +196,7 @@ def rule_sentences(text: str) -> list[int]:
     with _RULES_LOCK:
         nlp = _rules()
         starts, begin = [], 0
-        for part in [*(found.end() for found in _PARAGRAPH.finditer(text)), len(text)]:
+        for part in [*(found.end() for found in _BLANK_LINE.finditer(text)), len(text)]:
             with nlp.memory_zone():
                 starts += [begin + sentence.start_char for sentence in nlp(text[begin:part]).sents]
             begin = part

@@ -9,7 +9,8 @@ The rule is Unicode's default word boundaries (UAX #29), with two tailorings and
 * Han characters are words of their own, for want of a dictionary; katakana and hangul runs are whole.
 * Tailored: runs of hiragana, and of the scripts that need a dictionary (Thai, Lao, Khmer, Burmese, ...), stay whole, since
   Unicode's rule would break them after every letter.
-* White space, control and format characters standing alone are no words: the words partition everything visible.
+* White space, control and format characters standing alone are no words: the words partition everything visible. Nor are they
+  part of the word behind them (a byte-order mark before a text), or of the word before them where they join nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ _HIRAGANA_RUN = r"(?:(?<!\p{Script=Hiragana}ー*)|(?![\p{Script=Hiragana}ー]))"
 _DICTIONARY_SCRIPT_RUN = r"(?:(?<!\p{Line_Break=Complex_Context})|(?!\p{Line_Break=Complex_Context}))"
 _BREAK = regex.compile(r"\b" + _DICTIONARY_SCRIPT_RUN + _HIRAGANA_RUN, regex.WORD | regex.V1)
 _VISIBLE = regex.compile(r"[^\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]", regex.V1)
+_LEADING = regex.compile(r"[\p{Cc}\p{Cf}]+", regex.V1)
+_TRAILING = regex.compile(r"[\u00AD\u061C\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF]+$", regex.V1)
+"""Format characters that say nothing of the letter before them. Joiners and the tags of a flag do: they make one sign."""
 _SPACE = regex.compile(r"\p{White_Space}", regex.V1)
 
 
@@ -56,7 +60,13 @@ def trim(text: str, start: int, end: int) -> Span:
 def word_spans(text: str) -> list[Span]:
     """Where the words of a text lie, in order."""
     cuts = [0, *(found.start() for found in _BREAK.finditer(text)), len(text)]
-    return [trim(text, start, end) for start, end in pairwise(cuts) if is_visible(text[start:end])]
+    return [_word(text, *trim(text, start, end)) for start, end in pairwise(cuts) if is_visible(text[start:end])]
+
+
+def _word(text: str, start: int, end: int) -> Span:
+    """The span of a word without what nobody sees at its ends: many tokenizers leave that out, so their tokens begin later."""
+    before, after = _LEADING.match(text, start, end), _TRAILING.search(text, start, end)
+    return before.end() if before else start, after.start() if after else end
 
 
 def words(text: str, pair: str | None = None) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from atlas.metrics.plan import RowPlan
 if TYPE_CHECKING:
     import pandas as pd
 
-    from atlas.tracing.record import Mask
+    from atlas.tracing.record import Layer, Mask
 
 
 def side_of(kind: str, axis: str, sides: Container[str]) -> str:
@@ -32,7 +32,7 @@ def plans_of(kind: str, tables: Mapping[str, pd.DataFrame]) -> Plans:
 
 
 class Plans:
-    """The plans of one kind of attention of one text; layers with one mask share one."""
+    """The plans of one kind of attention of one text; layers with one mask share one, heads that lost the same edges too."""
 
     def __init__(self, kind: str, tokens: pd.DataFrame, key_tokens: pd.DataFrame) -> None:
         self._same_axis = kind != "cross"
@@ -41,18 +41,31 @@ class Plans:
         # By kind, not by mask: the mask of a sliding layer is no triangle, and its model is causal all the same.
         self._pairs = Pairs.build(tokens["id"].to_numpy(), self._special, causal=kind == "decoder") if self._same_axis else None
         self._plans: dict[int, tuple[RowPlan, Mask]] = {}
+        self._cut: dict[tuple[int, frozenset[tuple[int, ...]]], RowPlan] = {}
 
     def of(self, mask: Mask) -> RowPlan:
         """The plan of the layers with this mask."""
         if mask.key not in self._plans:
-            visible = mask.visible(*self._shape)
-            plan = RowPlan.build(
-                None if visible is None else np.asarray(visible),
-                *self._shape,
-                special=self._special,
-                same_axis=self._same_axis,
-                pairs=self._pairs,
-            )
             # The mask is held beside its plan: the key is an id, good only while the mask is alive.
-            self._plans[mask.key] = plan, mask
+            self._plans[mask.key] = self._build(mask.visible(*self._shape)), mask
         return self._plans[mask.key][0]
+
+    def of_head(self, layer: Layer, head: int) -> RowPlan:
+        """The plan of one head of a layer: that of the layer's mask, less the edges of the head that were knocked out."""
+        whole = self.of(layer.mask)
+        cut = layer.cut(head)
+        if not len(cut):
+            return whole
+        key = layer.mask.key, frozenset(map(tuple, cut.tolist()))
+        if key not in self._cut:
+            self._cut[key] = self._build(layer.visible(head, *self._shape))
+        return self._cut[key]
+
+    def _build(self, visible: np.ndarray | None) -> RowPlan:
+        return RowPlan.build(
+            None if visible is None else np.asarray(visible),
+            *self._shape,
+            special=self._special,
+            same_axis=self._same_axis,
+            pairs=self._pairs,
+        )

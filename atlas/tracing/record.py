@@ -65,6 +65,8 @@ class Bias:
 
 NO_MASK = Mask()
 
+NO_EDGES = np.empty((0, 2), dtype=np.int64)
+
 
 def simplified(visible: Array) -> Mask:
     """The mask of what is visible, said shorter where it says nothing special."""
@@ -91,9 +93,11 @@ class Layer:
     """(head,): an extra logit per head that takes mass and gives nothing, so rows sum to less than 1."""
     bias: Bias | None = None
     edges: Array | None = None
-    """(n, 3) head, query, key: edges knocked out in this run (their weight is 0, and visible)."""
+    """(n, 3) head, query, key: edges knocked out in this run. For their head they are masked, as if the model hid them."""
     patterns: Mapping[int, Array] = field(default_factory=dict)
     """Heads whose weights were replaced by a given pattern in this run."""
+    replaced: tuple[int, ...] = ()
+    """Heads whose output was replaced in this run (ablated, or patched with another): nothing passes through their weights."""
 
     def __post_init__(self) -> None:
         # A trace is looked at by many; whoever writes into it would change it for all of them, and for the saved file.
@@ -111,6 +115,37 @@ class Layer:
         if self.key is None:
             return head
         return head // (self.n_heads // len(self.key))
+
+    def cut(self, head: int) -> Array:
+        """(n, 2) query, key: the edges of one head that this run knocked out."""
+        return NO_EDGES if self.edges is None else self.edges[self.edges[:, 0] == head, 1:]
+
+    @property
+    def cut_heads(self) -> list[int]:
+        """The heads that lost edges in this run."""
+        return [] if self.edges is None else np.unique(self.edges[:, 0]).tolist()
+
+    def visible(self, head: int, n_queries: int, n_keys: int, rows: Index = ALL, columns: Index = ALL) -> Array | None:
+        """Boolean block of what one head may see: what the mask lets through less the edges knocked out. None: all."""
+        seen = self.mask.visible(n_queries, n_keys, head, rows, columns)
+        cut = self.cut_cells(head, n_queries, n_keys, rows, columns)
+        if cut is None:
+            return seen
+        return ~cut if seen is None else seen & ~cut
+
+    def cut_cells(self, head: int, n_queries: int, n_keys: int, rows: Index = ALL, columns: Index = ALL) -> Array | None:
+        """Boolean block of the edges of one head that were knocked out; None where none of it was."""
+        cut = self.cut(head)
+        if not len(cut):
+            return None
+        queries, keys = np.arange(n_queries)[rows], np.arange(n_keys)[columns]
+        cut = cut[np.isin(cut[:, 0], queries) & np.isin(cut[:, 1], keys)]
+        if not len(cut):
+            return None
+        cells = np.zeros((len(queries), len(keys)), dtype=bool)
+        for query, key in cut:
+            cells[np.ix_(queries == query, keys == key)] = True
+        return cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +192,7 @@ class Attention:
     def scores(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> dict[str, Array]:
         """The steps from q·k to the masked score, for one head: `dot`, `scaled`, `masked`.
 
-        `masked` is NaN where nothing may be seen, and -inf where the run cut an edge that otherwise might be.
+        `masked` is NaN where the model may not look, and -inf where it might and the run knocked the edge out.
         """
         here = self.layers[layer]
         if here.query is None or here.key is None or here.scaling is None:
@@ -174,15 +209,17 @@ class Attention:
         if here.bias is not None:
             masked = masked + here.bias.block(self.n_queries, self.n_keys, head, rows, columns)
         visible = here.mask.visible(self.n_queries, self.n_keys, head, rows, columns)
+        cut = here.cut_cells(head, self.n_queries, self.n_keys, rows, columns)
+        if cut is not None:
+            masked = np.where(cut, np.float32(-np.inf), masked)
         if visible is not None:
             masked = np.where(visible, masked, np.float32(np.nan))
-        masked = self._without_cut_edges(here, head, masked, rows, columns)
         return {"dot": dot, "scaled": scaled, "masked": masked}
 
     def block(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> Array:
-        """Weights of one head for some queries and keys; NaN where a query may not look."""
+        """Weights of one head for some queries and keys; NaN where a query may not look, by the mask or by a knocked-out edge."""
         here = self.layers[layer]
-        visible = here.mask.visible(self.n_queries, self.n_keys, head, rows, columns)
+        visible = here.visible(head, self.n_queries, self.n_keys, rows, columns)
         known = here.patterns.get(head) if here.weights is None else here.weights[head]
         if known is not None:
             weights = known[rows][:, columns].astype(np.float32)
@@ -198,7 +235,7 @@ class Attention:
         scores = self._cut_scores(layer, head, rows, columns)
         if isinstance(columns, slice) and columns == ALL:
             powers, total, _ = self._softmax_parts(here, head, scores)
-            # A row whose every edge was knocked out sees nothing: its weights are 0, not NaN.
+            # A row whose every edge was knocked out has no total to divide by.
             return powers / np.where(total > 0, total, np.float32(1.0))[:, None]
         kept = self.stats.get("log_sum_exp")
         lse = kept[layer, head][rows] if kept is not None else self._rows_log_sum_exp(layer, head, rows)
@@ -228,14 +265,3 @@ class Attention:
         if here.sinks is not None:
             total = total + np.exp(here.sinks[head] - top)
         return powers, total, top
-
-    def _without_cut_edges(self, here: Layer, head: int, scores: Array, rows: Index, columns: Index) -> Array:
-        if here.edges is None:
-            return scores
-        found = scores.copy()  # where nothing masks, these are the scaled scores themselves
-        at_row = {int(q): i for i, q in enumerate(np.arange(self.n_queries)[rows])}
-        at_column = {int(k): i for i, k in enumerate(np.arange(self.n_keys)[columns])}
-        for edge_head, query, key in here.edges:
-            if edge_head == head and int(query) in at_row and int(key) in at_column:
-                found[at_row[int(query)], at_column[int(key)]] = -np.inf
-        return found

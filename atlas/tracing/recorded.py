@@ -24,9 +24,10 @@ EXACT_ROW = 1e-5
 
 AXES = 4
 
-SPECIAL = frozenset({"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>", "<mask>", "<unk>", "<cls>", "<sep>",
+SPECIAL = frozenset({"[CLS]", "[SEP]", "[PAD]", "[MASK]", "<s>", "</s>", "<pad>", "<mask>", "<cls>", "<sep>",
                      "<|endoftext|>", "<bos>", "<eos>", "<|begin_of_text|>", "<|end_of_text|>"})  # fmt: skip
-"""Tokens that stand for no text in the vocabularies recordings come from; the caller can say otherwise."""
+"""Tokens that stand for no text in the vocabularies recordings come from; the caller can say otherwise. Not the unknown token: it
+stands for a word, here as in a live trace."""
 
 
 def from_attention(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from atlas.errors import UnknownName
 from atlas.metrics.selected_metrics import RowCutter, cut_plans, mass_on, needed_keys, selected_metrics
-from atlas.tracing.head_table import layer_plans
+from atlas.tracing.head_table import cut_heads, measured_heads, stats_of_head, with_rows
+from atlas.tracing.plans import plans_of
 from atlas.tracing.record import Attention
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 BLOCK_CELLS = 1 << 19
 """Weights recomputed at a time: with their scores and powers in double precision they stay within some 16 MB."""
 
-_CUTTERS: WeakKeyDictionary[Trace, dict[str, list[RowCutter]]] = WeakKeyDictionary()
+_CUTTERS: WeakKeyDictionary[Trace, dict[str, Cutters]] = WeakKeyDictionary()
 """What was worked out of a trace's masks and tokens, for as long as the trace is there: at 2,048 tokens it takes longer than
 the answer to a click."""
 
@@ -30,7 +31,9 @@ _LOCK = threading.Lock()
 
 
 def selected_heads(trace: Trace, kind: str | None = None, queries: Iterable[int] = (), keys: Iterable[int] = ()) -> pd.DataFrame:
-    """`trace.heads` of one kind, recomputed for selected rows and columns; with nothing selected, as it is.
+    """`trace.heads` of one kind, recomputed for selected rows and columns; with nothing selected, as it is but for the medians.
+
+    `median` is NaN here: sorting all weights would take longer than everything else, and no view of selected tokens shows it.
 
     Parameters
     ----------
@@ -48,50 +51,105 @@ def selected_heads(trace: Trace, kind: str | None = None, queries: Iterable[int]
     if not len(rows) and not len(columns):
         return _all_rows(trace, attention.kind)
     cutters = prepare(trace, attention.kind)
-    if len(rows):
-        plans = cut_plans(cutters, rows)
-        tokens, key_tokens = (trace.tokens(trace.side(attention.kind, axis)) for axis in ("query", "key"))
-        received = _received(attention, cutters, rows, needed_keys(key_tokens, columns))
-        table = selected_metrics(attention.stats, plans, rows, received, tokens, key_tokens)
-        table.insert(0, "kind", attention.kind)
-    else:
-        plans = [cutter.plan for cutter in cutters]
+    if not len(rows):
+        table, plans = _all_rows(trace, attention.kind), [cutter.plan for cutter in cutters.layers]
         received = attention.stats["received_informative"]
-        table = _all_rows(trace, attention.kind)
-    return table if not len(columns) else table.join(mass_on(columns, received, plans))
+        selected = with_rows(
+            table[["layer", "head"]].join(mass_on(columns, received, plans)),
+            {
+                (layer, head): mass_on(columns, received[layer : layer + 1, head : head + 1], [cutter.plan])
+                for (layer, head), cutter in cutters.heads.items()
+            },
+        )
+        return table.join(selected.drop(columns=["layer", "head"]))
+    tables = tuple(trace.tokens(trace.side(attention.kind, axis)) for axis in ("query", "key"))
+    parts = [(layer, range(attention.n_heads)) for layer in range(len(attention.layers))]
+    table = with_rows(
+        _cut(attention, parts, attention.stats, cutters.layers, rows, columns, tables),
+        {
+            (layer, head): _cut(
+                attention, [(layer, [head])], stats_of_head(attention, layer, head), [cutter], rows, columns, tables
+            )
+            for (layer, head), cutter in cutters.heads.items()
+        },
+    )
+    table.insert(0, "kind", attention.kind)
+    return table
 
 
-def prepare(trace: Trace, kind: str) -> list[RowCutter]:
-    """What every selection of this kind's tokens needs, one a layer; worked out once, so a job can do it before a click does."""
+class Cutters(NamedTuple):
+    """What the plans of a few rows are cut from."""
+
+    layers: list[RowCutter]
+    """One a layer."""
+    heads: dict[tuple[int, int], RowCutter]
+    """(layer, head) -> one for each head that lost edges in the run: its mask is its own."""
+
+
+def prepare(trace: Trace, kind: str) -> Cutters:
+    """What every selection of this kind's tokens needs; worked out once, so a job can do it before a click does."""
     with _LOCK:
         kinds = _CUTTERS.setdefault(trace, {})
         if kind not in kinds:
-            plans = layer_plans(trace.attention_of(kind), trace.token_tables)
-            made = {id(plan): RowCutter.of(plan) for plan in {id(plan): plan for plan in plans}.values()}
-            kinds[kind] = [made[id(plan)] for plan in plans]
+            attention = trace.attention_of(kind)
+            plans = plans_of(kind, trace.token_tables)
+            of_layers = [plans.of(layer.mask) for layer in attention.layers]
+            of_heads = {(layer, head): plans.of_head(attention.layers[layer], head) for layer, head in cut_heads(attention)}
+            different = {id(plan): plan for plan in (*of_layers, *of_heads.values())}
+            made = {key: RowCutter.of(plan) for key, plan in different.items()}
+            kinds[kind] = Cutters(
+                [made[id(plan)] for plan in of_layers], {place: made[id(plan)] for place, plan in of_heads.items()}
+            )
         return kinds[kind]
 
 
 def _all_rows(trace: Trace, kind: str) -> pd.DataFrame:
-    table = trace.heads
+    table = measured_heads(trace)
     return table[table["kind"] == kind].reset_index(drop=True)
 
 
-def _received(attention: Attention, cutters: Sequence[RowCutter], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+Part = tuple[int, Sequence[int]]
+"""A layer, and heads of it."""
+
+
+def _cut(
+    attention: Attention,
+    parts: Sequence[Part],
+    stats: Mapping[str, np.ndarray],
+    cutters: Sequence[RowCutter],
+    rows: np.ndarray,
+    columns: np.ndarray,
+    tables: tuple[pd.DataFrame, ...],
+) -> pd.DataFrame:
+    """The table of some heads for selected rows, with the mass on selected columns; one part, one cutter a layer of the table."""
+    plans = cut_plans(cutters, rows)
+    received = _received(attention, parts, stats, cutters, rows, needed_keys(tables[1], columns))
+    table = selected_metrics(stats, plans, rows, received, *tables)
+    return table if not len(columns) else table.join(mass_on(columns, received, plans))
+
+
+def _received(
+    attention: Attention,
+    parts: Sequence[Part],
+    stats: Mapping[str, np.ndarray],
+    cutters: Sequence[RowCutter],
+    rows: np.ndarray,
+    columns: np.ndarray,
+) -> np.ndarray:
     """(layer, head, key) mass these columns get from the informative ones of these rows; 0 in the other columns.
 
     Of most of the rows it is what all rows give less what the others do.
     """
-    found = np.zeros((len(attention.layers), attention.n_heads, attention.n_keys))
-    for layer, cutter in enumerate(cutters):
+    found = np.zeros((len(parts), len(parts[0][1]), attention.n_keys))
+    for at, ((layer, heads), cutter) in enumerate(zip(parts, cutters, strict=True)):
         inside = rows[cutter.plan.informative[rows]]
         outside = np.setdiff1d(np.flatnonzero(cutter.plan.informative), inside)
         fewer = inside if len(inside) <= len(outside) else outside
-        sums = np.stack([_column_sums(attention, layer, head, fewer, columns) for head in range(attention.n_heads)])
+        sums = np.stack([_column_sums(attention, layer, head, fewer, columns) for head in heads])
         if fewer is outside:
-            total = attention.stats["received_informative"][layer][:, columns].astype(np.float64)
+            total = stats["received_informative"][at][:, columns].astype(np.float64)
             sums = np.clip(total - sums, 0.0, None)
-        found[layer][:, columns] = sums
+        found[at][:, columns] = sums
     return found
 
 

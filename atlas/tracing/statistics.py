@@ -24,7 +24,12 @@ def statistics_of(attention: Attention, tables: Mapping[str, pd.DataFrame]) -> d
     found = []
     for layer, about in enumerate(attention.layers):
         weights = np.stack([np.nan_to_num(attention.block(layer, head)) for head in range(attention.n_heads)])
-        found.append(row_statistics(weights, plans.of(about.mask)))
+        stats = row_statistics(weights, plans.of(about.mask))
+        for head in about.cut_heads:
+            # What was knocked out is masked for this head alone, so it has rows of its own that may see nothing.
+            for name, values in row_statistics(weights[head : head + 1], plans.of_head(about, head)).items():
+                stats[name][head] = values[0]
+        found.append(stats)
     return stacked(found)
 
 

@@ -245,6 +245,8 @@ def _attention_to_dataset(attention: Attention) -> xr.Dataset:
                 variables[f"{name}.{number}"] = _own_dims(f"{name}.{number}", array)
         for patched, pattern in layer.patterns.items():
             variables[f"pattern.{index}.{patched}"] = (("query", "key"), pattern)
+        if layer.replaced:
+            about["replaced"] = list(layer.replaced)
         described.append(about)
     variables["layers"] = (("layers_byte",), _bytes(described))
     return xr.Dataset(
@@ -345,7 +347,7 @@ def _attention_from(kind: str, node: Any) -> Attention:
         }
         layers.append(
             Layer(n_heads=n_heads, mask=Mask(bool(about["causal"]), cells), scaling=about["scaling"], softcap=about["softcap"],
-                  bias=bias, patterns=patterns, **own)
+                  bias=bias, patterns=patterns, replaced=tuple(about.get("replaced", ())), **own)
         )  # fmt: skip
     stats = {name.removeprefix("stat."): node[name].to_numpy() for name in node.data_vars if name.startswith("stat.")}
     small = {"maximum": node["thumbnails"].to_numpy()} if "thumbnails" in node.data_vars else {}

@@ -59,11 +59,12 @@ def _mean_to_keys(attention: Attention, head: HeadId, rows: Array) -> Array:
 
 def _seen(attention: Attention, head: HeadId, rows: Array) -> Array:
     """(key,): how many of some rows, given in order, may look at each key."""
-    mask = attention.layers[head.layer].mask
-    if mask.cells is None and mask.causal:
+    layer = attention.layers[head.layer]
+    mask = layer.mask
+    if mask.cells is None and mask.causal and not len(layer.cut(head.head)):
         # By counting, not by a matrix of the whole text for every head.
         return len(rows) - np.searchsorted(rows, np.arange(attention.n_keys))
-    visible = mask.visible(attention.n_queries, attention.n_keys, head.head, rows)
+    visible = layer.visible(head.head, attention.n_queries, attention.n_keys, rows)
     return np.full(attention.n_keys, len(rows)) if visible is None else visible.sum(axis=0)
 
 

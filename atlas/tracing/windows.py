@@ -1,6 +1,6 @@
-"""What a matrix on screen shows: any window of a head, of several heads together, in any of the ways of reading a weight.
+"""What a matrix on screen shows: any window of a head, or of several heads together, in any of the readings of a weight.
 
-Nothing here holds more than a window: a matrix of 4,096 tokens is looked at through the part that is on screen.
+Nothing here holds more than a window, because a matrix of 4,096 tokens is shown through the part of it that is on screen.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def window(
     """(row, column) values of one head or of several of one kind together; NaN where no head of them may look.
 
     mode 'weight': the weights. 'column': each divided by what its key receives in all, so a column sums to 1. 'moved': times
-    the length of what the key's value writes, ||v W_O|| (Kobayashi et al. 2020). 'rollout': attention rollout up to the layer
-    of the last of the heads (Abnar & Zuidema 2020), which is of whole layers, not of single heads.
+    the length of what the key's value writes, ||v W_O|| (Kobayashi et al. 2020); 0 for a head that was ablated or whose output
+    was patched, because what it writes then does not depend on where it looks. 'rollout': attention rollout up to the layer of
+    the last of the heads (see `rollout`), which is of whole layers, not of single heads.
     """
     kind = one_kind(heads)
     attention = trace.attention_of(kind)
@@ -103,7 +104,13 @@ def combined(blocks: object, aggregate: str) -> Array:
 
 
 def rollout(trace: Trace, kind: str, layer: int) -> Array:
-    """Attention rollout from layer 0 to `layer`: mean over heads, half of it the residual stream, multiplied layer by layer."""
+    """Attention rollout from layer 0 to `layer` (Abnar & Zuidema 2020), (query, key).
+
+    The product over the layers of (A + R) / 2. A is the mean over all heads of a layer. A head that was ablated or whose output
+    was patched counts as zero in it, because nothing passes through its weights. R is the residual stream: the identity, and on
+    top of it whatever a row of A leaves over (the share of those heads, of a learned sink, of a row that may see nothing), so
+    that every row of the product sums to 1. The other heads keep the share they have in a run that changes nothing.
+    """
     attention = trace.attention_of(kind)
     if kind == "cross":
         msg = "Rollout follows one stream of tokens through the layers; cross-attention links two. Choose encoder or decoder."
@@ -120,12 +127,13 @@ def rollout(trace: Trace, kind: str, layer: int) -> Array:
 
 def _rolled(trace: Trace, kind: str, layer: int) -> Array:
     attention = trace.attention_of(kind)
-    own = np.eye(attention.n_queries, dtype=np.float32)
-    blocks = (np.nan_to_num(attention.block(layer, head)) for head in range(attention.n_heads))
-    mixed = combined(blocks, "mean") + own
-    mixed /= mixed.sum(axis=1, keepdims=True)
-    before = own if layer == 0 else np.nan_to_num(rollout(trace, kind, layer - 1))
-    made = mixed @ before
+    mixed = np.zeros((attention.n_queries, attention.n_queries), dtype=np.float32)
+    for head in range(attention.n_heads):
+        if head not in attention.layers[layer].replaced:
+            mixed += np.nan_to_num(attention.block(layer, head))
+    mixed /= 2 * attention.n_heads
+    mixed[np.diag_indices_from(mixed)] += 1 - mixed.sum(axis=1)
+    made = mixed if layer == 0 else mixed @ np.nan_to_num(rollout(trace, kind, layer - 1))
     if all(_looks_back(each.mask) for each in attention.layers[: layer + 1]):
         # A later token can never have reached an earlier one, windows or not; how far back is reached, layers add up.
         made[np.triu_indices(len(made), 1)] = np.nan
@@ -198,6 +206,6 @@ def _read(attention: Attention, head: HeadId, rows: slice, columns: slice, mode:
         raise NotCaptured(msg)
     factor = per_key[head.layer, head.head][columns].astype(np.float32)
     if mode == "moved":
-        return weights * factor
+        return weights * (0 if head.head in attention.layers[head.layer].replaced else factor)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.isnan(weights), weights, np.where(factor > 0, weights / factor, 0)).astype(np.float32)

@@ -25,6 +25,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of: {', '.join(by_name)}")
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT, help="where the JSON goes (default: %(default)s)")
     given = parser.parse_args()
+    unknown = [name for name in given.names if name not in by_name]
+    if unknown:
+        # Not `choices=`: argparse would hold the empty list of "all of them" against it.
+        parser.error(f"there is no benchmark {', '.join(map(repr, unknown))}; there are {', '.join(by_name)}")
     logging.getLogger("transformers").setLevel(logging.ERROR)
     machine = {
         "machine": platform.machine(),
@@ -32,7 +36,8 @@ def main() -> None:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; ratios are medians of pairs")
+    cores = f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    print(f"{cores}; ratios are medians of pairs, with their quartiles")
     print("\n| what | measured | bar | |\n|---|---|---|---|")
     rows = []
     with quiet_transformers():

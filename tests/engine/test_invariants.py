@@ -72,7 +72,7 @@ def test_any_block_is_the_slice_of_the_whole(name: str, text: str, data: st.Data
 @quick
 @given(name=names, text=texts, data=st.data())
 def test_a_cut_edge_gives_its_mass_to_the_others(name: str, text: str, data: st.DataObject) -> None:
-    """In its own layer nothing but that row changes: the edge has 0, and every other edge at least what it had."""
+    """In its own layer nothing but that row changes: the edge is masked, and every other edge has at least what it had."""
     before = traced(name, text, capture=())
     head = data.draw(st.sampled_from(before.head_ids))
     own = before.attention(head.kind, head.layer, head.head).to_numpy()
@@ -82,11 +82,11 @@ def test_a_cut_edge_gives_its_mass_to_the_others(name: str, text: str, data: st.
     for keep in ("weights", "qk"):
         after = traced(name, text, capture=(), keep=keep, knock_out=[(head, query, key)])
         cut = after.attention(head.kind, head.layer, head.head).to_numpy()
-        assert cut[query, key] == 0
+        assert np.isnan(cut[query, key])
         rest = np.delete(np.arange(len(own)), query)
-        np.testing.assert_allclose(cut[rest], own[rest], atol=1e-6)
+        np.testing.assert_allclose(cut[rest], own[rest], atol=1e-5)
         others = seen[seen != key]
-        assert (cut[query, others] >= own[query, others] - 1e-6).all()
+        assert (cut[query, others] >= own[query, others] - 1e-5).all()
         if len(others) and name != "GPT-OSS":
             assert abs(np.nansum(cut[query]) - 1) <= 1e-5
         table = after.heads[["entropy", "confidence_mean", "special"]].to_numpy(dtype=float)

@@ -146,6 +146,16 @@ def test_a_tokenizer_that_returns_no_mask() -> None:
         assert_equal(trace, alone.trace(text))
 
 
+def test_characters_that_the_tokenizer_drops_are_said_to_be_dropped() -> None:
+    model = loaded("BERT")
+    trace = model.trace("\ufeffthe cat\u200b ran", "the\ufeff dog")
+    assert trace.provenance["notes"] == [
+        "The tokenizer leaves out 3 characters of the text (U+200B, U+FEFF): what no token stands for, the model does not see."
+    ]
+    assert trace.reading().parse["text"].tolist() == ["the", "cat", "ran", "the", "dog"]
+    assert not model.trace("the cat ran", "the dog").provenance["notes"]
+
+
 def test_outside_the_interface() -> None:
     model = load((gptj(), tokenizer(special=False)))
     for text, trace in zip(TEXTS, model.traces(TEXTS), strict=True):

@@ -551,7 +551,17 @@ CHANGES = {
     "dtype": lambda pipeline: setattr(pipeline.choice, "dtype", "float16"),
     "ablated": lambda pipeline: setattr(pipeline.interventions, "ablated", SOME_HEADS),
     "cut": lambda pipeline: setattr(pipeline.interventions, "cut", SOME_EDGES),
+    "regenerate": lambda pipeline: pipeline.interventions.param.update(cut=SOME_EDGES, regenerate=True),
 }
+
+
+def test_a_target_is_written_anew_only_where_something_was_changed(work):
+    pipeline = Pipeline(work)
+    plain = pipeline.job()
+    pipeline.interventions.regenerate = True
+    assert pipeline.job() == plain  # the same run: nothing is changed that it could be written under
+    pipeline.interventions.cut = SOME_EDGES
+    assert pipeline.job().regenerate
 
 
 @pytest.mark.parametrize("change", CHANGES)

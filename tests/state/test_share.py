@@ -98,6 +98,7 @@ states = st.builds(
     private=st.just(False),
     ablated=st.frozensets(heads, max_size=10),
     cut=st.frozensets(st.tuples(heads, st.integers(0, 4_000), st.integers(0, 4_000)), max_size=5),
+    regenerate=st.booleans(),
     focus=st.none() | heads,
     heads=st.frozensets(heads, max_size=150),
     queries=positions,
@@ -309,6 +310,7 @@ BAD = {
     "in_memory": ["yes", 1, None],
     "text": [1, None, ["[MASK]"], {}],
     "truncate": ["true", 0],
+    "regenerate": ["true", 1],
     "ablated": [["e0.0"], {"q": "4:1"}, {"e": "0:1"}, {"e": "4"}, {"e": 4}, {"e": "4:1-"}, {"e": "-1:1"}],
     "cut": [[], {"e0.0": 1}, {"e0.0": [[1]]}, {"e0.0": [[1, 2, 3]]}, {"e0.0": [[1, -1]]}, {"e0.0": [[1, 2.5]]}, {"a": []},
             {"e0.0": [[True, 1]]}, {"": [[1, 1]]}],
@@ -504,6 +506,7 @@ def test_the_run_of_a_link_is_known_before_the_link_is_followed():
     state = State(
         model="gpt-mini", revision="main", device="cpu", dtype="float32", text=TEXT, pair="Another.", target="A third.",
         truncate=True, ablated=frozenset({HeadId("decoder", 1, 2)}), cut=frozenset({(HeadId("decoder", 0, 1), 2, 1)}),
+        regenerate=True,
     )  # fmt: skip
     for said in (state, State(model="gpt-mini", text=TEXT)):
         space = workspace()

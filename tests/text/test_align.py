@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.text.align import token_table
+from atlas.text.align import token_table, uncovered
 from atlas.text.segment import words
 from tests.text.made import real_table, table
 
@@ -209,8 +209,39 @@ def test_without_segments_a_special_token_parts_the_pair():
     pieces = ["[CLS]", "the", "[UNK]", "cat", "[SEP]", "dog", "[SEP]"]
     special = [True, False, True, False, True, False, True]
     made = token_table("x", pair="y", ids=range(7), pieces=pieces, special=special)
-    assert made["segment"].tolist() == [-1, 0, -1, 0, -1, 1, -1]
-    assert made["word"].tolist() == [-1, 0, -1, 1, -1, 2, -1]
+    assert made["segment"].tolist() == [-1, 0, 0, 0, -1, 1, -1]
+    # The unknown token is a word among words, though nobody knows which.
+    assert made["special"].tolist() == [True, False, False, False, True, False, True]
+    assert made["word"].tolist() == [-1, 0, 1, 2, -1, 3, -1]
+
+
+def test_an_unknown_token_is_never_special_however_it_got_there():
+    pieces = ["[CLS]", "the", "[UNK]", "[SEP]"]
+    flags = [True, False, True, True]
+    typed = token_table("the [UNK]", ids=range(4), pieces=pieces, special=flags, offsets=[(0, 0), (0, 3), (4, 9), (0, 0)],
+                        segments=[None, 0, 0, None])  # fmt: skip
+    unplaced = token_table("the", ids=range(4), pieces=pieces, special=flags)
+    for made in (typed, unplaced):
+        assert made["special"].tolist() == [True, False, False, True]
+    # One that ends texts as well stays special where it was put in, and is none in the place of a word.
+    gpt2 = token_table("cat", ids=[1, 0], pieces=["cat", "<unk>"], special=[False, True], offsets=[(0, 3), (0, 0)],
+                       segments=[0, None], unknown="")  # fmt: skip
+    assert gpt2["special"].tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("\ufeffthe cat", "\ufeff"),
+        ("the\x00 \ufffdcat\u200b dog", "\x00\ufffd\u200b"),
+        ("the cat\ufeff", ""),  # behind the last token: there a text may have been cut
+        ("nai\u0308ve \t cafe\u0301 👩‍👩‍👧 我", ""),
+    ],
+)
+def test_characters_that_no_token_stands_for_are_known(text, lost):
+    assert uncovered(text, table("wordpiece", text)) == lost
+    assert uncovered(text, table("wordpiece", "the dog", text), segment=1) == lost
+    assert uncovered(text, table("byte_level", text)) == ""
 
 
 def test_decode_is_asked_only_where_the_place_is_unknown():

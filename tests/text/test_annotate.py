@@ -246,6 +246,59 @@ def test_any_text_can_be_annotated(text):
         assert made.table.loc[inside, "sentence"].ge(0).all()
         assert made.table.loc[inside, "sentence"].is_monotonic_increasing
         assert made.parse["sentence"].ge(0).all()
+        assert set(made.parse["sentence"]) == set(range(made.parse["sentence"].max() + 1 if len(made.parse) else 0))
+
+
+@Language.component("atlas_test_tabs")
+def _tabs(doc: Doc) -> Doc:
+    """Begins a sentence at every white space that is no plain space, and after it: as the embedded parser does at a tab."""
+    for token in doc:
+        token.is_sent_start = token.i == 0 or token.is_space or doc[token.i - 1].is_space
+    return doc
+
+
+@Language.component("atlas_test_one")
+def _one(doc: Doc) -> Doc:
+    """One sentence, whatever the text: a parser that reads over a heading."""
+    for token in doc:
+        token.is_sent_start = token.i == 0
+    return doc
+
+
+def read_by(component):
+    nlp = spacy.blank("en")
+    nlp.add_pipe(component)
+    return Pipeline(component, nlp)
+
+
+@pytest.mark.parametrize("name", ["byte_level", "wordpiece"])
+def test_a_sentence_of_nothing_but_white_space_has_no_number(name):
+    text = "Hello\r\nworld.\tTab"
+    made = annotate(table(name, text), text, pipeline=read_by("atlas_test_tabs"))
+    assert dict(zip(made.parse["text"], made.parse["sentence"], strict=True)) == {"Hello": 0, "world": 1, ".": 1, "Tab": 2}
+    inside = made.table[made.table["word"] >= 0]
+    assert inside["sentence"].tolist() == made.parse.loc[inside["word"], "sentence"].tolist()
+    again = annotate(table(name, text, text), text, text, pipeline=read_by("atlas_test_tabs"))
+    assert list(dict.fromkeys(again.parse["sentence"])) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n", " \n\t"])
+def test_a_blank_line_ends_a_sentence_that_the_pipeline_reads_over(line):
+    text = f"Dear Tom,{line}{line}I am here{line}and well{line}{line}{line}Bye{line}{line}"
+    for pipeline in (read_by("atlas_test_one"), None):
+        made = annotate(table("wordpiece", text), text, pipeline=pipeline)
+        by_word = list(zip(made.parse["text"], made.parse["sentence"], strict=True))
+        assert by_word == [
+            ("Dear", 0),
+            ("Tom", 0),
+            (",", 0),
+            ("I", 1),
+            ("am", 1),
+            ("here", 1),
+            ("and", 1),
+            ("well", 1),
+            ("Bye", 2),
+        ]
 
 
 RULED = ruled()

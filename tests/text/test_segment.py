@@ -33,6 +33,11 @@ def split(text):
         ("a\t\tb\r\n  c\u00a0d", ["a", "b", "c", "d"]),
         ("\x00ab\x00 \u200b \ufeff", ["ab"]),
         (" \u0301x", ["\u0301", "x"]),
+        # Files begin with a byte-order mark and pages hold marks of direction: neither is a part of a word.
+        ("\ufeffHello world\ufeff.", ["Hello", "world", "."]),
+        ("\u202eab\u202c c\u200b", ["ab", "c"]),
+        # Within a word they stay, and what joins several signs into one is not cut off its end.
+        ("co\u00adop می‌خواهم 🏴\U000e0067\U000e0062\U000e007f", ["co\u00adop", "می‌خواهم", "🏴\U000e0067\U000e0062\U000e007f"]),
         ("", []),
     ],
 )

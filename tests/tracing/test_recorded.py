@@ -15,7 +15,7 @@ import atlas
 from atlas.errors import BadAttention, NotCaptured
 from atlas.ids import HeadId
 from atlas.metrics import best_heads
-from tests.engine.families import BY_NAME, TEXT
+from tests.engine.families import BY_NAME, TEXT, loaded
 from tests.places import SHARED_DATA
 
 RECORDED = SHARED_DATA / "recorded"
@@ -220,6 +220,21 @@ def test_a_traces_own_attention_comes_back() -> None:
     np.testing.assert_allclose(trace.attention(), own.attention(), atol=1e-6)
     for column in ("entropy", "self", "previous", "induction", "duplicate", "distance"):
         np.testing.assert_allclose(trace.heads[column], own.heads[column], atol=1e-4)
+
+
+def test_an_unknown_token_is_no_more_special_in_a_recording_than_in_a_live_trace() -> None:
+    model = loaded("BERT")
+    text = "the doctor xyzzy the cat"
+    live = model.trace(text)
+    ids = live.tokens()["id"].tolist()
+    assert live.tokens()["piece"].tolist() == ["[CLS]", "the", "doctor", "[UNK]", "the", "cat", "[SEP]"]
+    recorded = atlas.from_attention(live.attention().to_numpy(), live.tokens()["piece"].tolist())
+    ready = model.trace({"input_ids": ids})  # an encoding that somebody made, without its text
+    for trace in (live, recorded, ready):
+        assert trace.tokens()["special"].tolist() == [True, *[False] * 5, True]
+    assert (ready.tokens()["word"] >= 0).tolist() == [False, *[True] * 5, False]
+    np.testing.assert_allclose(recorded.heads["special"], live.heads["special"], atol=1e-5)
+    np.testing.assert_allclose(ready.heads["special"], live.heads["special"], atol=1e-5)
 
 
 def test_a_decoder_alone_may_be_named_in_a_mapping() -> None:

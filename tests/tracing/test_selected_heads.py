@@ -106,14 +106,15 @@ def test_kept_weights_and_recomputed_ones_say_the_same(name):
 def test_nothing_selected_is_the_table_of_the_kind(keep):
     trace = traced("BART", keep)
     for kind in trace.kinds:
-        expected = trace.heads.query("kind == @kind").reset_index(drop=True)
+        # Medians take longer than all the rest, and are in `heads` alone.
+        expected = trace.heads.query("kind == @kind").reset_index(drop=True).assign(median=np.nan)
         pd.testing.assert_frame_equal(selected_heads(trace, kind), expected, check_exact=True)
 
 
 def test_all_queries_are_the_same_table_again():
     trace = traced("GPT-2", "qk")
     every = selected_heads(trace, "decoder", range(trace.attention_of().n_queries))
-    pd.testing.assert_frame_equal(every, selected_heads(trace, "decoder"), atol=1e-6)
+    pd.testing.assert_frame_equal(every, selected_heads(trace, "decoder"), atol=1e-5)
 
 
 def test_selected_keys_get_what_the_weights_say():
@@ -160,8 +161,8 @@ def test_what_is_kept_goes_with_its_trace():
     trace = from_attention(np.full((2, 1, 3, 3), 1 / 3), ["a", "b", "c"])
     cutters = prepare(trace, "encoder")
     assert prepare(trace, "encoder") is cutters
-    assert cutters[0] is cutters[1]
-    gone = weakref.ref(cutters[0])
+    assert cutters.layers[0] is cutters.layers[1]
+    gone = weakref.ref(cutters.layers[0])
     del trace, cutters
     gc.collect()
     assert gone() is None

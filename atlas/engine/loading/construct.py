@@ -75,7 +75,7 @@ def construct(
     source
         What `resolve` found.
     device
-        Default: the GPU where there is one, else the CPU.
+        Default: a CUDA GPU where there is one, else the CPU.
     dtype
         Default: float32, in which results are exact to 1e-5, whatever precision the files are stored in.
     trust_remote_code

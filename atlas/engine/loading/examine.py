@@ -55,6 +55,7 @@ def examine(hf: Any, tokenizer: Any, forward: Forward, *, task: str, limit: int 
             notes.append(
                 f"Only the weights the model itself returns are shown, without {fallback.LACKS}: {why}.{remedy(attending)}"
             )
+        verify.check_against_cpu(hf, sites, kinds, probe)
         anatomy = _anatomy(hf, sites, probe, alone=alone_in_a_batch(hf, task, kinds))
         size = measure(hf, sites, kinds, anatomy, outputs)
         draws = _draws(forward, probe)

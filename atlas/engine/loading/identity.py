@@ -13,6 +13,7 @@ import transformers
 
 from atlas.errors import UnknownName, UnsupportedModel
 from atlas.ids import as_head, as_heads
+from atlas.text.align import uncovered
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model
@@ -36,6 +37,9 @@ def described(model: Model, encoded: Encoded, keep: str, change: Intervention | 
     notes = list(model.notes)
     if encoded.cut:
         notes.append(f"The text was cut: {encoded.cut:,} of {encoded.cut + encoded.n_source:,} tokens were left out at its end.")
+    notes.extend(_dropped(encoded))
+    if encoded.target_note:
+        notes.append(encoded.target_note)
     return {
         "model": model.name,
         "source": model.identity.source,
@@ -56,6 +60,22 @@ def described(model: Model, encoded: Encoded, keep: str, change: Intervention | 
             "transformers": transformers.__version__,
         },
     }
+
+
+NAMED = 5
+"""Characters named in a note: a text in a script that a vocabulary lacks has hundreds."""
+
+
+def _dropped(encoded: Encoded) -> list[str]:
+    """What a reader has to know of characters that no token stands for: they are on the page, and the model never saw them."""
+    parts = ((encoded.text or "", encoded.tokens, 0), (encoded.pair or "", encoded.tokens, 1))
+    lost = "".join(uncovered(*part) for part in parts)
+    if not lost:
+        return []
+    different = sorted(set(lost))
+    names = ", ".join(f"U+{ord(letter):04X}" for letter in different[:NAMED]) + (" ..." if len(different) > NAMED else "")
+    some = f"{len(lost)} character{'s' if len(lost) > 1 else ''}"
+    return [f"The tokenizer leaves out {some} of the text ({names}): what no token stands for, the model does not see."]
 
 
 def _plain_change(change: Intervention | None, kinds: tuple[str, ...]) -> dict[str, list[str]]:

@@ -43,7 +43,8 @@ def load(
     revision
         Branch, tag or commit on the hub.
     device, dtype
-        Where and in which precision to compute; the best device there is and float32 by default.
+        Where and in which precision to compute. By default a CUDA GPU where there is one, else the CPU, and float32. An Apple GPU
+        only by its name, 'mps': its results are compared with the CPU's first.
     trust_remote_code
         Run Python code that comes with the model. Never done unasked.
     progress

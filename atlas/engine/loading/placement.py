@@ -13,16 +13,20 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
 def as_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for, or the best there is; refuse one that is not here by listing those that are."""
+    """Return the device asked for, by default the first CUDA GPU, else the CPU; refuse one that is not here.
+
+    An Apple GPU ('mps') runs only what asks for it by name, because PyTorch's MPS backend has silently given wrong results
+    (PyTorch issue 174861). A model on it is compared with the CPU when it is loaded (`verify.check_against_cpu`).
+    """
     import torch
 
     here = ["cpu"]
     if torch.cuda.is_available():
         here = [*(f"cuda:{index}" for index in range(torch.cuda.device_count())), *here]
-    elif torch.backends.mps.is_available():
-        here = ["mps", *here]
     if device is None:
         return torch.device(here[0])
+    if torch.backends.mps.is_available():
+        here.append("mps")
     try:
         asked = torch.device(device)
     except (RuntimeError, TypeError, ValueError):

@@ -1,7 +1,9 @@
-"""Holds, once at load, the weights we capture against the weights the model itself computes."""
+"""Compares, once at load, the weights we capture with those the model itself computes, and a doubted device with the CPU."""
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,12 +13,21 @@ import torch
 from atlas.engine.anatomy.attention_sites import layers_of
 from atlas.engine.loading.probe import outputs_by_kind
 from atlas.engine.running.context import AttentionSite, AttentionSites, Call, Terms, Watcher, running
+from atlas.errors import UnsupportedModel
 
 if TYPE_CHECKING:
     from atlas.engine.loading.borrow import Attending
 
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 """What "equal" means in each precision: 1e-5 in float32, two units in the last place of a weight near 1 in the halves."""
+
+DOUBTED = ("mps",)
+"""Types of device whose results are compared with the CPU's: PyTorch's MPS backend has silently given wrong ones (PyTorch issue
+174861)."""
+
+DEVICE_TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+"""How far a device may be from the CPU in float32, as a share of the largest number (of 1 for weights). Sums in another order
+differ by 1e-5 and layers multiply that; a kernel that is wrong is off by far more."""
 
 
 class _Weights(Watcher):
@@ -81,3 +92,51 @@ def compare(
         worst,
         None if worst <= allowed else f"captured weights differ from the model's own by {worst:.2g} (allowed: {allowed:.0e})",
     )
+
+
+def check_against_cpu(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], probe: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a model whose weights or outputs on a doubted device are not those of a copy of it on the CPU.
+
+    The caller holds the model. The copy is of the whole model, for as long as the check takes.
+    """
+    if hf.get_input_embeddings().weight.device.type not in DOUBTED:
+        return
+    twin = copy.deepcopy(hf).to("cpu", torch.float32)
+    twin.set_attn_implementation("eager")
+    watcher = _Weights()
+    with torch.no_grad():
+        theirs = _run(twin, {name: tensor.cpu() for name, tensor in probe.items()})
+        with running(Call(sites=sites, watcher=watcher)):
+            ours = _run(hf, probe)
+    expected, found = outputs_by_kind(theirs, kinds), outputs_by_kind(ours, kinds)
+    worst = 0.0
+    for kind, layers in expected.items():
+        for layer, weights in enumerate(layers):
+            own = watcher.found[kind, layer] if sites else found[kind][layer]
+            worst = max(worst, _apart(own, weights, 1.0))
+    for name, tensor in theirs.items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+            worst = max(worst, _apart(ours[name], tensor, float(tensor.abs().max())))
+    allowed = DEVICE_TOLERANCES.get(hf.dtype, max(DEVICE_TOLERANCES.values()))
+    if worst > allowed:
+        place = hf.get_input_embeddings().weight.device
+        msg = (
+            f"On {place} this model computes something else than on the CPU: the largest difference is {worst:.2g} of the "
+            f"largest number, and {allowed:.0e} is allowed. Load it with device='cpu', or with a newer PyTorch."
+        )
+        raise UnsupportedModel(msg)
+
+
+def _apart(ours: torch.Tensor, theirs: torch.Tensor, scale: float) -> float:
+    """Largest difference as a share of `scale`; infinite where the two are not numbers in the same cells."""
+    ours = ours.detach().float().cpu()
+    if not torch.equal(ours.isfinite(), theirs.isfinite()):
+        return float("inf")
+    difference = (ours - theirs)[theirs.isfinite()].abs()
+    return float(difference.max()) / max(scale, torch.finfo(torch.float32).tiny) if difference.numel() else 0.0
+
+
+def _run(hf: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    accepted = inspect.signature(hf.forward).parameters
+    options = {"use_cache": False} if "use_cache" in accepted else {}
+    return hf(**{name: tensor for name, tensor in inputs.items() if name in accepted}, output_attentions=True, **options)

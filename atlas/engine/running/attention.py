@@ -204,11 +204,13 @@ def _rows(changes: LayerInterventions, heads: slice, of: str) -> list[tuple[int,
 
 
 def _cut_edges(scores: torch.Tensor, changes: LayerInterventions, heads: slice) -> torch.Tensor:
+    # While a target is being written, positions it will have are not there yet.
+    n_queries, n_keys = scores.shape[-2:]
     edges = [
         (row, head - heads.start, query, key)
         for row, change in changes.items()
         for head, query, key in change.edges
-        if heads.start <= head < heads.stop
+        if heads.start <= head < heads.stop and query < n_queries and key < n_keys
     ]
     if not edges:
         return scores

@@ -46,7 +46,7 @@ def run(
 ) -> list[Trace]:
     """Run a batch once and make a trace of every text in it."""
     shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in batch]
-    sorted_changes = by_layer(changes, [_fits(model, shape) for shape in shapes], model.device)
+    sorted_changes = by_layer(changes, [fitting(model, shape) for shape in shapes], model.device)
     recorder = Recorder(
         shapes,
         keep,
@@ -83,7 +83,7 @@ Captured = tuple[dict[str, dict[Place, np.ndarray]], Predictions | None]
 def run_groups(model: Model, encoded: Encoded, change: Intervention | None, groups: Sequence[str]) -> Captured:
     """Run a text once for capture groups alone: a trace that lacks one must not cost a second copy of its attention."""
     shape = TextShape(encoded.n_source, encoded.n_target)
-    changes = by_layer([change], [_fits(model, shape)], model.device) if change else {}
+    changes = by_layer([change], [fitting(model, shape)], model.device) if change else {}
     call = Call(sites=model.sites, interventions=changes, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, [encoded]))
@@ -147,7 +147,8 @@ def tables(encoded: Encoded) -> dict[str, pd.DataFrame]:
     return found if encoded.target_tokens is None else found | {"target": encoded.target_tokens}
 
 
-def _fits(model: Model, shape: TextShape) -> dict[str, Shape]:
+def fitting(model: Model, shape: TextShape) -> dict[str, Shape]:
+    """What an intervention must fit, by kind."""
     return {
         kind.kind: Shape(kind.n_layers, kind.n_heads, shape.queries(kind.kind), shape.keys(kind.kind), kind.width)
         for kind in model.size.kinds

@@ -43,6 +43,8 @@ class Encoded:
     decoder_ids: np.ndarray | None = None
     target: str | None = None
     target_tokens: pd.DataFrame | None = None
+    target_note: str = ""
+    """What a reader has to know of a target that the model wrote; empty: nothing."""
 
     @property
     def n_source(self) -> int:
@@ -97,13 +99,13 @@ def encode(
     check_text(text)
     if pair is not None:
         check_text(pair, what="second text")
-    made = _tokenize(tokenizer, text, pair)
+    made = tokenize(tokenizer, text, pair)
     n_full = len(made["input_ids"])
     cut = 0
     if limit is not None and n_full > limit:
         if not truncate:
             raise TextTooLong(too_long(n_full, limit))
-        made = _tokenize(tokenizer, text, pair, truncation=True, max_length=limit)
+        made = tokenize(tokenizer, text, pair, truncation=True, max_length=limit)
         cut = n_full - len(made["input_ids"])
     if not len(made["input_ids"]):
         msg = "The tokenizer found no token in this text. Type something the model's vocabulary knows."
@@ -112,7 +114,7 @@ def encode(
     inputs = {name: np.asarray(made[name], dtype=np.int64) for name in INPUTS if name in made}
     # Not every tokenizer returns a mask, and without one a batch would attend to its padding.
     inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
-    _check_ids(hf, inputs["input_ids"])
+    check_ids(hf, inputs["input_ids"])
     return Encoded(inputs, table_of(tokenizer, made, text, pair), text, pair, cut)
 
 
@@ -121,7 +123,8 @@ def too_long(n_tokens: int, limit: int, what: str = "text", advice: str = CAN_BE
     return f"The {what} has {n_tokens:,} tokens and this model takes {limit:,}: {n_tokens - limit:,} too many. {advice}"
 
 
-def _tokenize(tokenizer: Any, text: str, pair: str | None, *, target: bool = False, **options: Any) -> Any:
+def tokenize(tokenizer: Any, text: str, pair: str | None, *, target: bool = False, **options: Any) -> Any:
+    """What a tokenizer makes of a text; `target`: of one that a decoder reads."""
     options |= {"return_special_tokens_mask": True, "return_offsets_mapping": bool(tokenizer.is_fast), "verbose": False}
     with _as_it_was(tokenizer):
         return tokenizer(text_target=text, **options) if target else tokenizer(text, pair, **options)
@@ -157,6 +160,7 @@ def table_of(tokenizer: Any, made: Any, text: str, pair: str | None = None) -> p
         offsets=made.get("offset_mapping"),
         segments=made.sequence_ids() if tokenizer.is_fast else None,
         pair=pair,
+        unknown=unknown_of(tokenizer),
     )
 
 
@@ -188,7 +192,7 @@ def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Any, pair: str | None,
     if limit is not None and len(ids) > limit:
         # Not cut here, whatever `truncate` says: which of its tokens an encoding can spare is known to whoever made it.
         raise TextTooLong(too_long(len(ids), limit, "encoding", "Make it from a shorter text, or with truncation."))
-    _check_ids(hf, ids)
+    check_ids(hf, ids)
     _check_segments(hf, inputs.get("token_type_ids"))
     return Encoded(inputs, ids_table(tokenizer, ids), None, None)
 
@@ -216,15 +220,24 @@ def _check_segments(hf: Any, segments: np.ndarray | None) -> None:
 
 def ids_table(tokenizer: Any, ids: np.ndarray, *, start: bool = False) -> pd.DataFrame:
     """The table of bare ids; `start`: the first one is the decoder's start token, special whatever it is."""
-    text = tokenizer.decode(ids, skip_special_tokens=True)
-    known = set(tokenizer.all_special_ids)
+    unknown = unknown_of(tokenizer)
+    known = set(tokenizer.all_special_ids) - ({tokenizer.unk_token_id} if unknown else set())
     special = [int(token) in known or (start and i == 0) for i, token in enumerate(ids)]
-    return token_table(
-        text, ids=[int(i) for i in ids], pieces=tokenizer.convert_ids_to_tokens([int(i) for i in ids]), special=special
-    )
+    # Without `skip_special_tokens`, which would leave out the unknown ones: they stand for words.
+    text = tokenizer.decode([int(token) for token, flag in zip(ids, special, strict=True) if not flag])
+    pieces = tokenizer.convert_ids_to_tokens([int(i) for i in ids])
+    return token_table(text, ids=[int(i) for i in ids], pieces=pieces, special=special, unknown=unknown)
 
 
-def _check_ids(hf: Any, ids: np.ndarray) -> None:
+def unknown_of(tokenizer: Any) -> str:
+    """The token that stands for what the vocabulary lacks, where it does nothing else: GPT-2's also begins and ends texts."""
+    unknown = getattr(tokenizer, "unk_token", None) or ""
+    others = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token", "mask_token")
+    return "" if any(getattr(tokenizer, name, None) == unknown for name in others) else str(unknown)
+
+
+def check_ids(hf: Any, ids: np.ndarray) -> None:
+    """Refuse ids that the model has no embedding of."""
     rows = hf.get_input_embeddings().weight.shape[0]
     if ids.min() < 0 or ids.max() >= rows:
         msg = (
@@ -232,34 +245,6 @@ def _check_ids(hf: Any, ids: np.ndarray) -> None:
             f"which has {rows:,} rows. Model and tokenizer do not belong together."
         )
         raise TextError(msg)
-
-
-def encode_target(tokenizer: Any, hf: torch.nn.Module, target: str, limit: int | None) -> tuple[np.ndarray, pd.DataFrame]:
-    """What the decoder reads for a given target: its start token, then the target without its last token."""
-    check_text(target, what="target")
-    made = _tokenize(tokenizer, target, None, target=True)
-    ids = np.asarray([start_token(hf), *made["input_ids"][:-1]], dtype=np.int64)
-    if limit is not None and len(ids) > limit:
-        raise TextTooLong(too_long(len(ids), limit, "target", "Shorten it."))
-    _check_ids(hf, ids)
-    table = table_of(tokenizer, made, target).iloc[:-1]
-    return ids, _with_start(tokenizer, int(ids[0]), table)
-
-
-def _with_start(tokenizer: Any, start: int, table: pd.DataFrame) -> pd.DataFrame:
-    import pandas as pd
-
-    first = ids_table(tokenizer, np.asarray([start]), start=True)
-    joined = pd.concat([first, table], ignore_index=True)
-    joined.index.name = table.index.name
-    return joined.astype(table.dtypes.to_dict())
-
-
-def shifted(tokenizer: Any, hf: torch.nn.Module, encoded: Encoded) -> tuple[np.ndarray, pd.DataFrame]:
-    """What the decoder of a model that writes nothing reads: the text itself, one place later."""
-    start = start_token(hf)
-    ids = np.concatenate([[start], encoded.inputs["input_ids"][:-1]])
-    return ids, _with_start(tokenizer, start, encoded.tokens.iloc[:-1])
 
 
 def start_token(hf: torch.nn.Module) -> int:
@@ -271,26 +256,3 @@ def start_token(hf: torch.nn.Module) -> int:
                 return value
     msg = "This encoder-decoder's configuration names no decoder_start_token_id; set hf.config.decoder_start_token_id."
     raise TextError(msg)
-
-
-def _cache_fits(config: Any) -> bool:
-    """Whether transformers makes room for all decoder layers in its cache: it makes T5's as deep as the encoder."""
-    deep = getattr(config, "num_decoder_layers", None)
-    return deep is None or deep <= getattr(config, "num_layers", deep)
-
-
-def generated(tokenizer: Any, hf: Any, encoded: Encoded, limit: int) -> tuple[np.ndarray, str, pd.DataFrame]:
-    """What a model itself writes, greedily: the ids its decoder read, the text, the table."""
-    device = hf.get_input_embeddings().weight.device
-    inputs = {name: torch.as_tensor(array)[None].to(device) for name, array in encoded.inputs.items() if name != "token_type_ids"}
-    with torch.no_grad():
-        made = hf.generate(**inputs, max_new_tokens=limit, do_sample=False, num_beams=1, use_cache=_cache_fits(hf.config))
-    ids = made[0].cpu().numpy().astype(np.int64)
-    ends = hf.generation_config.eos_token_id
-    ends = ends if isinstance(ends, list) else [ends]
-    ids = ids[:-1] if len(ids) > 1 and int(ids[-1]) in ends else ids
-    text = tokenizer.decode(ids, skip_special_tokens=True)
-    again = _tokenize(tokenizer, text, None, target=True) if text else {"input_ids": [], "special_tokens_mask": []}
-    if list(again["input_ids"][:-1]) == [int(i) for i in ids[1:]] and len(ids) > 1:
-        return ids, text, _with_start(tokenizer, int(ids[0]), table_of(tokenizer, again, text).iloc[:-1])
-    return ids, text, ids_table(tokenizer, ids, start=True)

@@ -65,6 +65,11 @@ class RowInterventions:
     length: int = 0
     """Tokens of this row that are text, not padding: a mean over padding would be wrong."""
 
+    @property
+    def replaced(self) -> tuple[int, ...]:
+        """Heads whose output is put in from elsewhere, so that nothing of what they attend to is written."""
+        return tuple(sorted({*self.zero, *self.mean, *self.outputs}))
+
 
 LayerInterventions = dict[int, RowInterventions]
 """row of the batch -> what is changed there"""
@@ -180,7 +185,8 @@ def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple
 
 def _numbers(head: HeadId, values: Any) -> np.ndarray:
     try:
-        return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float32)
+        # Contiguous, because torch takes no array that runs backwards.
+        return np.ascontiguousarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         msg = f"The patch of {head} is no array of numbers ({error}); give (query, key) weights or (query, width) outputs."
         raise BadIntervention(msg) from error
@@ -189,8 +195,9 @@ def _numbers(head: HeadId, values: Any) -> np.ndarray:
 def _patch(head: HeadId, values: Any, shape: Shape) -> Pattern | Output:
     array = _numbers(head, values.values if isinstance(values, Pattern | Output) else values)
     pattern, output = (shape.n_queries, shape.n_keys), (shape.n_queries, shape.width)
-    if array.shape == pattern and not np.isnan(array).all(axis=1).any():
-        # What a trace gives as a head's pattern is NaN where nothing may be seen: no weight.
+    if array.shape == pattern and not isinstance(values, Output) and not np.isnan(array).all():
+        # What a trace gives as a head's pattern is NaN where nothing may be seen, in a whole row where all its edges were cut: no
+        # weight.
         array = np.where(np.isnan(array), np.float32(0.0), array)
     if array.ndim != HEAD_AXES or not np.isfinite(array).all():
         msg = f"The patch of {head} has to be a finite array of shape {pattern} (a pattern) or {output} (an output)."

@@ -85,12 +85,13 @@ def own_array(tensor: torch.Tensor) -> np.ndarray:
 def _check_patterns(site: AttentionSite, layer: Layer, n_queries: int, n_keys: int) -> None:
     """Refuse a pattern with weight where nothing may be seen: the run would use it, and every reader would find it masked."""
     for head, pattern in layer.patterns.items():
-        visible = layer.mask.visible(n_queries, n_keys, head)
+        visible = layer.visible(head, n_queries, n_keys)
         if visible is not None and pattern[~visible].any():
             query, key = (int(place) for place in np.argwhere((pattern != 0) & ~visible)[0])
+            by = "this run knocks out" if [query, key] in layer.cut(head).tolist() else "this model masks"
             msg = (
-                f"The pattern for {site.kind} L{site.layer} H{head} has weight from position {query} to {key}, which this model "
-                "masks. Set it to 0 there."
+                f"The pattern for {site.kind} L{site.layer} H{head} has weight from position {query} to {key}, which {by}. "
+                "Set it to 0 there."
             )
             raise BadIntervention(msg)
 
@@ -151,6 +152,7 @@ class Recorder(Watcher):
                 bias=self._bias(row, terms, n_queries, n_keys),
                 edges=np.asarray(changed.edges, dtype=np.int64) if changed and changed.edges else None,
                 patterns={head: to_numpy(pattern) for head, pattern in changed.patterns.items()} if changed else {},
+                replaced=changed.replaced if changed else (),
             )
             _check_patterns(site, layer, n_queries, n_keys)
             self.kept[row][site.kind, site.layer] = _Kept(layer, gram=gram)
@@ -167,13 +169,21 @@ class Recorder(Watcher):
             sinks = None if terms.sinks is None else terms.sinks[heads].detach()
             own_scores = scores[row, :, :n_queries, :n_keys].detach()
             lse = _log_sum_exp(own_scores, own, sinks, patched=bool(kept.layer.patterns))
-            stats = {"log_sum_exp": to_numpy(lse)} | self._row_statistics(row, site.kind, kept.layer.mask, own)
-            kept.stats.append(stats)
-            kept.thumbnails.append(self._thumbnail(row, kept.layer.mask, own))
+            kept.stats.append({"log_sum_exp": to_numpy(lse)} | self._row_statistics(row, site.kind, kept.layer, heads, own))
+            kept.thumbnails.append(self._thumbnail(row, kept.layer, heads, own))
 
-    def _row_statistics(self, row: int, kind: str, mask: Mask, weights: torch.Tensor) -> dict[str, np.ndarray]:
+    def _row_statistics(self, row: int, kind: str, layer: Layer, heads: slice, weights: torch.Tensor) -> dict[str, np.ndarray]:
         wide = weights if weights.dtype in (torch.float32, torch.float64) else weights.float()
-        return {name: to_numpy(values) for name, values in row_statistics(wide, self._plan(row, kind, mask, weights)).items()}
+        plans = self._plans_of(row, kind)
+        whole = self._moved(plans.of(layer.mask), weights)
+        found = {name: to_numpy(values) for name, values in row_statistics(wide, whole).items()}
+        for head in layer.cut_heads:
+            at = head - heads.start
+            if 0 <= at < len(wide):
+                own = row_statistics(wide[at : at + 1], self._moved(plans.of_head(layer, head), weights))
+                for name, values in own.items():
+                    found[name][at] = to_numpy(values)[0]
+        return found
 
     def saw_output(self, site: AttentionSite, output: torch.Tensor) -> None:
         """Keep what heads read where the run changed it; elsewhere weights and values give it back."""
@@ -232,11 +242,14 @@ class Recorder(Watcher):
             self._masks[key] = (simplified(own_array(cells[0])), terms.visible)
         return self._masks[key][0]
 
-    def _plan(self, row: int, kind: str, mask: Mask, like: torch.Tensor) -> RowPlan:
-        """The plan of a mask of one text, its arrays where the weights are."""
+    def _plans_of(self, row: int, kind: str) -> Plans:
+        """The plans of one text."""
         if (row, kind) not in self._plans:
             self._plans[row, kind] = plans_of(kind, self.tables[row])
-        plan = self._plans[row, kind].of(mask)
+        return self._plans[row, kind]
+
+    def _moved(self, plan: RowPlan, like: torch.Tensor) -> RowPlan:
+        """The plan with its arrays where the weights are."""
         if id(plan) not in self._on_device:
             self._on_device[id(plan)] = plan.to(lambda array: torch.as_tensor(array, device=like.device)), plan
         return self._on_device[id(plan)][0]
@@ -252,19 +265,28 @@ class Recorder(Watcher):
             self._biases[key] = (_bias_record(to_numpy(own.float())), terms.bias)
         return self._biases[key][0]
 
-    def _thumbnail(self, row: int, mask: Mask, weights: torch.Tensor) -> np.ndarray:
+    def _thumbnail(self, row: int, layer: Layer, heads: slice, weights: torch.Tensor) -> np.ndarray:
         """The maximum of each block of cells, NaN where a block has no visible cell."""
+        mask = layer.mask
         n_queries, n_keys = weights.shape[-2:]
         small = to_numpy(pooled(weights)).astype(np.float32)
         key = (row, mask.key, n_queries, n_keys)
         if key not in self._seen_blocks:
-            visible = mask.visible(n_queries, n_keys)
-            seen = None if visible is None else to_numpy(pooled(torch.as_tensor(visible)[None].float()))[0] > 0
-            self._seen_blocks[key] = (seen, mask)
+            self._seen_blocks[key] = (_any_visible(mask.visible(n_queries, n_keys)), mask)
         seen = self._seen_blocks[key][0]
         if seen is not None:
             small[:, ~seen] = np.nan
+        for head in layer.cut_heads:
+            at = head - heads.start
+            own = _any_visible(layer.visible(head, n_queries, n_keys)) if 0 <= at < len(small) else None
+            if own is not None:
+                small[at, ~own] = np.nan
         return small
+
+
+def _any_visible(visible: np.ndarray | None) -> np.ndarray | None:
+    """Of each block of a thumbnail, whether any of its cells is visible; None where all are."""
+    return None if visible is None else to_numpy(pooled(torch.as_tensor(visible)[None].float()))[0] > 0
 
 
 def pooled(weights: torch.Tensor) -> torch.Tensor:

@@ -63,6 +63,8 @@ class Run:
     truncate: bool = False
     ablate: tuple[Any, ...] = ()
     knock_out: tuple[Any, ...] = ()
+    regenerate: bool = False
+    """Whether a target that the model writes is written under the changes."""
 
 
 @dataclass
@@ -170,6 +172,7 @@ class Service:
                 truncate=run.truncate,
                 ablate=run.ablate,
                 knock_out=run.knock_out,
+                regenerate=run.regenerate,
                 progress=lambda done, of: progress.tell("tracing", f"Running {model.name}", done / of),
             )
         if run.model[0] not in self._given:  # a model in memory may change between two runs of one text
