@@ -391,7 +391,9 @@ def test_the_name_of_a_byte_stays_whole_beside_arabic_letters(page):
     shown = served(page, pn.Column(strip, width=600), ".token")
     lefts = [shown.nth(i).bounding_box()["x"] for i in range(len(texts))]
     assert lefts == sorted(lefts, reverse=True)
-    after_latin = [{"position": at, "text": text, "word": at > 0} for at, text in enumerate(["said", "م", "<0x85>", "ا", "<0xA7>"])]
+    after_latin = [
+        {"position": at, "text": text, "word": at > 0} for at, text in enumerate(["said", "م", "<0x85>", "ا", "<0xA7>"])
+    ]
     strip.param.update(tokens=[*after_latin, {"position": 5, "text": "to", "gap": " ", "word": 2}])
     wait_until(lambda: shown.count() == 6 and shown.nth(0).text_content() == "said", page)
     lefts = [shown.nth(i).bounding_box()["x"] for i in range(6)]
