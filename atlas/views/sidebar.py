@@ -22,6 +22,10 @@ OTHER = "another one …"
 
 GROUPS = {"memory": "In memory", "here": "Shipped with Atlas", "on disk": "On this disk", "hub": "From the hub"}
 
+WRITE_A_NAME = "Write a folder, or owner/name of a model on the hub."
+
+UNLISTED = "{name} is not in the catalog: it is read from that folder, or fetched from the hub."
+
 CUT = "Cut a text that is too long"
 
 NOT_RUN = "Not run yet: the page shows the run before."
@@ -85,9 +89,10 @@ class Sidebar(pn.viewable.Viewer):
         picker.param.watch(picked, "value")
         other.param.watch(written, "value")
         choice.param.watch(shown, "name_or_path")
-        # After the watchers: they may have a model to add to those that something can be said about.
+        # Bound after the watchers, because they may add the model that is to be described.
         asked = (choice.param[name] for name in ("name_or_path", "revision", "device", "dtype"))
-        return [picker, other, plain(pn.bind(self._about, *asked), "aa-about", margin=(2, 10, 10, 10))]
+        about = pn.bind(self._about, picker.param.value, *asked)
+        return [picker, other, plain(about, "aa-about", margin=(2, 10, 10, 10))]
 
     def _choose(self, name: str) -> None:
         """Another model; a list that follows a link says the name again, which asks for nothing new."""
@@ -102,12 +107,15 @@ class Sidebar(pn.viewable.Viewer):
         groups = {title: [name for name, model in self.models.items() if model.where == where] for where, title in GROUPS.items()}
         return {title: names for title, names in groups.items() if names} | {"By name": [OTHER]}
 
-    def _about(self, name: str, revision: str, device: str, dtype: str) -> str:
-        """How large it is and what it is good for; and how a link asks for it, which nothing else on the page would say."""
+    def _about(self, picked: str, name: str, revision: str, device: str, dtype: str) -> str:
+        """Describe the model chosen: its size and use, and what a link asks of it, which nothing else on the page says."""
         model = self.models.get(name)
+        if picked == OTHER and (model is not None or not name):
+            # The field is open and empty: what runs is still the model chosen before.
+            return " ".join(filter(None, [WRITE_A_NAME, name and f"Until then {name} stays chosen."]))
         asked = {"revision": revision, "on": device, "in": dtype}
         how = ", ".join(f"{word} {value}" for word, value in asked.items() if value)
-        said = "" if model is None else f"{model.size}. {model.good_for}"
+        said = UNLISTED.format(name=name) if model is None else f"{model.size}. {model.good_for}"
         return f"{said}\nAs the link asks: {how}." if how else said
 
     # -- texts ---------------------------------------------------------------------------------------------------------
