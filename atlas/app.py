@@ -197,6 +197,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 # A plain False leaves the page among the watchers of the server's own state, which then keeps every session.
                 self._page.busy = pn.rx(False)  # noqa: FBT003  (the value, not a flag)
             self._page.param.watch(self._themed, "dark_theme")
+            self.param.watch(lambda event: setattr(scheme, "dark", event.new), "dark")
             scheme.on_scheme(lambda dark: when_drawn(lambda: self._page.param.update(dark_theme=dark)))
         return self._page
 
