@@ -28,7 +28,7 @@ from atlas.plots import map as map_plot
 from atlas.resources import asset
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
-from atlas.state.opening import Opening, begin, opening
+from atlas.state.opening import Opening, begin, opening, opening_of
 from atlas.state.pipeline import Job, Ticket
 from atlas.state.restore import job_of
 from atlas.state.share import decode
@@ -204,7 +204,7 @@ class AttentionAtlas(pn.viewable.Viewer):
     def _begin(self, state: str, first: Opening) -> None:
         """What the address says; where it says nothing that can be used, the opening; without one, what was opened before."""
         if not self.shared.open(state) and first != Opening():
-            begin(self.workspace, first)
+            begin(self.shared, first)
 
     def _begin_at_once(self, state: str, first: Opening) -> str | None:
         """The state the page has begun with, where nothing has to be waited for; None where it is still to begin.
@@ -244,7 +244,9 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     def sidebar(self) -> Sidebar:
         """Model, text, examples, run."""
-        return Sidebar(self.workspace, [*self.given, *listed_models()], examples())
+        return Sidebar(
+            self.workspace, [*self.given, *listed_models()], examples(), lambda example: begin(self.shared, opening_of(example))
+        )
 
     def __panel__(self) -> Any:
         hooks = [without_scripts] if in_notebook() else []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import panel as pn
@@ -10,7 +11,7 @@ import panel_material_ui as pmui
 
 from atlas.components.notice import Notice
 from atlas.errors import CAN_BE_CUT
-from atlas.state.library import Example, Listed
+from atlas.state.library import NOTHING, Example, Listed
 from atlas.state.pipeline import BUSY
 from atlas.state.workspace import Workspace
 from atlas.views.base import bind_rule
@@ -34,12 +35,24 @@ LONGEST_TEXT = 200_000
 """Letters a text box takes: more than any model of the catalog reads, and a paste that large still answers at once."""
 
 
+def ignore(_: Example) -> None:
+    """For a sidebar without examples."""
+
+
 class Sidebar(pn.viewable.Viewer):
     """Asks the two questions a run answers."""
 
-    def __init__(self, workspace: Workspace, models: Sequence[Listed], examples: Sequence[Example], **params: Any) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        models: Sequence[Listed],
+        examples: Sequence[Example] = (),
+        show_example: Callable[[Example], None] = ignore,
+        **params: Any,
+    ) -> None:
         super().__init__(**params)
         self.workspace = workspace
+        self.show_example = show_example
         self.models = {model.name: model for model in models}
         self.examples = {example.name: example for example in examples}
         self.boxes: dict[str, Any] = {}
@@ -49,8 +62,8 @@ class Sidebar(pn.viewable.Viewer):
             *self._model(),
             *self._text(),
             *self._run(),
-            *self._more(),
             *self._examples(),
+            *self._more(),
             sizing_mode="stretch_width",
             css_classes=["aa-sidebar"],
         )
@@ -169,25 +182,45 @@ class Sidebar(pn.viewable.Viewer):
         pipeline.run()
 
     def _examples(self) -> list[Any]:
+        """The examples; the hint of one is shown while its model and texts are what is asked for."""
+        choice, given = self.workspace.pipeline.choice, self.workspace.pipeline.input
+        assert choice is not None
+        assert given is not None
+        texts = ["text", "pair", "target"]
         picker = pmui.Select(
-            label="Examples", options=["", *self.examples], value="", sizing_mode="stretch_width", css_classes=["aa-examples"]
-        )
-        look = plain("", "aa-look")
+            label="Examples", options=["", *self.examples], value=self._example_now(), sizing_mode="stretch_width",
+            css_classes=["aa-examples"],
+        )  # fmt: skip
 
         def picked(event: Any) -> None:
             example = self.examples.get(event.new)
-            if example is None:
+            if example is None or event.new == self._example_now():
                 return
-            look.object = example.look
-            pipeline = self.workspace.pipeline
-            assert pipeline.input is not None
-            if example.model in self.models:
-                self._choose(example.model)
-            pipeline.input.param.update(text=example.text, pair=example.pair, target=example.target)
-            pipeline.run()
+            if example.model not in self.models:
+                # Its text alone, on the model chosen: what it says of heads is not true of that one.
+                example = replace(example, model=choice.name_or_path, shows=NOTHING)
+            self.show_example(example)
+
+        def follow(*_: Any) -> None:
+            picker.value = self._example_now()
 
         picker.param.watch(picked, "value")
-        return [picker, look]
+        # Watched, not bound: a Param that a reader sets lets go of what it was bound to.
+        choice.param.watch(follow, "name_or_path")
+        given.param.watch(follow, texts)
+        return [picker, plain(pn.bind(self._look, choice.param.name_or_path, *(given.param[name] for name in texts)), "aa-look")]
+
+    def _example_now(self, *_: str) -> str:
+        """Name of the example whose model and texts are asked for; empty: none."""
+        pipeline = self.workspace.pipeline
+        assert pipeline.choice is not None
+        assert pipeline.input is not None
+        asked = pipeline.choice.name_or_path, pipeline.input.text, pipeline.input.pair, pipeline.input.target
+        return next((name for name, example in self.examples.items() if example.inputs == asked), "")
+
+    def _look(self, *_: str) -> str:
+        example = self.examples.get(self._example_now())
+        return "" if example is None else " ".join(filter(None, [example.look, example.about]))
 
     # -- run -----------------------------------------------------------------------------------------------------------
 

@@ -152,7 +152,9 @@ def test_pickles_are_replaced_by_the_hubs_own_conversion(standin, saved):
 
 
 def test_not_found_with_a_suggestion(standin):
-    with pytest.raises(ModelNotFound, match="no model 'distilbert-base-uncasedd'.*Did you mean distilbert-base-uncased") as error:
+    with pytest.raises(
+        ModelNotFound, match=r"no model 'distilbert-base-uncasedd'.*Did you mean distilbert-base-uncased"
+    ) as error:
         resolve("distilbert-base-uncasedd")
     assert standin.url in one_line(error)
     with pytest.raises(ModelNotFound, match="hf auth login") as error:
@@ -177,7 +179,7 @@ def test_gated(standin, saved):
 
 def test_a_token_without_rights(standin, saved):
     standin.add("org/tiny", saved, status=403)
-    with pytest.raises(ModelGated, match="access to org/tiny.*403") as error:
+    with pytest.raises(ModelGated, match=r"access to org/tiny.*403") as error:
         resolve("org/tiny")
     one_line(error)
 
@@ -238,7 +240,7 @@ def test_without_a_hub_the_models_on_disk_are_named(standin, tmp_path, monkeypat
 def test_a_hub_too_slow_to_answer(standin, saved, monkeypatch):
     monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.2)
     standin.add("org/slow", saved, delay=1.0)
-    with pytest.raises(HubUnreachable, match="^org/slow could not be fetched: the hub at .* did not answer in time") as error:
+    with pytest.raises(HubUnreachable, match=r"^org/slow could not be fetched: the hub at .* did not answer in time") as error:
         resolve("org/slow")
     one_line(error)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.views.test_page import pytestmark  # noqa: F401  (a warning of Panel's)
-
 from atlas.app import AttentionAtlas
 from tests.state.readers import single
+from tests.views.test_page import pytestmark  # noqa: F401  (a warning of Panel's)
 
 
 def parts(shown):

@@ -6,7 +6,9 @@ import pytest
 
 from atlas.app import listed_models, worked_out
 from atlas.engine.running.service import Service
-from atlas.state.opening import Opening, begin
+from atlas.state.library import NOTHING, examples
+from atlas.state.opening import Opening, begin, opening_of
+from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
 from atlas.views.sidebar import OTHER, WRITE_A_NAME, Sidebar
 from tests.engine.test_hub import standin, unused_port  # noqa: F401  (a fixture)
@@ -58,6 +60,35 @@ def test_a_model_that_cannot_be_had_is_named_with_the_reason(case, says, standin
     if case == "down":
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused_port()}")
     workspace = reader()
-    begin(workspace, Opening("org/wanted", "A text."))
+    begin(SharedState(workspace), Opening("org/wanted", "A text."))
     assert workspace.pipeline.status == "failed"
     assert says in workspace.pipeline.error
+
+
+def test_the_hint_of_an_example_is_there_while_its_model_and_text_are_asked_for():
+    workspace = reader()
+    shared = SharedState(workspace)
+    known = {example.name: example for example in examples()}
+    sidebar = Sidebar(workspace, listed_models(), examples(), lambda example: begin(shared, opening_of(example)))
+    picker, look = sidebar._examples()
+    assert (picker.value, look.object) == ("", "")
+    picker.value = "A list"
+    assert workspace.selection.focus == known["A list"].shows.head
+    assert look.object == known["A list"].look
+    workspace.pipeline.input.text = "Another text."
+    assert (picker.value, look.object) == ("", "")
+    picker.value = "Said twice"
+    assert look.object == known["Said twice"].look
+    workspace.pipeline.choose("bert-mini")
+    assert (picker.value, look.object) == ("", "")
+
+
+def test_an_example_of_a_model_that_is_not_here_is_a_text_for_the_one_that_is():
+    shown = []
+    workspace = reader()
+    workspace.pipeline.choose("gpt-mini")
+    here = [model for model in listed_models() if model.name == "gpt-mini"]
+    picker, _ = Sidebar(workspace, here, examples(), shown.append)._examples()
+    picker.value = "A date in digits"
+    (example,) = shown
+    assert (example.model, example.shows) == ("gpt-mini", NOTHING)

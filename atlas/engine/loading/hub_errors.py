@@ -1,4 +1,4 @@
-"""Errors of the hub in our words: each names the model, says why it cannot be had (no such model, gated, no network), and what to do."""
+"""Errors of the hub in our words: each names the model, says why it cannot be had, and what to do about it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def _answered(error: HfHubHTTPError, repo_id: str, revision: str | None, endpoin
         msg = f"{repo_id} has no revision {revision!r}. See {endpoint}/{repo_id}/commits, or leave the revision out."
         ours = ModelNotFound(msg)
     elif status >= _FIRST_SERVER_ERROR:
-        ours = HubUnreachable(_not_fetched(repo_id, f"the hub at {endpoint} is in trouble (it answered {status}). Try again later."))
+        ours = HubUnreachable(
+            _not_fetched(repo_id, f"the hub at {endpoint} is in trouble (it answered {status}). Try again later.")
+        )
     elif status == _TOO_MANY:
         why = f"the hub counts too many requests from here ({status}). Wait a few minutes, or run `hf auth login`."
         ours = HubUnreachable(_not_fetched(repo_id, why))
