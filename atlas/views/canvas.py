@@ -42,7 +42,8 @@ PLOT: dict[str, Any] = {
     "toolbar": "above",
     "autohide_toolbar": True,
     "fontsize": {"ticks": "8pt", "labels": "9pt"},
-    "backend_opts": {"plot.toolbar.logo": None, "plot.lod_timeout": REST},
+    # Inside the frame, because above it the toolbar takes 30 pixels of the plot though it is hidden most of the time.
+    "backend_opts": {"plot.toolbar.logo": None, "plot.toolbar_inner": True, "plot.lod_timeout": REST},
 }
 
 

@@ -23,4 +23,4 @@ class OutcomeLine(pn.viewable.Viewer):
 
     def __panel__(self) -> Any:
         line = self.lens.param.line
-        return plain(line, "aa-outcome", visible=bind_rule(line, bool))
+        return plain(line, "aa-outcome", one_line=True, visible=bind_rule(line, bool))
