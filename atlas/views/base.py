@@ -26,7 +26,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 TIGHT = (6, 2, 2, 2)
 """Margin of a control in a card: its label stands above it."""
 
-HEADING = 165
+HEADING = 135
 """Pixels of an enlarged card's edges, question and controls."""
 
 AROUND = 380
@@ -250,7 +250,8 @@ class View(pn.viewable.Viewer):
             for plot, _ in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
                 if self.fills:
                     width, height = with_aspect(plot.state, across - EDGES, height)
-                    plot.state.update(max_width=width, align="center")
+                    # In the middle, by pixels: a figure that stretches has no width beside a margin that does.
+                    plot.state.update(max_width=width, styles={"margin-left": f"{(across - EDGES - width) // 2}px"})
             self._resize({pane: height})
 
     def _resize(self, heights: Mapping[Any, int]) -> None:
@@ -261,7 +262,7 @@ class View(pn.viewable.Viewer):
             for plot, _ in pane._plots.values():  # noqa: SLF001  (a pane tells nobody its plots)
                 plot.state.height = height
                 if height == self._heights.get(pane):
-                    plot.state.update(max_width=None, align="auto")
+                    plot.state.update(max_width=None, styles={"margin-left": "0px"})
 
 
 def with_aspect(figure: Any, width: int, height: int) -> tuple[int, int]:

@@ -39,11 +39,11 @@ PLOT: dict[str, Any] = {
     "responsive": True,
     "height": HEIGHT,
     "invert_yaxis": True,
-    "toolbar": "above",
+    # Beside the plot: above it, it takes pixels that a low window does not have, and inside it, it lies over what is tapped.
+    "toolbar": "right",
     "autohide_toolbar": True,
     "fontsize": {"ticks": "8pt", "labels": "9pt"},
-    # Inside the frame, because above it the toolbar takes 30 pixels of the plot though it is hidden most of the time.
-    "backend_opts": {"plot.toolbar.logo": None, "plot.toolbar_inner": True, "plot.lod_timeout": REST},
+    "backend_opts": {"plot.toolbar.logo": None, "plot.lod_timeout": REST},
 }
 
 

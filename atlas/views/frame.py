@@ -43,12 +43,12 @@ LOOK: dict[str, Any] = {
         "paddingTop": "10px",
     },
     "& > nav .sidebar > .MuiToolbar-root, & > .main > div > .MuiToolbar-root": {"display": "none"},
-    "& > .main": {"gridColumn": "2", "gridRow": "2", "overflow": "visible", "minWidth": 0, "width": "auto"},
+    "& > .main": {"gridColumn": "2", "gridRow": "2", "overflow": "visible", "minWidth": 0, "maxWidth": "none", "width": "auto"},
     "& > .main > div": {"height": "auto"},
     "& > .main .main-content": {"overflow": "visible"},
     f"@media (max-width: {NARROW - 1}px)": {
-        "& > nav": {"width": "0 !important"},
-        "& > nav .sidebar": {"position": "fixed", "top": BAR, "left": 0, "boxShadow": 8, "zIndex": 1200},
+        "& > nav": {"width": "0 !important", "zIndex": 1200},
+        "& > nav .sidebar": {"boxShadow": 8},
         "& > .main": {"marginLeft": "0 !important"},
     },
 }

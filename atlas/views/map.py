@@ -60,6 +60,8 @@ class MapView(RasterView):
 
     lens_type: ClassVar = MapLens
 
+    beside: ClassVar = 76
+
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self.under = readout(POINT)

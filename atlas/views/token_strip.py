@@ -23,6 +23,9 @@ ORIGIN = "strip"
 CHIPPED = 24
 """Sentences that get a button each; of a longer text the strip itself is the better map."""
 
+FOLD = 26
+"""Pixels of the button that unfolds the text: it stands before the first strip and is about all of them."""
+
 SIDES = {"source": "Text", "target": "Decoder's text"}
 
 NAMES = {"pos": "Part of speech", "entity": "Entities", "sentence": "Sentences"}
@@ -40,10 +43,10 @@ class StripView(pn.viewable.Viewer):
         super().__init__(**params)
         self.workspace = workspace
         self.lens = StripLens(workspace, side)
-        display, own = workspace.display, self.param
+        display, own, first = workspace.display, self.param, side == "source"
         self.strip = TokenStrip(
-            label=SIDES[side], lines=4 if side == "source" else 2, foldable=True, folded=not display.unfolded,
-            dark=own.dark, margin=(2, 4), css_classes=[f"aa-strip-{side}"],
+            label=SIDES[side], lines=4 if first else 2, foldable=first, folded=not display.unfolded, dark=own.dark,
+            margin=(2, 4) if first else (2, 4, 2, 4 + FOLD), css_classes=[f"aa-strip-{side}"],
         )  # fmt: skip
         self.chips = Chips(inline=True, dark=own.dark, visible=display.param.unfolded, css_classes=[f"aa-chips-{side}"])
         self.strip.param.watch(lambda event: setattr(display, "unfolded", not event.new), "folded")
