@@ -200,7 +200,8 @@ export function render({model}) {
   // A folded text is one line of all paragraphs, and begins where its first one begins.
   function direct() {
     const first = scroll.firstElementChild
-    scroll.dir = model.folded && first ? getComputedStyle(first).direction : ""
+    // Asked for by selector: before it is on the page an element has a direction and no style.
+    scroll.dir = model.folded && first ? (first.matches(":dir(rtl)") ? "rtl" : "ltr") : ""
     edges()
   }
 
