@@ -19,6 +19,7 @@ from atlas.components.history import History
 from atlas.components.notebook import in_notebook, load_once, without_scripts
 from atlas.components.notice import Notice
 from atlas.components.scheme import Scheme
+from atlas.components.window_size import WindowSize
 from atlas.engine.loading.catalog import entries, on_disk
 from atlas.engine.model import Model
 from atlas.engine.running.service import Run, Service
@@ -31,7 +32,7 @@ from atlas.resources import asset
 from atlas.scheduler import Ticket
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
-from atlas.state.opening import Opening, begin, opening
+from atlas.state.opening import Opening, begin, opening, opening_of
 from atlas.state.pipeline import Job
 from atlas.state.restore import job_of
 from atlas.state.share import decode
@@ -41,25 +42,17 @@ from atlas.trace import Trace
 from atlas.tracing import groups
 from atlas.views.base import after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
+from atlas.views.frame import LOOK, SIDEBAR, THEME, SidebarFold
 from atlas.views.icons import LINK
 from atlas.views.selection_bar import SelectionBar
 from atlas.views.sidebar import Sidebar, on_the_page
 from atlas.views.tabs import Tabs
-from atlas.views.token_strip import StripView
+from atlas.views.text import TextView
 
 TITLE = "Attention Atlas"
 
 STEPS = {"head-left": (0, -1), "head-right": (0, 1), "head-up": (-1, 0), "head-down": (1, 0)}
 """(layers, heads) the focus moves by when a key asks for it."""
-
-THEME = {
-    "components": {
-        "MuiMenu": {"defaultProps": {"transitionDuration": 0}},
-        "MuiToolbar": {"defaultProps": {"variant": "dense"}},
-    }
-}
-"""The frame is low: what it takes is taken from the plots. Lists close at once: a click on one that is fading out opens it again
-(panel-material-ui 0.16), and it would lie in the way of whoever chooses an order and then taps a head."""
 
 
 COPY = """
@@ -88,7 +81,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
         self.tabs = Tabs(self.workspace, tabs, dark=self.dark)
-        self.strips = [StripView(self.workspace, side, dark=self.dark) for side in ("source", "target")]
+        self.text = TextView(self.workspace, dark=self.dark)
         self.bar = SelectionBar(self.workspace)
         self.announcer = Announcer()
         self.bar.lens.param.watch(self._announce, ["heads", "tokens", "changes", "nothing"])
@@ -157,7 +150,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 note=pn.bind(self._noted, own.complaint, own.message, self.workspace.param.revision),
                 dark=self.param.dark,
             )
-            strip = pn.Column(*self.strips, self.bar, said, self.tabs.bar, sizing_mode="stretch_width", css_classes=["aa-sticky"])
+            strip = pn.Column(self.text, self.bar, said, self.tabs.bar, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,
                 BrowserPatches(),
@@ -181,7 +174,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 pn.state.curdoc.template_variables.setdefault("dist_url", LOCAL_DIST)
                 pn.state.on_session_destroyed(self._leave)
             self.tabs.start_later()
-            history, scheme = History(), Scheme()
+            history, scheme, window = History(), Scheme(), WindowSize()
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
             opened = first or Opening()
             begun = self._begin_at_once(address(history.key), opened)
@@ -192,26 +185,32 @@ class AttentionAtlas(pn.viewable.Viewer):
             self._page = Page(
                 title=TITLE,
                 sidebar=[self.sidebar()],
-                main=[self.body(), pn.Row(self.announcer, history, scheme, margin=0)],
+                main=[self.body(), pn.Row(self.announcer, history, scheme, window, margin=0)],
                 header=[self._sharing()],
-                sidebar_width=330,
+                sidebar_width=SIDEBAR,
+                sidebar_variant="persistent",
+                sidebar_resizable=False,
                 theme_toggle=True,
                 busy_indicator=None,
                 theme_config=THEME,
+                sx=LOOK,
             )
+            fold = SidebarFold(self._page, self.workspace.pipeline)
+            window.on_size(lambda width, height: when_drawn(lambda: self._sized(fold, width, height)))
             # Its bar over the whole page follows every message, and each time all models of the page are walked: a fifth of
             # what the server worked. The cards say themselves that they wait.
             with edit_readonly(self._page):
                 # A plain False leaves the page among the watchers of the server's own state, which then keeps every session.
                 self._page.busy = pn.rx(False)  # noqa: FBT003  (the value, not a flag)
             self._page.param.watch(self._themed, "dark_theme")
+            self.param.watch(lambda event: setattr(scheme, "dark", event.new), "dark")
             scheme.on_scheme(lambda dark: when_drawn(lambda: self._page.param.update(dark_theme=dark)))
         return self._page
 
     def _begin(self, state: str, first: Opening) -> None:
         """What the address says; where it says nothing that can be used, the opening; without one, what was opened before."""
         if not self.shared.open(state) and first != Opening():
-            begin(self.workspace, first)
+            begin(self.shared, first)
 
     def _begin_at_once(self, state: str, first: Opening) -> str | None:
         """The state the page has begun with, where nothing has to be waited for; None where it is still to begin.
@@ -251,7 +250,9 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     def sidebar(self) -> Sidebar:
         """Model, text, examples, run."""
-        return Sidebar(self.workspace, [*self.given, *listed_models()], examples())
+        return Sidebar(
+            self.workspace, [*self.given, *listed_models()], examples(), lambda example: begin(self.shared, opening_of(example))
+        )
 
     def __panel__(self) -> Any:
         hooks = [without_scripts] if in_notebook() else []
@@ -268,10 +269,15 @@ class AttentionAtlas(pn.viewable.Viewer):
         elif action in STEPS:
             self.selection.step(*STEPS[action], origin="keys")
 
+    def _sized(self, fold: SidebarFold, width: int, height: int) -> None:
+        with one_message():
+            fold.fit(width)
+            self.workspace.window_height = height
+
     def _themed(self, event: Any) -> None:
         self.dark = self.announcer.dark = self.bar.dark = bool(event.new)
-        for view in [*self.strips, self.tabs]:
-            view.param.update(dark=self.dark)
+        for view in (self.text, self.tabs):
+            view.dark = self.dark
 
     def run(self, job: Job, ticket: Ticket) -> Trace:
         """A job, in whichever thread calls."""

@@ -216,7 +216,7 @@ def test_a_text_of_standard_input(folder: str, tmp_path: Path, monkeypatch: pyte
         (["trace", "MODEL", "@OUT/latin.txt", "-o", "OUT/run.nc"], "not UTF-8 (byte 3)"),
         (["trace", "OUT/nowhere", TEXT, "-o", "OUT/run.nc"], "nowhere"),
         (["trace", "OUT/work.nc", TEXT, "-o", "OUT/run.nc"], "config.json"),
-        (["trace", "no-such-model-anywhere", TEXT, "-o", "OUT/run.nc"], "No connection"),
+        (["trace", "no-such-model-anywhere", TEXT, "-o", "OUT/run.nc"], "no connection"),
         (
             ["heads", "MODEL", TEXT, "--sort", "cleverness"],
             "no column 'cleverness' to sort by; there are kind, layer, head, entropy",

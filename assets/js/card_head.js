@@ -97,6 +97,7 @@ export function render({model}) {
   help.addEventListener("keydown", event => { if (event.key === "Escape") { show(false) } })
   enlarge.addEventListener("click", () => {
     model.room = innerHeight
+    model.room_width = innerWidth
     model.enlarged = !model.enlarged
   })
   model.on(["title", "question", "line", "help", "can_enlarge", "can_export", "enlarged", "dark"], update)

@@ -55,6 +55,7 @@ const element = (tag, name, text) => {
 
 export function render({model}) {
   const root = element("div", "strip")
+  const fold = element("button", "fold", "\u25b8")
   const note = element("div", "note")
   const scroll = element("div", "scroll")
   const hint = element("div", "unseen", "Arrow keys move, Enter or Space selects, with Control one more, " +
@@ -67,7 +68,9 @@ export function render({model}) {
   scroll.setAttribute("aria-multiselectable", "true")
   scroll.setAttribute("aria-orientation", "horizontal")
   scroll.setAttribute("aria-describedby", "hint")
-  root.append(scroll, note, hint, tip)
+  fold.type = "button"
+  fold.addEventListener("click", () => { model.folded = !model.folded })
+  root.append(fold, scroll, note, hint, tip)
 
   let spans = []           // one element a token, in order
   let painted = []         // what each was painted with, so that only what differs is touched
@@ -139,7 +142,8 @@ export function render({model}) {
       if (BREAK.test(token[TEXT]) && !token[SPECIAL] && i + 1 < model.tokens.length) { begin() }
     })
     scroll.replaceChildren(page)
-    scroll.scrollTop = 0
+    scroll.scrollTop = scroll.scrollLeft = 0
+    direct()
     note.textContent = model.left_out > 0 ? `${model.left_out.toLocaleString("en")} more tokens are not shown here.` : ""
     paint()
     mark()
@@ -196,7 +200,7 @@ export function render({model}) {
 
   function visible(i) {
     const box = scroll.getBoundingClientRect(), own = spans[i].getBoundingClientRect()
-    return own.bottom > box.top && own.top < box.bottom
+    return own.bottom > box.top && own.top < box.bottom && own.right > box.left && own.left < box.right
   }
 
   // Only this box scrolls: scrollIntoView would move the page under the reader.
@@ -204,6 +208,27 @@ export function render({model}) {
     const box = scroll.getBoundingClientRect(), own = spans[i].getBoundingClientRect()
     if (own.top < box.top) { scroll.scrollTop -= box.top - own.top + 6 }
     else if (own.bottom > box.bottom) { scroll.scrollTop += Math.min(own.bottom - box.bottom + 6, own.top - box.top) }
+    // On the one line of a folded text a token is brought to the middle, so that what stands around it can be read.
+    if (own.left < box.left || own.right > box.right) {
+      scroll.scrollLeft += (own.left + own.right - box.left - box.right) / 2
+    }
+  }
+
+  // A folded text is one line of all paragraphs, and begins where its first one begins.
+  function direct() {
+    const first = scroll.firstElementChild
+    // Asked for by selector: before it is on the page an element has a direction and no style.
+    scroll.dir = model.folded && first ? (first.matches(":dir(rtl)") ? "rtl" : "ltr") : ""
+    edges()
+  }
+
+  // Which ends of the line lie out of sight: they fade, so that nobody takes what is there for the whole text.
+  function edges() {
+    const room = scroll.scrollWidth - scroll.clientWidth, at = Math.abs(scroll.scrollLeft)
+    const [before, after] = [model.folded && at > 1, model.folded && room - at > 1]
+    const back = scroll.dir === "rtl"
+    scroll.classList.toggle("more-left", back ? after : before)
+    scroll.classList.toggle("more-right", back ? before : after)
   }
 
   // The lines as they are on screen: [{i, left, right}, ...] each, from left to right.
@@ -373,7 +398,10 @@ export function render({model}) {
     if (i === null || event.pointerType === "touch") { hide() } else { tell(i) }
   })
   scroll.addEventListener("pointerleave", hide)
-  scroll.addEventListener("scroll", hide)
+  scroll.addEventListener("scroll", () => {
+    hide()
+    edges()
+  })
   scroll.addEventListener("focusin", event => {
     const i = hit(event.target)
     if (i === null) { return }
@@ -395,6 +423,12 @@ export function render({model}) {
     scroll.setAttribute("aria-busy", String(model.busy))
     scroll.setAttribute("aria-label", model.label)
     scroll.style.setProperty("--lines", model.lines)
+    root.classList.toggle("folded", model.folded)
+    root.classList.toggle("foldable", model.foldable)
+    fold.setAttribute("aria-expanded", String(!model.folded))
+    fold.title = model.folded ? "Show the whole text" : "Show one line of the text"
+    fold.setAttribute("aria-label", fold.title)
+    direct()
   }
 
   // One message may change several fields: each kind of work is done once, before the next frame.
@@ -412,7 +446,10 @@ export function render({model}) {
   model.on(["tokens", "direction", "left_out"], once(build))
   model.on(["weights", "palette"], once(paint))
   model.on(["selected_from", "selected_to"], once(mark))
-  model.on(["dark", "busy", "label", "lines"], once(dress))
+  model.on(["dark", "busy", "label", "lines", "folded", "foldable"], once(dress))
+  const sized = new ResizeObserver(edges)
+  sized.observe(scroll)
+  model.on("remove", () => sized.disconnect())
   dress()
   build()
   return root

@@ -46,6 +46,7 @@ class CardHead(JSComponent):
     can_enlarge = param.Boolean(default=True, doc="Whether there is a button that makes the card as large as the page.")
     enlarged = param.Boolean(default=False, doc="Whether the card is as large as the page.")
     room = param.Integer(default=0, doc="Pixels of the window's height, told when the card is enlarged.")
+    room_width = param.Integer(default=0, doc="Pixels of the window's width, told when the card is enlarged.")
     seen = param.Boolean(default=True, doc="Whether any of the card is on screen; the browser says so.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 

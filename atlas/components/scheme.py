@@ -1,17 +1,20 @@
-"""What the reader's system prefers: a light page or a dark one."""
+"""Whether the page is to be dark: the reader's last choice in this browser, else what the system prefers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import param
 from panel.custom import JSComponent
 
 from atlas.components.assets import script
 
 
 class Scheme(JSComponent):
-    """Asks the browser; nothing of it is seen."""
+    """Asks the browser, and has it remember a choice in its localStorage. It shows nothing."""
+
+    dark = param.Boolean(default=False, doc="Whether the page is dark now; the browser stores it where the reader changed it.")
 
     _esm = script("scheme")
     _stylesheets: ClassVar[list[str]] = [":host { display: none; }"]
@@ -21,7 +24,7 @@ class Scheme(JSComponent):
         self._callbacks: list[Callable[[bool], object]] = []
 
     def on_scheme(self, callback: Callable[[bool], object]) -> None:
-        """Call back with whether the system prefers dark: once at the start, and when that changes."""
+        """Call back with whether the page is to be dark: once at the start, and when the system's preference changes."""
         self._callbacks.append(callback)
 
     def _handle_msg(self, data: Any) -> None:

@@ -62,6 +62,8 @@ class TokenStrip(OneWay):
         default="auto", objects=list(DIRECTIONS), doc="Reading direction; 'auto': of each paragraph by its first letter."
     )
     lines = param.Integer(default=5, bounds=(1, None), doc="Height in lines of text; what is beyond scrolls.")
+    folded = param.Boolean(default=False, doc="Whether one line of the text is shown, which scrolls sideways.")
+    foldable = param.Boolean(default=False, doc="Whether there is a button that folds and unfolds the text.")
     label = param.String(default="Tokens", doc="What a screen reader calls the text.")
     busy = param.Boolean(default=False, doc="Whether what is painted is about to change.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")

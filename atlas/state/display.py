@@ -42,6 +42,9 @@ class Display(param.Parameterized):
     """The reader's choices of form; all of them are in the URL."""
 
     tab = param.Selector[str](objects=list(TABS), default="explore", doc="The tab that is open.")
+    unfolded = param.Boolean(
+        default=False, doc="Whether the whole text is shown above the tabs, with its parts of speech; else one line of it."
+    )
     aggregate = param.Selector[str](
         objects=list(AGGREGATES), default="mean", doc="How several heads become one matrix: their mean, or the largest weight."
     )

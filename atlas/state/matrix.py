@@ -13,7 +13,7 @@ from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, TokenPlane, TokenPlaneLens, Window, edges
-from atlas.state.words import shown_token
+from atlas.state.words import row_names, shown_token
 from atlas.tracing import windows
 from atlas.tracing.token_scores import sinks
 
@@ -154,10 +154,8 @@ class MatrixLens(TokenPlaneLens):
         trace, kind = self.trace, self.kind
         known = self._known_names
         if known is None or known[0] is not trace or known[1] != kind:
-            rows, columns = (
-                tuple(shown_token(str(token)) for token in trace.reading(trace.side(kind, axis)).table["token"])
-                for axis in ("query", "key")
-            )
+            rows = row_names(trace, kind)
+            columns = tuple(shown_token(str(token)) for token in trace.reading(trace.side(kind, "key")).table["token"])
             known = self._known_names = (trace, kind, rows, columns)
         return known[2], known[3]
 

@@ -1,4 +1,4 @@
-"""What a page opens with: a model that is here and a text that shows something on it, unless the reader said otherwise."""
+"""What a page opens with: a model that is here, a text, and a head that shows something, unless the reader said otherwise."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from atlas.state.library import Example, Listed
+from atlas.state.library import NOTHING, Example, Listed, Shows
+from atlas.state.link import State
 from atlas.state.pipeline import Job
+from atlas.state.share import choices_of
+from atlas.state.validate import differing
 
 if TYPE_CHECKING:
+    from atlas.state.shared import SharedState
     from atlas.state.workspace import Workspace
 
 PREFERRED = ("gpt-mini", "bert-mini", "t5-mini")
@@ -30,6 +34,7 @@ class Opening:
     pair: str = ""
     target: str = ""
     problem: str = ""
+    shows: Shows = NOTHING
 
     def job(self) -> Job:
         """The run a page begins with, so that it can be made before anybody opens one."""
@@ -56,16 +61,36 @@ def opening(
     if not fitting:
         # The second text of another model's example may be more than this one takes.
         return Opening(chosen, shown.text, pair, target)
-    return Opening(chosen, shown.text, pair or shown.pair, target or shown.target)
+    as_it_is = not (pair or target)
+    return Opening(chosen, shown.text, pair or shown.pair, target or shown.target, shows=shown.shows if as_it_is else NOTHING)
 
 
-def begin(workspace: Workspace, first: Opening) -> None:
+def opening_of(example: Example) -> Opening:
+    """An example as an opening."""
+    return Opening(*example.inputs, shows=example.shows)
+
+
+def state_of_opening(first: Opening, workspace: Workspace) -> State:
+    """An opening as a link would say it; how a reader has things drawn stays as it is, but for the order of the heads."""
+    shows = first.shows
+    ordered = {"order": shows.order} if shows.order else {}
+    head = shows.head
+    return State(
+        model=first.model, text=first.text, pair=first.pair, target=first.target,
+        focus=head, heads=frozenset(() if head is None else (head,)),
+        queries=frozenset(shows.queries), keys=frozenset(shows.keys),
+        display=differing(workspace.display) | ordered, thresholds=differing(workspace.thresholds),
+        choices=choices_of(workspace),
+    )  # fmt: skip
+
+
+def begin(shared: SharedState, first: Opening) -> None:
     """Put the opening in a workspace and run it; where there is no model, say so."""
-    pipeline = workspace.pipeline
+    pipeline = shared.workspace.pipeline
+    if first.model and first.text and not first.problem:
+        shared.put(state_of_opening(first, shared.workspace))
+        return
     assert pipeline.input is not None
     pipeline.choose(first.model)
     pipeline.input.param.update(text=first.text, pair=first.pair, target=first.target)
-    if first.problem:
-        pipeline.error = first.problem
-    elif first.text:
-        pipeline.run()
+    pipeline.error = first.problem

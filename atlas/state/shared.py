@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -59,6 +59,14 @@ class SharedState(param.Parameterized):
         if state == State():
             self.complaint = " ".join(said)
             return False
+        self.put(state, said)
+        return True
+
+    def put(self, state: State, said: Iterable[str] = ()) -> None:
+        """Put the workspace as a state says: model, texts and display at once, the selection when the trace is there.
+
+        `said` is what is to be said about the state beside what cannot be restored of it.
+        """
         with self._alone():
             if state.private:
                 # Who was asked to keep the text out of links would put it into the next one.
@@ -75,7 +83,6 @@ class SharedState(param.Parameterized):
             if done.then == "select":
                 self._select(state)
         self._renew()
-        return True
 
     def link(self, *, private: bool | None = None) -> Shared:
         """The token and its message for another choice of what to leave out."""

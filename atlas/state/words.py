@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 LETTERS_SAID = 48
 """Letters of a token in a sentence: one of 10,000 pushed the cross that lets go of it off the page, and was read out whole."""
 
+PREDICTS = "⇒"
+"""Between the token a row has read and the one it predicts; '→' says what a row attends to."""
+
+PAIRED_LETTERS = 5
+"""Letters of each of two names that share the room of one on an axis."""
+
 
 def heads_in_words(workspace: Workspace) -> str:
     """'7 heads of cluster ...', 'L4 H11', 'all 144 heads'; and how many of other kinds are not shown."""
@@ -89,3 +95,34 @@ def visible(character: str) -> str:
     if code < 0x20:
         return chr(0x2400 + code)
     return "␡" if code == 0x7F else character
+
+
+def row_names(trace: Trace, kind: str) -> tuple[str, ...]:
+    """Names of the query tokens. In the decoder of an encoder-decoder each is followed by the token it predicts: '9 ⇒ 8'.
+
+    There the reading is what a digit was written from: the row that decides it belongs to the token before.
+    """
+    names = tuple(shown_token(str(token)) for token in trace.reading(trace.side(kind, "query")).table["token"])
+    if not predicts_next(trace, kind):
+        return names
+    return tuple(
+        f"{short(read)} {PREDICTS} {short(written)}" for read, written in zip(names, (*names[1:], _last(trace)), strict=True)
+    )
+
+
+def predicts_next(trace: Trace, kind: str) -> bool:
+    """Whether the rows of this kind are those of a decoder that writes what an encoder read."""
+    return "cross" in trace.kinds and kind in ("decoder", "cross")
+
+
+def _last(trace: Trace) -> str:
+    """What the decoder writes after its last token, where the trace holds its predictions."""
+    if trace.outcomes is None:
+        return "?"
+    table = trace.predictions(1)
+    return shown_token(str(table["token"].iloc[-1])) if "token" in table else "?"
+
+
+def short(name: str) -> str:
+    """A name that leaves room for another one beside it."""
+    return name if len(name) <= PAIRED_LETTERS else f"{name[: PAIRED_LETTERS - 1]}…"

@@ -51,6 +51,7 @@ class Workspace(param.Parameterized):
     """
 
     revision = param.Integer(default=0, doc="Counts the traces shown; views redraw on it once the selection fits the new trace.")
+    window_height = param.Integer(default=900, doc="Pixels of the reader's window, downwards; plots that fill it follow.")
     chosen = param.Integer(default=0, doc="Counts the changes of the choices that concern single views.")
 
     def __init__(

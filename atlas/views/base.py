@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
@@ -30,8 +30,19 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 TIGHT = (6, 2, 2, 2)
 """Margin of a control in a card: its label stands above it."""
 
-HEADING = 165
+HEADING = 135
 """Pixels of an enlarged card's edges, question and controls."""
+
+AROUND = 380
+"""Pixels of a window that are not a plot's when the page is opened: header, text, selection bar, tabs, the head of the card, and
+what is read below the plot. A plot that fills what is left is whole on the smallest screen the app is made for (1280 x 720)."""
+
+LEAST, MOST = 340, 620
+"""Pixels of a plot that fills the window: lower its names would not be read, higher it would not be seen as a whole in a column
+half as wide as the window."""
+
+EDGES = 60
+"""Pixels to the left and right of what is in an enlarged card."""
 
 PAINTED = 120
 """Milliseconds after which a browser has painted what it was sent: more of it before that would keep the paint waiting."""
@@ -102,6 +113,8 @@ class View(pn.viewable.Viewer):
     """Whether the card takes a row of its own."""
     beside: ClassVar[int] = 110
     """Pixels of what stands below its plot."""
+    fills: ClassVar[bool] = False
+    """Whether its plots are as high as the window allows, and keep their aspect when the card is enlarged."""
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
     unfit = param.String(default="", doc="Why the trace on screen cannot have this view; its card is then hidden.")
@@ -178,6 +191,7 @@ class View(pn.viewable.Viewer):
         lens, pipeline = self.lens, self.workspace.pipeline
         body = pn.Column(sizing_mode="stretch_width", margin=0)
         self._fill(body)
+        self.workspace.param.watch(lambda _: self._fit_window(), "window_height")
         self.param.watch(lambda _: self._fill(body), "unfit")
         card = Card(
             self.question,
@@ -206,23 +220,62 @@ class View(pn.viewable.Viewer):
         """Build the body when the first trace comes that can have it."""
         if not self.unfit and not len(body):
             body.append(self._built())
-            self._heights = {pane: pane.height for pane in body.select(pn.pane.HoloViews)}
+            panes = body.select(pn.pane.HoloViews)
+            for pane in panes:
+                pane.margin = 0
+            self._heights = {pane: self._height(pane.height) for pane in panes}
+            self._resize(self._heights)
 
     def _built(self) -> Any:
         """The body; where it cannot even be built, the card says so and the other cards stay."""
         return self.faults.attempt(self.body, functools.partial(pn.Column, sizing_mode="stretch_width"), "body")
 
+    def _height(self, own: int) -> int:
+        """Pixels of a plot in its place on the page."""
+        return min(max(self.workspace.window_height - AROUND, LEAST), MOST) if self.fills else own
+
+    def _fit_window(self) -> None:
+        if self.fills and self._heights:
+            self._heights = {pane: self._height(usual) for pane, usual in self._heights.items()}
+            self._resize(self._heights)
+
     def _enlarged(self, card: Card, *, wide: bool) -> None:
         with one_message():
-            self.enlarge(card.head.room if wide else 0)
+            self.enlarge(card.head.room if wide else 0, card.head.room_width if wide else 0)
 
-    def enlarge(self, room: int) -> None:
-        """Make use of so many pixels of height; 0: as usual."""
+    def enlarge(self, room: int, across: int) -> None:
+        """Make use of a window of so many pixels, downwards and across; 0: as usual."""
+        if not room:
+            self._resize(self._heights)
+            return
         for pane, usual in self._heights.items():
             height = max(usual, room - HEADING - self.beside)
-            pane.height = height
+            for plot in plots_of(pane):
+                if self.fills:
+                    width, height = with_aspect(plot.state, across - EDGES, height)
+                    # In the middle, by pixels: a figure that stretches has no width beside a margin that does.
+                    plot.state.update(max_width=width, styles={"margin-left": f"{(across - EDGES - width) // 2}px"})
+            self._resize({pane: height})
+
+    def _resize(self, heights: Mapping[Any, int]) -> None:
+        """Give plots their heights; in their place on the page they are as wide as the card."""
+        for pane, height in heights.items():
+            if pane.height != height:
+                pane.height = height
             for plot in plots_of(pane):
                 plot.state.height = height
+                if height == self._heights.get(pane):
+                    plot.state.update(max_width=None, styles={"margin-left": "0px"})
+
+
+def with_aspect(figure: Any, width: int, height: int) -> tuple[int, int]:
+    """The largest size up to `width` by `height` whose frame has the aspect that the frame of a figure has now."""
+    outer, inner = (figure.outer_width, figure.outer_height), (figure.inner_width, figure.inner_height)
+    if not all(side and side > 0 for side in (*outer, *inner)):
+        return width, height  # the browser has not said yet how large it is
+    around = outer[0] - inner[0], outer[1] - inner[1]
+    scale = min((width - around[0]) / inner[0], (height - around[1]) / inner[1])
+    return round(scale * inner[0] + around[0]), round(scale * inner[1] + around[1])
 
 
 def _first(problem: str, fault: str) -> str:

@@ -39,7 +39,8 @@ PLOT: dict[str, Any] = {
     "responsive": True,
     "height": HEIGHT,
     "invert_yaxis": True,
-    "toolbar": "above",
+    # Beside the plot: above it, it takes pixels that a low window does not have, and inside it, it lies over what is tapped.
+    "toolbar": "right",
     "autohide_toolbar": True,
     "fontsize": {"ticks": "8pt", "labels": "9pt"},
     "backend_opts": {"plot.toolbar.logo": None, "plot.lod_timeout": REST},

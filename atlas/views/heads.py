@@ -57,7 +57,7 @@ class HeadsView(View):
         self._hears = [on_select(self._picked), on_reset(self._show_selection)]
         self._shown = pd.DataFrame()
         self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), self._shown)
-        self.chips = Chips(css_classes=["aa-groups"])
+        self.chips = Chips(dark=self.param.dark, css_classes=["aa-groups"])
         self.chips.on_chip(self._pressed)
 
     @property
@@ -181,7 +181,7 @@ class HeadsView(View):
         return "\n".join(filter(None, [places, *map(self.heads.unknown, dict.fromkeys(axes)), self.heads.note()]))
 
     def _groups(self) -> None:
-        self.chips.param.update(groups=self.heads.groups(), dark=self.dark)
+        self.chips.groups = self.heads.groups()
 
     def _pane(self) -> Any:
         display = self.workspace.display

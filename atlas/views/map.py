@@ -40,8 +40,8 @@ HATCHED = 48
 FILLS = 0.7
 """Share of the plot's width one head must fill for its tokens to take the axes over."""
 
-BORDER = {"plot.min_border_left": 94, "plot.min_border_bottom": 96}
-"""Pixels that names of tokens need: without them the sheet would shrink where names replace numbers, and be sent twice."""
+BORDER = {"plot.min_border_left": 52, "plot.min_border_bottom": 44, "plot.min_border_right": 12, "plot.min_border_top": 8}
+"""Pixels beside the sheet that numbers of layers and heads need. Names of tokens take more, and then the sheet shrinks."""
 
 POINT = "Point at a cell for its weight; tap a head to select it, draw a box to select several."
 
@@ -60,6 +60,8 @@ class MapView(RasterView):
     )
 
     lens_type: ClassVar = MapLens
+
+    beside: ClassVar = 76
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)

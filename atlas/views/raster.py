@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import holoviews as hv
 import numpy as np
@@ -35,6 +35,8 @@ class Picture:
 
 class RasterView(View):
     """A view of one image. Another image on the same axes goes to the data source; other axes are drawn by HoloViews."""
+
+    fills: ClassVar = True
 
     redrawn = param.Integer(default=0, doc="Counts the changes that only a whole new drawing can show.")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import panel as pn
@@ -11,7 +12,7 @@ import panel_material_ui as pmui
 from atlas.components.notice import Notice
 from atlas.errors import CAN_BE_CUT
 from atlas.patches.inputs import take_at_once
-from atlas.state.library import Example, Listed
+from atlas.state.library import NOTHING, Example, Listed
 from atlas.state.pipeline import BUSY
 from atlas.state.workspace import Workspace
 from atlas.views.base import bind_rule
@@ -23,6 +24,10 @@ OTHER = "another one …"
 
 GROUPS = {"memory": "In memory", "here": "Shipped with Atlas", "on disk": "On this disk", "hub": "From the hub"}
 
+WRITE_A_NAME = "Write a folder, or owner/name of a model on the hub."
+
+UNLISTED = "{name} is not in the catalog: it is read from that folder, or fetched from the hub."
+
 CUT = "Cut a text that is too long"
 
 NOT_RUN = "Not run yet: the page shows the run before."
@@ -31,12 +36,24 @@ LONGEST_TEXT = 200_000
 """Letters a text box takes: more than any model of the catalog reads, and a paste that large still answers at once."""
 
 
+def ignore(_: Example) -> None:
+    """For a sidebar without examples."""
+
+
 class Sidebar(pn.viewable.Viewer):
     """Asks the two questions a run answers."""
 
-    def __init__(self, workspace: Workspace, models: Sequence[Listed], examples: Sequence[Example], **params: Any) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        models: Sequence[Listed],
+        examples: Sequence[Example] = (),
+        show_example: Callable[[Example], None] = ignore,
+        **params: Any,
+    ) -> None:
         super().__init__(**params)
         self.workspace = workspace
+        self.show_example = show_example
         self.models = {model.name: model for model in models}
         self.examples = {example.name: example for example in examples}
         self.boxes: dict[str, Any] = {}
@@ -46,8 +63,8 @@ class Sidebar(pn.viewable.Viewer):
             *self._model(),
             *self._text(),
             *self._run(),
-            *self._more(),
             *self._examples(),
+            *self._more(),
             sizing_mode="stretch_width",
             css_classes=["aa-sidebar"],
         )
@@ -86,9 +103,10 @@ class Sidebar(pn.viewable.Viewer):
         picker.param.watch(picked, "value")
         other.param.watch(written, "value")
         choice.param.watch(shown, "name_or_path")
-        # After the watchers: they may have a model to add to those that something can be said about.
+        # Bound after the watchers, because they may add the model that is to be described.
         asked = (choice.param[name] for name in ("name_or_path", "revision", "device", "dtype"))
-        return [picker, other, plain(pn.bind(self._about, *asked), "aa-about", margin=(2, 10, 10, 10))]
+        about = pn.bind(self._about, picker.param.value, *asked)
+        return [picker, other, plain(about, "aa-about", margin=(2, 10, 10, 10))]
 
     def _choose(self, name: str) -> None:
         """Another model; a list that follows a link says the name again, which asks for nothing new."""
@@ -103,12 +121,15 @@ class Sidebar(pn.viewable.Viewer):
         groups = {title: [name for name, model in self.models.items() if model.where == where] for where, title in GROUPS.items()}
         return {title: names for title, names in groups.items() if names} | {"By name": [OTHER]}
 
-    def _about(self, name: str, revision: str, device: str, dtype: str) -> str:
-        """How large it is and what it is good for; and how a link asks for it, which nothing else on the page would say."""
+    def _about(self, picked: str, name: str, revision: str, device: str, dtype: str) -> str:
+        """Describe the model chosen: its size and use, and what a link asks of it, which nothing else on the page says."""
         model = self.models.get(name)
+        if picked == OTHER and (model is not None or not name):
+            # The field is open and empty: what runs is still the model chosen before.
+            return " ".join(filter(None, [WRITE_A_NAME, name and f"Until then {name} stays chosen."]))
         asked = {"revision": revision, "on": device, "in": dtype}
         how = ", ".join(f"{word} {value}" for word, value in asked.items() if value)
-        said = "" if model is None else f"{model.size}. {model.good_for}"
+        said = UNLISTED.format(name=name) if model is None else f"{model.size}. {model.good_for}"
         return f"{said}\nAs the link asks: {how}." if how else said
 
     # -- texts ---------------------------------------------------------------------------------------------------------
@@ -161,25 +182,45 @@ class Sidebar(pn.viewable.Viewer):
         pipeline.run()
 
     def _examples(self) -> list[Any]:
+        """The examples; the hint of one is shown while its model and texts are what is asked for."""
+        choice, given = self.workspace.pipeline.choice, self.workspace.pipeline.input
+        assert choice is not None
+        assert given is not None
+        texts = ["text", "pair", "target"]
         picker = pmui.Select(
-            label="Examples", options=["", *self.examples], value="", sizing_mode="stretch_width", css_classes=["aa-examples"]
-        )
-        look = plain("", "aa-look")
+            label="Examples", options=["", *self.examples], value=self._example_now(), sizing_mode="stretch_width",
+            css_classes=["aa-examples"],
+        )  # fmt: skip
 
         def picked(event: Any) -> None:
             example = self.examples.get(event.new)
-            if example is None:
+            if example is None or event.new == self._example_now():
                 return
-            look.object = example.look
-            pipeline = self.workspace.pipeline
-            assert pipeline.input is not None
-            if example.model in self.models:
-                self._choose(example.model)
-            pipeline.input.param.update(text=example.text, pair=example.pair, target=example.target)
-            pipeline.run()
+            if example.model not in self.models:
+                # Its text alone, on the model chosen: what it says of heads is not true of that one.
+                example = replace(example, model=choice.name_or_path, shows=NOTHING)
+            self.show_example(example)
+
+        def follow(*_: Any) -> None:
+            picker.value = self._example_now()
 
         picker.param.watch(picked, "value")
-        return [picker, look]
+        # Watched, not bound: a Param that a reader sets lets go of what it was bound to.
+        choice.param.watch(follow, "name_or_path")
+        given.param.watch(follow, texts)
+        return [picker, plain(pn.bind(self._look, choice.param.name_or_path, *(given.param[name] for name in texts)), "aa-look")]
+
+    def _example_now(self, *_: str) -> str:
+        """Name of the example whose model and texts are asked for; empty: none."""
+        pipeline = self.workspace.pipeline
+        assert pipeline.choice is not None
+        assert pipeline.input is not None
+        asked = pipeline.choice.name_or_path, pipeline.input.text, pipeline.input.pair, pipeline.input.target
+        return next((name for name, example in self.examples.items() if example.inputs == asked), "")
+
+    def _look(self, *_: str) -> str:
+        example = self.examples.get(self._example_now())
+        return "" if example is None else " ".join(filter(None, [example.look, example.about]))
 
     # -- run -----------------------------------------------------------------------------------------------------------
 

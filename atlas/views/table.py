@@ -108,7 +108,7 @@ class TableView(View):
         """The table itself."""
         return Export("ranking", self.shown(), None)
 
-    def enlarge(self, room: int) -> None:
+    def enlarge(self, room: int, across: int) -> None:  # noqa: ARG002  (the table is as wide as its card)
         """More rows on a page where there is room for them."""
         height = max(HEIGHT, room - HEADING)
         self.table.param.update(height=height, page_size=max(ROWS, (height - AROUND) // ROW))

@@ -23,6 +23,9 @@ ORIGIN = "strip"
 CHIPPED = 24
 """Sentences that get a button each; of a longer text the strip itself is the better map."""
 
+FOLD = 26
+"""Pixels of the button that unfolds the text: it stands before the first strip and is about all of them."""
+
 SIDES = {"source": "Text", "target": "Decoder's text"}
 
 NAMES = {"pos": "Part of speech", "entity": "Entities", "sentence": "Sentences"}
@@ -33,15 +36,21 @@ class StripView(pn.viewable.Viewer):
 
     key: ClassVar = "strip"
 
-    dark = param.Boolean(default=False, doc="Whether the page is dark.")
+    dark = param.Boolean(default=False, allow_refs=True, doc="Whether the page is dark.")
     shown = param.Boolean(default=True, doc="Whether the trace has tokens on this side.")
 
     def __init__(self, workspace: Workspace, side: str, **params: Any) -> None:
         super().__init__(**params)
         self.workspace = workspace
         self.lens = StripLens(workspace, side)
-        self.strip = TokenStrip(label=SIDES[side], lines=4 if side == "source" else 2, css_classes=[f"aa-strip-{side}"])
-        self.chips = Chips(inline=True, css_classes=[f"aa-chips-{side}"])
+        display, own, first = workspace.display, self.param, side == "source"
+        self.strip = TokenStrip(
+            label=SIDES[side], lines=4 if first else 2, foldable=first, folded=not display.unfolded, dark=own.dark,
+            margin=(2, 4) if first else (2, 4, 2, 4 + FOLD), css_classes=[f"aa-strip-{side}"],
+        )  # fmt: skip
+        self.chips = Chips(inline=True, dark=own.dark, visible=display.param.unfolded, css_classes=[f"aa-chips-{side}"])
+        self.strip.param.watch(lambda event: setattr(display, "unfolded", not event.new), "folded")
+        display.param.watch(lambda event: setattr(self.strip, "folded", not event.new), "unfolded")
         self.strip.on_pick(self._picked)
         self.chips.on_chip(self._pressed)
         self._tokens: list[dict[str, Any]] = []
@@ -51,12 +60,15 @@ class StripView(pn.viewable.Viewer):
         self.lens.param.watch(lambda event: setattr(self.strip, "busy", event.new), "busy")
 
     def __panel__(self) -> Any:
-        line = plain(
-            self.lens.param.line, "aa-strip-line", styles={"opacity": "0.75"}, visible=bind_rule(self.lens.param.line, bool)
-        )
+        """The text, and what there is to say of it when it is unfolded."""
         problem = Notice(problem=self.lens.param.problem, dark=self.param.dark)
         self.lens.follow(self._draw)
-        return pn.Column(self.strip, line, problem, self.chips, visible=self.param.shown, sizing_mode="stretch_width", margin=0)
+        return pn.Column(self.strip, problem, self.chips, visible=self.param.shown, sizing_mode="stretch_width", margin=0)
+
+    def painted_line(self) -> Any:
+        """Says what the colours of the text are."""
+        line = self.lens.param.line
+        return plain(line, "aa-strip-line", styles={"opacity": "0.75"}, one_line=True, visible=bind_rule(line, bool))
 
     def _draw(self) -> None:
         self.shown = self.lens.there
@@ -65,13 +77,14 @@ class StripView(pn.viewable.Viewer):
         tokens: list[dict[str, Any]] = self.lens.attempt(self.lens.tokens, [])
         weights = self.lens.weights()
         changes = self._painted(weights) | self._marked()
-        if self.strip.dark != self.dark or not self.strip.palette:
-            changes |= {"palette": list(sequential(dark=self.dark)), "dark": self.dark}
+        palette = list(sequential(dark=self.dark))
+        if self.strip.palette != palette:
+            changes["palette"] = palette
         if tokens != self._tokens:
             self._tokens = tokens
             changes["tokens"] = tokens
         self.strip.param.update(**changes)
-        self.chips.param.update(groups=self._groups(), dark=self.dark)
+        self.chips.groups = self._groups()
 
     def _painted(self, weights: np.ndarray | None) -> dict[str, Any]:
         if weights is None:

@@ -528,3 +528,61 @@ def test_an_empty_strip_takes_keys_without_a_word(page):
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     assert page.locator(".token").count() == 0
+
+
+# -- folded ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folded(page, strip):
+    """A long text on one line, in a narrow box."""
+    strip.param.update(folded=True, foldable=True)
+    return served(page, pn.Column(strip, width=320), ".token")
+
+
+def in_sight(page, token):
+    box, own = page.locator(".scroll").bounding_box(), token.bounding_box()
+    return own["x"] >= box["x"] - 1 and own["x"] + own["width"] <= box["x"] + box["width"] + 1
+
+
+@pytest.mark.ui
+def test_a_folded_text_is_one_line_until_it_is_unfolded(page, strip, folded):
+    line = page.locator(".scroll").bounding_box()["height"]
+    assert line < 50
+    assert (
+        len({round(box["y"]) for box in (token.bounding_box() for token in folded.all()) if box["width"]}) <= 2
+    )  # [CLS] is smaller
+    page.locator(".fold").click()
+    wait_until(lambda: not strip.folded, page)
+    wait_until(lambda: page.locator(".scroll").bounding_box()["height"] > 1.5 * line, page)
+    assert page.locator(".fold").get_attribute("aria-expanded") == "true"
+
+
+@pytest.mark.ui
+def test_in_a_folded_text_keys_move_along_the_line_and_bring_the_token_into_sight(page, folded, picks):
+    assert not in_sight(page, folded.last)
+    folded.first.focus()
+    page.keyboard.press("End")
+    wait_until(lambda: in_sight(page, folded.last), page)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    arrived(page, picks, ([folded.count() - 2], "replace"))
+
+
+@pytest.mark.ui
+def test_in_a_folded_text_a_click_selects_and_what_is_selected_elsewhere_comes_into_sight(page, strip, folded, picks):
+    folded.nth(2).click()
+    arrived(page, picks, ([2], "replace"))
+    far = folded.count() - 3
+    assert not in_sight(page, folded.nth(far))
+    strip.selected_to = [far]
+    wait_until(lambda: in_sight(page, folded.nth(far)), page)
+
+
+@pytest.mark.ui
+def test_a_folded_text_of_a_script_that_runs_to_the_left_begins_at_the_right(page, strip):
+    strip.param.update(tokens=tokens_of(ARABIC * 3)[1:], folded=True)
+    served(page, pn.Column(strip, width=320), ".token")
+    wait_until(lambda: page.locator(".scroll.more-left").count() == 1, page)
+    first, box = page.locator(".token").first.bounding_box(), page.locator(".scroll").bounding_box()
+    assert box["x"] + box["width"] - 40 < first["x"] + first["width"] <= box["x"] + box["width"]

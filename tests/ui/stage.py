@@ -184,6 +184,12 @@ class Seat:
         """A token of the text."""
         return self.page.locator(f".aa-strip-{side} .token").nth(position)
 
+    def unfold(self) -> None:
+        """Show the whole text, with the groups its tokens fall into."""
+        self.page.locator(".aa-strip-source .fold").click()
+        self.until(lambda: self.display.unfolded)
+        self.page.locator(".aa-strip-source .folded").wait_for(state="detached")
+
     def pick(self, selector: str, label: str) -> None:
         """Choose an entry of a drop-down list."""
         self.page.locator(f"{selector} [role=combobox]").first.click()

@@ -60,6 +60,7 @@ def seat(seat: Seat):
 
 
 def test_the_strip_shows_it_letter_by_letter(seat):
+    seat.unfold()
     tokens = seat.page.locator(".aa-strip-source .token")
     assert tokens.all_text_contents() == ["[CLS]", *WORDS.values(), "[SEP]"]
     assert LIMIT > N

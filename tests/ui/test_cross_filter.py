@@ -226,11 +226,13 @@ def _keys(seat: Seat) -> Wanted:
 
 
 def _press_pos(seat: Seat) -> Wanted:
+    seat.unfold()
     seat.page.locator('.aa-chips-source .chip[data-key="pos:NOUN"]').click()
     return _both(*(at for at, token in enumerate(TOKENS) if token in ("doctor", "nurse")))
 
 
 def _press_sentence(seat: Seat) -> Wanted:
+    seat.unfold()
     seat.page.locator('.aa-chips-source .chip[data-key="sentence:1"]').click()
     return _both(*range(TOKENS.index("nobody"), len(TOKENS) - 1))
 

@@ -109,7 +109,7 @@ def test_a_cell_of_cross_attention_selects_a_target_row_and_a_source_column(seat
     weights = seat.app.trace.attention("cross", queries=[2]).to_numpy()
     expected = weights.mean(axis=(0, 1))[0]
     seat.until(lambda: "from 1 selected token" in seat.page.locator(".aa-strip-line pre").first.inner_text())
-    lens = next(strip for strip in seat.app.strips if strip.lens.side == "source").lens
+    lens = next(strip for strip in seat.app.text.strips if strip.lens.side == "source").lens
     np.testing.assert_allclose(lens.weights(), expected, atol=1e-6)
 
 

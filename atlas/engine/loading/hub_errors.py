@@ -1,4 +1,4 @@
-"""What went wrong between us and the hub, in one sentence each, with what to do about it."""
+"""Errors of the hub in our words: each names the model, says why it cannot be had, and what to do about it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOO_MANY = 429
 
 
 def explain(failure: BaseException, repo_id: str, revision: str | None, endpoint: str, models: Path | None) -> AtlasError:
-    """Say in our words what huggingface_hub raised; errors that are ours already pass through."""
+    """Turn what huggingface_hub raised into an error of ours; errors that are ours already pass through."""
     chain = list(_chain(failure))
     known = next((error for error in chain if isinstance(error, (AtlasError, HfHubHTTPError, OfflineModeIsEnabled))), None)
     if isinstance(known, AtlasError):
@@ -38,17 +38,22 @@ def explain(failure: BaseException, repo_id: str, revision: str | None, endpoint
     if isinstance(known, HfHubHTTPError):
         return _answered(known, repo_id, revision, endpoint, models)
     if known is not None:
-        return HubUnreachable(f"Offline mode (HF_HUB_OFFLINE) is set, so {repo_id} could not be fetched. Unset it.")
+        return HubUnreachable(_not_fetched(repo_id, "offline mode (HF_HUB_OFFLINE) is set. Unset it."))
     return _transport(chain, repo_id, endpoint)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Walk an exception and what it was raised from: huggingface_hub wraps the reason in a file-not-found of its own."""
+    """Yield an exception and what it was raised from: huggingface_hub wraps the reason in a file-not-found of its own."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _not_fetched(repo_id: str, why: str) -> str:
+    """Name the model first: the page shows the message where another model may be on screen."""
+    return f"{repo_id} could not be fetched: {why}"
 
 
 def _gated(repo_id: str, endpoint: str) -> ModelGated:
@@ -66,7 +71,7 @@ def _not_found(repo_id: str, endpoint: str, models: Path | None) -> ModelNotFoun
 
 
 def _answered(error: HfHubHTTPError, repo_id: str, revision: str | None, endpoint: str, models: Path | None) -> AtlasError:
-    """Say what the hub answered instead of the model."""
+    """The hub answered, with an error: no such model or revision, no access, or trouble of its own."""
     status = error.response.status_code
     ours: AtlasError
     if isinstance(error, GatedRepoError):
@@ -75,9 +80,12 @@ def _answered(error: HfHubHTTPError, repo_id: str, revision: str | None, endpoin
         msg = f"{repo_id} has no revision {revision!r}. See {endpoint}/{repo_id}/commits, or leave the revision out."
         ours = ModelNotFound(msg)
     elif status >= _FIRST_SERVER_ERROR:
-        ours = HubUnreachable(f"The hub at {endpoint} is in trouble (it answered {status}). Try again later.")
+        ours = HubUnreachable(
+            _not_fetched(repo_id, f"the hub at {endpoint} is in trouble (it answered {status}). Try again later.")
+        )
     elif status == _TOO_MANY:
-        ours = HubUnreachable(f"The hub finds too many requests from here ({status}). Wait a few minutes, or `hf auth login`.")
+        why = f"the hub counts too many requests from here ({status}). Wait a few minutes, or run `hf auth login`."
+        ours = HubUnreachable(_not_fetched(repo_id, why))
     elif status in _REFUSED and not isinstance(error, RepositoryNotFoundError):
         msg = f"The hub refused access to {repo_id} ({status}): your token is invalid or may not read it. Run `hf auth login`."
         ours = ModelGated(msg)
@@ -87,6 +95,7 @@ def _answered(error: HfHubHTTPError, repo_id: str, revision: str | None, endpoin
 
 
 def _transport(chain: list[BaseException], repo_id: str, endpoint: str) -> AtlasError:
+    """The hub did not answer, or what it sent could not be kept."""
     names = " ".join(type(error).__name__ for error in chain)
     reason = f"{type(chain[-1]).__name__}: {chain[-1]}".rstrip(": ")
     host = urlsplit(endpoint).hostname
@@ -97,14 +106,18 @@ def _transport(chain: list[BaseException], repo_id: str, endpoint: str) -> Atlas
         msg = f"The download of {repo_id} broke off ({reason}). Nothing half-done was kept: try again."
         error = BrokenFiles(msg)
     elif "ProxyError" in names:
-        error = HubUnreachable(f"The proxy in HTTPS_PROXY or HTTP_PROXY does not answer ({reason}). Correct or unset it.")
+        why = f"the proxy in HTTPS_PROXY or HTTP_PROXY does not answer ({reason}). Correct or unset it."
+        error = HubUnreachable(_not_fetched(repo_id, why))
     elif "Timeout" in names:
-        error = HubUnreachable(f"The hub at {endpoint} did not answer in time. Check the network, or try again later.")
+        why = f"the hub at {endpoint} did not answer in time. Check the network, or try again later."
+        error = HubUnreachable(_not_fetched(repo_id, why))
     elif any(isinstance(error, HTTPError) for error in chain):
-        error = HubUnreachable(f"No connection to {host} ({reason}). Check the network, and HF_ENDPOINT if it is set.")
+        why = f"there is no connection to {host} ({reason}). Check the network, and HF_ENDPOINT if it is set."
+        error = HubUnreachable(_not_fetched(repo_id, why))
     elif any(isinstance(error, OSError) for error in chain):
         error = BrokenFiles(f"{repo_id} could not be kept in {catalog.cache_folder()} ({reason}). Correct HF_HOME or the disk.")
     else:
         what = type(chain[0]).__name__
-        error = HubUnreachable(f"What answers at {endpoint} is not a model hub ({what}). Correct HF_ENDPOINT, or unset it.")
+        why = f"what answers at {endpoint} is not a model hub ({what}). Correct HF_ENDPOINT, or unset it."
+        error = HubUnreachable(_not_fetched(repo_id, why))
     return error

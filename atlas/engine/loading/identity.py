@@ -46,6 +46,7 @@ def described(model: Model, encoded: Encoded, keep: str, change: Intervention | 
         "revision": model.revision,
         "class": type(model.hf).__name__,
         "task": model.task,
+        "thresholds": _thresholds(model),
         "dtype": str(model.hf.dtype).removeprefix("torch."),
         "device": model.device.type,
         "keep": keep,
@@ -76,6 +77,16 @@ def _dropped(encoded: Encoded) -> list[str]:
     names = ", ".join(f"U+{ord(letter):04X}" for letter in different[:NAMED]) + (" ..." if len(different) > NAMED else "")
     some = f"{len(lost)} character{'s' if len(lost) > 1 else ''}"
     return [f"The tokenizer leaves out {some} of the text ({names}): what no token stands for, the model does not see."]
+
+
+def _thresholds(model: Model) -> dict[str, float]:
+    """The thresholds of a classifier's labels, where its configuration names them; else none."""
+    config = model.hf.config
+    named = getattr(config, "thresholds", None)
+    if not isinstance(named, Mapping):
+        return {}
+    labels = set(getattr(config, "id2label", {}).values())
+    return {str(label): float(value) for label, value in named.items() if label in labels and isinstance(value, int | float)}
 
 
 def _plain_change(change: Intervention | None, kinds: tuple[str, ...]) -> dict[str, list[str]]:
