@@ -208,7 +208,12 @@ class Sidebar(pn.viewable.Viewer):
         # Watched, not bound: a Param that a reader sets lets go of what it was bound to.
         choice.param.watch(follow, "name_or_path")
         given.param.watch(follow, texts)
-        return [picker, plain(pn.bind(self._look, choice.param.name_or_path, *(given.param[name] for name in texts)), "aa-look")]
+        return [
+            picker,
+            plain(
+                pn.bind(self._look, choice.param.name_or_path, *(given.param[name] for name in texts)), "aa-look", margin=(2, 10)
+            ),
+        ]
 
     def _example_now(self, *_: str) -> str:
         """Name of the example whose model and texts are asked for; empty: none."""
