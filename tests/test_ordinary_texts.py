@@ -53,7 +53,7 @@ ROUND = "ATLAS_TEXTS_ROUND"
 STRIDE = 17
 """Texts between those of two models in one round: models meet different texts, and each meets all of them in as many rounds."""
 
-LOOKS = 5
+LOOKS = 4
 """Looks of each kind of attention in a round; the others come in the next rounds. `--all-texts` takes all of them."""
 
 KNOWN_PROBLEMS = (
@@ -183,10 +183,10 @@ class Page:
         self.app.open(self.trace)
         types = [view_type for tab in TABS for view_type in tab.views if not view_type.fits(self.trace)]
         self.cards = [Card(view_type(self.app.workspace)) for view_type in types]
-        self.strips = [Card(strip) for strip in self.app.strips]
+        self.above = [Card(part) for part in (self.app.text, self.app.bar)]
 
     def close(self) -> None:
-        for card in (*self.cards, *self.strips):
+        for card in (*self.cards, *self.above):
             card.close()
 
     def choose(self, look: dict[Selector, Any]) -> None:
@@ -198,8 +198,8 @@ class Page:
 
     def check(self) -> None:
         """Every card has its plot, or one of the known sentences in its place."""
-        problems = {card.view.key: card.view.problem for card in self.cards}
-        problems |= {f"strip {strip.lens.side}": strip.lens.problem for strip in self.app.strips}
+        problems = {type(lens).__name__: lens.problem for lens in self.app.workspace.lenses}
+        problems |= {card.view.key: card.view.problem for card in self.cards}
         unknown = {key: said for key, said in problems.items() if said and not any(re.fullmatch(k, said) for k in KNOWN_PROBLEMS)}
         assert not unknown
         undrawn = [card.view.key for card in self.cards if not problems[card.view.key] and not card.is_drawn()]
@@ -207,10 +207,10 @@ class Page:
 
     def check_sent(self) -> None:
         """All of it can be sent, and every token of the text is in its strip."""
-        for card in (*self.cards, *self.strips):
+        for card in (*self.cards, *self.above):
             Serializer().encode(card.root)
             card.look_again()
-        for strip in self.app.strips:
+        for strip in self.app.text.strips:
             assert len(strip.strip.tokens) == len(self.trace.token_tables.get(strip.lens.side, ()))
 
 

@@ -102,8 +102,7 @@ class Lens(Revisions):
             if "trace" in stale:
                 self._new_trace()
             elif "result" in stale:
-                self._depended = self.depends()
-                self._redraw()
+                self.attempt_drawing(self._take_trace)
             elif "data" in stale:
                 self._changed()
             if "marks" in stale:
@@ -175,7 +174,7 @@ class Lens(Revisions):
     def arrived(self) -> None:
         """A result that was asked for is there: draw it."""
         if self.awake:
-            self._draw_again()
+            self.attempt_drawing(self._draw_again)
         else:
             self._stale.add("result")
 

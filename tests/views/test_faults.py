@@ -121,7 +121,9 @@ AT_DRAWING = ("draw", "lens", "holoviews", "hook", "words")
 AT_CHANGES = ("watcher", "depends", "forget")
 
 
-OTHERS = (TABS[0].views[0], TABS[0].views[-1])
+FITTING = [view for view in TABS[0].views if not view.fits(single())]
+
+OTHERS = (FITTING[0], FITTING[-1])
 """Views that stand after the fragile one; all of the catalog would take long to draw for every place."""
 
 
