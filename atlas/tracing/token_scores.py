@@ -50,7 +50,8 @@ def _mean_to_keys(attention: Attention, head: HeadId, rows: Array) -> Array:
     if len(others) < len(chosen):
         # What most of the rows give is what all give less what the others do.
         total = _kept(attention, "received")[head.layer, head.head]
-        total = np.clip(total - np.nansum(attention.block(head.layer, head.head, others), axis=0), 0, None)
+        if len(others):  # no row of 144 heads took 0.4 s at 4,096 tokens
+            total = np.clip(total - np.nansum(attention.block(head.layer, head.head, others), axis=0), 0, None)
     else:
         total = np.nansum(attention.block(head.layer, head.head, chosen), axis=0)
     seen = _seen(attention, head, chosen)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from tests.ui.sessions import FORWARD, SLOW, TINY, WIDE, WORDS, Reader, Server, running
+from tests.ui.sessions import LONG, LONG_FORWARD, TINY, WIDE, WORDS, Reader, Server, running
 
 TABS = 6
 
@@ -45,7 +45,7 @@ def tabs_and_a_visitor(server: Server) -> None:
         visitor.run(list(WORDS[:4]), TINY)
         server.until(visitor.id, lambda state: state["text"] == " ".join(WORDS[:4]), "the visitor's first run")
         for number, tab in enumerate(tabs):
-            tab.run(list(WORDS[: 5 + number]), SLOW)
+            tab.run(list(WORDS[: 5 + number]), LONG)
         time.sleep(0.5)
         print("tabs say:", [server.state(tab.id)["message"] for tab in tabs])  # noqa: T201
         pings = Pings(server)
@@ -62,7 +62,7 @@ def tabs_and_a_visitor(server: Server) -> None:
         tabs[1].session.close()
         for tab in (tabs[0], *tabs[2:]):
             server.until(tab.id, lambda state: state["status"] == "ready", "a tab")
-        print(f"the others were served {time.monotonic() - begun:.1f} s later, at {FORWARD:.0f} s a run")  # noqa: T201
+        print(f"the others were served {time.monotonic() - begun:.1f} s later, at {LONG_FORWARD:.0f} s a run")  # noqa: T201
 
 
 def a_long_ask(server: Server) -> None:

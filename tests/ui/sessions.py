@@ -32,13 +32,16 @@ from tests.places import REPO
 LAYERS, HEADS = 3, 4
 """Of the tiny model."""
 
-TINY, SLOW, WIDE = "tiny", "slow", "wide"
+TINY, SLOW, WIDE, LONG = "tiny", "slow", "wide", "long"
 
 WIDE_LAYERS, WIDE_HEADS = 30, 40
 """1,200 heads: dividing them into clusters takes seconds."""
 
 FORWARD = 3.0
 """Seconds the slow model takes: long enough to ask thirty times meanwhile whether anybody answers."""
+
+LONG_FORWARD = 10.0
+"""Seconds the long model takes."""
 
 LIFETIME = 1_000
 """Milliseconds a session is kept after its reader has gone."""
@@ -80,6 +83,8 @@ def serve() -> None:
         model = loaded("GPT-2")
         if name == SLOW:
             model.hf.register_forward_pre_hook(dawdle)
+        if name == LONG:  # holds its model, and no processor that those who are measured beside it would need
+            model.hf.register_forward_pre_hook(lambda *_: time.sleep(LONG_FORWARD))
         return model
 
     service = Service(loader)
