@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from atlas.definitions import DEFINITIONS
 from atlas.metrics.heads import COUNTED, METRICS
 from atlas.metrics.roles import MIN_ROWS
 
@@ -21,6 +22,9 @@ Values = npt.NDArray[np.float64]
 ROUNDING = 1e-5
 """Metrics that vary by less than this (standard deviation) are constant: it is how exact single-precision weights are, and
 scaled up to a standard deviation of 1 the rounding of a learned sink's 0 would weigh as much as any metric."""
+
+COMPARED = tuple(name for name in METRICS if not DEFINITIONS[name].costly)
+"""Metrics that heads are compared by. Without the costly ones: a table has them or not, and both give the same groups."""
 
 UNKNOWN = "not known for every head in this text"
 CONSTANT = "the same for every head"
@@ -39,7 +43,7 @@ class Standard:
     """Metrics left out, and why."""
 
     @classmethod
-    def of(cls, table: pd.DataFrame, columns: Sequence[str] = METRICS) -> Standard:
+    def of(cls, table: pd.DataFrame, columns: Sequence[str] = COMPARED) -> Standard:
         """Look at a head table: which metrics tell its heads apart, and on what scale.
 
         A metric that says the same as an earlier one is left out: where [CLS] is the first token, its mass would count twice.
@@ -65,7 +69,7 @@ class Standard:
 
 def by_value(table: pd.DataFrame) -> npt.NDArray[np.intp]:
     """An order of the rows that depends on the metrics alone: sums, and what starts at random, depend on the order."""
-    return np.lexsort(table.reindex(columns=list(METRICS)).to_numpy(float).T[::-1])
+    return np.lexsort(table.reindex(columns=list(COMPARED)).to_numpy(float).T[::-1])
 
 
 def _useless(table: pd.DataFrame, name: str, kept: Mapping[str, Values]) -> str:

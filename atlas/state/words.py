@@ -17,7 +17,7 @@ LETTERS_SAID = 48
 PREDICTS = "⇒"
 """Between the token a row has read and the one it predicts; '→' says what a row attends to."""
 
-PAIRED_LETTERS = 5
+PAIRED_LETTERS = 9
 """Letters of each of two names that share the room of one on an axis."""
 
 

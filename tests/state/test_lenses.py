@@ -179,7 +179,7 @@ def test_one_head_or_the_selected_ones_together_never_those_of_another_kind():
     assert lens.line == "largest of 2 heads: attention weight"
     room.selection.show_kind(CROSS)
     np.testing.assert_array_equal(picture(lens).values, weights_of(trace, HeadId(CROSS, 2, 1)))
-    assert (lens.plane().rows[1], lens.plane().columns[1]) == ("docteur", "the")
+    assert (lens.plane().rows[1], lens.plane().columns[1]) == ("docteur ⇒ a", "the")
     room.selection.clear("heads")
     room.selection.show_kind(DECODER)
     room.selection.step(-9, -9)
