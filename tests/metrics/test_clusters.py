@@ -98,13 +98,11 @@ def test_the_same_seed_gives_the_same_clusters():
 
 def test_what_is_unknown_constant_or_said_twice_is_left_out_and_named():
     table, truth = planted()
-    table["median"] = np.nan
     table["next"] = 0.3 + 1e-8 * np.arange(len(table))
     table["balance"] = table["first_key"]
     table.loc[0, "punctuation"] = np.nan
     table["induction"], table["induction_rows"] = np.linspace(0, 1, len(table)), 3
     found = cluster_heads(table)
-    assert found.dropped["median"] == UNKNOWN
     assert found.dropped["distance"] == UNKNOWN
     assert found.dropped["punctuation"] == UNKNOWN
     assert found.dropped["next"] == CONSTANT
