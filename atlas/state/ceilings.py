@@ -1,4 +1,4 @@
-"""Where a colour scale ends: the largest weight, with or without the tokens attention is parked on."""
+"""Where a colour scale ends: at the largest weight, with or without the sinks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from atlas.trace import Trace
 Array = np.ndarray
 
 SAMPLED_ROWS = 16
-"""Rows a head whose weights are looked at for a scale: all of a short text, spread over a long one."""
+"""Rows of a head that are sampled for a scale: all rows of a short text, rows spread over a long one."""
 
 SAMPLED_CELLS = 4_000_000
-"""Weights looked at for a scale in all: a twentieth of a second."""
+"""Weights sampled for a scale, all heads together: reading them takes a twentieth of a second."""
 
 SPREAD_CELLS = 100_000
 """Weights whose ranks make the equalised scale: 400 a colour; ranking millions would cost every redraw a tenth of a second."""
 
 
 def hides_sinks(setting: str, kind: str) -> bool:
-    """Whether sinks are left out of the scale; by default in causal models, whose first token takes most of everything."""
+    """Whether sinks are left out of the scale; by default in causal models, whose first token receives most of the attention."""
     return setting == "hidden" or (setting == "auto" and kind == "decoder")
 
 
@@ -42,7 +42,7 @@ def _sampled(trace: Trace, kind: str) -> Array:
     attention = trace.attention_of(kind)
     heads = len(attention.layers) * attention.n_heads
     rows = max(1, min(SAMPLED_ROWS, attention.n_queries, SAMPLED_CELLS // max(1, heads * attention.n_keys)))
-    # Spread over the text, the last row among them: in a causal text it is the one that sees everything.
+    # Spread over the text, with the last row among them, because in a causal text only that row sees every token.
     chosen = np.unique(np.linspace(attention.n_queries - 1, 0, rows).round().astype(int))
     blocks = [attention.block(layer, head, chosen) for layer in range(len(attention.layers)) for head in range(attention.n_heads)]
     made = np.stack(blocks)
@@ -71,6 +71,6 @@ def _spread(trace: Trace, kind: str) -> Array:
 
 
 def _thinned(values: Array, count: int = SPREAD_CELLS) -> Array:
-    """So many of the known values, from everywhere."""
+    """Up to `count` of the known values, evenly spread."""
     known = values[np.isfinite(values)]
     return known[np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int)]

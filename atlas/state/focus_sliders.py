@@ -16,9 +16,9 @@ ORIGIN = "slider"
 
 
 class _FocusSlider(param.Parameterized):
-    """One coordinate of the focus, bound to it both ways; there is no second truth."""
+    """One coordinate of the focus, bound to it both ways: the focus alone is the truth."""
 
-    selection: Selection = param.ClassSelector(class_=Selection, constant=True, doc="Whose focus this is a face of.")  # type: ignore[assignment]
+    selection: Selection = param.ClassSelector(class_=Selection, constant=True, doc="The selection whose focus it moves.")  # type: ignore[assignment]
     coordinate = ""
 
     def __init__(self, **params: Any) -> None:
@@ -26,7 +26,7 @@ class _FocusSlider(param.Parameterized):
         self._follow()
 
     def _bound(self, last: int) -> None:
-        """Let the number reach to the last one there is: wider bounds before the value moves into them, narrower ones after."""
+        """Set the upper bound: widen it before the value moves up, narrow it after the value has moved down."""
         name = self.coordinate
         top = self.param[name].bounds[1]
         if top is None or top < last:

@@ -92,7 +92,7 @@ class Selection(param.Parameterized):
         self._write(heads=chosen, label=label if chosen else "", origin=origin, **self._focused(focus))
 
     def toggle_heads(self, heads: Iterable[HeadId], *, origin: str = "") -> None:
-        """Select those of these heads that are not selected, let go of those that are."""
+        """Select the given heads that are not selected, deselect those that are."""
         self.select_heads(self.heads ^ frozenset(heads), origin=origin)
 
     def pick(self, head: HeadId, *, origin: str = "") -> None:
@@ -124,7 +124,7 @@ class Selection(param.Parameterized):
 
     def step(self, layers: int, heads: int, *, origin: str = "") -> None:
         """Move the focus by so many layers and heads, as arrow keys do; it stops at the edges."""
-        # Before the first trace a focus from a URL may be there, and no edges to stop at.
+        # Before the first trace the focus may come from a URL, and the number of layers and heads is not known yet.
         if self.focus is None or self.focus.kind not in self._shapes:
             return
         n_layers, n_heads = self._shapes[self.focus.kind]
@@ -143,16 +143,16 @@ class Selection(param.Parameterized):
         self._write(origin=origin, **{name: self._within(chosen, name) for name in self._axes(axis, side)})
 
     def toggle_tokens(self, positions: Iterable[int], *, axis: Axis = "both", side: str | None = None, origin: str = "") -> None:
-        """Select those of these positions that are not selected, let go of those that are."""
+        """Select the given positions that are not selected, deselect those that are."""
         given = frozenset(int(position) for position in positions)
         names = self._axes(axis, side)
-        # Each axis by itself: what is selected as 'from' alone does not become 'to' by the way.
+        # Toggle each axis by itself, so that a token selected as 'from' alone does not become 'to' as well.
         there = all(given <= getattr(self, name) for name in names)
         changes = {name: getattr(self, name) - given if there else getattr(self, name) | given for name in names}
         self._write(origin=origin, **{name: self._within(chosen, name) for name, chosen in changes.items()})
 
     def select_pairs(self, queries: Iterable[int], keys: Iterable[int], *, origin: str = "") -> None:
-        """Select rows and columns of their own, as a click on a cell or on a pair of sentences does."""
+        """Select queries and keys separately, as a click on a cell or on a pair of sentences does."""
         self._write(
             queries=self._within(frozenset(int(q) for q in queries), "queries"),
             keys=self._within(frozenset(int(k) for k in keys), "keys"),
@@ -162,7 +162,7 @@ class Selection(param.Parameterized):
     # -- all of it -----------------------------------------------------------------------------------------------------
 
     def clear(self, part: str | None = None, *, origin: str = "") -> None:
-        """Let go of 'heads', 'tokens', 'queries', 'keys', or of everything."""
+        """Clear 'heads', 'tokens', 'queries', 'keys', or everything."""
         if part is not None and part not in PARTS:
             msg = f"{part!r} cannot be cleared; one of {', '.join(PARTS)} can, or everything."
             raise UnknownName(msg)
@@ -255,10 +255,10 @@ class Selection(param.Parameterized):
         return positions if tokens is None else frozenset(p for p in positions if 0 <= p < len(tokens))
 
     def _write(self, **changes: Any) -> None:
-        # Param cannot compare sets or heads: it would tell everybody of a gesture that changed nothing.
+        # Param cannot compare sets or heads, so it would notify every watcher of a gesture that changed nothing.
         changed = {name: value for name, value in changes.items() if value != getattr(self, name)}
         if not changed.keys() - {"origin"}:
             return
-        # Constant again before anybody is told: who watches is an outsider too.
+        # The Params are constant again before any watcher runs, because a watcher must not write either.
         with param.parameterized.batch_call_watchers(self), param.edit_constant(self):
             self.param.update(**changed)

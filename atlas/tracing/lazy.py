@@ -1,4 +1,4 @@
-"""Statistics that are worked out when somebody first looks: where the weights are kept, a run need not wait for them."""
+"""Statistics computed on first access: where the weights are kept, a run need not wait for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class LazyArrays(Mapping[str, np.ndarray]):
-    """A read-only mapping of arrays, of which some are there and the rest is made at once, by the first who asks for one."""
+    """Read-only mapping; the missing arrays are all computed on first access."""
 
     def __init__(self, there: Mapping[str, np.ndarray], make: Callable[[], Mapping[str, np.ndarray]]) -> None:
         self._held = dict(there)
@@ -31,13 +31,13 @@ class LazyArrays(Mapping[str, np.ndarray]):
             if self._make is not None:
                 made = dict(self._make())
                 protect(made)
-                # A new dictionary, not a longer one: another thread may be looking at the old.
+                # A new dictionary instead of a longer one, because another thread may be reading the old one.
                 self._held = made | self._held
                 self._make = None
         return self._held
 
 
 def protect(arrays: Mapping[str, np.ndarray]) -> None:
-    """Make arrays read-only: whoever writes into a trace would change it for all who look at it."""
+    """Make arrays read-only: a write into a trace would change it for every session that shows it."""
     for array in arrays.values():
         array.setflags(write=False)

@@ -1,4 +1,4 @@
-"""Attention with everything but some rows and columns left out: what selected tokens do in every head."""
+"""Attention restricted to selected rows and columns: what the selected tokens do in every head."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def restricted_thumbnails(trace: Trace, kind: str, queries: Collection[int], key
         return np.where(np.isnan(chosen), OUTSIDE, chosen)
     row_blocks, column_blocks = blocks(attention.n_queries), blocks(attention.n_keys)
     shape = (len(attention.layers), attention.n_heads, int(row_blocks[-1]) + 1, int(column_blocks[-1]) + 1)
-    # NaN, where nothing may be seen, is below OUTSIDE: a block that is partly unlit is unlit, not hatched.
+    # NaN, where nothing may be seen, is below OUTSIDE: a block with unselected cells is drawn as unselected, not hatched.
     found = np.full(shape, OUTSIDE, np.float32)
     chosen_rows, chosen_columns = np.array(sorted(queries), dtype=int), np.array(sorted(keys), dtype=int)
     for layer in range(shape[0]):
