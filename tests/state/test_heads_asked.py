@@ -14,6 +14,7 @@ from atlas.metrics.layouts import pca, tsne
 from atlas.state.heads import HeadsLens
 from atlas.tracing import groups
 from atlas.tracing.groups import PREPARED_HEADS, UNTOLD, is_prepared
+from atlas.tracing.selected_heads import selected_heads
 from tests.state.readers import ENCODER, Listener, rows, workspace
 from tests.state.test_asking import PATIENCE, run, select, until
 
@@ -84,7 +85,7 @@ def test_positions_by_tsne_are_unknown_until_they_are_there(trace, slow):
         await until(lambda: lens.waiting == "Placing 12 heads by t-SNE")
         slow["tsne"].set()
         await until(lambda: not lens.busy)
-        np.testing.assert_array_equal(lens.points()[["x", "y"]], tsne(trace.heads))
+        np.testing.assert_array_equal(lens.points()[["x", "y"]], tsne(selected_heads(trace)))
 
     run(journey())
 
@@ -99,7 +100,7 @@ def test_who_turns_to_another_layout_waits_for_no_positions(trace, slow):
         lens.points()
         assert lens.busy
         lens.workspace.display.layout = "pca"
-        np.testing.assert_array_equal(lens.points()[["x", "y"]], pca(trace.heads).positions)
+        np.testing.assert_array_equal(lens.points()[["x", "y"]], pca(selected_heads(trace)).positions)
         assert not lens.busy
 
     run(journey())
