@@ -55,8 +55,8 @@ class StripView(pn.viewable.Viewer):
         self.chips.on_chip(self._pressed)
         self._tokens: list[dict[str, Any]] = []
 
-        self.param.watch(lambda _: self._draw(), "dark")
-        workspace.display.param.watch(lambda _: self._draw(), "axis")
+        self.param.watch(lambda _: self.lens.safely(self._draw), "dark")
+        workspace.display.param.watch(lambda _: self.lens.safely(self._draw), "axis")
         self.lens.param.watch(lambda event: setattr(self.strip, "busy", event.new), "busy")
 
     def __panel__(self) -> Any:

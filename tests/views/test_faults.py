@@ -15,6 +15,7 @@ from atlas.views.base import View, gesture
 from atlas.views.catalog import TABS, Tab
 from atlas.views.plain import plain
 from atlas.views.tabs import Tabs
+from tests.places import REPO
 from tests.state.readers import single, workspace
 
 pytestmark = pytest.mark.filterwarnings(
@@ -189,6 +190,15 @@ def test_a_view_that_fails_later_says_so_and_the_others_follow(place):
     page.change(4)
     assert page.fragile.faults.problem == ""
     assert page.points() == [[1]]
+
+
+def test_no_view_draws_past_what_catches_its_errors():
+    folder = REPO / "atlas" / "views"
+    sources = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.name != "faults.py"}
+    past = ("streams.Params(", "pn.pane.HoloViews(")
+    assert [(name, each) for name, source in sources.items() for each in past if each in source] == []
+    assert "self.follows(" in sources["heads.py"]
+    assert "self.plot_pane(" in sources["heads.py"]
 
 
 def test_a_gesture_that_fails_is_said_above_the_plot_which_stays():
