@@ -70,7 +70,8 @@ class Asking:
             return otherwise
         self.drop()
         self.forget()
-        kept_as = f"asked {lens.key} {key}"
+        # By the class too: not every lens has a key, and two that ask for one name must not get each other's result.
+        kept_as = f"asked {type(lens).__name__} {lens.key} {key}"
         if keep and trace.holds(kept_as):
             return self._kept(trace, kept_as, work, Ticket())
         if self._latest is not None and self._latest[:2] == (trace, key):
