@@ -8,6 +8,7 @@ from typing import ClassVar
 import param
 
 from atlas.ids import HeadId
+from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Thresholded, TokenPlane, TokenPlaneLens
 from atlas.state.words import heads_in_words
@@ -54,19 +55,31 @@ class SentencesLens(TokenPlaneLens):
         heads = self.heads()
         return str(heads[0]) if len(heads) == 1 else f"{self.workspace.display.aggregate} of {len(heads)} heads"
 
-    def _found(self) -> Sentences:
-        return sentences(self.trace, self.heads(), self.workspace.display.aggregate)
+    def _found(self) -> Sentences | None:
+        """The masses of the shown heads; None while many weights are still summed in a thread."""
+        trace, heads, aggregate = self.trace, self.heads(), self.workspace.display.aggregate
+        attention = trace.attention_of(self.kind)
+        if attention.n_queries * attention.n_keys * len(heads) <= QUICK_CELLS:
+            return sentences(trace, heads, aggregate)
+
+        def summed(progress: Progress) -> Sentences:
+            progress.tell(f"Summing the weights of {counted(len(heads), 'head')} to sentences")
+            return sentences(trace, heads, aggregate)
+
+        return self.ask(f"{aggregate} of {','.join(map(str, heads))}", summed, None, keep=False)
 
     def _build_plane(self) -> TokenPlane:
         found = self._found()
+        if found is None:
+            return TokenPlane()
         self.line = self._describe(found)
         values = found.mass - found.chance if self.signed else found.mass
         return TokenPlane(found.rows, found.columns, values, found.chance, found.row_of, found.column_of)
 
     def _numbers(self, row: int, column: int) -> Cell:
         """The value, and beside a difference the mass it is of."""
-        numbers = super()._numbers(row, column)
-        return numbers | {"mass": float(self._found().mass[row, column])} if self.signed else numbers
+        numbers, found = super()._numbers(row, column), self._found() if self.signed else None
+        return numbers if found is None else numbers | {"mass": float(found.mass[row, column])}
 
     def _describe(self, found: Sentences) -> str:
         several = f"{'mean' if self.workspace.display.aggregate == 'mean' else 'largest'} of " if len(self.heads()) > 1 else ""

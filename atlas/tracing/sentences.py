@@ -14,6 +14,7 @@ from atlas.tracing.windows import combined, one_kind
 if TYPE_CHECKING:
     from atlas.ids import HeadId
     from atlas.trace import Trace
+    from atlas.tracing.record import Attention
 
 Array = np.ndarray
 
@@ -65,11 +66,17 @@ def sentences(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") ->
         if (head.layer, head.head) not in kept:
             weights = attention.block(head.layer, head.head)
             kept[head.layer, head.head] = sentence_mass(weights, rows, columns)
-            if (head.layer, UNIFORM) not in kept:  # heads of a layer share its mask
-                kept[head.layer, UNIFORM] = sentence_mass(uniform_rows(weights), rows, columns)
+            if _uniform_of(attention, head) not in kept:
+                kept[_uniform_of(attention, head)] = sentence_mass(uniform_rows(weights), rows, columns)
     mass = combined((kept[head.layer, head.head] for head in heads), aggregate)
-    chance = combined((kept[head.layer, UNIFORM] for head in heads), aggregate)
+    chance = combined((kept[_uniform_of(attention, head)] for head in heads), aggregate)
     return Sentences(mass, chance, row_names, column_names, rows.of_token, columns.of_token)
+
+
+def _uniform_of(attention: Attention, head: HeadId) -> tuple[int, int]:
+    """Under which key uniform attention is kept: the heads of a layer share its mask, but an edge is cut for one head alone."""
+    cut = head.head in attention.layers[head.layer].cut_heads
+    return (head.layer, UNIFORM - 1 - head.head) if cut else (head.layer, UNIFORM)
 
 
 def without_sentences(trace: Trace, kind: str) -> str:

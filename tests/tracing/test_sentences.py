@@ -128,3 +128,15 @@ def test_what_has_no_sentences_says_why():
     assert without_sentences(traced("BERT"), "encoder") == ""
     with pytest.raises(UnknownName):
         sentences(traced("T5"), [HeadId("cross", 0, 0), HeadId("encoder", 0, 0)])
+
+
+def test_chance_of_a_head_that_lost_edges_is_that_of_its_own_mask():
+    whole = traced("BERT")
+    rows, keys = ([at for at, number in enumerate(numbers_of(whole, "source")) if number == wanted] for wanted in (0, 1))
+    cut = [(HeadId("encoder", 0, 1), query, key) for query in rows for key in keys]
+    trace = loaded("BERT").trace(TEXT, keep="weights", capture=(), knock_out=cut)
+    found = {head: sentences(trace, [HeadId("encoder", 0, head)]) for head in (0, 1)}
+    assert np.isnan(found[1].chance[0, 1])
+    assert np.isnan(found[1].mass[0, 1])
+    np.testing.assert_allclose(found[0].chance, sentences(whole, [HeadId("encoder", 0, 0)]).chance)
+    assert found[1].chance[0, 0] > found[0].chance[0, 0]
