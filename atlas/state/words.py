@@ -17,8 +17,11 @@ LETTERS_SAID = 48
 PREDICTS = "⇒"
 """Between the token a row has read and the one it predicts; '→' says what a row attends to."""
 
-PAIRED_LETTERS = 9
-"""Letters of each of two names that share the room of one on an axis."""
+PAIR_LETTERS = 9
+"""Letters of the two names together: with the sign between them they fit an axis, where longer names are cut at their end."""
+
+PREDICTED_LETTERS = 5
+"""Of these, at least so many for the predicted token: it is why the name is there."""
 
 
 def heads_in_words(workspace: Workspace) -> str:
@@ -105,9 +108,7 @@ def row_names(trace: Trace, kind: str) -> tuple[str, ...]:
     names = tuple(shown_token(str(token)) for token in trace.reading(trace.side(kind, "query")).table["token"])
     if not predicts_next(trace, kind):
         return names
-    return tuple(
-        f"{short(read)} {PREDICTS} {short(written)}" for read, written in zip(names, (*names[1:], _last(trace)), strict=True)
-    )
+    return tuple(paired(read, then) for read, then in zip(names, (*names[1:], _last(trace)), strict=True))
 
 
 def predicts_next(trace: Trace, kind: str) -> bool:
@@ -120,9 +121,15 @@ def _last(trace: Trace) -> str:
     if trace.outcomes is None:
         return "?"
     table = trace.predictions(1)
-    return shown_token(str(table["token"].iloc[-1])) if "token" in table else "?"
+    # An outcome is named as text, with the space before its word.
+    return shown_token(str(table["token"].iloc[-1]).removeprefix(" ")) if "token" in table else "?"
 
 
-def short(name: str) -> str:
-    """A name that leaves room for another one beside it."""
-    return name if len(name) <= PAIRED_LETTERS else f"{name[: PAIRED_LETTERS - 1]}…"
+def paired(read: str, then: str) -> str:
+    """Two tokens in the room of one name."""
+    then = _cut(then, max(PREDICTED_LETTERS, PAIR_LETTERS - len(read)))
+    return f"{_cut(read, PAIR_LETTERS - len(then))} {PREDICTS} {then}"
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -8,8 +8,9 @@ import pytest
 
 from atlas.engine.running.interventions import Output
 from atlas.ids import HeadId
+from atlas.plots.plane import TICK_LETTERS
 from atlas.state.selection_bar import NOTHING, BarLens
-from atlas.state.words import changes_in_words, heads_in_words, shown_token, tokens_in_words, visible
+from atlas.state.words import changes_in_words, heads_in_words, paired, row_names, shown_token, tokens_in_words, visible
 from atlas.state.workspace import Workspace
 from tests.engine.families import TEXT, loaded
 from tests.state.readers import CROSS, DECODER, ENCODER, both, never, single, workspace
@@ -219,3 +220,26 @@ def test_tokens_that_could_be_taken_for_another_are_said_with_their_position():
     room = workspace(single(tokens=("the", "cat", "saw", "the", "dog")))
     room.selection.select_tokens([0, 1, 3])
     assert tokens_in_words(room) == "tokens: the (0), cat, the (3)"
+
+
+@pytest.mark.parametrize(
+    ("read", "then", "said"),
+    [
+        ("9", "8", "9 ⇒ 8"),
+        ("<pad>", "1998", "<pad> ⇒ 1998"),
+        ("un", "docteur", "un ⇒ docteur"),
+        ("docteur", "un", "docteur ⇒ un"),
+        ("docteur", "anglais", "doc… ⇒ angl…"),
+    ],
+)
+def test_two_tokens_take_the_room_of_one_name(read, then, said):
+    assert paired(read, then) == said
+    assert len(said) <= TICK_LETTERS
+
+
+def test_rows_of_a_decoder_name_what_they_predict_and_those_of_other_kinds_do_not():
+    trace = both()
+    pairs = ("le ⇒ docteur", "docteur ⇒ a", "a ⇒ dit", "dit ⇒ oui", "oui ⇒ ?")
+    assert row_names(trace, CROSS) == row_names(trace, DECODER) == pairs
+    assert row_names(trace, ENCODER) == ("[CLS]", "the", "doctor", "said", "she", "ran", ".", "[SEP]")
+    assert row_names(single(DECODER), DECODER)[2] == "doctor"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE
 from atlas.state.opening import Opening
+from atlas.state.words import paired
 from tests.ui.shown import frames, level, levels
 from tests.ui.stage import head_place
 
@@ -41,6 +44,14 @@ def _names(seat, side):
     return list(seat.app.trace.tokens(side)["token"])
 
 
+def _rows(seat, kind):
+    """Names of the rows: in a decoder that writes what an encoder read, each token with the one predicted from it."""
+    if kind == "encoder":
+        return _names(seat, "source")
+    names, last = _names(seat, "target"), seat.app.trace.predictions(1)["token"].iloc[-1].strip()
+    return [paired(read, then) for read, then in pairwise([*names, last])]
+
+
 @pytest.mark.parametrize("kind", ["decoder", "cross", "encoder"])
 def test_each_kind_has_its_own_map_matrix_and_tokens(seat, kind):
     if kind != "encoder":
@@ -51,7 +62,7 @@ def test_each_kind_has_its_own_map_matrix_and_tokens(seat, kind):
     weights = seat.app.trace.attention(kind, layer=0, head=0).to_numpy()
     sides = {"encoder": ("source", "source"), "decoder": ("target", "target"), "cross": ("target", "source")}[kind]
     plot = seat.plot(".aa-matrix")
-    seat.until(lambda: plot.labels("y") == _names(seat, sides[0]) and plot.labels("x") == _names(seat, sides[1]))
+    seat.until(lambda: plot.labels("y") == _rows(seat, kind) and plot.labels("x") == _names(seat, sides[1]))
 
     def drawn():
         found = _matrix(seat, weights.shape)
