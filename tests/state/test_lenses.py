@@ -610,7 +610,7 @@ def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(
     for name in ("entropy", "self", "selected"):
         np.testing.assert_allclose(narrow[name], expected[name])
     assert not np.allclose(narrow["entropy"], whole["entropy"])
-    assert lens.line == "8 heads, measured on tokens: doctor, she; clusters are of the whole text"
+    assert lens.line == "8 heads, measured on tokens: doctor, she: too few rows for a role (2; it takes 5); clusters are of the whole text"
     room.selection.show_kind(CROSS)
     assert set(lens.table()["kind"]) == {CROSS}
     assert len(lens.table()) == 6
