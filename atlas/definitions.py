@@ -295,10 +295,10 @@ _READINGS = (
         "Chance of a role",
         "exp(−rows · KL(value ‖ uniform)), or NAME_p where many rows share their keys; corrected for the number of heads "
         "(Benjamini-Hochberg)",
-        "At most 0.05: chance rarely gives a head so much. The formula bounds the probability that rows whose attention has nothing "
-        "to do with their targets give them this share. NAME_p: for classes of tokens, a bound of the probability that as many "
-        "tokens drawn from the text get as much from this head; for [CLS], special tokens and the first token, how often a head "
-        "rests as much on another place of the text; for long-range mass, the formula with each key's mass spread over the rows "
+        "At most 0.05: chance rarely gives a head so much. The formula bounds the probability that rows whose attention has "
+        "nothing to do with their targets give them this share. NAME_p: for classes of tokens, a bound of the probability that "
+        "as many tokens drawn from the text get as much from this head; for [CLS], special tokens and the first token, "
+        "how often a head rests as much on another place of the text; for long-range mass, the formula with each key's mass spread over the rows "
         "that see it in place of the uniform value. A class of one token is not tested, because a head may prefer that token for "
         "any other reason.",
         UNIFORM,
@@ -309,10 +309,11 @@ _READINGS = (
         "main_role",
         "role",
         "Main role",
-        "the role with excess > 0.5, five rows or more and a corrected chance of 0.05 or less; of several, the one with the lowest "
-        "uniform value; of none: unnamed",
-        "More than half of the way from chance to everything, and unlikely by chance. 'Too few rows': no role rests on five rows, "
-        "as in a text of five words or with one token selected. The role is what the head did in this text, not what it is for.",
+        "the role with excess > 0.5, five rows or more and a corrected chance of 0.05 or less; of several, the one with the "
+        "lowest uniform value; of none: unnamed",
+        "More than half of the way from chance to everything, and unlikely by chance. 'Too few rows': no role rests on five "
+        "rows, as in a text of five words or with one token selected. The role is what the head did in this text, "
+        "not what it is for.",
         UNIFORM,
         "a name, unnamed, too few rows or N/A",
         CLARK,
@@ -343,7 +344,7 @@ _READINGS = (
         "stability",
         "cluster",
         "Stability of a cluster",
-        "mean over resamples of max over clusters of |A ∩ B| / |A ∪ B|, A the cluster's heads that were drawn, B a cluster of the "
+        "mean over resamples of the largest |A and B| / |A or B|, A the cluster's heads that were drawn, B a cluster of the "
         "resample",
         "1: the cluster comes back whenever the heads are drawn again with replacement and divided into as many clusters. The "
         "interval is that of the mean of 100 resamples (300 where the interval would contain 0.75); it says how exact the number "
@@ -357,8 +358,8 @@ _READINGS = (
         "cluster",
         "Name of a cluster",
         "the metric with the largest difference from the other heads, if |difference| ≥ 0.8 standard deviations, q ≤ 0.05, "
-        "(mean − uniform) / (1 − uniform) ≥ 0.25 (for little of a metric 1 − mean / uniform, for much distance mean / uniform − 1) "
-        "and q against chance ≤ 0.05; else: unnamed",
+        "(mean − uniform) / (1 − uniform) ≥ 0.25 (for little of a metric 1 − mean / uniform, for much distance mean / uniform − "
+        "1) and q against chance ≤ 0.05; else: unnamed",
         "The cluster does this clearly more, or less, than the other heads and than chance. 'Focused': half of the possible "
         "entropy or less, and by a quarter less than the other heads; 'broad': three quarters or more, and by a quarter more: "
         "near even attention, which is nothing beyond chance. 'Unnamed' says that no name was earned, not that its heads do "

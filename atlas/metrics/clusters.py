@@ -49,8 +49,8 @@ STRUCTURE = 0.25
 """Mean silhouette up to which Kaufman & Rousseeuw (1990, Finding Groups in Data) see no substantial structure."""
 
 NULL_STARTS = 2
-"""Starts on a cloud. With one, the best division of 48 heads scores 6 % less than with ten and the heads win too easily; with two,
-3 %; more take as long as all the rest."""
+"""Starts on a cloud. With one, the best division of 48 heads scores 6 % less than with ten, and the heads win too easily; with
+two, 3 %; more take as long as all the rest."""
 
 RESAMPLES = 100
 """Bootstrap samples a cluster has to come back from; Hennig's own default."""
@@ -315,8 +315,9 @@ def _one_group(
     chance: float = float("nan"),
 ) -> Clusters:
     n_heads = len(heads)
+    unknown = Stability(*(np.full(1, np.nan) for _ in range(3)))
     return Clusters(
-        np.zeros(n_heads, dtype=np.int64), 1, float("nan"), np.full(n_heads, np.nan), *np.full((3, 1), np.nan), (UNNAMED,),
+        np.zeros(n_heads, dtype=np.int64), 1, float("nan"), np.full(n_heads, np.nan), *unknown, (UNNAMED,),
         traits(heads, np.zeros(n_heads, dtype=np.int64), standard.columns), MappingProxyType(dict(scores or {})), chance,
         standard.columns, standard.dropped, seed, note,
     )  # fmt: skip

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from atlas.metrics.heads import METRICS
 from atlas.metrics.roles import UNNAMED
 from atlas.metrics.shared_keys import SHARED
 from atlas.metrics.standard import least_spread

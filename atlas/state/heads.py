@@ -18,7 +18,7 @@ from atlas.state.lens import Lens, counted
 from atlas.state.words import tokens_in_words
 from atlas.tracing.groups import (
     FEW_ROWS,
-    MIN_ROWS,
+    ROLE_ROWS,
     UNTOLD,
     Division,
     are_divided,
@@ -298,7 +298,7 @@ def _about_rows(table: pd.DataFrame) -> str:
         return ": where a row sees one token only, heads cannot differ"
     few = few_rows(table)
     if roles_there == {FEW_ROWS}:
-        return f": too few rows for a role ({max(few.values())}; it takes {MIN_ROWS})"
+        return f": too few rows for a role ({max(few.values())}; it takes {ROLE_ROWS})"
     if not few:
         return ""
-    return f"; too few rows (under {MIN_ROWS}) for a role: " + ", ".join(f"{title_of(name)} {n}" for name, n in few.items())
+    return f"; too few rows (under {ROLE_ROWS}) for a role: " + ", ".join(f"{title_of(name)} {n}" for name, n in few.items())

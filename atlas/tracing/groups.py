@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from atlas.metrics.clusters import Clusters, cluster_heads
 from atlas.metrics.layouts import Components, pca, tsne
 from atlas.metrics.roles import ROLES, UNNAMED, enough_rows, main_role
@@ -12,7 +14,6 @@ from atlas.metrics.traits import HIGH
 from atlas.tracing.selected_heads import selected_heads
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from atlas.trace import Trace
@@ -25,6 +26,9 @@ UNTOLD = "N/A"
 
 FEW_ROWS = "too few rows"
 """The role of a head that is measured on so few rows that none of its metrics of targets can give a role."""
+
+ROLE_ROWS = MIN_ROWS
+"""Rows that a role takes: the name for those who may import this room and not that of the metrics."""
 
 PREPARED_HEADS = 400
 """Heads that are divided into clusters before a new trace is shown, which takes 1 s at most: its cards are then drawn once. Of
@@ -52,11 +56,9 @@ def neighbourhoods(trace: Trace, kind: str) -> np.ndarray:
 def roles(table: pd.DataFrame) -> list[str]:
     """The main role of each head of a table in the words that clusters are named in, "unnamed", FEW_ROWS or UNTOLD."""
     told = table[list(ROLES)].notna().any(axis=1)
-    enough = enough_rows(table).any(axis=1)
+    enough = np.any(enough_rows(table), axis=1).tolist()
     words = [HIGH.get(str(role), UNNAMED) for role in main_role(table)["role"]]
-    return [
-        word if rests else FEW_ROWS if known else UNTOLD for word, rests, known in zip(words, enough, told, strict=True)
-    ]
+    return [word if rests else FEW_ROWS if known else UNTOLD for word, rests, known in zip(words, enough, told, strict=True)]
 
 
 def few_rows(table: pd.DataFrame) -> dict[str, int]:

@@ -335,7 +335,7 @@ def test_a_stability_that_straddles_the_cut_names_nothing_and_is_looked_at_longe
     rng = np.random.default_rng(0)
     drawn = []
     monkeypatch.setattr(
-        "atlas.metrics.clusters._Search._resampled", lambda self, labels, k: drawn.append(k) or rng.choice([0.5, 1.0], k)
+        "atlas.metrics.clusters._Search._resampled", lambda *given: drawn.append(given) or rng.choice([0.5, 1.0], given[-1])
     )
     found = cluster_heads(table)
     assert len(drawn) == MORE_RESAMPLES
@@ -348,7 +348,13 @@ def test_a_stability_that_straddles_the_cut_names_nothing_and_is_looked_at_longe
 def test_every_metric_has_a_name_and_equal_names_are_numbered():
     assert set(HIGH) == set(METRICS)
     assert set(LOW) <= set(METRICS)
-    assert distinct(["broad", "unnamed", "broad", "unnamed", "unnamed"]) == ("broad", "unnamed", "broad 2", "unnamed 2", "unnamed 3")
+    assert distinct(["broad", "unnamed", "broad", "unnamed", "unnamed"]) == (
+        "broad",
+        "unnamed",
+        "broad 2",
+        "unnamed 2",
+        "unnamed 3",
+    )
 
 
 def test_jaccard_by_hand():
