@@ -298,9 +298,9 @@ _READINGS = (
         "At most 0.05: chance rarely gives a head so much. The formula bounds the probability that rows whose attention has "
         "nothing to do with their targets give them this share. NAME_p: for classes of tokens, a bound of the probability that "
         "as many tokens drawn from the text get as much from this head; for [CLS], special tokens and the first token, "
-        "how often a head rests as much on another place of the text; for long-range mass, the formula with each key's mass spread over the rows "
-        "that see it in place of the uniform value. A class of one token is not tested, because a head may prefer that token for "
-        "any other reason.",
+        "how often a head rests as much on another place of the text; for long-range mass, the formula with each key's mass "
+        "spread over the rows that see it in place of the uniform value. A class of one token is not tested: a head may prefer "
+        "that token for any other reason.",
         UNIFORM,
         "0 to 1",
         f"{HOEFFDING}; {SAM}; {BENJAMINI}",
