@@ -2,7 +2,8 @@
 
 Notation: p is a weight, i a query (row), j a key (column), nᵢ the number of keys row i may see. Means over rows are over the
 *informative* rows, those that may see two keys or more: the first row of a causal model is 1 whatever the head does. A mass
-on a set of keys is averaged over the informative rows that may see at least one of them. Masked cells are nowhere counted.
+on a set of keys is averaged over the informative rows that may see at least one of them; NAME_rows says how many rows that
+are. Masked cells are nowhere counted.
 In a model with learned sinks a row sums to less than 1: masses and maxima are shares of all of its attention; entropy and
 distance are those of the part that goes to tokens, scaled to sum to 1.
 """
@@ -21,6 +22,13 @@ WANG = "Wang, Variengien, Conmy, Shlegeris & Steinhardt 2022, Interpretability i
 XIAO = "Xiao, Tian, Chen, Han & Lewis 2023, Efficient Streaming Language Models with Attention Sinks"
 GPT_OSS = "OpenAI 2025, gpt-oss-120b & gpt-oss-20b Model Card"
 WILSON = "Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference"
+HOEFFDING = "Hoeffding 1963, Probability Inequalities for Sums of Bounded Random Variables"
+BENJAMINI = "Benjamini & Hochberg 1995, Controlling the False Discovery Rate"
+YEKUTIELI = "Benjamini & Yekutieli 2001, The Control of the False Discovery Rate under Dependency"
+SAM = "Tusher, Tibshirani & Chu 2001, Significance Analysis of Microarrays"
+HENNIG = "Hennig 2007, Cluster-wise Assessment of Cluster Stability"
+KAUFMAN = "Kaufman & Rousseeuw 1990, Finding Groups in Data"
+COHEN = "Cohen 1988, Statistical Power Analysis for the Behavioral Sciences"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
 UNIFORM = "the same statistic of attention spread evenly over the keys each row may see"
@@ -35,7 +43,8 @@ class Definition:
     name
         Column or key it stands under.
     group
-        'metric' (a column of the head table), 'role' (how metrics are read as jobs), 'relation' (syntax) or 'plane' (a matrix).
+        'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
+        'relation' (syntax) or 'plane' (a matrix).
     title
         What the screen calls it.
     formula
@@ -281,14 +290,32 @@ _READINGS = (
         "the form of chance-corrected agreement: Cohen 1960, A Coefficient of Agreement for Nominal Scales",
     ),
     Definition(
+        "role_chance",
+        "role",
+        "Chance of a role",
+        "exp(−rows · KL(value ‖ uniform)), or NAME_p where many rows share their keys; corrected for the number of heads "
+        "(Benjamini-Hochberg)",
+        "At most 0.05: chance rarely gives a head so much. The formula bounds the probability that rows whose attention has "
+        "nothing to do with their targets give them this share. NAME_p: for classes of tokens, a bound of the probability that "
+        "as many tokens drawn from the text get as much from this head; for [CLS], special tokens and the first token, "
+        "how often a head rests as much on another place of the text; for long-range mass, the formula with each key's mass "
+        "spread over the rows that see it in place of the uniform value. A class of one token is not tested: a head may prefer "
+        "that token for any other reason.",
+        UNIFORM,
+        "0 to 1",
+        f"{HOEFFDING}; {SAM}; {BENJAMINI}",
+    ),
+    Definition(
         "main_role",
         "role",
         "Main role",
-        "the role with excess > 0.5; of several, the one with the lowest uniform value; of none: mixed",
-        "More than half of the way from chance to everything. Induction and duplicate-token roles need five rows or more. "
-        "The role is what the head did in this text, not what it is for.",
+        "the role with excess > 0.5, five rows or more and a corrected chance of 0.05 or less; of several, the one with the "
+        "lowest uniform value; of none: unnamed",
+        "More than half of the way from chance to everything, and unlikely by chance. 'Too few rows': no role rests on five "
+        "rows, as in a text of five words or with one token selected. The role is what the head did in this text, "
+        "not what it is for.",
         UNIFORM,
-        "a name, or mixed",
+        "a name, unnamed, too few rows or N/A",
         CLARK,
     ),
     Definition(
@@ -300,6 +327,46 @@ _READINGS = (
         "0.5 on average",
         "0 to 1",
         "mid-ranks, as in any rank test",
+    ),
+    Definition(
+        "cluster",
+        "cluster",
+        "Cluster",
+        "k-means over metrics with mean 0 and standard deviation 1; k from 2 to 8 by the mean silhouette",
+        "Heads that behave alike on this text. There is one group where the mean silhouette is 0.25 or less, or where more than "
+        "5 % of single clouds of the same covariance and skewness divide as well. Metrics that hardly differ (shares: standard "
+        "deviation under 0.01), that rest on fewer than five rows, or that say the same as another are left out.",
+        "39 single clouds, divided just as freely",
+        "a group",
+        KAUFMAN,
+    ),
+    Definition(
+        "stability",
+        "cluster",
+        "Stability of a cluster",
+        "mean over resamples of the largest |A and B| / |A or B|, A the cluster's heads that were drawn, B a cluster of the "
+        "resample",
+        "1: the cluster comes back whenever the heads are drawn again with replacement and divided into as many clusters. The "
+        "interval is that of the mean of 100 resamples (300 where the interval would contain 0.75); it says how exact the number "
+        "is, not how another model or text would come out.",
+        "0.75, from which Hennig takes a cluster for real; the lower end of the interval has to reach it",
+        "0 to 1",
+        HENNIG,
+    ),
+    Definition(
+        "cluster_name",
+        "cluster",
+        "Name of a cluster",
+        "the metric with the largest difference from the other heads, if |difference| ≥ 0.8 standard deviations, q ≤ 0.05, "
+        "(mean − uniform) / (1 − uniform) ≥ 0.25 (for little of a metric 1 − mean / uniform, for much distance mean / uniform − "
+        "1) and q against chance ≤ 0.05; else: unnamed",
+        "The cluster does this clearly more, or less, than the other heads and than chance. 'Focused': half of the possible "
+        "entropy or less, and by a quarter less than the other heads; 'broad': three quarters or more, and by a quarter more: "
+        "near even attention, which is nothing beyond chance. 'Unnamed' says that no name was earned, not that its heads do "
+        "nothing.",
+        UNIFORM,
+        "a name or unnamed",
+        f"{COHEN}; {YEKUTIELI}",
     ),
     Definition(
         "relation_accuracy",

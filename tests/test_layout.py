@@ -17,7 +17,7 @@ TOP = {
 LONGEST = 400
 """Lines. A module that needs more has two duties, nearly always."""
 
-LONGER: dict[str, str] = {}
+LONGER: dict[str, str] = {"atlas/definitions.py": "one list of definitions, as long as there are numbers to define"}
 """Modules that may be longer all the same, each with its reason."""
 
 

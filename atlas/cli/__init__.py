@@ -210,7 +210,7 @@ def _chosen(table: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
             raise TextError(msg)
     if given.sort is not None:
         if given.sort not in table.columns:
-            known = ", ".join(name for name in table.columns if not name.endswith(("_uniform", "_rows")))
+            known = ", ".join(name for name in table.columns if not name.endswith(("_uniform", "_rows", "_p")))
             msg = f"There is no column {given.sort!r} to sort by; there are {known}."
             raise TextError(msg)
         if table[given.sort].isna().all():

@@ -15,6 +15,7 @@ from atlas.metrics.keysets import key_sets
 from atlas.metrics.pairs import Pairs
 from atlas.metrics.plan import RowPlan, visible_cells
 from atlas.metrics.rows import row_statistics
+from atlas.metrics.shared_keys import KeyFacts, shared_chances
 
 Values = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -51,8 +52,11 @@ METRICS = (
 )
 """The metrics of a head, in the order of the table's columns."""
 
-COUNTED = ("induction", "duplicate")
-"""Metrics that may rest on very few rows: NAME_rows says on how many."""
+COUNTED = (*ROW_MEANS, *KEY_SETS)
+"""Metrics that speak of targets, which some rows have and others have not: NAME_rows says on how many rows they rest."""
+
+INFORMATIVE_ROWS = "informative_rows"
+"""Column: how many rows the other metrics rest on."""
 
 
 def head_metrics(
@@ -76,8 +80,9 @@ def head_metrics(
     Returns
     -------
     DataFrame
-        layer, head, the metrics of `METRICS`, NAME_uniform for each, and NAME_rows for those of `COUNTED`. NaN where a
-        metric does not apply or needs an annotation that is not there; `median` is NaN here: see `exact.median`.
+        layer, head, the metrics of `METRICS`, NAME_uniform for each, NAME_rows for those of `COUNTED`, informative_rows for
+        the others, and NAME_p for those of `SHARED`. NaN where a metric does not apply or needs an annotation that is not
+        there; `median` is NaN here: see `exact.median`.
     """
     keys = tokens if key_tokens is None else key_tokens
     n_layers, n_heads = np.shape(stats["entropy"])[:2]
@@ -93,8 +98,10 @@ def head_metrics(
         _layer_metrics({name: values[at] for name, values in precise.items()}, masks[id(p)]) for at, p in enumerate(per_layer)
     ]
     columns |= {name: np.concatenate([layer[name] for layer in found]) for name in METRICS}
-    for name in (*(f"{metric}_uniform" for metric in METRICS), *(f"{metric}_rows" for metric in COUNTED)):
+    for name in (*(f"{metric}_uniform" for metric in METRICS), *(f"{metric}_rows" for metric in COUNTED), INFORMATIVE_ROWS):
         columns[name] = np.repeat([masks[id(plan)].constants[name] for plan in per_layer], n_heads)
+    uniform = {name: columns[f"{name}_uniform"] for name in METRICS}
+    columns |= shared_chances(precise["received_informative"], [masks[id(plan)].keys for plan in per_layer], columns, uniform)
     return pd.DataFrame(columns)
 
 
@@ -133,15 +140,20 @@ class _Mask:
     sets: Mapping[str, BoolArray | None]
     n_rows: Mapping[str, int]
     """For each set of keys, the informative rows that may see at least one of them."""
+    keys: KeyFacts
     constants: dict[str, float]
     """NAME_uniform and NAME_rows."""
 
     @classmethod
     def of(cls, plan: RowPlan, sets: Mapping[str, BoolArray | None]) -> _Mask:
         n_rows = {name: 0 if keys is None else int((plan.informative & plan.seen(keys)).sum()) for name, keys in sets.items()}
-        mask = cls(plan, sets, n_rows, constants={})
-        mask.constants |= _uniform_metrics(mask)
-        mask.constants |= {f"{name}_rows": int(plan.counted[name].sum()) if name in plan.counted else 0 for name in COUNTED}
+        host = plan.to(np.asarray)
+        evenly = row_statistics(host.uniform()[None], host)
+        mask = cls(plan, sets, n_rows, KeyFacts(plan, {**sets, "special": plan.special}, evenly["received_informative"][0]), {})
+        mask.constants |= _uniform_metrics(evenly, mask)
+        rows = {name: int(counted.sum()) for name, counted in plan.counted.items()} | n_rows
+        mask.constants |= {f"{name}_rows": rows.get(name, 0) for name in COUNTED}
+        mask.constants[INFORMATIVE_ROWS] = int(plan.informative.sum())
         return mask
 
 
@@ -175,10 +187,9 @@ def _spread_metrics(stats: Mapping[str, Values], plan: RowPlan) -> dict[str, Val
     }
 
 
-def _uniform_metrics(mask: _Mask) -> dict[str, float]:
+def _uniform_metrics(evenly: Mapping[str, Values], mask: _Mask) -> dict[str, float]:
     """NAME_uniform of every metric: the metrics of one head that spreads evenly over what it may see."""
-    host = mask.plan.to(np.asarray)
-    values = _layer_metrics(row_statistics(host.uniform()[None], host), mask)
+    values = _layer_metrics(evenly, mask)
     values["median"] = np.array([uniform_median(mask.plan)])
     return {f"{name}_uniform": float(values[name][0]) for name in METRICS}
 

@@ -13,6 +13,7 @@ import pandas as pd
 from atlas.metrics.heads import head_metrics
 from atlas.metrics.keysets import key_sets
 from atlas.metrics.plan import POSITIONAL, WHOLE_ROW, BoolArray, RowPlan
+from atlas.metrics.shared_keys import MIN_ROWS
 
 Positions = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
@@ -107,8 +108,13 @@ def selected_metrics(
     return head_metrics(cut | {"received_informative": received}, plans, tokens.iloc[rows], key_tokens)
 
 
-def needed_keys(key_tokens: pd.DataFrame, keys: Positions) -> Positions:
-    """Keys whose received mass some metric asks for, or the selection does."""
+def needed_keys(key_tokens: pd.DataFrame, keys: Positions, n_rows: int) -> Positions:
+    """Keys whose received mass some metric asks for, or the selection does.
+
+    From `MIN_ROWS` rows on these are all: a role is held against what the other keys get.
+    """
+    if n_rows >= MIN_ROWS:
+        return np.arange(len(key_tokens))
     wanted = np.zeros(len(key_tokens), dtype=bool)
     wanted[keys] = True
     for members in key_sets(key_tokens).values():

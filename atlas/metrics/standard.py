@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from atlas.definitions import DEFINITIONS
 from atlas.metrics.heads import COUNTED, METRICS
-from atlas.metrics.roles import MIN_ROWS
+from atlas.metrics.shared_keys import MIN_ROWS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,14 +20,26 @@ if TYPE_CHECKING:
 Values = npt.NDArray[np.float64]
 
 ROUNDING = 1e-5
-"""Metrics that vary by less than this (standard deviation) are constant: it is how exact single-precision weights are, and
-scaled up to a standard deviation of 1 the rounding of a learned sink's 0 would weigh as much as any metric."""
+"""Two metrics that differ by less than this in every head say the same: it is how exact single-precision weights are."""
+
+SHARE_SPREAD = 0.01
+"""Standard deviation over the heads from which a share of attention tells heads apart: one point in a hundred. Scaled up to a
+standard deviation of 1, less than that would weigh as much as any metric: T5's cross heads at entropies of 0.99997 and 0.9974
+made two clusters."""
+
+LEAST_SPREAD: Mapping[str, float] = MappingProxyType({
+    "entropy": 0.03,  # nats: one hundredth of ln 20, so that it is a constant where the normalised entropy is
+    "distance": 0.1,  # tokens
+    "uniformity": 0.001,  # at 1,000 tokens a head with all of each row on one key has 0.03
+    "median": 0.0005,  # a weight of usual size is 0.01 at 100 tokens, 0.001 at 1,000
+})  # fmt: skip
+"""The same for the metrics that are no shares of attention, in their own units."""
 
 COMPARED = tuple(name for name in METRICS if not DEFINITIONS[name].costly)
 """Metrics that heads are compared by. Without the costly ones: a table has them or not, and both give the same groups."""
 
 UNKNOWN = "not known for every head in this text"
-CONSTANT = "the same for every head"
+CONSTANT = "nearly the same for every head"
 FEW = f"rests on fewer than {MIN_ROWS} rows in this text"
 COPY = "says the same as {}"
 
@@ -67,6 +79,11 @@ class Standard:
         return np.where(np.isnan(scaled), 0.0, scaled)
 
 
+def least_spread(name: str) -> float:
+    """Standard deviation over the heads under which a metric is a constant."""
+    return LEAST_SPREAD.get(name, SHARE_SPREAD)
+
+
 def by_value(table: pd.DataFrame) -> npt.NDArray[np.intp]:
     """An order of the rows that depends on the metrics alone: sums, and what starts at random, depend on the order."""
     return np.lexsort(table.reindex(columns=list(COMPARED)).to_numpy(float).T[::-1])
@@ -79,7 +96,7 @@ def _useless(table: pd.DataFrame, name: str, kept: Mapping[str, Values]) -> str:
     if name in COUNTED and f"{name}_rows" in table.columns and table[f"{name}_rows"].min() < MIN_ROWS:
         return FEW
     values = table[name].to_numpy(float)
-    if values.std() < ROUNDING:
+    if values.std() < least_spread(name):
         return CONSTANT
     # Equal up to rounding, not merely proportional: shares that add up to 1 mirror each other and still mean two things.
     copies = [other for other, seen in kept.items() if np.abs(values - seen).max() < ROUNDING]

@@ -163,12 +163,12 @@ class Category:
         return self.mark.letter
 
 
-MIXED = "mixed"
+UNNAMED = "unnamed"
 
 CATEGORIES: Mapping[str, Category] = MappingProxyType({
     "previous token": Category(BLUE, TRIANGLE),
     "next token": Category(SKY, INVERTED_TRIANGLE),
-    "same token": Category(PURPLE, CIRCLE),
+    "self": Category(PURPLE, CIRCLE),
     "induction": Category(VERMILION, STAR),
     "duplicate token": Category(BLUE, SQUARE),
     "[CLS] or BOS": Category(ORANGE, DIAMOND),
@@ -186,7 +186,9 @@ CATEGORIES: Mapping[str, Category] = MappingProxyType({
     "off special tokens": Category(PURPLE, PLUS),
     "off [CLS] or BOS": Category(PURPLE, SQUARE),
     "off the first token": Category(PURPLE, STAR),
-    MIXED: Category(GREY, CIRCLE),
+    UNNAMED: Category(GREY, CIRCLE),
+    "too few rows": Category(GREY, DIAMOND),
+    "N/A": Category(GREY, SQUARE),
 })  # fmt: skip
 
 _NUMBERED = re.compile(r"^(?P<name>.+) (?P<number>\d+)$")

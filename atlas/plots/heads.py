@@ -68,7 +68,8 @@ def head_scatter(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> hv.Poin
     ----------
     data
         Columns x, y, layer, head; `category` (a name) or `value` (a number) for the colour; optional `size` (a number),
-        `label` (left out: L0 H0), `selected` and `focus` (booleans).
+        `label` (left out: L0 H0), `selected` and `focus` (booleans); x_rows, y_rows, value_rows, size_rows: on how many rows
+        that number rests, for the hover.
     config
         See `ScatterConfig`.
 
@@ -214,8 +215,11 @@ def _about(data: pd.DataFrame, config: ScatterConfig) -> npt.NDArray[np.object_]
     named["size"] = config.get("size_label", "")
     for column, name in named.items():
         if column in data:
-            for line, value in zip(lines, data[column].tolist(), strict=True):
+            rows = data[f"{column}_rows"].tolist() if f"{column}_rows" in data else [None] * len(data)
+            for line, value, n in zip(lines, data[column].tolist(), rows, strict=True):
                 text = str(value) if column == "category" else number(float(value))
+                if n is not None:
+                    text += f" (on {n} row{'' if n == 1 else 's'})"
                 line.append(f"{name}: {text}" if name else text)
     # Colour and size may show what an axis shows already: once is enough.
     return np.array(["\n".join(dict.fromkeys(line)) for line in lines], dtype=object)

@@ -16,7 +16,19 @@ from atlas.state.asking import Progress
 from atlas.state.display import METRICS, SELECTED
 from atlas.state.lens import Lens, counted
 from atlas.state.words import tokens_in_words
-from atlas.tracing.groups import UNTOLD, Division, are_divided, are_mapped, clusters, components, neighbourhoods, roles
+from atlas.tracing.groups import (
+    FEW_ROWS,
+    ROLE_ROWS,
+    UNTOLD,
+    Division,
+    are_divided,
+    are_mapped,
+    clusters,
+    components,
+    few_rows,
+    neighbourhoods,
+    roles,
+)
 from atlas.tracing.selected_heads import selected_heads
 
 CATEGORIES = ("cluster", "role")
@@ -131,6 +143,12 @@ class HeadsLens(Lens):
             data["category"] = list(table[display.colour])
         elif display.colour in table:
             data["value"] = table[display.colour].to_numpy(dtype=float, na_value=np.nan)
+        shown = {"value": display.colour, "size": display.size}
+        if display.layout == "metrics":
+            shown |= {"x": display.x, "y": display.y}
+        for place, metric in shown.items():
+            if f"{metric}_rows" in table:
+                data[f"{place}_rows"] = table[f"{metric}_rows"].to_numpy(int)
         marked = self.marked()
         return data.assign(**{str(name): marked[name].to_numpy() for name in marked})
 
@@ -190,6 +208,11 @@ class HeadsLens(Lens):
             return "The weight on selected keys is known once tokens are selected as 'to'."
         return f"{title_of(metric)} is not known of any head on {tokens_in_words(self.workspace) or 'this text'}."
 
+    def rows_of(self, metric: str) -> int | None:
+        """On how many rows a metric rests, the fewest over the heads; None where every row with two keys or more counts."""
+        table, column = self.table(), f"{metric}_rows"
+        return int(table[column].min()) if len(table) and column in table else None
+
     def note(self) -> str:
         """What the division into clusters rests on."""
         trace, kind = self.workspace.trace, self.kind
@@ -201,7 +224,11 @@ class HeadsLens(Lens):
             return found.note
         at = found.names.index(name)
         inside = found.silhouettes[found.labels == at]
-        return f"{counted(found.sizes[at], 'head')}, silhouette {inside.mean():.2f}, stability {found.stability[at]:.2f}"
+        low, high = found.stability_low[at], found.stability_high[at]
+        return (
+            f"{counted(found.sizes[at], 'head')}, silhouette {inside.mean():.2f}, "
+            f"stability {found.stability[at]:.2f} ({low:.2f} to {high:.2f})"
+        )
 
     def _places(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         display = self.workspace.display
@@ -257,10 +284,21 @@ class HeadsLens(Lens):
         table["cluster"] = UNTOLD if division is None else [str(name) for name in division.name_of_rows]
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)
-        self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens")
-        if len(table) and set(table["role"]) == {UNTOLD}:
-            self.line += ": where a row sees one token only, heads cannot differ"
-        elif said:
+        self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens") + _about_rows(table)
+        if said and not set(table["role"]) <= {UNTOLD}:
             self.line += "; clusters are of the whole text"
         self.kind_shown = kind
         return table
+
+
+def _about_rows(table: pd.DataFrame) -> str:
+    """What the number of rows forbids to say of the heads; empty where it forbids nothing."""
+    roles_there = set(table["role"])
+    if roles_there == {UNTOLD}:
+        return ": where a row sees one token only, heads cannot differ"
+    few = few_rows(table)
+    if roles_there == {FEW_ROWS}:
+        return f": too few rows for a role ({max(few.values())}; it takes {ROLE_ROWS})"
+    if not few:
+        return ""
+    return f"; too few rows (under {ROLE_ROWS}) for a role: " + ", ".join(f"{title_of(name)} {n}" for name, n in few.items())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from atlas.metrics.clusters import Clusters, cluster_heads
 from atlas.metrics.layouts import Components, pca, tsne
-from atlas.metrics.roles import MIXED, ROLES, main_role
+from atlas.metrics.roles import ROLES, UNNAMED, enough_rows, main_role
+from atlas.metrics.shared_keys import MIN_ROWS
 from atlas.metrics.traits import HIGH
 from atlas.tracing.selected_heads import selected_heads
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from atlas.trace import Trace
@@ -21,6 +23,12 @@ Division = Clusters
 
 UNTOLD = "N/A"
 """The role of a head of which no metric is known, as from rows that see one token only; the cluster of one not divided yet."""
+
+FEW_ROWS = "too few rows"
+"""The role of a head that is measured on so few rows that none of its metrics of targets can give a role."""
+
+ROLE_ROWS = MIN_ROWS
+"""Rows that a role takes: the name for those who may import this room and not that of the metrics."""
 
 PREPARED_HEADS = 400
 """Heads that are divided into clusters before a new trace is shown, which takes 1 s at most: its cards are then drawn once. Of
@@ -46,9 +54,17 @@ def neighbourhoods(trace: Trace, kind: str) -> np.ndarray:
 
 
 def roles(table: pd.DataFrame) -> list[str]:
-    """The main job of each head of a table in the words that clusters are named in, "mixed", or UNTOLD."""
+    """The main role of each head of a table in the words that clusters are named in, "unnamed", FEW_ROWS or UNTOLD."""
     told = table[list(ROLES)].notna().any(axis=1)
-    return [HIGH.get(str(role), MIXED) if known else UNTOLD for role, known in zip(main_role(table)["role"], told, strict=True)]
+    enough = np.any(enough_rows(table), axis=1).tolist()
+    words = [HIGH.get(str(role), UNNAMED) for role in main_role(table)["role"]]
+    return [word if rests else FEW_ROWS if known else UNTOLD for word, rests, known in zip(words, enough, told, strict=True)]
+
+
+def few_rows(table: pd.DataFrame) -> dict[str, int]:
+    """Roles whose metric is known, but on fewer than `MIN_ROWS` rows in some layer, with the number of rows."""
+    fewest = {role: int(table[f"{role}_rows"].min()) for role in ROLES if len(table) and table[role].notna().any()}
+    return {role: n for role, n in fewest.items() if n < MIN_ROWS}
 
 
 def are_divided(trace: Trace, kind: str) -> bool:

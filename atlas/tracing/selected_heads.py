@@ -123,7 +123,7 @@ def _cut(
 ) -> pd.DataFrame:
     """The table of some heads for selected rows, with the mass on selected columns; one part, one cutter a layer of the table."""
     plans = cut_plans(cutters, rows)
-    received = _received(attention, parts, stats, cutters, rows, needed_keys(tables[1], columns))
+    received = _received(attention, parts, stats, cutters, rows, needed_keys(tables[1], columns, len(rows)))
     table = selected_metrics(stats, plans, rows, received, *tables)
     return table if not len(columns) else table.join(mass_on(columns, received, plans))
 

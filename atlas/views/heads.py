@@ -40,9 +40,13 @@ class HeadsView(View):
     help: ClassVar = (
         "A point is a head. PCA: the two directions in which the standardised metrics differ most; with tokens selected, heads "
         "move in the same axes. t-SNE: near means alike, far means nothing, and the map is of the whole text.\n\n"
-        "Clusters: k-means over standardised metrics, k by the mean silhouette; stability is the mean Jaccard similarity of a "
-        "cluster to its likest in resampled heads. A cluster has a name only where it is stable and its trait differs from the "
-        "other heads' beyond chance; else it is 'mixed'. Draw a lasso or a box, or press a group below."
+        "Clusters: k-means over standardised metrics, k by the mean silhouette. Stability: heads are drawn again with "
+        "replacement and divided again, 100 to 300 times; it is the mean Jaccard similarity of a cluster to its likest, with the "
+        "95 % interval of that mean. A cluster has a name only where the interval is above 0.75 and its largest difference from "
+        "the other heads is large, unlikely by chance, and clearly beyond even attention too; else it is 'unnamed'. 'Broad' says "
+        "that heads are near even attention, and the others are not.\n\n"
+        "Roles: more than half of the way from chance to everything, on five rows or more, and unlikely by chance, corrected for "
+        "the number of heads; else 'unnamed', or 'too few rows'. Draw a lasso or a box, or press a group below."
     )
 
     beside: ClassVar = 230

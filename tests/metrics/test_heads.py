@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from atlas.definitions import DEFINITIONS
 from atlas.metrics import METRICS, RowPlan, causal_mask, head_metrics, median, metrics_of, quantiles, row_statistics
 from atlas.metrics.exact import uniform_median
-from atlas.metrics.heads import COUNTED
+from atlas.metrics.heads import COUNTED, INFORMATIVE_ROWS
+from atlas.metrics.keysets import is_punctuation
+from atlas.metrics.shared_keys import RESTING_PLACES, SHARED
 from tests.metrics.cases import CASES, Case, head_by_loops, token_table
 
 
@@ -68,6 +70,7 @@ def test_uniform_and_bounds_at_any_length(seed, n, name):
 def test_columns_are_defined_and_definitions_are_columns():
     table = table_of(Case("bidirectional"))
     beside = {f"{name}_uniform" for name in METRICS} | {f"{name}_rows" for name in COUNTED}
+    beside |= {f"{name}_p" for name in SHARED} | {INFORMATIVE_ROWS}
     columns = set(table.columns) - {"layer", "head"}
     assert beside <= columns
     assert columns - beside == {name for name, item in DEFINITIONS.items() if item.group == "metric"}
@@ -76,6 +79,19 @@ def test_columns_are_defined_and_definitions_are_columns():
         assert name == item.name
         texts = (item.title, item.formula, item.reading, item.chance, item.range, item.reference)
         assert all(text.strip() for text in texts), name
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_number_of_rows_of_every_metric_is_counted(name):
+    case = Case(name, seed=2)
+    table = table_of(case)
+    informative = [i for i in range(case.n_queries) if len(case.keys(i)) > 1]
+    assert (table[INFORMATIVE_ROWS] == len(informative)).all()
+    n_previous = sum(case.same_axis and case.sees(i, i - 1) for i in informative if i > 0)
+    assert (table["previous_rows"] == n_previous).all()
+    stops = [k for k, token in enumerate(case.key_tokens["token"]) if is_punctuation(token)]
+    assert (table["punctuation_rows"] == sum(any(case.sees(i, k) for k in stops) for i in informative)).all()
+    assert (table["first_key_rows"] == sum(case.sees(i, 0) for i in informative)).all()
 
 
 def test_permuting_heads_permutes_rows():
@@ -94,7 +110,9 @@ def test_layers_may_have_masks_of_their_own():
     }
     both = head_metrics(stats, [full.plan, window.plan], full.tokens)
     expected = pd.concat([table_of(full), table_of(window).assign(layer=1)], ignore_index=True)
-    pd.testing.assert_frame_equal(both, expected)
+    # Resting places are compared with other places in all layers, so these p-values are no layer's own.
+    pooled = [f"{name}_p" for name in RESTING_PLACES]
+    pd.testing.assert_frame_equal(both.drop(columns=pooled), expected.drop(columns=pooled))
     assert both["long_range_uniform"].isna().tolist() == [False] * 3 + [True] * 3
     with pytest.raises(ValueError, match="1 plans were given for 2 layers"):
         head_metrics(stats, [full.plan], full.tokens)

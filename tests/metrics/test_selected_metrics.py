@@ -118,5 +118,7 @@ def test_a_shared_plan_is_cut_once_and_lightly():
 def test_only_the_keys_somebody_asks_for_are_needed():
     tokens = pd.DataFrame({"token": ["the", "cat", ",", "ran", "."], "special": False})
     # The first key, the punctuation, and what is selected; nobody tagged words, so no set of words is asked for.
-    assert needed_keys(tokens, np.array([3])).tolist() == [0, 2, 3, 4]
-    assert needed_keys(tokens, np.array([], dtype=int)).tolist() == [0, 2, 4]
+    assert needed_keys(tokens, np.array([3]), 1).tolist() == [0, 2, 3, 4]
+    assert needed_keys(tokens, np.array([], dtype=int), 4).tolist() == [0, 2, 4]
+    # From five rows on, a role can be told, and is held against all keys.
+    assert needed_keys(tokens, np.array([], dtype=int), 5).tolist() == [0, 1, 2, 3, 4]

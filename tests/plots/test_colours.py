@@ -16,7 +16,7 @@ from atlas.plots.colours import (
     COLOURS,
     LEVELS,
     MARKS,
-    MIXED,
+    UNNAMED,
     category,
     coloured,
     contrast,
@@ -28,6 +28,7 @@ from atlas.plots.colours import (
     theme,
 )
 from atlas.plots.oklab import encoded, from_hex, linear, mixed, to_hex, to_lab
+from atlas.tracing.groups import FEW_ROWS, UNTOLD
 
 BOTH = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
@@ -144,7 +145,7 @@ def test_bytes_are_drawn_in_the_colour_they_name():
 
 
 def test_every_role_and_every_cluster_name_is_drawn_in_a_way_of_its_own():
-    names = {*HIGH.values(), *LOW.values(), MIXED}
+    names = {*HIGH.values(), *LOW.values(), UNNAMED, FEW_ROWS, UNTOLD}
     assert names <= set(CATEGORIES)
     assert set(CATEGORIES) == names
     pairs = list(CATEGORIES.values())
@@ -161,12 +162,12 @@ def test_every_mark_is_bokehs_and_has_one_letter_of_its_own():
     assert all(len(mark.letter) == 1 for mark in MARKS)
 
 
-def test_mixed_is_always_grey_and_nothing_else_is():
-    for name in ("mixed", "mixed 2", "mixed 5"):
+def test_what_has_no_name_is_always_grey_and_nothing_else_is():
+    for name in ("unnamed", "unnamed 2", "unnamed 5", FEW_ROWS, UNTOLD):
         red, green, blue = from_hex(category(name).colour)
         assert max(red, green, blue) - min(red, green, blue) < 0.1
-    assert len({category(name).marker for name in ("mixed", "mixed 2", "mixed 3")}) == 3
-    assert all(how.colour != colours.GREY for name, how in CATEGORIES.items() if name != MIXED)
+    assert len({category(name).marker for name in ("unnamed", "unnamed 2", "unnamed 3")}) == 3
+    assert all(how.colour != colours.GREY for name, how in CATEGORIES.items() if name not in {UNNAMED, FEW_ROWS, UNTOLD})
 
 
 def test_a_second_cluster_of_a_name_keeps_the_colour_and_changes_shape():
@@ -191,7 +192,7 @@ def test_hues_are_told_apart_by_every_colour_vision(matrix):
 
 
 def test_a_key_has_each_name_once_in_order():
-    assert list(key_of(["broad", "mixed", "broad", "near"])) == ["broad", "mixed", "near"]
+    assert list(key_of(["broad", "unnamed", "broad", "near"])) == ["broad", "unnamed", "near"]
 
 
 def test_values_are_coloured_on_a_fixed_scale():

@@ -43,7 +43,7 @@ def shown(renderer, name):
 
 
 def test_each_point_is_drawn_by_its_own_row():
-    data = heads(category=["broad", "mixed", "previous", "broad"], size=[1.0, 0.0, np.nan, 0.5])
+    data = heads(category=["broad", "unnamed", "previous", "broad"], size=[1.0, 0.0, np.nan, 0.5])
     figure = figure_of(head_scatter(data, colour_label="Cluster", size_label="Confidence", x_label="PC1", y_label="PC2"))
     renderer, source = points_of(figure)
     expected = [category(name) for name in data["category"]]
@@ -92,13 +92,13 @@ def test_what_is_said_twice_is_said_once():
 
 
 def test_tsne_has_no_ticks_and_says_why():
-    figure = figure_of(head_scatter(heads(category="mixed"), ticks=False, colour_label="Cluster"))
+    figure = figure_of(head_scatter(heads(category="unnamed"), ticks=False, colour_label="Cluster"))
     assert figure.xaxis[0].axis_label == MEANINGLESS
     for axis in (figure.xaxis[0], figure.yaxis[0]):
         assert axis.major_label_text_alpha == 0
         assert axis.major_tick_line_alpha == 0
         assert axis.minor_tick_line_color is None
-    assert points_of(figure)[1]["about"][0] == "Cluster: mixed"
+    assert points_of(figure)[1]["about"][0] == "Cluster: unnamed"
 
 
 def test_selection_fades_the_others_and_the_focus_has_a_thick_edge():
@@ -142,8 +142,8 @@ def test_magnitudes_are_coloured_by_fixed_limits():
 
 
 def test_the_key_says_what_the_colours_mean():
-    names = heads(category=["broad", "mixed", "broad", "next"])
-    assert colour_key(names) == [(name, category(name)) for name in ("broad", "mixed", "next")]
+    names = heads(category=["broad", "unnamed", "broad", "next"])
+    assert colour_key(names) == [(name, category(name)) for name in ("broad", "unnamed", "next")]
     numbers = colour_key(heads(value=[0.0, 0.1, 2.0, np.nan]), colour_limits=(0.0, 0.5))
     assert [words for words, _ in numbers] == ["0", "0.125", "0.25", "0.375", "0.5", "not known"]
     layers = colour_key(heads(value=[0, 1, 2, 11]))
@@ -165,7 +165,7 @@ def test_one_dynamic_map_shows_everything():
     """Categories, numbers, other heads, t-SNE, another theme and nothing at all: one element type, the same dimensions."""
     pages = [
         (
-            heads(category=["broad", "mixed", "next", "near"], selected=[True] * 2 + [False] * 2),
+            heads(category=["broad", "unnamed", "next", "near"], selected=[True] * 2 + [False] * 2),
             {"x_range": (0, 1), "y_range": (0, 9)},
         ),
         (heads(6, value=np.arange(6.0)), {"x_range": (0, 1), "y_range": (0, 9), "dark": True, "x_label": "Entropy"}),
@@ -201,13 +201,13 @@ def test_one_dynamic_map_shows_everything():
 def test_a_readers_zoom_survives_updates_with_the_same_limits():
     def draw(step):
         limits = (0.0, 1.0) if step < 2 else (0.0, 2.0)
-        return head_scatter(heads(category=["broad", "mixed", "next", "near"][step]), x_range=limits, y_range=(0.0, 9.0))
+        return head_scatter(heads(category=["broad", "unnamed", "next", "near"][step]), x_range=limits, y_range=(0.0, 9.0))
 
     stream = Changes()
     figure = hv.renderer("bokeh").get_plot(hv.DynamicMap(draw, streams=[stream])).state
     figure.x_range.start, figure.x_range.end = 0.2, 0.3
     stream.event(step=1)
-    assert points_of(figure)[1]["marker"][0] == CATEGORIES["mixed"].marker
+    assert points_of(figure)[1]["marker"][0] == CATEGORIES["unnamed"].marker
     assert (figure.x_range.start, figure.x_range.end) == (0.2, 0.3)
     stream.event(step=2)
     assert (figure.x_range.start, figure.x_range.end) == (0.0, 2.0)
@@ -226,7 +226,7 @@ def test_a_single_head_has_room():
 def test_an_update_is_sent_once():
     """Strings that reach HoloViews as numpy arrays are sent a second time, column by column, after every update."""
     stream = Changes()
-    draw = lambda step: head_scatter(heads(category=["broad", "mixed", "next", "near"]), x_label=f"{step}")
+    draw = lambda step: head_scatter(heads(category=["broad", "unnamed", "next", "near"]), x_label=f"{step}")
     plot = hv.renderer("bokeh").get_plot(hv.DynamicMap(draw, streams=[stream]))
     document = Document()
     document.add_root(plot.state)

@@ -610,7 +610,10 @@ def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(
     for name in ("entropy", "self", "selected"):
         np.testing.assert_allclose(narrow[name], expected[name])
     assert not np.allclose(narrow["entropy"], whole["entropy"])
-    assert lens.line == "8 heads, measured on tokens: doctor, she; clusters are of the whole text"
+    assert (
+        lens.line
+        == "8 heads, measured on tokens: doctor, she: too few rows for a role (2; it takes 5); clusters are of the whole text"
+    )
     room.selection.show_kind(CROSS)
     assert set(lens.table()["kind"]) == {CROSS}
     assert len(lens.table()) == 6
@@ -817,7 +820,8 @@ def test_of_rows_that_see_one_token_only_no_job_and_no_place_is_known():
     lens = HeadsLens(room)
     assert "N/A" not in set(lens.table()["role"])
     assert np.isfinite(lens.points()[["x", "y"]]).all(axis=None)
-    assert lens.line == "12 heads, measured on all tokens"
+    few = "Punctuation mass 2, Long-range mass 3"  # 8 tokens
+    assert lens.line == f"12 heads, measured on all tokens; too few rows (under 5) for a role: {few}"
     room.selection.select_tokens([0], axis="from")
     assert set(lens.table()["role"]) == {"N/A"}
     points = lens.points()

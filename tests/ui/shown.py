@@ -168,7 +168,7 @@ def pressed(seat: Seat, name: str) -> set[str]:
 
 def chips_of(seat: Seat, heads: Collection[HeadId]) -> set[str]:
     """Groups that are exactly these heads."""
-    groups = {"role:previous token": {PREVIOUS}, "role:mixed": set(EVERY) - {PREVIOUS}}
+    groups = {"role:previous token": {PREVIOUS}, "role:unnamed": set(EVERY) - {PREVIOUS}}
     groups |= {f"layer:{at}": {head for head in EVERY if head.layer == at} for at in range(LAYERS)}
     names = seat.app.workspace.lens(HeadsLens).table()["cluster"]
     groups |= {f"cluster:{name}": {head for head, own in zip(EVERY, names, strict=True) if own == name} for name in set(names)}
