@@ -21,7 +21,7 @@ from atlas.metrics.clusters import (
     cluster_heads,
     one_thread,
 )
-from atlas.metrics.standard import CONSTANT, FEW, UNKNOWN, Standard
+from atlas.metrics.standard import COMPARED, CONSTANT, FEW, UNKNOWN, Standard
 from atlas.metrics.traits import BEYOND, FALSE_DISCOVERIES, HIGH, LARGE, LOW, distinct, earned_name, traits
 from tests.metrics.planted import SHARES, planted, structureless, with_names
 
@@ -119,7 +119,7 @@ def test_what_is_unknown_constant_or_said_twice_is_left_out_and_named():
     assert found.dropped["next"] == CONSTANT
     assert found.dropped["induction"] == FEW
     assert found.dropped["first_key"] == "says the same as balance"
-    assert set(found.columns) | set(found.dropped) == set(METRICS)
+    assert set(found.columns) | set(found.dropped) == set(COMPARED)
     assert not set(found.columns) & set(found.dropped)
     assert adjusted_rand_score(truth, found.labels) == 1
 
