@@ -85,6 +85,13 @@ def test_the_hover_says_the_head_and_its_numbers_in_three_digits():
     assert "safe" not in hover.tooltips
 
 
+def test_the_hover_says_on_how_many_rows_a_number_rests():
+    data = heads(value=[0.9, 0.5, 0.1, 0.2], size=[1.0, 2.0, 3.0, 4.0]).assign(value_rows=[1, 1, 7, 7], x_rows=3)
+    about = point_columns(data, x_label="Previous", y_label="Depth", colour_label="Punctuation", size_label="Entropy")["about"]
+    assert about[0] == "Previous: 0 (on 3 rows)\nDepth: 0\nPunctuation: 0.9 (on 1 row)\nEntropy: 1"
+    assert about[2].split("\n")[2] == "Punctuation: 0.1 (on 7 rows)"
+
+
 def test_what_is_said_twice_is_said_once():
     data = heads(value=[1.0, 2.0, 3.0, 4.0]).assign(x=[1.0, 2.0, 3.0, 4.0])
     about = point_columns(data, x_label="Entropy", y_label="Depth", colour_label="Entropy")["about"]

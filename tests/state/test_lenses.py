@@ -835,6 +835,23 @@ def test_of_rows_that_see_one_token_only_no_job_and_no_place_is_known():
     assert "cannot differ" not in lens.line
 
 
+def test_few_rows_are_said_in_the_line_and_with_every_point():
+    room = workspace(single(DECODER, layers=3, heads=4))
+    room.display.param.update(colour="punctuation", size="self", layout="metrics", x="previous", y="entropy")
+    lens = HeadsLens(room)
+    assert lens.rows_of("punctuation") == 2
+    assert lens.rows_of("entropy") is None
+    room.selection.select_tokens([3, 4], axis="from")
+    assert set(lens.table()["role"]) == {"too few rows"}
+    assert ": too few rows for a role (2; it takes 5)" in lens.line
+    points = lens.points()
+    assert np.isfinite(points[["x", "y"]]).all(axis=None)  # their metrics are known all the same
+    for place in ("x", "size"):
+        assert set(points[f"{place}_rows"]) == {2}
+    assert "y_rows" not in points
+    assert [chip["label"] for group in lens.groups() if group["name"] == "Roles" for chip in group["chips"]] == ["too few rows"]
+
+
 def test_why_a_metric_is_not_known_is_said():
     room = workspace(single(DECODER))
     lens = HeadsLens(room)

@@ -61,7 +61,8 @@ const aa = {
     const found = (axis === "x" ? [...above, ...below] : [...left, ...right]).find(each => each.ticker)
     const given = found.major_label_overrides
     const names = given instanceof Map ? given : new Map(Object.entries(given))
-    return found.ticker.ticks.map(place => names.get(place) ?? names.get(String(place)) ?? null)
+    // A name is a string or, where Bokeh would take it for a formula, a model that holds one.
+    return found.ticker.ticks.map(place => names.get(place) ?? names.get(String(place)) ?? null).map(name => name?.text ?? name)
   },
 
   canvas(name) {
