@@ -59,7 +59,17 @@ export function render({model}) {
     }
   }
 
+  // The same columns in all groups, so that bars can be compared: as wide as the longest of each, labels no wider than 13 letters.
+  function columns() {
+    const rows = model.groups.flatMap(group => group.rows)
+    for (const [name, most] of [["label", 13], ["number", 30], ["note", 30]]) {
+      const longest = Math.max(0, ...rows.map(row => row[name].length))
+      root.style.setProperty(`--${name}`, `${Math.min(longest, most)}ch`)
+    }
+  }
+
   function update() {
+    columns()
     const now = JSON.stringify(model.groups.map(({key, left_out, rows}) => [key, left_out, rows.map(({key, shares}) => [key, shares.length])]))
     // The same rows are patched in place: a button that was rebuilt would lose the focus that pressed it.
     if (now !== shape) { build() }

@@ -36,10 +36,18 @@ def note_of(found: Distribution, at: int, *, own: int | None, k: int) -> str:
     """The difference that switching heads off makes, and what is special about this outcome."""
     parts = []
     if found.changed_logits is not None and found.form != SCORE:
-        parts.append(f"{100 * float(found.changed_probabilities()[at] - found.probabilities()[at]):+.3g} points")
+        parts.append(
+            f"{100 * float(found.changed_probabilities()[at] - found.probabilities()[at]):+.3g} points".replace("-", "−")
+        )
     if own is not None and found.ids[at] == own:
-        parts.append("in the text" + (f", rank {at + 1}" if at >= k else ""))
+        parts.append("in text" + (f", #{at + 1}" if at >= k else ""))
     return ", ".join(parts)
+
+
+def row_of_unlikely(found: Distribution, token: str) -> dict[str, Any]:
+    """The row of the text's own token where it is not among the outcomes kept: it is less likely than all of them."""
+    least = percent(found.least()).removeprefix("under ")
+    return {"label": shown_token(token), "number": f"under {least}", "note": "in text"}
 
 
 def masks_in_words(in_text: Sequence[int], masks: Sequence[Sequence[int]], positions: Sequence[int]) -> str:
@@ -66,7 +74,7 @@ def steps_in_words(found: Distribution, at: int, place: str) -> dict[str, Any]:
     elif found.form != SCORE:
         top = f"'{_name(found, int(found.logits.argmax()))}'"
         rows += [
-            ("Relative to the largest", _digits(steps.relative), f"z − {_digits(steps.largest)}, the logit of {top}"),
+            ("Relative to the largest", _digits(steps.relative), f"z − {_digits(steps.largest)}, the largest logit, of {top}"),
             ("Exponent", _digits(steps.exponent), f"e^{_digits(steps.relative)}"),
             ("Sum", _digits(steps.total), f"of the exponents of all {found.n_outcomes:,} outcomes"),
             (

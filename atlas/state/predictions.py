@@ -13,7 +13,7 @@ import param
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted, listed
-from atlas.state.prediction_words import bars_of, masks_in_words, note_of, outcome_labels, steps_in_words
+from atlas.state.prediction_words import bars_of, masks_in_words, note_of, outcome_labels, row_of_unlikely, steps_in_words
 from atlas.state.words import shown_token
 from atlas.trace import Trace
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
@@ -31,8 +31,8 @@ from atlas.tracing.predictions import (
     task_of,
 )
 
-POSITIONS_A_PAGE = 8
-"""Positions on screen at once: with five outcomes each they fill a card, and as many masked texts are run for a page."""
+POSITIONS_A_PAGE = 6
+"""Positions on screen at once: with five outcomes each they fill a window, and as many masked texts are run for a page."""
 
 MOST_OUTCOMES = 20
 """Outcomes of a position that can be asked for: more of them than a column of a card has room for."""
@@ -82,6 +82,24 @@ class Plan(NamedTuple):
         return f"masks {self.masks} at {() if self.masks else self.here} without {heads}"
 
 
+class Shown(NamedTuple):
+    """All that is on screen."""
+
+    found: tuple[Distribution, ...] = ()
+    groups: tuple[dict[str, Any], ...] = ()
+    """Positions and their outcomes, as `BarList` takes them."""
+    steps: tuple[dict[str, Any], ...] = ()
+    """One outcome step by step, likewise."""
+    filled: str = ""
+    """The text with its masks filled; empty where none is."""
+    compared: bool = False
+    """Whether outcomes have a second number, without the selected heads."""
+    page: int = 0
+    pages: int = 1
+    positions: int = 0
+    """All that can be paged through."""
+
+
 class PredictionsLens(Lens):
     """The predictions on screen."""
 
@@ -93,7 +111,7 @@ class PredictionsLens(Lens):
     }
 
     _plan: Plan | None = None
-    _found: tuple[Distribution, ...] | None = None
+    _shown: Shown | None = None
 
     def depends(self) -> Hashable:
         """On the kind in focus for whose tokens are selected; on the heads also where none is switched off: the button counts."""
@@ -103,7 +121,7 @@ class PredictionsLens(Lens):
 
     def forget(self) -> None:
         """Drop the plan and what was found by it."""
-        self._plan = self._found = None
+        self._plan = self._shown = None
 
     # -- what is asked for ---------------------------------------------------------------------------------------------
 
@@ -156,27 +174,35 @@ class PredictionsLens(Lens):
         if task == CLASSIFIES_TEXT:
             return (WHOLE_TEXT,)
         special = trace.token_tables[self.side]["special"].to_numpy(dtype=bool)
-        if self.masks_together():
-            return selected
-        if self.choices.shown == EVERY:
+        if self.choices.shown == EVERY and not self.masks_together():
             return tuple(range(len(special)))
-        if selected:
-            return selected
-        if task == MASKED and masks_of(trace):
-            return masks_of(trace)
+        if selected or (task == MASKED and masks_of(trace)):
+            return selected or masks_of(trace)
         if task in (MASKED, LABELS):
             return tuple(int(at) for at in np.flatnonzero(~special)) or tuple(range(len(special)))
         return tuple(range(len(special))) if "target" in trace.token_tables else (len(special) - 1,)
 
     # -- what is found -------------------------------------------------------------------------------------------------
 
-    def found(self) -> tuple[Distribution, ...]:
-        """The outcomes at the positions of the page; none until they are there."""
-        if self._found is None:
-            self._found = self.attempt(self._outcomes, NOTHING)
-            if self.workspace.trace is not None:
-                self.line = self.attempt(self._describe, "")
-        return self._found
+    def shown(self) -> Shown:
+        """All that is on screen; empty until the outcomes are there."""
+        if self._shown is None:
+            self._shown = self.attempt(self._work_out, Shown())
+        return self._shown
+
+    def _work_out(self) -> Shown:
+        plan, found = self.plan(), self._outcomes()
+        self.line = self._describe(found)
+        return Shown(
+            found=found,
+            groups=tuple(map(self._group, found)),
+            steps=self._steps(found),
+            filled=self._filled(found),
+            compared=bool(plan.heads),
+            page=plan.page,
+            pages=plan.pages,
+            positions=len(plan.positions),
+        )
 
     def _outcomes(self) -> tuple[Distribution, ...]:
         trace, plan = self.trace, self.plan()
@@ -192,10 +218,6 @@ class PredictionsLens(Lens):
         here = set(plan.here)
         return tuple(each for each in found if each.position in here)
 
-    def groups(self) -> list[dict[str, Any]]:
-        """The positions of the page and their outcomes, as bars."""
-        return self.attempt(lambda: [self._group(each) for each in self.found()], [])
-
     def _group(self, found: Distribution) -> dict[str, Any]:
         own = self._own(found.position)
         ranks = found.ranks(self.choices.k, own)
@@ -203,22 +225,23 @@ class PredictionsLens(Lens):
         here = self._is_target(found)
         target = self.workspace.target
         states = {found.place_of(target.against): "against", found.place_of(target.outcome): "chosen"} if here else {}
-        kept = own is None or own in found.ids
+        rows = [
+            {
+                "key": f"{found.position}:{int(found.ids[at])}",
+                "label": name,
+                "state": states.get(at, ""),
+                **bars_of(found, at),
+                "note": note_of(found, at, own=own, k=self.choices.k),
+            }
+            for at, name in zip(ranks, names, strict=True)
+        ]
+        if own is not None and own not in found.ids:
+            rows.append(row_of_unlikely(found, self._own_name(found.position)))
         return {
             "key": "" if found.position == WHOLE_TEXT else f"at {found.position}",
             "name": self.place_in_words(found.position),
-            "note": "" if kept else f"the text's own is not among the {len(found.ids)} likeliest",
             "pressed": found.position in self.selected(),
-            "rows": [
-                {
-                    "key": f"{found.position}:{int(found.ids[at])}",
-                    "label": name,
-                    "state": states.get(at, ""),
-                    **bars_of(found, at),
-                    "note": note_of(found, at, own=own, k=self.choices.k),
-                }
-                for at, name in zip(ranks, names, strict=True)
-            ],
+            "rows": rows,
         }
 
     def place_in_words(self, position: int) -> str:
@@ -237,21 +260,24 @@ class PredictionsLens(Lens):
         task = task_of(self.trace)
         if task in (CLASSIFIES_TEXT, LABELS) or position in masks_of(self.trace):
             return None
-        ids = self.trace.token_tables[self.side].get("id")
-        at = position if task == MASKED else position + 1
+        ids, at = self.trace.token_tables[self.side].get("id"), self._own_place(position)
         return None if ids is None or at >= len(ids) else int(ids.iloc[at])
 
-    def filled(self) -> str:
-        """The text with its masks filled; empty where none is filled, or each in a run of its own."""
-        return self.attempt(self._filled, "")
+    def _own_place(self, position: int) -> int:
+        """Where the token stands that is predicted at a position."""
+        return position if task_of(self.trace) == MASKED else position + 1
 
-    def _filled(self) -> str:
+    def _own_name(self, position: int) -> str:
+        return str(self.trace.token_tables[self.side]["token"].iloc[self._own_place(position)])
+
+    def _filled(self, found: tuple[Distribution, ...]) -> str:
+        """The text with its masks filled; empty where none is filled, or each in a run of its own."""
         trace, plan = self.trace, self.plan()
         everywhere = self.selected() if self.masks_together() else masks_of(trace)
-        found = {each.position: str(each.names[0]) for each in self.found()}
-        if plan.task != MASKED or not everywhere or not set(everywhere) <= set(found):
+        words = {each.position: str(each.names[0]) for each in found}
+        if plan.task != MASKED or not everywhere or not set(everywhere) <= set(words):
             return ""
-        return f"Filled: {filled(trace, {at: found[at] for at in everywhere})}"
+        return f"Filled: {filled(trace, {at: words[at] for at in everywhere})}"
 
     # -- the one that is explained -------------------------------------------------------------------------------------
 
@@ -266,7 +292,7 @@ class PredictionsLens(Lens):
     def choose(self, key: str, *, against: bool = False) -> None:
         """Make an outcome the target, or what the target is held against; pressed again, it is let go of."""
         position, _, number = key.partition(":")
-        found = next((each for each in self.found() if str(each.position) == position), None)
+        found = next((each for each in self.shown().found if str(each.position) == position), None)
         if found is None or int(number) not in found.ids:
             return  # the page was turned while the press was on its way
         name, target = str(found.names[found.ids == int(number)][0]), self.workspace.target
@@ -283,22 +309,19 @@ class PredictionsLens(Lens):
         held = "" if name == outcome or (here and target.against == name) else name
         target.param.update(position=found.position, outcome=outcome, against=held)
 
-    def steps(self) -> list[dict[str, Any]]:
+    def _steps(self, found: tuple[Distribution, ...]) -> tuple[dict[str, Any], ...]:
         """From logit to probability of the chosen outcome; without one, of the likeliest at the first position of the page."""
-        return self.attempt(self._steps, [])
-
-    def _steps(self) -> list[dict[str, Any]]:
-        found = self.found()
         if not found:
-            return []
-        chosen = next((each for each in found if self._is_target(each)), found[0])
-        place = chosen.place_of(self.workspace.target.outcome) if self._is_target(chosen) else None
-        return [steps_in_words(chosen, place or 0, self.place_in_words(chosen.position))]
+            return ()
+        chosen = next((each for each in found if self._is_target(each)), None)
+        place = chosen.place_of(self.workspace.target.outcome) if chosen is not None else None
+        shown = chosen or found[0]
+        return (steps_in_words(shown, place or 0, self.place_in_words(shown.position)),)
 
     # -- in words, and to take away ------------------------------------------------------------------------------------
 
-    def _describe(self) -> str:
-        plan, choices, found = self.plan(), self.choices, self.found()
+    def _describe(self, found: tuple[Distribution, ...]) -> str:
+        plan, choices = self.plan(), self.choices
         several = counted(len(plan.positions), "position")
         what = {
             CLASSIFIES_TEXT: "Classes of the whole text",
@@ -319,7 +342,7 @@ class PredictionsLens(Lens):
         """Exactly the outcomes on screen, one row each."""
         found: dict[str, list[Any]] = {name: [] for name in ("position", "rank", "outcome", "id", "logit", "probability")}
         changed: list[float] = []
-        for each in self.found():
+        for each in self.shown().found:
             own = self._own(each.position)
             for at in each.ranks(self.choices.k, own):
                 row = (each.position, at, each.names[at], int(each.ids[at]), float(each.logits[at]), each.probabilities()[at])

@@ -59,6 +59,8 @@ class Distribution:
     log_sum_exp: float
     """Over all outcomes, also those that are not kept."""
     n_outcomes: int
+    kept: int
+    """So many of the first are the likeliest of all; what follows is likely after the change only."""
     form: str = SOFTMAX
     changed_logits: Array | None = None
     """Logits of the same outcomes in a changed run; None: nothing was changed."""
@@ -81,6 +83,10 @@ class Distribution:
             found += [int(at) for at in np.argsort(-self.changed_logits, kind="stable")[:k]]
         found += [] if also is None else [int(at) for at in np.flatnonzero(self.ids == also)]
         return sorted(set(found))
+
+    def least(self) -> float:
+        """Probability of the last outcome kept: those that are not kept are no likelier."""
+        return float(self.probabilities()[self.kept - 1])
 
     def place_of(self, name: str) -> int | None:
         """Place of the likeliest outcome of a name; None where none is kept."""
@@ -119,7 +125,7 @@ def distributions(outcomes: Predictions, positions: Iterable[int]) -> tuple[Dist
     return tuple(
         Distribution(
             position, outcomes.ids[row], outcomes.names[row], outcomes.logits[row], float(outcomes.log_sum_exp[row]),
-            outcomes.n_outcomes, form,
+            outcomes.n_outcomes, outcomes.ids.shape[1], form,
         )
         for position, row in rows
     )  # fmt: skip

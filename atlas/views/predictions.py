@@ -20,8 +20,9 @@ ORIGIN = "predictions"
 POSITIONS = {"selected tokens": SELECTED, "every position": EVERY}
 MASKING = {"one by one": ONE_BY_ONE, "selected together": TOGETHER, "not at all": UNMASKED}
 
-STEPS_WIDE = 560
-"""Pixels: the steps are sentences, read in one column."""
+ONE_BAR, TWO_BARS, STEPS = 236, 400, 560
+"""Pixels a group needs: with one number a row, with two and their difference, with the sentences of the steps. Two groups of the
+first stand beside each other in a card of half a window of 1440."""
 
 
 class PredictionsView(View):
@@ -35,17 +36,17 @@ class PredictionsView(View):
         "probability of its own. A model that fills masks is asked about every token by masking it, one by one or the selected "
         "ones together. Click an outcome: it is the prediction that is explained, here step by step and by other views. Click "
         "another one with Shift: the first is held against it. Click again to let go. Click a heading to select its token. "
-        "Without these heads: the text is run again with the selected heads switched off (their output is zero), and every "
-        "outcome has two bars, before and after. ␠: the outcome begins with a space, and another one differs by it alone."
+        "In text: what the text itself has there; #8: it is the eighth likeliest. Without these heads: the text is run again with "
+        "the selected heads switched off (their output is zero), and every outcome has two bars, before and after. ␠: the outcome "
+        "begins with a space, and another one differs by it alone."
     )
     defines: ClassVar = ("prediction_probability", "prediction_difference")
     lens_type: ClassVar = PredictionsLens
-    wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self.bars = BarList(dark=self.param.dark)
-        self.steps = BarList(dark=self.param.dark, width_of_group=STEPS_WIDE)
+        self.steps = BarList(dark=self.param.dark, width_of_group=STEPS, margin=(12, 5, 5, 5))
         self.filled = plain("", "aa-filled")
         self.pages = plain("", "aa-pages", sizing_mode="fixed", width=220, margin=(8, 6))
         look: dict[str, Any] = {"variant": "text", "size": "small", "margin": (2, 2)}
@@ -76,12 +77,12 @@ class PredictionsView(View):
             space.selection.param.heads, choices.without, space.param.revision,
         )  # fmt: skip
         return [
-            pmui.IntInput.from_param(choices.k, label="Outcomes", size="small", margin=TIGHT, width=92),
-            pmui.Select.from_param(choices.shown, label="Positions", options=POSITIONS, size="small", margin=TIGHT, width=150),
+            pmui.IntInput.from_param(choices.k, label="Top k", size="small", margin=TIGHT, width=92),
+            pmui.Select.from_param(choices.shown, label="Positions", options=POSITIONS, size="small", margin=TIGHT, width=172),
             pmui.Select.from_param(
-                choices.mask, label="Masked", options=MASKING, size="small", margin=TIGHT, width=160, visible=can_mask
+                choices.mask, label="Masked", options=MASKING, size="small", margin=TIGHT, width=176, visible=can_mask
             ),
-            pmui.Toggle.from_param(
+            pmui.Switch.from_param(
                 choices.without,
                 label="Without these heads",
                 size="small",
@@ -102,21 +103,18 @@ class PredictionsView(View):
         return Export("predictions", self.predictions.table(), None)
 
     def _draw(self) -> None:
-        lens = self.predictions
-        if self.workspace.trace is None:
-            return
-        self.bars.groups, self.steps.groups = lens.groups(), lens.steps()
-        said, plan = lens.filled(), lens.plan()
-        self.filled.param.update(object=said, visible=bool(said))
-        words = f"page {plan.page + 1:,} of {plan.pages:,}, {len(plan.positions):,} positions"
-        self.pages.object = words
-        self.back.disabled, self.forth.disabled = plan.page == 0, plan.page == plan.pages - 1
-        self.pager.visible = plan.pages > 1
+        shown = self.predictions.shown()
+        self.bars.param.update(groups=list(shown.groups), width_of_group=TWO_BARS if shown.compared else ONE_BAR)
+        self.steps.groups = list(shown.steps)
+        self.filled.param.update(object=shown.filled, visible=bool(shown.filled))
+        self.pages.object = f"page {shown.page + 1:,} of {shown.pages:,}, {shown.positions:,} positions"
+        self.back.disabled, self.forth.disabled = shown.page == 0, shown.page == shown.pages - 1
+        self.pager.visible = shown.pages > 1
 
     @gesture
     def _turn(self, by: int) -> None:
-        plan = self.predictions.plan()
-        self.predictions.choices.page = min(max(plan.page + by, 0), plan.pages - 1)
+        shown = self.predictions.shown()
+        self.predictions.choices.page = min(max(shown.page + by, 0), shown.pages - 1)
 
     @gesture
     def _pressed(self, press: Press) -> None:

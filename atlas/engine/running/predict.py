@@ -157,7 +157,7 @@ def _distribution(model: Model, position: int, logits: torch.Tensor, changed: to
     numbers = to_numpy(ids)
     multi_label = model.task.endswith("classification") and is_multi_label(model.hf.config)
     return Distribution(
-        position, numbers, model.outcome_names(numbers), to_numpy(logits[ids]), float(logits.logsumexp(-1)), len(logits),
+        position, numbers, model.outcome_names(numbers), to_numpy(logits[ids]), float(logits.logsumexp(-1)), len(logits), kept,
         form_of(len(logits), multi_label=multi_label),
         None if changed is None else to_numpy(changed[ids]),
         np.nan if changed is None else float(changed.logsumexp(-1)),
