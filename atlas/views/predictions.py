@@ -36,9 +36,9 @@ class PredictionsView(View):
         "probability of its own. A model that fills masks is asked about every token by masking it, one by one or the selected "
         "ones together. Click an outcome: it is the prediction that is explained, here step by step and by other views. Click "
         "another one with Shift: the first is held against it. Click again to let go. Click a heading to select its token. "
-        "In text: what the text itself has there; #8: it is the eighth likeliest. Without these heads: the text is run again with "
-        "the selected heads switched off (their output is zero), and every outcome has two bars, before and after. ␠: the outcome "
-        "begins with a space, and another one differs by it alone."
+        "In text: what the text itself has there; #8: it is the eighth likeliest. Without these heads: the text is run again "
+        "with the selected heads switched off (their output is zero); each outcome has two bars, before and after. ␠: the "
+        "outcome begins with a space, and another one differs by it alone."
     )
     defines: ClassVar = ("prediction_probability", "prediction_difference")
     lens_type: ClassVar = PredictionsLens
