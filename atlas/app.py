@@ -22,6 +22,7 @@ from atlas.components.scheme import Scheme
 from atlas.components.window_size import WindowSize
 from atlas.engine.loading.catalog import entries, on_disk
 from atlas.engine.model import Model
+from atlas.engine.running.predict import TASKS
 from atlas.engine.running.service import Run, Service
 from atlas.errors import UnknownName
 from atlas.patches.browser import BrowserPatches
@@ -75,6 +76,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             *(self.run, one_message, after_paint, self.kept),
             load=self.load,
             prepare=preparation,
+            tasks=TASKS,
             scheduler=self.service.scheduler,
         )
         # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.

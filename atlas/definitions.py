@@ -29,6 +29,8 @@ SAM = "Tusher, Tibshirani & Chu 2001, Significance Analysis of Microarrays"
 HENNIG = "Hennig 2007, Cluster-wise Assessment of Cluster Stability"
 KAUFMAN = "Kaufman & Rousseeuw 1990, Finding Groups in Data"
 COHEN = "Cohen 1988, Statistical Power Analysis for the Behavioral Sciences"
+BRIDLE = "Bridle 1990, Probabilistic Interpretation of Feedforward Classification Network Outputs"
+MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
 UNIFORM = "the same statistic of attention spread evenly over the keys each row may see"
@@ -44,7 +46,7 @@ class Definition:
         Column or key it stands under.
     group
         'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
-        'relation' (syntax) or 'plane' (a matrix).
+        'relation' (syntax), 'plane' (a matrix) or 'prediction' (an outcome of the model).
     title
         What the screen calls it.
     formula
@@ -401,6 +403,28 @@ _READINGS = (
         "0 by construction",
         "−1 to 1",
         f"inter-sentence attention of {FIRST_ATLAS}",
+    ),
+    Definition(
+        "prediction_probability",
+        "prediction",
+        "Probability of an outcome",
+        "e^(z − max z) / Σ over all outcomes o of e^(zₒ − max z); of a label with a probability of its own, 1 / (1 + e^(−z))",
+        "High: the model is sure. That does not make it right: probabilities of networks are often too high. z is the logit, and "
+        "there is no temperature.",
+        "1 / number of outcomes",
+        "0 to 1",
+        BRIDLE,
+    ),
+    Definition(
+        "prediction_difference",
+        "prediction",
+        "What the heads do for an outcome",
+        "probability with the heads' output set to zero − probability",
+        "Below 0: the heads make this outcome likelier. Zero is an output that the following layers rarely meet, so this "
+        "overstates what the heads do; compare it with other heads of the same layers.",
+        "0: heads that do nothing for this outcome",
+        "−1 to 1",
+        MICHEL,
     ),
 )
 

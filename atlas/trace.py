@@ -327,12 +327,16 @@ class Trace:
 
     def predictions(self, k: int = 5) -> pd.DataFrame:
         """The k likeliest outcomes: position, rank, token, probability, logit; a classifier's has label and no position."""
+        return predictions_table(self.kept_outcomes(), k)
+
+    def kept_outcomes(self) -> Predictions:
+        """All outcomes kept at every position: from this trace or, while its model is there, from one more run of the text."""
         outcomes = self.outcomes
         if outcomes is None and self.live is not None:
             outcomes = self._run_for("predictions")[1]
         if outcomes is None:
             raise NotCaptured(self.live.reason("predictions") if self.live is not None else NO_PREDICTIONS)
-        return predictions_table(outcomes, k)
+        return outcomes
 
     # -- files ---------------------------------------------------------------------------------------------------------
 

@@ -13,15 +13,13 @@ from atlas.state.lens import Lens, counted
 from atlas.state.words import LETTERS_SAID, shown_token
 from atlas.trace import Trace
 from atlas.tracing.outcomes import CLASSIFIES_TEXT, Predictions
+from atlas.tracing.predictions import MASKS
 
 LISTED = 3
 """Outcomes named: the line has to fit beside the text."""
 
 LETTERS = 120
 """Letters of what a decoder wrote; the whole of it stands in the strip."""
-
-MASKS = ("[MASK]", "<mask>")
-"""How the tokens are called that a masked language model fills."""
 
 OUTSIDE = "O"
 """Label of tokens that have none, in the notation of named entities (B-, I-, O)."""

@@ -60,7 +60,7 @@ def run(
     call = Call(sites=model.sites, watcher=recorder, interventions=sorted_changes, taps={}, wanted_taps=wanted)
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, batch))
-    logits = _logits(model, outputs) if "predictions" in capture else None
+    logits = logits_where_known(model, outputs) if "predictions" in capture else None
     version = model.weights_version()
     return [
         Trace(
@@ -87,7 +87,7 @@ def run_groups(model: Model, encoded: Encoded, change: Intervention | None, grou
     call = Call(sites=model.sites, interventions=changes, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, [encoded]))
-    logits = _logits(model, outputs) if "predictions" in groups else None
+    logits = logits_where_known(model, outputs) if "predictions" in groups else None
     return _arrays(model, call.taps or {}, 0, [shape], groups), _outcomes(model, logits, 0, shape)
 
 
@@ -105,7 +105,7 @@ def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> 
     call = Call(sites={}, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
     with torch.no_grad(), running(call):
         outputs = model.forward(stacked(model, batch), output_attentions=True)
-    logits = _logits(model, outputs) if "predictions" in groups else None
+    logits = logits_where_known(model, outputs) if "predictions" in groups else None
     version = model.weights_version()
     return [
         Trace(
@@ -176,7 +176,8 @@ def _arrays(
     return found
 
 
-def _logits(model: Model, outputs: Any) -> torch.Tensor | None:
+def logits_where_known(model: Model, outputs: Any) -> torch.Tensor | None:
+    """The logits of a pass; None for a model whose task is not known."""
     # Where the task is not known, neither is what the numbers mean: ELECTRA's discriminator has one logit a token.
     return logits_of(outputs) if model.task != "base" else None
 
@@ -196,7 +197,7 @@ def _outcomes(model: Model, logits: torch.Tensor | None, row: int, shape: TextSh
         log_sum_exp=to_numpy(_log_sum_exp(own, top[:, :1])),
         names=model.outcome_names(to_numpy(ids)),
         n_outcomes=own.shape[-1],
-        multi_label=task in (CLASSIFIES_TEXT, "token-classification") and _multi_label(model.hf.config),
+        multi_label=task in (CLASSIFIES_TEXT, "token-classification") and is_multi_label(model.hf.config),
     )
 
 
@@ -206,7 +207,8 @@ def _log_sum_exp(logits: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
     return torch.cat([(rows - highest).exp_().sum(dim=-1) for rows, highest in parts]).log() + top[:, 0]
 
 
-def _multi_label(config: Any) -> bool:
+def is_multi_label(config: Any) -> bool:
+    """Whether each label has a probability of its own."""
     return getattr(config, "problem_type", None) == "multi_label_classification"
 
 
@@ -233,7 +235,7 @@ class Rerun:
 
     def run_again(self, group: str) -> Captured:
         """The same run for one capture group."""
-        self._check_weights()
+        self.check_weights()
         return self.model.run_groups(self.encoded, self.change, (group,))
 
     @property
@@ -243,10 +245,10 @@ class Rerun:
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of a state of the residual stream."""
-        self._check_weights()
+        self.check_weights()
         return self.model.unembed(hidden)
 
-    def _check_weights(self) -> None:
+    def check_weights(self) -> None:
         """A model in training is another one after every step: its numbers must not be mixed with those of this trace."""
         if self.model.weights_version() != self.weights:
             msg = f"The weights of {self.model.name} have changed since this text was traced. Trace it again."
