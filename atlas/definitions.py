@@ -20,6 +20,7 @@ OLSSON = "Olsson et al. 2022, In-context Learning and Induction Heads"
 WANG = "Wang, Variengien, Conmy, Shlegeris & Steinhardt 2022, Interpretability in the Wild"
 XIAO = "Xiao, Tian, Chen, Han & Lewis 2023, Efficient Streaming Language Models with Attention Sinks"
 GPT_OSS = "OpenAI 2025, gpt-oss-120b & gpt-oss-20b Model Card"
+LIN = "Lin 1991, Divergence Measures Based on the Shannon Entropy"
 WILSON = "Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
@@ -35,7 +36,8 @@ class Definition:
     name
         Column or key it stands under.
     group
-        'metric' (a column of the head table), 'role' (how metrics are read as jobs), 'relation' (syntax) or 'plane' (a matrix).
+        'metric' (a column of the head table), 'role' (how metrics are read as jobs), 'relation' (syntax), 'plane' (a matrix) or
+        'depth' (a number of two successive layers).
     title
         What the screen calls it.
     formula
@@ -334,6 +336,19 @@ _READINGS = (
         "0 by construction",
         "−1 to 1",
         f"inter-sentence attention of {FIRST_ATLAS}",
+    ),
+    Definition(
+        "depth_change",
+        "depth",
+        "Change across depth",
+        "mean over i of ½ Σⱼ a log₂(a / m) + ½ Σⱼ b log₂(b / m), m = (a + b) / 2; a, b: row i of the mean pattern of all heads "
+        "of a layer and of the layer before it",
+        "High: a layer attends to other tokens than the layer before it does (Jensen-Shannon divergence in bits); 0: both have "
+        "the same mean pattern. Rows are scaled to sum to 1. Heads that differ within a layer are averaged before, so two layers may "
+        "have the same mean and no head in common. The first layer has no value.",
+        "0 where both layers have the same masks, else the divergence of attention spread evenly under each",
+        "0 to 1",
+        f"{LIN}; between layers as in {FIRST_ATLAS}",
     ),
 )
 

@@ -8,6 +8,7 @@ from atlas.views.base import View
 from atlas.views.heads import HeadsView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
+from atlas.views.metric_cards import MetricCardsView
 from atlas.views.profile import ProfileView
 from atlas.views.sentences import SentencesView
 from atlas.views.table import TableView
@@ -22,4 +23,7 @@ class Tab(NamedTuple):
     views: tuple[type[View], ...]
 
 
-TABS: tuple[Tab, ...] = (Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView)),)
+TABS: tuple[Tab, ...] = (
+    Tab("overview", "Overview", (MetricCardsView,)),
+    Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView)),
+)
