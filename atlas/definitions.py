@@ -344,8 +344,8 @@ _READINGS = (
         "mean over i of ½ Σⱼ a log₂(a / m) + ½ Σⱼ b log₂(b / m), m = (a + b) / 2; a, b: row i of the mean pattern of all heads "
         "of a layer and of the layer before it",
         "High: a layer attends to other tokens than the layer before it does (Jensen-Shannon divergence in bits); 0: both have "
-        "the same mean pattern. Rows are scaled to sum to 1. Heads that differ within a layer are averaged before, so two layers may "
-        "have the same mean and no head in common. The first layer has no value.",
+        "the same mean pattern. Rows are scaled to sum to 1. Heads that differ within a layer are averaged before, so two layers "
+        "may have the same mean and no head in common. The first layer has no value.",
         "0 where both layers have the same masks, else the divergence of attention spread evenly under each",
         "0 to 1",
         f"{LIN}; between layers as in {FIRST_ATLAS}",

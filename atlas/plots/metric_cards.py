@@ -23,6 +23,9 @@ HALF = 0.3
 ENDS = 0.47
 """Where the lowest and the highest value are written, in rows below the middle of a strip."""
 
+BELOW = 0.62
+"""Rows below the middle of the last strip: the numbers under it are whole."""
+
 SIDE = 0.02
 """Room to the left and the right of a strip, as a share of it: points at its ends are whole."""
 
@@ -109,10 +112,10 @@ def metric_strips(
         x_label="",
         y_label="",
         x_range=(-SIDE, 1 + SIDE),
-        y_range=(len(strips) - 0.5 if strips else 0.5, -0.5),
+        y_range=(max(len(strips), 1) - 1 + BELOW, -0.5),
         height=ROW_HEIGHT * max(len(strips), 1) + 24,
     )
-    shared |= {"xaxis": None, "default_tools": []}
+    shared |= {"xaxis": None, "default_tools": [], "toolbar": None}
     upright = {
         "uniform": (around.ink, 2.0, "dashed"),
         "value": (around.accent, 3.0, "solid"),

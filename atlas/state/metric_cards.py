@@ -178,7 +178,8 @@ class MetricCardsLens(Lens):
         if self._table is None:
             self._table = selected_heads(trace, kind, rows)
         if self._whole is None:
-            self._note, self._whole = "", self._read(rows)
+            self._note = ""
+            self._whole = self._read(rows)
         table, whole, heads = self._table, self._whole, self.looked_at()
         self.line = self._describe(heads)
         layers, numbers = table["layer"].to_numpy(), table["head"].to_numpy()

@@ -20,10 +20,16 @@ from atlas.views.plain import plain
 
 ORIGIN = "metric_cards"
 
-HEADS = {"selected, else focused": SELECTED, "all": ALL}
+HEADS = {"selected, or in focus": SELECTED, "all": ALL}
 
 REACH = (0.03, 0.3)
 """How far from a point a tap may be, as shares of a strip and of a row: some 15 pixels each way."""
+
+KEY = (
+    "Grey points: heads, those of the first layer at the top of a strip. Coloured points: the heads looked at; bar: their mean. "
+    "Dashed: attention spread evenly."
+)
+"""What the marks mean."""
 
 DRAWN = ("lines", "heads", "steps", "uniform", "value", "shown", "low", "high")
 """Elements of the plot."""
@@ -68,7 +74,7 @@ class MetricCardsView(View):
     def tools(self) -> list[Any]:
         """Which heads are looked at."""
         show = self.metrics.choices.param.show
-        return [pmui.Select.from_param(show, label="Heads", options=HEADS, size="small", margin=TIGHT, width=190)]
+        return [pmui.Select.from_param(show, label="Heads", options=HEADS, size="small", margin=TIGHT, width=210)]
 
     def body(self) -> Any:
         """The strips, and what is left out."""
@@ -77,7 +83,7 @@ class MetricCardsView(View):
         self.visibility.follow_marks(self._update)
         note = self.bound(lambda _: self.metrics.note(), self.visibility.param.revision)
         pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-metric-cards"])
-        return pn.Column(pane, plain(note, "aa-metric-note"), sizing_mode="stretch_width")
+        return pn.Column(pane, plain(KEY, "aa-metric-key"), plain(note, "aa-metric-note"), sizing_mode="stretch_width")
 
     def export(self) -> Export:
         """Every value of every head, and the means."""
