@@ -21,6 +21,7 @@ OLSSON = "Olsson et al. 2022, In-context Learning and Induction Heads"
 WANG = "Wang, Variengien, Conmy, Shlegeris & Steinhardt 2022, Interpretability in the Wild"
 XIAO = "Xiao, Tian, Chen, Han & Lewis 2023, Efficient Streaming Language Models with Attention Sinks"
 GPT_OSS = "OpenAI 2025, gpt-oss-120b & gpt-oss-20b Model Card"
+LIN = "Lin 1991, Divergence Measures Based on the Shannon Entropy"
 WILSON = "Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference"
 HOEFFDING = "Hoeffding 1963, Probability Inequalities for Sums of Bounded Random Variables"
 BENJAMINI = "Benjamini & Hochberg 1995, Controlling the False Discovery Rate"
@@ -46,7 +47,7 @@ class Definition:
         Column or key it stands under.
     group
         'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
-        'relation' (syntax), 'plane' (a matrix) or 'prediction' (an outcome of the model).
+        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model) or 'depth' (two successive layers).
     title
         What the screen calls it.
     formula
@@ -425,6 +426,19 @@ _READINGS = (
         "0: heads that do nothing for this outcome",
         "−1 to 1",
         MICHEL,
+    ),
+    Definition(
+        "depth_change",
+        "depth",
+        "Change across depth",
+        "mean over i of ½ Σⱼ a log₂(a / m) + ½ Σⱼ b log₂(b / m), m = (a + b) / 2; a, b: row i of the mean pattern of all heads "
+        "of a layer and of the layer before it",
+        "High: a layer attends to other tokens than the layer before it does (Jensen-Shannon divergence in bits); 0: both have "
+        "the same mean pattern. Rows are scaled to sum to 1. Heads that differ within a layer are averaged before, so two layers "
+        "may have the same mean and no head in common. The first layer has no value.",
+        "0 where both layers have the same masks, else the divergence of attention spread evenly under each",
+        "0 to 1",
+        f"{LIN}; between layers as in {FIRST_ATLAS}",
     ),
 )
 

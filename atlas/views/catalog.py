@@ -8,6 +8,7 @@ from atlas.views.base import View
 from atlas.views.heads import HeadsView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
+from atlas.views.metric_cards import MetricCardsView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
 from atlas.views.sentences import SentencesView
@@ -24,6 +25,6 @@ class Tab(NamedTuple):
 
 
 TABS: tuple[Tab, ...] = (
-    Tab("overview", "Overview", (PredictionsView,)),
+    Tab("overview", "Overview", (PredictionsView, MetricCardsView)),
     Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView)),
 )

@@ -14,13 +14,14 @@ from tests.ui.stage import head_place, seated
 
 pytestmark = pytest.mark.ui
 
-MORE = ("overview", "bias")
+MORE = ("deep", "bias")
 SWITCHES = 20
 
 
 def copies(key: str) -> Tab:
-    """The views of the first tab under other keys: views of every sort, hidden."""
-    return Tab(key, key.title(), tuple(type(view.__name__, (view,), {"key": f"{view.key}-{key}"}) for view in TABS[0].views))
+    """The views of Explore under other keys: views of every sort, hidden."""
+    explore = next(tab for tab in TABS if tab.key == "explore")
+    return Tab(key, key.title(), tuple(type(view.__name__, (view,), {"key": f"{view.key}-{key}"}) for view in explore.views))
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ AT_DRAWING = ("draw", "lens", "holoviews", "hook", "words")
 AT_CHANGES = ("watcher", "depends", "forget")
 
 
-FITTING = [view for view in TABS[0].views if not view.fits(single())]
+FITTING = [view for tab in TABS for view in tab.views if tab.key == "explore" and not view.fits(single())]
 
 OTHERS = (FITTING[0], FITTING[-1])
 """Views that stand after the fragile one; all of the catalog would take long to draw for every place."""

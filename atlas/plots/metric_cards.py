@@ -1,0 +1,228 @@
+"""Metrics one below the other, each a strip from its lowest to its highest value with a point for every head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import holoviews as hv
+import numpy as np
+import numpy.typing as npt
+from bokeh.models import FixedTicker, LinearAxis
+
+from atlas.plots.colours import FONT, Theme, theme
+from atlas.plots.frame import Hook, frame, number
+
+ROW_HEIGHT = 54
+"""Pixels of a metric: room for two lines of words beside it."""
+
+HALF = 0.3
+"""Half of a strip's height, in rows."""
+
+ENDS = 0.47
+"""Where the lowest and the highest value are written, in rows below the middle of a strip."""
+
+BELOW = 0.62
+"""Rows below the middle of the last strip: the numbers under it are whole."""
+
+SIDE = 0.02
+"""Room to the left and the right of a strip, as a share of it: points at its ends are whole."""
+
+HEAD_SIZE, SHOWN_SIZE = 5.0, 9.0
+"""Pixels across."""
+
+HEAD_ALPHA = 0.5
+"""Opacity of a point: where many lie on one another, one sees that they do."""
+
+WORDS = "words"
+"""Name of the axis at the right, which says the values."""
+
+Columns = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+
+
+class Strip(NamedTuple):
+    """One metric."""
+
+    title: str
+    values: Floats
+    layers: npt.NDArray[np.int64]
+    heads: npt.NDArray[np.int64]
+    """Of every value; empty where the values are of steps from one layer to the next."""
+    shown: npt.NDArray[np.bool_]
+    """Which values are marked."""
+    value: float
+    """Their mean."""
+    uniform: float
+    """The same of uniform attention."""
+    standing: str
+    """Where the value stands, in words."""
+
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest of the values and of uniform attention; NaN where none is known."""
+        known = np.append(self.values, self.uniform)
+        known = known[np.isfinite(known)]
+        return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
+
+    def place(self, values: npt.ArrayLike) -> Floats:
+        """Where values stand between the ends, 0 to 1; in the middle where both ends are one."""
+        low, high = self.ends()
+        given = np.asarray(values, dtype=float)
+        return (given - low) / (high - low) if high > low else np.where(np.isfinite(given), 0.5, np.nan)
+
+
+def heights(strip: Strip, row: int) -> Floats:
+    """Where the points of a strip are, from the first layer at its top to the last at its bottom."""
+    layers = strip.layers.astype(float)
+    low, high = (layers.min(), layers.max()) if len(layers) else (0.0, 0.0)
+    share = (layers - low) / (high - low) if high > low else np.full(len(layers), 0.5)
+    return row + (share - 0.5) * 2 * HALF
+
+
+def metric_columns(strips: Sequence[Strip]) -> dict[str, Columns]:
+    """The columns of each element of the plot, in the order in which they are drawn.
+
+    Places are single precision and layers are short integers: 1,200 heads then take a sixth of a megabyte.
+    """
+    rows = range(len(strips))
+    points = {"heads": _points(strips, steps=False), "steps": _points(strips, steps=True)}
+    x = np.concatenate([strip.place(strip.values)[strip.shown] for strip in strips] or [np.empty(0)])
+    y = np.concatenate([heights(strip, row)[strip.shown] for row, strip in zip(rows, strips, strict=True)] or [np.empty(0)])
+    below = np.arange(len(strips)) + ENDS
+    return {
+        "lines": {"x0": np.zeros(len(strips)), "y0": np.arange(len(strips)) + HALF, "x1": np.ones(len(strips)),
+                  "y1": np.arange(len(strips)) + HALF},
+        **points,
+        "uniform": _upright([float(strip.place(strip.uniform)) for strip in strips]),
+        "value": _upright([float(strip.place(strip.value)) for strip in strips]),
+        "shown": {"x": x.astype(np.float32), "y": y.astype(np.float32)},
+        "low": {"x": np.zeros(len(strips)), "y": below, "text": _ends(strips, 0)},
+        "high": {"x": np.ones(len(strips)), "y": below, "text": _ends(strips, 1)},
+    }  # fmt: skip
+
+
+def metric_strips(
+    strips: Sequence[Strip], *, dark: bool = False, hooks: Mapping[str, Sequence[Hook]] | None = None
+) -> hv.Overlay:
+    """All metrics; `hooks` are of single elements, by the names that `metric_columns` gives them."""
+    around, columns, listening = theme(dark=dark), metric_columns(strips), hooks or {}
+    shared = frame(
+        dark=dark,
+        x_label="",
+        y_label="",
+        x_range=(-SIDE, 1 + SIDE),
+        y_range=(max(len(strips), 1) - 1 + BELOW, -0.5),
+        height=ROW_HEIGHT * max(len(strips), 1) + 24,
+    )
+    shared |= {"xaxis": None, "default_tools": [], "toolbar": None}
+    upright = {
+        "uniform": (around.ink, 2.0, "dashed"),
+        "value": (around.accent, 3.0, "solid"),
+        "lines": (around.rule, 1.0, "solid"),
+    }
+    drawn = []
+    for name, data in columns.items():
+        if name in upright:
+            colour, width, dash = upright[name]
+            element = hv.Segments(tuple(data.values()), list(data)).opts(color=colour, line_width=width, line_dash=dash)
+        elif name in ("low", "high"):
+            text = {"text_color": around.muted, "text_font": FONT, "text_font_size": "10px", "text_baseline": "middle"}
+            element = hv.Labels(tuple(data.values()), ["x", "y"], "text").opts(
+                text_align="left" if name == "low" else "right", **text
+            )
+        elif name == "shown":
+            element = hv.Points(tuple(data.values()), ["x", "y"]).opts(
+                color=around.accent, size=SHOWN_SIZE, line_color=around.paper, line_width=1.0
+            )
+        else:
+            element = hv.Points(tuple(data.values()), list(data)[:2], list(data)[2:]).opts(
+                color=around.muted,
+                size=HEAD_SIZE,
+                alpha=HEAD_ALPHA,
+                line_alpha=0.0,
+                tools=["hover"],
+                hover_tooltips=_hover(steps=name == "steps"),
+                hover_formatters={"@value": "printf"},
+            )
+        drawn.append(element.opts(**(shared | {"hooks": [*shared["hooks"], *listening.get(name, ())]})))
+    return hv.Overlay(drawn).opts(**(shared | {"hooks": [*shared["hooks"], said(strips, around)]}), show_legend=False)
+
+
+def said(strips: Sequence[Strip], around: Theme) -> Hook:
+    """HoloViews hook: names the strips at the left; says value, standing and uniform value at the right.
+
+    Both are axes, because an axis is as wide as its words. HoloViews sets the ticks of an overlay once; these follow the data.
+    """
+    titles = {row: strip.title for row, strip in enumerate(strips)}
+    words = {row: _words(strip) for row, strip in enumerate(strips)}
+
+    def hook(plot: Any, _: Any) -> None:
+        figure = plot.state
+        if not any(axis.name == WORDS for axis in figure.right):
+            axis = LinearAxis(name=WORDS, axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
+            axis.update(major_label_text_font=FONT, major_label_text_font_size="12px")
+            figure.add_layout(axis, "right")
+        (right,) = (axis for axis in figure.right if axis.name == WORDS)
+        for axis, names in ((figure.left[0], titles), (right, words)):
+            if not isinstance(axis.ticker, FixedTicker) or list(axis.ticker.ticks) != list(names):
+                axis.ticker = FixedTicker(ticks=list(names))
+            if axis.major_label_overrides != names:
+                axis.major_label_overrides = names
+            axis.major_label_text_color = around.ink
+
+    return hook
+
+
+def nearest(strips: Sequence[Strip], x: float, y: float, reach: tuple[float, float]) -> tuple[int, int] | None:
+    """(strip, value) of the point next to a place on the plot; None where none is in reach, across and down."""
+    row = round(y)
+    if not 0 <= row < len(strips):
+        return None
+    strip = strips[row]
+    away = np.hypot((strip.place(strip.values) - x) / reach[0], (heights(strip, row) - y) / reach[1])
+    if not np.isfinite(away).any():
+        return None
+    item = int(np.nanargmin(away))
+    return (row, item) if away[item] <= 1 else None
+
+
+def _words(strip: Strip) -> str:
+    """'0.412 · higher than 40 of 48 heads', and below it the value of uniform attention."""
+    return f"{number(strip.value)} · {strip.standing}\nuniform attention: {number(strip.uniform)}"
+
+
+def _ends(strips: Sequence[Strip], which: int) -> list[str]:
+    """The lowest values in words, or the highest; nothing where none is known."""
+    found = [strip.ends()[which] for strip in strips]
+    return [number(end) if math.isfinite(end) else "" for end in found]
+
+
+def _points(strips: Sequence[Strip], *, steps: bool) -> Columns:
+    chosen = [(row, strip) for row, strip in enumerate(strips) if (not len(strip.heads)) == steps]
+    empty = np.empty(0)
+
+    def joined(parts: list[Any]) -> Any:
+        return np.concatenate(parts) if parts else empty
+
+    columns = {
+        "at_x": joined([strip.place(strip.values) for _, strip in chosen]).astype(np.float32),
+        "at_y": joined([heights(strip, row) for row, strip in chosen]).astype(np.float32),
+        "value": joined([strip.values for _, strip in chosen]).astype(np.float32),
+        "layer": joined([strip.layers for _, strip in chosen]).astype(np.uint16),
+    }
+    if steps:
+        return columns | {"before": (columns["layer"].astype(int) - 1).astype(np.uint16)}
+    return columns | {"head": joined([strip.heads for _, strip in chosen]).astype(np.uint16)}
+
+
+def _upright(places: list[float]) -> Columns:
+    rows = np.arange(len(places))
+    x = np.array(places, dtype=float)
+    return {"x0": x, "y0": rows - HALF - 0.06, "x1": x, "y1": rows + HALF + 0.06}
+
+
+def _hover(*, steps: bool) -> str:
+    what = "L@before to L@layer" if steps else "L@layer H@head"
+    style = f"font: 12px {FONT}; font-variant-numeric: tabular-nums"
+    return f'<div style="{style}"><b>{what}</b> @value{{%.3g}}</div>'
