@@ -22,7 +22,7 @@ from atlas.state.map import FINE, FINE_CELLS, Layout, MapLens
 from atlas.state.workspace import Workspace
 from atlas.tracing.statistics import THUMBNAIL
 from atlas.views.base import TIGHT, Export, gesture
-from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
+from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, TOOLS, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.raster import Picture, RasterView
 
@@ -56,7 +56,8 @@ class MapView(RasterView):
         "Every square is one head: rows are the tokens that look (queries, downwards), columns the tokens that are looked at "
         "(keys). Layers go down, heads go across. A pixel shows the largest weight it covers, so nothing disappears when many "
         "tokens share one; zoomed in until cells are larger than pixels, every cell is exact. Hatched: a query may not look "
-        "there. Tap a head to show it large and select it; draw a box to select several; the wheel zooms."
+        "there. Tap a head to show it large and select it; draw a box to select several. Ctrl and the wheel zoom, or the wheel "
+        "alone after a click; a double click shows all again."
     )
 
     lens_type: ClassVar = MapLens
@@ -133,7 +134,8 @@ class MapView(RasterView):
         # Its own name has left the picture when it fills it.
         titles = ("head", "layer") if filling is None else (f"{filling}: {TO_KEY}", f"{filling}: {FROM_QUERY}")
         hook = named_axes(x_ticks, y_ticks, titles=titles, slanted=filling is not None)
-        return Picture(pixels, view, across, down, list(raster_palette(dark=self.dark)), hook)
+        cells = max(across * layout.n_keys, down * layout.n_queries)
+        return Picture(pixels, view, across, down, list(raster_palette(dark=self.dark)), hook, cells)
 
     def _frames(self, **_: Any) -> hv.Rectangles:
         return rectangles(self._around_heads()).opts(line_color=marks(dark=self.dark)[HEADS], hooks=[self.framed.hook])
@@ -266,7 +268,7 @@ class MapView(RasterView):
         box.add_subscriber(self._boxed)
         pointer.add_subscriber(self._pointed)
         drawn = (
-            image.opts(clim=(0, 255), tools=["box_select"], active_tools=["wheel_zoom", "pan"])
+            image.opts(clim=(0, 255), tools=["box_select"], default_tools=list(TOOLS), active_tools=["pan"])
             * frames.opts(fill_alpha=0, line_width=2)
             * focus.opts(fill_alpha=0, line_width=3)
             * names.opts(text_font=value(FONT), text_font_size="8pt", text_align="left", text_baseline="top")

@@ -22,7 +22,7 @@ from atlas.plots.raster import Array, Box, Scale, Viewport, rectangles, scale, s
 from atlas.state.plane import Axis, Cell, PlaneLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import Export, gesture
-from atlas.views.canvas import HEIGHT, PLOT, Ticks, named_axes, readout
+from atlas.views.canvas import HEIGHT, PLOT, TOOLS, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 from atlas.views.raster import Picture, RasterView
@@ -153,7 +153,7 @@ class PlaneView(RasterView):
         titles = self.plane.column_title, self.plane.row_title
         hook = named_axes(*self._ticks(view, *self.pixels), titles=titles, clicked=self._name_clicked)
         palette = plots.cut_palette(self.palette(), self.scale(), self._level())
-        return Picture(pixels, view, across, down, palette, hook)
+        return Picture(pixels, view, across, down, palette, hook, max(across, down))
 
     def _quantised(self, view: Viewport) -> Array:
         return plots.plane_pixels(self.raster(view), self.scale(), self.threshold)
@@ -236,7 +236,7 @@ class PlaneView(RasterView):
         pointer = streams.PointerXY(source=image)
         pointer.add_subscriber(self._pointed)
         # The object that is drawn: a link to the one before its options would find nothing.
-        self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])
+        self.image = image.opts(clim=(0, 255), default_tools=list(TOOLS), active_tools=["pan"])
         drawn = self.image
         for part in over:
             drawn = drawn * part

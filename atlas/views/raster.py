@@ -13,12 +13,16 @@ from holoviews import streams
 
 from atlas.patches.panes import Markup
 from atlas.plots.colours import BACKGROUND, MASKED, MASKED_LINE, raster_palette
-from atlas.plots.frame import number
+from atlas.plots.frame import Hook, number
 from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
+from atlas.plots.zoom import bound_zoom, inside, nearest_share
 from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
 from atlas.views.events import Range, on_range, on_tap
 from atlas.views.glyph import Raster
+
+WHOLE = (0.0, 1.0)
+"""From where to where a plane goes, on both axes."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,19 @@ class Picture:
     n_x: int
     n_y: int
     palette: list[str]
-    hook: Callable[[Any, Any], None]
+    hook: Hook
+    cells: int
+    """Cells along the longer side of the plane, which say how near a reader may come."""
+
+    def hooked(self) -> Hook:
+        """HoloViews hook that names the axes and bounds the zoom."""
+        name, nearest = self.hook, nearest_share(self.cells)
+
+        def hook(plot: Any, element: Any) -> None:
+            name(plot, element)
+            bound_zoom(plot.state, WHOLE, WHOLE, nearest)
+
+        return hook
 
 
 class RasterView(View):
@@ -117,11 +133,12 @@ class RasterView(View):
         found = self.picture()
         self._drawn_on = self.axes()
         image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
-        return image.opts(cmap=found.palette, hooks=self.faults.hooks([found.hook, self.sheet.hook, *self._hears]))
+        return image.opts(cmap=found.palette, hooks=self.faults.hooks([found.hooked(), self.sheet.hook, *self._hears]))
 
     @gesture
     def _moved(self, x_range: Range, y_range: Range) -> None:
-        self._ranges = (x_range, y_range)
+        # What the browser moves back inside the limits right after it has told where it is.
+        self._ranges = tuple(None if seen is None else inside(*seen, *WHOLE) for seen in (x_range, y_range))  # type: ignore[assignment]
         self._redraw()
 
     @gesture
@@ -133,7 +150,7 @@ class RasterView(View):
             self.redrawn += 1
             return
         found = self.picture()
-        if not self.sheet.show(found.pixels, bounds(found.view, found.n_x, found.n_y), found.palette, found.hook):
+        if not self.sheet.show(found.pixels, bounds(found.view, found.n_x, found.n_y), found.palette, found.hooked()):
             self.redrawn += 1
             return
         self.write()
