@@ -1,9 +1,9 @@
 """Wheel, zoom and reset of a plot: the page scrolls, the plot zooms on request, never too far and never one axis alone.
 
-All of it is public Bokeh. `WheelZoomTool.modifiers` leaves the wheel to the page, and Bokeh says "use ctrl + scroll to zoom" where
-a reader turns it over a plot; ranges have `min_interval` and `max_interval`; events of the figure and a `Panel` among its elements
-do the rest in the browser. Not `bounds`: with them the tool either stops zooming out beside an edge (`maintain_focus`) or forgets
-both intervals (without it). That Cmd counts as Ctrl is a patch: atlas/patches/browser.py.
+All of it is public Bokeh. `WheelZoomTool.modifiers` leaves the wheel to the page, and Bokeh says "use ctrl + scroll to zoom" to
+a reader who turns it over a plot; ranges have `min_interval` and `max_interval`; events of the figure and a `Panel` among its
+elements do the rest in the browser. Not `bounds`: with them the tool either stops zooming out beside an edge (`maintain_focus`)
+or forgets both intervals (without it). That Cmd counts as Ctrl is a patch: atlas/patches/browser.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from atlas.trace import Trace
@@ -30,6 +32,29 @@ def colour_ceiling(values: Array, sinks: Array | None, setting: str, kind: str) 
     known = values[np.isfinite(values)]
     top = float(known.max()) if known.size else 0.0
     return top if top > 0 else 1.0
+
+
+class Ceiling(NamedTuple):
+    """Where a scale ends."""
+
+    shown: float
+    note: str = ""
+    """What hiding the sinks has changed, or why it has changed nothing; empty where they are not hidden."""
+
+
+def ceiling_of(values: Array, sinks: Array, setting: str, kind: str) -> Ceiling:
+    """`colour_ceiling`, and what to say of the sinks that are hidden."""
+    shown = colour_ceiling(values, sinks, setting, kind)
+    if not hides_sinks(setting, kind):
+        return Ceiling(shown)
+    if not sinks.any():
+        return Ceiling(shown, "no sinks in this text: nothing is hidden")
+    if sinks.all():
+        return Ceiling(shown, "every token is a sink: none is hidden")
+    whole = colour_ceiling(values, None, setting, kind)
+    if whole > shown:
+        return Ceiling(shown, f"sinks hidden: with them the scale would end at {whole:.2g}")
+    return Ceiling(shown, "sinks hidden, which changes nothing: the largest weight is on another token")
 
 
 def sample_of(trace: Trace, kind: str) -> Array:
