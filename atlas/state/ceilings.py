@@ -20,6 +20,10 @@ SPREAD_CELLS = 100_000
 """Weights whose ranks make the equalised scale: 400 a colour; ranking millions would cost every redraw a tenth of a second."""
 
 
+SEEN = 1.02
+"""Times as high a scale must end for its colours to look different."""
+
+
 def hides_sinks(setting: str, kind: str) -> bool:
     """Whether sinks are left out of the scale; by default in causal models, whose first token takes most of everything."""
     return setting == "hidden" or (setting == "auto" and kind == "decoder")
@@ -52,9 +56,9 @@ def ceiling_of(values: Array, sinks: Array, setting: str, kind: str) -> Ceiling:
     if sinks.all():
         return Ceiling(shown, "every token is a sink: none is hidden")
     whole = colour_ceiling(values, None, setting, kind)
-    if whole > shown:
+    if whole > SEEN * shown:
         return Ceiling(shown, f"sinks hidden: with them the scale would end at {whole:.2g}")
-    return Ceiling(shown, "sinks hidden, which changes nothing: the largest weight is on another token")
+    return Ceiling(shown, "hiding the sinks changes no colour: other weights are as large")
 
 
 def sample_of(trace: Trace, kind: str) -> Array:

@@ -49,8 +49,8 @@ FILLS = 0.7
 BORDER = {"plot.min_border_left": 52, "plot.min_border_bottom": 44, "plot.min_border_right": 12, "plot.min_border_top": 8}
 """Pixels beside the sheet that numbers of layers and heads need. Names of tokens take more, and then the sheet shrinks."""
 
-TAP = "tap it to select it, Shift+click to add it, draw a box to select several."
-POINT = f"Point at a cell for its weight; point at a head and {TAP}"
+TAP = "tap a head to select it, Shift+click to add it, draw a box to select several."
+POINT = f"Point at a cell for its weight; {TAP}"
 POINT_AT_NUMBER = f"Point at a head for its number; {TAP}"
 
 CHOICES = {"auto": AUTO, "attention": THUMBNAILS, "one number": NUMBER}

@@ -240,7 +240,7 @@ def test_a_tap_with_shift_adds_a_head_and_takes_it_away_again():
     [
         (["a", "b", "c"], [0.2, 0.2, 0.6], "no sinks in this text"),
         (["[CLS]", "b", "c"], [0.7, 0.2, 0.1], "sinks hidden: with them the scale would end at 0.7"),
-        (["[CLS]", "b", "c"], [0.1, 0.2, 0.7], "which changes nothing: the largest weight is on another token"),
+        (["[CLS]", "b", "c"], [0.1, 0.2, 0.7], "hiding the sinks changes no colour: other weights are as large"),
         (["[CLS]", "[SEP]", "[SEP]"], [0.1, 0.2, 0.7], "every token is a sink: none is hidden"),
     ],
 )
@@ -251,5 +251,5 @@ def test_what_hiding_the_sinks_changes_is_said_under_the_plot(tokens, weights, s
     assert "sink" not in view._ramp()
     room.display.sinks = "hidden"
     assert said in view._ramp()
-    highest = max(weight for token, weight in zip(tokens, weights, strict=True) if said[:5] != "sinks" or token != "[CLS]")
+    highest = max(weight for token, weight in zip(tokens, weights, strict=True) if "sinks hidden" not in said or token != "[CLS]")
     assert view.scale().ceiling == pytest.approx(highest)
