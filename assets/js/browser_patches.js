@@ -68,6 +68,15 @@ function overtaken(view) {
   }
 }
 
+// Bokeh (3.9) asks for Ctrl where a wheel zooms with a modifier, and does not know that Cmd is the Ctrl of a Mac.
+function commanded(view) {
+  const scroll = view._scroll
+  view._scroll = function(event) {
+    const {native, modifiers} = event
+    return scroll.call(this, native?.metaKey ? {...event, modifiers: {...modifiers, ctrl: true}} : event)
+  }
+}
+
 let touched = -Infinity // when the reader last did something
 for (const name of ["pointerdown", "keydown", "input"]) {
   addEventListener(name, () => { touched = performance.now() }, {capture: true, passive: true})
@@ -104,5 +113,6 @@ export function render() {
   once(TABLE, rest, still)
   once(REACT, heard)
   once("GlyphRenderer", overtaken)
+  once("WheelZoomTool", commanded)
   return document.createElement("div")
 }

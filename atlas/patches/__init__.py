@@ -2,7 +2,7 @@
 
 | module | library | what it corrects |
 |---|---|---|
-| `browser` | Panel 1.9, Bokeh 3.9 | scripts of tables, React components and glyphs in the browser |
+| `browser` | Panel 1.9, Bokeh 3.9 | scripts of tables, React components, glyphs and the wheel in the browser |
 | `counting` | Bokeh 3.9 | the models of a page are counted after every change, also if none came or went |
 | `inputs` | Panel 1.9 | what is typed arrives 50 ms late, a click at once |
 | `notebook` | Panel 1.9, pyviz_comms 3 | order and thread of messages in a notebook |

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bokeh.models import LassoSelectTool
 
 from atlas.plots.colours import FONT, theme
+from atlas.plots.zoom import bound_zoom
 
 HEIGHT = 340
 """Pixels. Said outright, with the width that of the page: a plot told to stretch both ways falls back to its least height at
@@ -93,12 +94,10 @@ def hold(x_range: Limits, y_range: Limits) -> Hook:
         figure, wanted = plot.state, (x_range, y_range)
         if _HELD.get(figure) == wanted:
             return
-        if figure not in _HELD:
-            # A page is scrolled over its plots: the wheel is the page's until the reader takes the tool.
-            figure.toolbar.active_scroll = None
         _HELD[figure] = wanted
         for axis, (low, high) in zip((figure.x_range, figure.y_range), wanted, strict=True):
             axis.update(start=low, end=high, reset_start=low, reset_end=high)
+        bound_zoom(figure, x_range, y_range)
 
     return hook
 

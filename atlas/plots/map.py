@@ -173,6 +173,26 @@ def _covered(edges: Array, count: int) -> slice:
     return slice(max(0, int(np.floor(edges[0]))), min(count, int(np.ceil(edges[-1]))))
 
 
+NUMBER_GAP = 0.03
+"""Share of a square that is left free on each side where it has one colour, so that neighbours of one colour are two."""
+
+
+def numbers_raster(values: Array, view: Viewport) -> Array:
+    """One value in every square, (row, column), coded: HIDDEN where it is not known, a gap around each."""
+    row, in_row = _squares(view.y_edges, values.shape[0])
+    column, in_column = _squares(view.x_edges, values.shape[1])
+    found = coded(values)[np.ix_(row, column)]
+    found[~(in_row[:, None] & in_column[None])] = GAP
+    return found
+
+
+def _squares(edges: Array, count: int) -> tuple[Array, Array]:
+    """The square under the middle of every pixel, and whether the middle is not in its gap."""
+    middle = (edges[:-1] + edges[1:]) / 2
+    square = np.clip(np.floor(middle), 0, count - 1).astype(np.int64)
+    return square, np.abs(middle - square - 0.5) <= 0.5 - NUMBER_GAP
+
+
 def outlines(places: Sequence[tuple[int, int]], n_heads: int, n_layers: int) -> list[Box]:
     """A frame around each of the squares at (column, layer), on a plane of side 1."""
     return [(x / n_heads, y / n_layers, (x + 1) / n_heads, (y + 1) / n_layers) for x, y in places]

@@ -27,8 +27,8 @@ SLANT = 1.05
 LETTER, WIDE = 6.5, 11.0
 """Pixels of a letter on an axis, and of one of the wide scripts."""
 
-BESIDE = 30
-"""Pixels to the right of the plane, where slanted names end."""
+BESIDE = 42
+"""Pixels to the right of the plane, where slanted names end: room for the longest name over the last column."""
 
 Window = Callable[[float, float, float, float], tuple[Array, float, float, float, float]]
 """(row0, row1, column0, column1) wanted -> values and the rows and columns they are of."""
@@ -73,20 +73,49 @@ def bands(boxes: Sequence[Box], colour: str) -> hv.Rectangles:
     return rectangles(boxes).opts(fill_color=colour, line_color=colour, fill_alpha=0.08, line_width=2)
 
 
+def tick_step(count: int, low: float, high: float, pixels: int) -> int:
+    """1 where all of so many names are readable in a window from `low` to `high`, else the k of every k-th."""
+    first, last = _in_view(count, low, high)
+    # The window may reach beyond the names, which then have a part of the pixels.
+    shown = max(float(last - first), high - low)
+    return max(1, math.ceil(shown * NAME / max(pixels, NAME)))
+
+
 def ticks(names: Sequence[str], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
-    """Positions and names for an axis: every one while they are readable, then every k-th."""
-    first, last = max(0, int(np.floor(low))), min(len(names), int(np.ceil(high)))
-    step = max(1, -(-(last - first) * NAME // max(pixels, NAME)))
+    """Positions and names for an axis: every one while they are readable, then every k-th, which `stepped` says."""
+    first, last = _in_view(len(names), low, high)
+    step = tick_step(len(names), low, high, pixels)
     start = -(-first // step) * step
     # HoloViews cannot draw an axis without a single tick; one beyond the plane is never seen.
     return [((index + 0.5) / len(names), short(names[index])) for index in range(start, last, step)] or [(-1.0, "")]
 
 
+def stepped(title: str, step: int) -> str:
+    """The title of an axis, which says so where names are left out: a sentence of every second word would read wrong."""
+    return title if step == 1 else f"{title}, every {ordinal(step)} is named"
+
+
+def ordinal(count: int) -> str:
+    """'2nd', '3rd', '11th'."""
+    last = "th" if count % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{count:,}{last}"
+
+
+def _in_view(count: int, low: float, high: float) -> tuple[int, int]:
+    return max(0, int(np.floor(low))), min(count, int(np.ceil(high)))
+
+
 def on_canvas(found: list[tuple[float, str]], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
-    """The slanted names that end on the canvas: Bokeh would push the last of the others over to another token."""
+    """Slanted names cut so that they end on the canvas: Bokeh would push the last of the others over to another token."""
     scale = pixels / (high - low)
-    kept = [(place, name) for place, name in found if (high - place) * scale + BESIDE >= reach(name)]
-    return kept or [(-1.0, "")]
+    return [(place, _cut(name, (high - place) * scale + BESIDE)) for place, name in found]
+
+
+def _cut(name: str, room: float) -> str:
+    kept = name
+    while len(kept) > 1 and reach(kept) > room:
+        kept = f"{kept.removesuffix('…')[:-1]}…" if len(kept) > 2 else "…"
+    return kept
 
 
 def reach(name: str) -> float:

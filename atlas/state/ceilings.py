@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from atlas.trace import Trace
@@ -18,6 +20,10 @@ SPREAD_CELLS = 100_000
 """Weights whose ranks make the equalised scale: 400 a colour; ranking millions would cost every redraw a tenth of a second."""
 
 
+SEEN = 1.02
+"""Times as high a scale must end for its colours to look different."""
+
+
 def hides_sinks(setting: str, kind: str) -> bool:
     """Whether sinks are left out of the scale; by default in causal models, whose first token receives most of the attention."""
     return setting == "hidden" or (setting == "auto" and kind == "decoder")
@@ -30,6 +36,29 @@ def colour_ceiling(values: Array, sinks: Array | None, setting: str, kind: str) 
     known = values[np.isfinite(values)]
     top = float(known.max()) if known.size else 0.0
     return top if top > 0 else 1.0
+
+
+class Ceiling(NamedTuple):
+    """Where a scale ends."""
+
+    shown: float
+    note: str = ""
+    """What hiding the sinks has changed, or why it has changed nothing; empty where they are not hidden."""
+
+
+def ceiling_of(values: Array, sinks: Array, setting: str, kind: str) -> Ceiling:
+    """`colour_ceiling`, and what to say of the sinks that are hidden."""
+    shown = colour_ceiling(values, sinks, setting, kind)
+    if not hides_sinks(setting, kind):
+        return Ceiling(shown)
+    if not sinks.any():
+        return Ceiling(shown, "no sinks in this text: nothing is hidden")
+    if sinks.all():
+        return Ceiling(shown, "every token is a sink: none is hidden")
+    whole = colour_ceiling(values, None, setting, kind)
+    if whole > SEEN * shown:
+        return Ceiling(shown, f"sinks hidden: with them the scale would end at {whole:.2g}")
+    return Ceiling(shown, "hiding the sinks changes no colour: other weights are as large")
 
 
 def sample_of(trace: Trace, kind: str) -> Array:

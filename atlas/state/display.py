@@ -65,7 +65,10 @@ class Display(param.Parameterized):
     y = param.String(default="entropy_norm", doc="Metric upwards, where the axes are metrics.")
     colour = param.String(default="cluster", doc="What colours a head: 'cluster', 'role', 'layer', or a metric's name.")
     size = param.String(default="", doc="Metric that sizes a head; empty: all alike.")
-    metric = param.String(default="entropy_norm", doc="Metric of the layer profile.")
+    metric = param.String(
+        default="entropy_norm",
+        doc="The metric of the ranking and of the layer profile, and of the Map where it shows one number a head.",
+    )
 
     def choices(self) -> dict[str, Any]:
         """What differs from the defaults, as plain values."""

@@ -15,6 +15,7 @@ from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.display import METRICS, SELECTED
 from atlas.state.lens import Lens, counted
+from atlas.state.selected_table import selected_table
 from atlas.state.words import tokens_in_words
 from atlas.tracing.groups import (
     FEW_ROWS,
@@ -278,8 +279,8 @@ class HeadsLens(Lens):
         return self.ask(f"clusters {kind}", divided, None)
 
     def _measured(self) -> pd.DataFrame:
-        trace, kind, selection = self.trace, self.kind, self.workspace.selection
-        table = selected_heads(trace, kind, selection.queries, selection.keys)
+        trace, kind = self.trace, self.kind
+        table = selected_table(self.workspace, trace)
         division = self._clusters(len(table))
         table["cluster"] = UNTOLD if division is None else [str(name) for name in division.name_of_rows]
         table["role"] = roles(table)

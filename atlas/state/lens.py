@@ -194,9 +194,13 @@ class Lens(Revisions):
         self.attempt_drawing(draw)
 
     def shown_heads(self) -> tuple[HeadId, ...]:
-        """The heads that token views are about: the selected ones of the kind on screen, or all of that kind."""
-        trace, kind = self.trace, self.kind
-        return self.workspace.selection.heads_of(kind) or tuple(head for head in trace.head_ids if head.kind == kind)
+        """The heads that views of tokens are about: the selected ones of the kind on screen, else the one in focus.
+
+        Not all heads where none is selected: the matrix, whose sliders move the focus, would show something else than the text.
+        """
+        selection = self.workspace.selection
+        chosen = selection.heads_of(self.kind)
+        return chosen or (() if selection.focus is None else (selection.focus,))
 
     def forget(self) -> None:
         """Drop what was worked out: it is out of date."""

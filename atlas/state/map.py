@@ -1,25 +1,27 @@
-"""What the Map shows: every head of a kind on one plane, layers downwards, heads in a chosen order across."""
+"""What the Map shows: every head of a kind on one plane, in a chosen order, as its attention or as one number."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+import param
 
 from atlas import definitions
 from atlas.errors import TooLarge
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
-from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
-from atlas.state.display import METRICS
+from atlas.state.ceilings import Ceiling, ceiling_of, sample_of, spread_of
+from atlas.state.display import METRICS, SELECTED
+from atlas.state.heads import title_of
 from atlas.state.lens import Lens, counted
+from atlas.state.map_layout import NO_LAYOUT, Layout, by_number, ranked
+from atlas.state.selected_table import selected_table
 from atlas.state.words import shown_token, tokens_in_words
 from atlas.tracing.groups import Division, are_divided, clusters
 from atlas.tracing.restricted import restrict_to, restricted_thumbnails
-from atlas.tracing.selected_heads import selected_heads
 from atlas.tracing.token_scores import sinks
 
 Array = np.ndarray
@@ -35,72 +37,76 @@ EXPORTED = 4_000_000
 """Numbers in one exported table: a hundred megabytes as text, which a spreadsheet no longer opens."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where heads lie: the head in every column of every layer."""
+THUMBNAILS, NUMBER, AUTO = "thumbnails", "number", "auto"
+"""What is shown of a head: its attention; one number; the number as soon as tokens are selected, else its attention."""
 
-    kind: str
-    columns: tuple[tuple[int, ...], ...]
-    n_queries: int
-    n_keys: int
+SHOWS = (AUTO, THUMBNAILS, NUMBER)
 
-    @property
-    def n_layers(self) -> int:
-        """Rows of the Map."""
-        return len(self.columns)
-
-    @property
-    def n_heads(self) -> int:
-        """Columns of the Map."""
-        return len(self.columns[0]) if self.columns else 0
-
-    def column_of(self, head: HeadId) -> int:
-        """The column a head lies in."""
-        return self.columns[head.layer].index(head.head)
-
-    def head_at(self, x: float, y: float) -> HeadId | None:
-        """The head whose square holds a point."""
-        layer, column = int(np.floor(y)), int(np.floor(x))
-        if not (0 <= layer < self.n_layers and 0 <= column < self.n_heads):
-            return None
-        return HeadId(self.kind, layer, self.columns[layer][column])
-
-    def cell_at(self, x: float, y: float, across_gap: float, down_gap: float) -> tuple[HeadId, int, int] | None:
-        """(head, query, key) under a point; None in a gap, whose share of the square on each side is given."""
-        head = self.head_at(x, y)
-        across, down = (x % 1 - across_gap) / (1 - 2 * across_gap), (y % 1 - down_gap) / (1 - 2 * down_gap)
-        if head is None or not (0 <= across < 1 and 0 <= down < 1):
-            return None
-        return head, int(down * self.n_queries), int(across * self.n_keys)
+BY_CLUSTER = "cluster"
 
 
-NO_LAYOUT = Layout("encoder", (), 0, 0)
+class MapChoices(param.Parameterized):
+    """Choices of the Map."""
+
+    show = param.Selector[str](
+        objects=list(SHOWS),
+        default=AUTO,
+        doc="What is shown of every head. 'auto': its attention, and one number as soon as tokens are selected.",
+    )
+    number = param.Selector[str](
+        objects=["", *METRICS, SELECTED],
+        default="",
+        doc="The number shown of every head. Automatic: the weight on the selected keys, else the metric of the ranking.",
+    )
+
+
+class Numbers(NamedTuple):
+    """One number of every head, and the same of uniform attention; (row, column) of the layout, NaN where not known."""
+
+    values: Array
+    chance: Array
 
 
 class MapLens(Lens):
     """The Map of the kind on screen."""
 
     key: ClassVar = "map"
-    reads: ClassVar = {"display": ("order", "sinks"), "selection": ("focus", "queries", "keys")}
+    choices_type: ClassVar = MapChoices
+    reads: ClassVar = {"display": ("order", "sinks", "metric"), "selection": ("focus", "queries", "keys")}
     marked_by: ClassVar = ("focus", "heads")
 
     _layout: Layout | None = None
+    _numbers: Numbers | None = None
     _scaled_for: Hashable = None
-    _ceiling: float | None = None
+    _ceiling: Ceiling | None = None
 
     @staticmethod
     def metrics() -> dict[str, str]:
         """Metrics heads can be ordered by: name -> title."""
         return {name: definitions.DEFINITIONS[name].title for name in METRICS}
 
+    @property
+    def shows_numbers(self) -> bool:
+        """Whether one number is shown of every head, instead of its attention."""
+        selection, show = self.workspace.selection, self.choices.show
+        return bool(show == NUMBER or (show == AUTO and (selection.queries or selection.keys)))
+
+    @property
+    def metric(self) -> str:
+        """Which number that is."""
+        if self.choices.number:
+            return str(self.choices.number)
+        return SELECTED if self.workspace.selection.keys else str(self.workspace.display.metric)
+
     def depends(self) -> Hashable:
         """Not on which head is in focus: that is a frame of its own."""
         selection, display = self.workspace.selection, self.workspace.display
-        return self.kind, selection.queries, selection.keys, display.order, display.sinks
+        number = self.metric if self.shows_numbers else None
+        return self.kind, selection.queries, selection.keys, display.order, display.sinks, number
 
     def forget(self) -> None:
         """The sheet of another kind, order or text is another sheet; selected tokens leave its colours as they are."""
-        self._layout = None
+        self._layout = self._numbers = None
         wanted = (self.workspace.trace, self.kind, self.workspace.display.sinks)
         if wanted != self._scaled_for:
             self._scaled_for = wanted
@@ -123,11 +129,42 @@ class MapLens(Lens):
         )
         if small is None:
             return np.empty((0, 0, 0, 0), np.float32)
-        return small[np.arange(layout.n_layers)[:, None], np.array(layout.columns, dtype=int)]
+        return layout.arranged(small)
+
+    def numbers(self) -> Numbers:
+        """One number of every head and its chance value, in the order of the layout."""
+        if self._numbers is None:
+            layout = self.layout()
+            nothing = np.full((layout.n_rows, layout.n_columns), np.nan)
+            self._numbers = self.attempt(self._measured, Numbers(nothing, nothing))
+        return self._numbers
+
+    def number_of(self, head: HeadId) -> tuple[float, float]:
+        """The number of a head, and its chance value."""
+        place, numbers = self.layout().places[head], self.numbers()
+        return float(numbers.values[place]), float(numbers.chance[place])
+
+    def _measured(self) -> Numbers:
+        layout, table, metric = self.layout(), selected_table(self.workspace, self.trace), self.metric
+        rows = table["layer"].to_numpy(dtype=int), table["head"].to_numpy(dtype=int)
+        found = []
+        for name in (metric, f"{metric}_uniform"):
+            by_head = np.full((layout.n_rows, layout.n_columns), np.nan)
+            if name in table:
+                by_head[rows] = table[name].to_numpy(dtype=float, na_value=np.nan)
+            found.append(layout.arranged(by_head))
+        return Numbers(*found)
 
     def table(self) -> pd.DataFrame:
-        """The thumbnails as a table: the largest weight of every block of queries and keys of every head."""
-        layout, values = self.layout(), self.thumbnails()
+        """The numbers as a table; or the thumbnails, with the largest weight of every block of queries and keys of every head."""
+        layout = self.layout()
+        if self.shows_numbers:
+            numbers, ids = self.numbers(), layout.ids
+            return pd.DataFrame({
+                "kind": layout.kind, "layer": [head.layer for head in ids], "head": [head.head for head in ids],
+                self.metric: numbers.values.ravel(), f"{self.metric}_uniform": numbers.chance.ravel(),
+            })  # fmt: skip
+        values = self.thumbnails()
         if values.size > EXPORTED:
             msg = (
                 f"{values.size:,} numbers are more than the {EXPORTED:,} that are exported at once. Export the matrix of a head."
@@ -135,10 +172,10 @@ class MapLens(Lens):
             raise TooLarge(msg)
         rows, columns = max(1, values.shape[2]), max(1, values.shape[3])
         step_q, step_k = -(-layout.n_queries // rows), -(-layout.n_keys // columns)
-        layer, column, row, key = np.indices(values.shape).reshape(4, -1)
-        heads = np.array(layout.columns, dtype=int).reshape(layout.n_layers, -1)
+        place, row, key = np.indices((len(layout.ids), *values.shape[2:])).reshape(3, -1)
+        layers, heads = (np.array([getattr(head, name) for head in layout.ids], dtype=int) for name in ("layer", "head"))
         return pd.DataFrame({
-            "kind": layout.kind, "layer": layer, "head": heads[layer, column] if values.size else layer,
+            "kind": layout.kind, "layer": layers[place], "head": heads[place],
             "from_query": row * step_q, "from_key": key * step_k, "largest_weight": values.ravel(),
         })  # fmt: skip
 
@@ -149,14 +186,38 @@ class MapLens(Lens):
 
     def ceiling(self) -> float:
         """From where on the strongest colour is shown."""
+        if not self.shows_numbers:
+            return self._ceilings().shown
+        # Chance is on the same scale, so that heads which all do little are not painted as if they did much.
+        known = np.concatenate([part[np.isfinite(part)] for part in self.numbers()])
+        return float(known.max()) if known.size and known.max() > 0 else 1.0
+
+    def _ceilings(self) -> Ceiling:
         if self._ceiling is None:
             marks = sinks(self.trace, self.kind)
-            self._ceiling = colour_ceiling(sample_of(self.trace, self.kind), marks, self.workspace.display.sinks, self.kind)
+            self._ceiling = ceiling_of(sample_of(self.trace, self.kind), marks, self.workspace.display.sinks, self.kind)
         return self._ceiling
 
+    def sinks_note(self) -> str:
+        """What hiding the sinks changes in the colours, or why it changes nothing; empty where they are not hidden."""
+        return "" if self.shows_numbers else self._ceilings().note
+
+    def chance(self) -> tuple[float, float]:
+        """The smallest and the largest chance value of a head; NaN where none is known."""
+        known = self.numbers().chance[np.isfinite(self.numbers().chance)]
+        return (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
+
+    def unknown(self) -> str:
+        """Why the number is known of no head; empty where it is known of one."""
+        if np.isfinite(self.numbers().values).any():
+            return ""
+        if self.metric == SELECTED:
+            return "known once tokens are selected as 'to'"
+        return f"not known of any head on {tokens_in_words(self.workspace) or 'this text'}"
+
     def spread(self) -> Array:
-        """Some of the weights of this kind, for a scale that gives each colour its share."""
-        return spread_of(self.trace, self.kind)
+        """Values for a scale that gives each colour its share: the numbers, or some of the weights of this kind."""
+        return self.numbers().values if self.shows_numbers else spread_of(self.trace, self.kind)
 
     def names(self, axis: str) -> list[str]:
         """The tokens of an axis, as a reader knows them."""
@@ -171,35 +232,38 @@ class MapLens(Lens):
     def _arranged(self) -> Layout:
         trace, kind = self.trace, self.kind
         layers, heads = trace.n_layers(kind), trace.n_heads(kind)
-        order = self.workspace.display.order
         attention = trace.attention_of(kind)
-        columns = [tuple(range(heads))] * layers
-        if order != "index":
-            columns = self._sorted(order, layers)
-        chosen = tokens_in_words(self.workspace)
         whose = str(trace.provenance.get("model") or "recorded attention")
         tokens = f"{attention.n_queries:,} × {attention.n_keys:,} tokens"
-        size = f"{whose}: {counted(layers, 'layer')} × {counted(heads, 'head')}, {tokens}"
-        self.line = f"{size} · only {chosen}" if chosen else size
-        return Layout(kind, tuple(columns), attention.n_queries, attention.n_keys)
+        shown = f"{title_of(self.metric)} of every head" if self.shows_numbers else tokens
+        parts = [f"{whose}: {counted(layers, 'layer')} × {counted(heads, 'head')}, {shown}"]
+        chosen = tokens_in_words(self.workspace)
+        parts += [f"only {chosen}"] if chosen else []
+        rows, ranked_by, why = self._ordered(heads)
+        parts += [why] if why else []
+        self.line = " · ".join(parts)
+        return Layout(kind, rows, attention.n_queries, attention.n_keys, ranked_by)
 
-    def _sorted(self, order: str, layers: int) -> list[tuple[int, ...]]:
-        """Columns by a metric, the largest first; unknown values last, and equal ones by their number."""
-        selection = self.workspace.selection
-        table = selected_heads(self.trace, self.kind, selection.queries, selection.keys)
-        if order == "cluster":
+    def _ordered(self, heads: int) -> tuple[tuple[tuple[HeadId, ...], ...], str, str]:
+        """The heads in their order, what ranks them, and what the line says of it."""
+        order = self.workspace.display.order
+        every = [head for head in self.trace.head_ids if head.kind == self.kind]
+        numbered = by_number(every, heads)
+        if order == "index":
+            return numbered, "", ""
+        table = selected_table(self.workspace, self.trace)
+        ids = [HeadId(self.kind, int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]
+        if order == BY_CLUSTER:
             division = self._division()
-            if division is not None:
-                table = table.assign(cluster=division.labels)
-        if order not in table:
-            return [tuple(range(self.trace.n_heads(self.kind)))] * layers
-        sign = 1 if order == "cluster" else -1
-        found = []
-        for layer in range(layers):
-            part = table[table["layer"] == layer]
-            values = sign * part[order].to_numpy(dtype=float, na_value=np.nan)
-            found.append(tuple(int(head) for head in part["head"].to_numpy()[np.argsort(values, kind="stable")]))
-        return found
+            if division is None:
+                return numbered, "", "in the order of their numbers until they are divided into clusters"
+            labels = np.asarray(division.labels, dtype=float)
+            return ranked(ids, labels, heads, largest_first=False), "cluster", "heads of a cluster lie together"
+        title = definitions.DEFINITIONS[order].title
+        values = table[order].to_numpy(dtype=float, na_value=np.nan) if order in table else np.full(len(ids), np.nan)
+        if not np.isfinite(values).any():
+            return numbered, "", f"in the order of their numbers: {title} is not known of any head here"
+        return ranked(ids, values, heads, largest_first=True), title, f"all heads by {title}, the largest first"
 
     def _division(self) -> Division | None:
         """The clusters of the heads; None until they are there."""

@@ -44,7 +44,8 @@ class MatrixLens(TokenPlaneLens):
     def depends(self) -> Hashable:
         """Not on the tokens: they are frames of their own."""
         display = self.workspace.display
-        return self.kind, self.heads(), display.aggregate, display.level, display.mode, display.sinks
+        chosen = bool(self.workspace.selection.heads_of(self.kind))  # the line says where a head is shown because it is in focus
+        return self.kind, self.heads(), chosen, display.aggregate, display.level, display.mode, display.sinks
 
     @property
     def thresholds(self) -> Any:
@@ -52,12 +53,8 @@ class MatrixLens(TokenPlaneLens):
         return self.workspace.display
 
     def heads(self) -> tuple[HeadId, ...]:
-        """The selected heads of the kind on screen, else the focused one: the matrix of all heads at once says little."""
-        selection = self.workspace.selection
-        chosen = selection.heads_of(self.kind)
-        if chosen or selection.focus is None:
-            return chosen
-        return (selection.focus,)
+        """The selected heads of the kind on screen, else the one in focus."""
+        return self.shown_heads()
 
     def _windowed(self, rows: slice, columns: slice) -> Window:
         """Weights; thumbnails until they are there, or instead of them where they are too many altogether."""
@@ -168,7 +165,8 @@ class MatrixLens(TokenPlaneLens):
             return reading
         level = ", words" if display.level == "word" and display.mode == "weight" else ""
         if len(heads) == 1:
-            return f"{heads[0].label(self.trace.kinds)}: {reading}{level}"
+            focused = "" if self.workspace.selection.heads_of(self.kind) else ", the head in focus"
+            return f"{heads[0].label(self.trace.kinds)}{focused}: {reading}{level}"
         return f"{'mean' if display.aggregate == 'mean' else 'largest'} of {counted(len(heads), 'head')}: {reading}{level}"
 
     def _highest(self) -> float:

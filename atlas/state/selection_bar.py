@@ -11,7 +11,7 @@ from atlas.state.lens import Lens
 from atlas.state.words import changes_in_words, heads_in_words, tokens_in_words
 from atlas.state.workspace import Workspace
 
-NOTHING = "Nothing is selected: all heads, all tokens."
+NOTHING = "Nothing is selected: text and matrices show the head in focus, {focus}."
 
 
 class BarLens(Lens):
@@ -48,7 +48,7 @@ class BarLens(Lens):
             heads=heads_in_words(self.workspace) if selection.heads else "",
             tokens=tokens_in_words(self.workspace),
             changes=changes_in_words(self.workspace),
-            nothing=NOTHING if selection.is_empty and self.workspace.trace is not None else "",
+            nothing=NOTHING.format(focus=selection.focus) if selection.is_empty and self.workspace.trace is not None else "",
         )
 
     def let_go(self, part: str) -> None:

@@ -35,10 +35,11 @@ class SentencesLens(TokenPlaneLens):
 
     def depends(self) -> Hashable:
         """Not on the tokens, which are only marked, nor on the threshold, which the browser applies."""
-        return self.kind, self.heads(), self.workspace.display.aggregate, self.choices.show
+        chosen = bool(self.workspace.selection.heads_of(self.kind))  # the line says where a head is shown because it is in focus
+        return self.kind, self.heads(), chosen, self.workspace.display.aggregate, self.choices.show
 
     def heads(self) -> tuple[HeadId, ...]:
-        """The selected heads of the kind on screen, else all of them."""
+        """The selected heads of the kind on screen, else the one in focus."""
         return self.shown_heads()
 
     @property

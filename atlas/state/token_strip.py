@@ -45,10 +45,10 @@ class StripLens(Lens):
         self._token_rows: tuple[Trace, list[dict[str, Any]]] | None = None
 
     def depends(self) -> Hashable:
-        """Not on which of the heads is in focus; on those of other kinds too, which the line says are not shown."""
+        """On the head in focus only where none is selected; on heads of other kinds too, which the line says are not shown."""
         selection, display = self.workspace.selection, self.workspace.display
         chosen = selection.heads, selection.label, selection.queries, selection.keys
-        return self.kind, *chosen, display.aggregate, display.paint, display.sinks
+        return self.kind, self.shown_heads(), *chosen, display.aggregate, display.paint, display.sinks
 
     @property
     def there(self) -> bool:

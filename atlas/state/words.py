@@ -25,18 +25,17 @@ PREDICTED_LETTERS = 5
 
 
 def heads_in_words(workspace: Workspace) -> str:
-    """'7 heads of cluster ...', 'L4 H11', 'all 144 heads'; and how many of other kinds are not shown."""
+    """'7 heads of cluster ...', 'L4 H11', 'L0 H0, the head in focus'; and how many of other kinds are not shown."""
     trace, selection, kind = workspace.trace, workspace.selection, workspace.kind
     if trace is None:
         return ""
     named = f"{kind} " if len(trace.kinds) > 1 else ""
-    if not selection.heads:
-        every = trace.n_layers(kind) * trace.n_heads(kind)
-        return f"all {every:,} {named}heads" if every > 1 else f"the only {named}head"
     here = selection.heads_of(kind)
     elsewhere = len(selection.heads) - len(here)
     if not here:
-        return f"all {named}heads ({counted(elsewhere, 'selected head')} of another kind, not shown)"
+        only = trace.n_layers(kind) * trace.n_heads(kind) == 1
+        said = f"the only {named}head" if only else f"{named}{selection.focus}, the head in focus"
+        return said + (f" ({counted(elsewhere, 'selected head')} of another kind, not shown)" if elsewhere else "")
     said = named + (str(here[0]) if len(here) == 1 else f"{len(here):,} heads")
     if selection.label and len(here) > 1:
         said += f" of {selection.label}"

@@ -35,6 +35,9 @@ FORMULAS = ("$$", "\\(", "\\[")
 HEIGHT = 460
 """Pixels of a plot. Fixed, because a plot that stretches both ways falls back to its least height."""
 
+TOOLS = ("save", "pan", "wheel_zoom", "reset")
+"""Tools of a raster. No box zoom: it stretches one axis."""
+
 PLOT: dict[str, Any] = {
     "responsive": True,
     "height": HEIGHT,

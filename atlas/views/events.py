@@ -22,9 +22,17 @@ _LISTENING: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 """What is listened to on each plot, so that a plot which is drawn again is not listened to twice."""
 
 
-def on_tap(callback: Callable[[float, float], None]) -> Hook:
-    """HoloViews hook: calls `callback(x, y)` after a tap."""
-    return _events(Tap, WeakMethod(callback), lambda event: (event.x, event.y))
+def on_tap(callback: Callable[..., None]) -> Hook:
+    """HoloViews hook: calls `callback(x, y, additive=...)` after a tap; additive: with Shift or Ctrl held."""
+
+    def listen(plot: Any, method: Callable[..., None]) -> None:
+        def on_event(event: Any) -> None:
+            held = event.modifiers or {}
+            method(event.x, event.y, additive=bool(held.get("shift") or held.get("ctrl")))
+
+        plot.state.on_event(Tap, on_event)
+
+    return _once(Tap.event_name, WeakMethod(callback), listen)
 
 
 def on_range(callback: Callable[[Range, Range], None]) -> Hook:

@@ -70,9 +70,9 @@ class Glyph:
         """Replace all rectangles."""
         self.mark({name: [box[at] for box in boxes] for at, name in enumerate(RECTANGLE)})
 
-    def write(self, words: Sequence[tuple[float, float, str]]) -> None:
-        """Replace all words."""
-        self.mark({name: [word[at] for word in words] for at, name in enumerate(WORD)})
+    def write(self, words: Sequence[Sequence[Any]], **columns: Sequence[Any]) -> None:
+        """Replace all words, and columns of their looks where the plot has them."""
+        self.mark({name: [word[at] for word in words] for at, name in enumerate(WORD)} | dict(columns))
 
     def _drawn(self) -> list[tuple[Any, Any]]:
         """The plots that have been drawn, each with the renderer of this glyph."""

@@ -1,4 +1,4 @@
-"""The Map: every head of a kind on one deep-zoom sheet."""
+"""The Map: every head of a kind on one sheet, as its attention or as one number."""
 
 from __future__ import annotations
 
@@ -13,23 +13,29 @@ from holoviews import streams
 
 from atlas.ids import HeadId
 from atlas.plots import map as map_plot
-from atlas.plots.colours import BACKGROUND, FONT, raster_palette
-from atlas.plots.frame import number
+from atlas.plots.colours import BACKGROUND, FONT, raster_palette, text_on
+from atlas.plots.frame import Hook, number
+from atlas.plots.map_axes import AxisNames, rank_rows, square_names, token_names
+from atlas.plots.map_words import Squares, Word, brief, corner_words, fits, middle_words
 from atlas.plots.marks import FOCUS, HEADS, marks
-from atlas.plots.plane import ticks
-from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, quantised, rectangles, scale
-from atlas.state.map import FINE, FINE_CELLS, Layout, MapLens
+from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, coded, quantised, rectangles, scale
+from atlas.state.heads import title_of
+from atlas.state.map import AUTO, FINE, FINE_CELLS, NUMBER, THUMBNAILS, MapLens
+from atlas.state.map_layout import Layout
 from atlas.state.workspace import Workspace
 from atlas.tracing.statistics import THUMBNAIL
 from atlas.views.base import TIGHT, Export, gesture
-from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, Ticks, named_axes, readout
+from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, TOOLS, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.raster import Picture, RasterView
 
 ORIGIN = "map"
 
 NAMED = 70
-"""Pixels a head must be wide for its name to be written into it."""
+"""Pixels a head must be wide for its name to be written over its attention where the axes name it too: it covers cells."""
+
+MOST_WORDS = 600
+"""Words in the picture: each is an object in the browser, and smaller squares are pointed at."""
 
 NAME_GROUND = 0.75
 """Opacity of the ground of a name: without one it cannot be read on a dark cell, and a whole one would hide the cell."""
@@ -43,7 +49,11 @@ FILLS = 0.7
 BORDER = {"plot.min_border_left": 52, "plot.min_border_bottom": 44, "plot.min_border_right": 12, "plot.min_border_top": 8}
 """Pixels beside the sheet that numbers of layers and heads need. Names of tokens take more, and then the sheet shrinks."""
 
-POINT = "Point at a cell for its weight; tap a head to select it, draw a box to select several."
+TAP = "tap a head to select it, Shift+click to add it, draw a box to select several."
+POINT = f"Point at a cell for its weight; {TAP}"
+POINT_AT_NUMBER = f"Point at a head for its number; {TAP}"
+
+CHOICES = {"auto": AUTO, "attention": THUMBNAILS, "one number": NUMBER}
 
 
 class MapView(RasterView):
@@ -56,7 +66,12 @@ class MapView(RasterView):
         "Every square is one head: rows are the tokens that look (queries, downwards), columns the tokens that are looked at "
         "(keys). Layers go down, heads go across. A pixel shows the largest weight it covers, so nothing disappears when many "
         "tokens share one; zoomed in until cells are larger than pixels, every cell is exact. Hatched: a query may not look "
-        "there. Tap a head to show it large and select it; draw a box to select several; the wheel zooms."
+        "there. Tap a head to show it large and select it, Shift+click to add it to the selected ones; draw a box to select "
+        "several. "
+        "Ctrl and the wheel zoom, or the wheel alone after a click; a double click shows all again.\n\n"
+        "One number a head: its colour is that number, whose name and chance value stand under the plot. With tokens selected "
+        "it is the weight on the selected keys, over the selected queries. Ordered by a metric, the Map is one ranking of all "
+        "heads, read row by row."
     )
 
     lens_type: ClassVar = MapLens
@@ -66,8 +81,10 @@ class MapView(RasterView):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self.under = readout(POINT)
+        self._pointer: tuple[float | None, float | None] = (None, None)
         self._mosaic: tuple[Layout, Any] | None = None
         self.framed, self.focused, self.named = Glyph(), Glyph(), Glyph()
+        self.visibility.follow_revision(self.read_out)
 
     @property
     def map(self) -> MapLens:
@@ -76,15 +93,21 @@ class MapView(RasterView):
         return self.lens
 
     def tools(self) -> list[Any]:
-        """Order of heads, and how weights become colours."""
-        display = self.workspace.display
+        """Order of heads, what is shown of them, and how it becomes colours."""
+        display, choices = self.workspace.display, self.map.choices
         orders = {"by number": "index", "by cluster": "cluster"} | {title: name for name, title in self.map.metrics().items()}
+        number_names = {"automatic": ""} | {title_of(name): name for name in choices.param.number.objects if name}
+        numbers = pn.bind(lambda *_: self.map.shows_numbers, self.visibility.param.revision)
+        weights = pn.bind(lambda *_: not self.map.shows_numbers, self.visibility.param.revision)
+        look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
+            pmui.Select.from_param(display.param.order, label="Order of heads", options=orders, width=126, **look),
+            pmui.Select.from_param(choices.param.show, label="Show", options=CHOICES, width=104, **look),
             pmui.Select.from_param(
-                display.param.order, label="Order of heads", options=orders, size="small", margin=TIGHT, width=150
+                choices.param.number, label="Number", options=number_names, width=138, visible=numbers, **look
             ),
-            pmui.Select.from_param(display.param.scale, label="Colour scale", size="small", margin=TIGHT, width=120),
-            pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", size="small", margin=TIGHT, width=130),
+            pmui.Select.from_param(display.param.scale, label="Colour scale", width=98, **look),
+            pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", width=112, visible=weights, **look),
         ]
 
     def body(self) -> Any:
@@ -92,16 +115,18 @@ class MapView(RasterView):
         return pn.Column(self._pane(), self.key_of_colours(), self.under, sizing_mode="stretch_width")
 
     def export(self) -> Export:
-        """The thumbnails of all heads, a row a block of weights, and the picture that is on screen."""
+        """The numbers of all heads, or their thumbnails, a row a block of weights; and the picture that is on screen."""
         return Export("map", self.map.table(), self.plot()[()])
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
     def raster(self, view: Viewport) -> Array:
-        """Coded weights of a part of the sheet: from thumbnails, or from the weights themselves once heads are large enough."""
+        """Coded values of a part of the sheet: numbers; else thumbnails, or weights themselves once heads are large enough."""
         layout = self.map.layout()
-        if not layout.n_layers:
+        if not layout.rows:
             return np.full((view.height, view.width), GAP, np.float32)
+        if self.map.shows_numbers:
+            return map_plot.numbers_raster(self.map.numbers().values, view)
         shape, gaps = (layout.n_queries, layout.n_keys), self._gaps(layout)
         large = min(view.width / (view.x1 - view.x0), view.height / (view.y1 - view.y0)) >= FINE
         coarse = max(shape) > THUMBNAIL
@@ -120,19 +145,38 @@ class MapView(RasterView):
         """Where the heads lie."""
         return self.map.layout()
 
+    def missing(self) -> str:
+        """What a hatched cell means; empty where there is none."""
+        if not self.map.shows_numbers:
+            return super().missing()
+        return "not known" if np.isnan(self.map.numbers().values).any() else ""
+
+    def said_of_colours(self) -> str:
+        """Which number the colours are, beside its chance value; or what hiding the sinks has changed."""
+        if not self.map.shows_numbers:
+            return self.map.sinks_note()
+        low, high = map(number, self.map.chance())
+        chance = f"by chance {low}" if low == high else f"by chance {low} to {high}"
+        return f"{title_of(self.map.metric)}: {self.map.unknown() or chance}"
+
+    def cells(self) -> int:
+        """Cells along the longer side: heads where each has one number, else their tokens."""
+        layout = self.map.layout()
+        if self.map.shows_numbers:
+            return max(layout.n_columns, layout.n_rows)
+        return max(layout.n_columns * layout.n_keys, layout.n_rows * layout.n_queries)
+
     def picture(self) -> Picture:
         """The part of the sheet that is on screen."""
         layout = self.map.layout()
-        across, down = max(1, layout.n_heads), max(1, layout.n_layers)
+        across, down = max(1, layout.n_columns), max(1, layout.n_rows)
         view = self.window(across, down)
-        coded = self.raster(view)
+        values = self.raster(view)
         large = min(view.width / (view.x1 - view.x0), view.height / (view.y1 - view.y0)) >= HATCHED
-        pixels = quantised(coded, self.scale(), hatch=large) if layout.n_layers else np.zeros(coded.shape, np.uint8)
-        x_ticks, y_ticks = self._ticks(layout, view, *self.pixels)
-        filling = self._filling(layout, view)
-        # Its own name has left the picture when it fills it.
-        titles = ("head", "layer") if filling is None else (f"{filling}: {TO_KEY}", f"{filling}: {FROM_QUERY}")
-        hook = named_axes(x_ticks, y_ticks, titles=titles, slanted=filling is not None)
+        pixels = quantised(values, self.scale(), hatch=large) if layout.rows else np.zeros(values.shape, np.uint8)
+        x_axis, y_axis = self._axes(layout, view, *self.pixels)
+        slanted = self._filling(layout, view) is not None
+        hook = named_axes(x_axis.ticks, y_axis.ticks, titles=(x_axis.title, y_axis.title), slanted=slanted)
         return Picture(pixels, view, across, down, list(raster_palette(dark=self.dark)), hook)
 
     def _frames(self, **_: Any) -> hv.Rectangles:
@@ -155,50 +199,81 @@ class MapView(RasterView):
         return self._around(layout, (focus,) if focus is not None and focus.kind == layout.kind else ())
 
     def _around(self, layout: Layout, heads: tuple[HeadId, ...]) -> list[Box]:
-        places = [(layout.column_of(head), head.layer) for head in heads if head.layer < layout.n_layers]
-        return map_plot.outlines(places, max(1, layout.n_heads), max(1, layout.n_layers))
+        places = [layout.places[head][::-1] for head in heads if head in layout.places]
+        return map_plot.outlines(places, max(1, layout.n_columns), max(1, layout.n_rows))
 
     def _names(self, **_: Any) -> hv.Labels:
-        ground = raster_palette(dark=self.dark)[BACKGROUND]
-        return map_plot.labels(self._named()).opts(
-            text_color=marks(dark=self.dark)[FOCUS],
-            background_fill_color=ground,
-            background_fill_alpha=NAME_GROUND,
-            hooks=[self.named.hook],
+        words = self._named()
+        hooks = [self.named.hook, looks_of_words(self._looks(words))]
+        return map_plot.labels([word[:3] for word in words]).opts(
+            background_fill_color=raster_palette(dark=self.dark)[BACKGROUND], hooks=hooks
         )
 
     def write(self) -> None:
-        """The names of the heads in view."""
-        self.named.write(self._named())
+        """The names and numbers of the heads in view."""
+        words = self._named()
+        self.named.write(words, **self._looks(words))
 
-    def _named(self) -> list[tuple[float, float, str]]:
-        """Where the names of heads stand, once a head is large enough for one."""
+    def _looks(self, words: list[Word]) -> dict[str, list[Any]]:
+        """The ink of every word, and how opaque the ground is that it stands on: a square of one colour needs none."""
+        if not self.map.shows_numbers:
+            ink = marks(dark=self.dark)[FOCUS]
+            return {"ink": [ink] * len(words), "ground": [NAME_GROUND] * len(words)}
+        palette = raster_palette(dark=self.dark)
+        levels = quantised(coded(self.map.numbers().values), self.scale(), hatch=False)
+        inks = [text_on(palette[levels[word.row, word.column]]) for word in words]
+        return {"ink": inks, "ground": [0.0] * len(words)}
+
+    def _named(self) -> list[Word]:
+        """Names where the axes do not name the heads, or where there is room to spare; numbers where they fit."""
         layout = self.map.layout()
-        view = self.window(max(1, layout.n_heads), max(1, layout.n_layers))
-        if not layout.n_layers or view.width / (view.x1 - view.x0) < NAMED:
+        if not layout.rows:
             return []
-        gap = self._gaps(layout).across
-        return [
-            ((column + gap) / layout.n_heads, (layer + 0.01) / layout.n_layers, f"L{layer} H{layout.columns[layer][column]}")
-            for layer in range(int(view.y0), int(np.ceil(view.y1)))
-            for column in range(int(view.x0), int(np.ceil(view.x1)))
-        ]
+        view = self.window(layout.n_columns, layout.n_rows)
+        columns, rows = (range(int(low), int(np.ceil(high))) for low, high in ((view.x0, view.x1), (view.y0, view.y1)))
+        wide, high = self.pixels
+        squares = Squares(layout.n_columns, layout.n_rows, columns, rows, wide / (view.x1 - view.x0), high / (view.y1 - view.y0))
+        if len(rows) * len(columns) > MOST_WORDS:
+            return []
+        longest = max(map(str, layout.ids), key=len)
+        if self.map.shows_numbers:
+            values = self.map.numbers().values
 
-    def _ticks(self, layout: Layout, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
-        """Heads and layers; the tokens of the one head that fills the plot."""
-        head = self._filling(layout, view)
-        if head is None:
-            order = self.workspace.display.order
-            columns = [str(i) if order == "index" else f"#{i + 1}" for i in range(layout.n_heads)]
-            return ticks(columns, view.x0, view.x1, wide), ticks([str(i) for i in range(layout.n_layers)], view.y0, view.y1, high)
-        gaps, column = self._gaps(layout), layout.column_of(head)
+            def lines(row: int, column: int) -> list[str]:
+                named = [str(layout.rows[row][column])] if layout.ranked_by else []
+                return [*named, brief(float(values[row, column]))]
+
+            return middle_words(squares, lines)
+        if squares.wide < NAMED and not (layout.ranked_by and fits(longest, squares)):
+            return []
+        return corner_words(squares, lambda row, column: str(layout.rows[row][column]), self._gaps(layout).across)
+
+    def _axes(self, layout: Layout, view: Viewport, wide: int, high: int) -> tuple[AxisNames, AxisNames]:
+        """Heads and layers, or ranks; the tokens of the one head that fills the plot."""
+        head, x_seen, y_seen = self._filling(layout, view), (view.x0, view.x1), (view.y0, view.y1)
+        if head is not None:
+            gaps, (row, column) = self._gaps(layout), layout.places[head]
+            # Its own name has left the picture when it fills it.
+            x_title, y_title = f"{head}: {TO_KEY}", f"{head}: {FROM_QUERY}"
+            return (
+                token_names(x_title, self.map.names("key"), column, layout.n_columns, gaps.across, x_seen, wide),
+                token_names(y_title, self.map.names("query"), row, layout.n_rows, gaps.down, y_seen, high),
+            )
+        if layout.ranked_by:
+            places = [str(at + 1) for at in range(layout.n_columns)]
+            return (
+                square_names("place in the row", places, x_seen, wide),
+                square_names(f"rank by {layout.ranked_by}", rank_rows(layout.n_rows, layout.n_columns), y_seen, high),
+            )
         return (
-            _inner(self.map.names("key"), column, layout.n_heads, gaps.across, (view.x0, view.x1), wide),
-            _inner(self.map.names("query"), head.layer, layout.n_layers, gaps.down, (view.y0, view.y1), high),
+            square_names("head", [str(at) for at in range(layout.n_columns)], x_seen, wide),
+            square_names("layer", [str(at) for at in range(layout.n_rows)], y_seen, high),
         )
 
     def _filling(self, layout: Layout, view: Viewport) -> HeadId | None:
-        """The head in the middle, where hardly anything else is in view."""
+        """The head in the middle, where hardly anything else than its attention is in view."""
+        if self.map.shows_numbers:
+            return None
         middle = layout.head_at((view.x0 + view.x1) / 2, (view.y0 + view.y1) / 2)
         wide = view.x1 - view.x0
         return middle if middle is not None and wide <= 1 / FILLS else None
@@ -206,51 +281,67 @@ class MapView(RasterView):
     def _gaps(self, layout: Layout) -> map_plot.Margins:
         return map_plot.margins(layout.n_queries, layout.n_keys, THUMBNAIL)
 
-    def _window(self, layer: int, column: int, rows: slice, columns: slice) -> Array:
-        layout = self.map.layout()
-        return self.map.exact(HeadId(layout.kind, layer, layout.columns[layer][column]), rows, columns)
+    def _window(self, row: int, column: int, rows: slice, columns: slice) -> Array:
+        return self.map.exact(self.map.layout().rows[row][column], rows, columns)
 
     # -- gestures ------------------------------------------------------------------------------------------------------
 
     @gesture
-    def tap(self, x: float, y: float) -> None:
-        """Show the head under the point large, and select it."""
-        layout = self.map.layout()
-        head = layout.head_at(x * layout.n_heads, y * layout.n_layers)
-        if head is not None:
-            self.workspace.selection.pick(head, origin=ORIGIN)
+    def tap(self, x: float, y: float, *, additive: bool = False) -> None:
+        """Show the head under the point large, and select it; with Shift or Ctrl add it to the selected ones, or take it away."""
+        layout, selection = self.map.layout(), self.workspace.selection
+        head = layout.head_at(x * layout.n_columns, y * layout.n_rows)
+        if head is None:
+            return
+        if additive:
+            selection.toggle_heads([head], origin=ORIGIN)
+        else:
+            selection.pick(head, origin=ORIGIN)
 
     @gesture
     def _boxed(self, bounds: tuple[float, float, float, float] | None = None) -> None:
         """Every head whose middle is in the box."""
         layout = self.map.layout()
-        if bounds is None or not layout.n_layers:
+        if bounds is None or not layout.rows:
             return
-        left, right = sorted((bounds[0] * layout.n_heads, bounds[2] * layout.n_heads))
-        top, bottom = sorted((bounds[1] * layout.n_layers, bounds[3] * layout.n_layers))
+        left, right = sorted((bounds[0] * layout.n_columns, bounds[2] * layout.n_columns))
+        top, bottom = sorted((bounds[1] * layout.n_rows, bounds[3] * layout.n_rows))
         chosen = [
-            HeadId(layout.kind, layer, heads[column])
-            for layer, heads in enumerate(layout.columns)
-            for column in range(layout.n_heads)
-            if left <= column + 0.5 <= right and top <= layer + 0.5 <= bottom
+            head for head, (row, column) in layout.places.items() if left <= column + 0.5 <= right and top <= row + 0.5 <= bottom
         ]
         self.workspace.selection.select_heads(chosen, origin=ORIGIN, label="a box on the Map")
 
     @gesture
     def _pointed(self, x: float | None = None, y: float | None = None) -> None:
-        layout = self.map.layout()
-        if x is None or y is None or not layout.n_layers:
-            return
+        self._pointer = (x, y)
+        self.read_out()
+
+    def read_out(self) -> None:
+        """Write the numbers of what is under the pointer; they change with the selection though the pointer rests."""
+        layout, (x, y) = self.map.layout(), self._pointer
+        said = POINT_AT_NUMBER if self.map.shows_numbers else POINT
+        if x is not None and y is not None and layout.rows:
+            said = self._said_of(layout, x * layout.n_columns, y * layout.n_rows) or said
+        self.under.object = said
+
+    def _said_of(self, layout: Layout, x: float, y: float) -> str:
+        """What is known of a point, in squares; empty in a gap."""
+        if self.map.shows_numbers:
+            head = layout.head_at(x, y)
+            if head is None:
+                return ""
+            value, chance = map(number, self.map.number_of(head))
+            rank = f"   place {layout.rank(head)} of {len(layout.ids)} by {layout.ranked_by}" if layout.ranked_by else ""
+            return f"{head}   {title_of(self.map.metric)} {value}   by chance {chance}{rank}"
         gaps = self._gaps(layout)
-        found = layout.cell_at(x * layout.n_heads, y * layout.n_layers, gaps.across, gaps.down)
+        found = layout.cell_at(x, y, gaps.across, gaps.down)
         if found is None:
-            self.under.object = POINT
-            return
+            return ""
         head, query, key = found
         weight = self.map.weight(head, query, key)
         said = "not visible" if np.isnan(weight) else number(weight)
         names = self.map.names("query")[query], self.map.names("key")[key]
-        self.under.object = f"{head}   {names[0]} ({query}) → {names[1]} ({key})   {said}"
+        return f"{head}   {names[0]} ({query}) → {names[1]} ({key})   {said}"
 
     # -- the plot ------------------------------------------------------------------------------------------------------
 
@@ -266,13 +357,24 @@ class MapView(RasterView):
         box.add_subscriber(self._boxed)
         pointer.add_subscriber(self._pointed)
         drawn = (
-            image.opts(clim=(0, 255), tools=["box_select"], active_tools=["wheel_zoom", "pan"])
-            * frames.opts(fill_alpha=0, line_width=2)
-            * focus.opts(fill_alpha=0, line_width=3)
-            * names.opts(text_font=value(FONT), text_font_size="8pt", text_align="left", text_baseline="top")
+            image.opts(clim=(0, 255), tools=["box_select"], active_tools=["pan"], default_tools=list(TOOLS))
+            * frames.opts(fill_alpha=0, line_width=2, default_tools=[])
+            * focus.opts(fill_alpha=0, line_width=3, default_tools=[])
+            * names.opts(default_tools=[], text_font=value(FONT), text_font_size="8pt", text_align="left", text_baseline="top")
         )
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | BORDER}
         return drawn.opts(xlabel="head", ylabel="layer", xlim=(0, 1), ylim=(0, 1), **look)
+
+
+def looks_of_words(looks: dict[str, list[Any]]) -> Hook:
+    """HoloViews hook: every word with an ink and a ground of its own. HoloViews has no column for what all words share."""
+
+    def hook(plot: Any, _: Any) -> None:
+        renderer = plot.handles["glyph_renderer"]
+        renderer.data_source.data.update(looks)
+        renderer.glyph.update(text_color="ink", background_fill_alpha="ground")
+
+    return hook
 
 
 def no_rectangles() -> hv.Rectangles:
@@ -283,9 +385,3 @@ def no_rectangles() -> hv.Rectangles:
 def no_labels() -> hv.Labels:
     """No names at all."""
     return map_plot.labels([])
-
-
-def _inner(names: list[str], place: int, count: int, gap: float, seen: tuple[float, float], pixels: int) -> Ticks:
-    """Names of the tokens of the head at a place, where its cells are on a plane of side 1."""
-    first, last = (((edge - place - gap) / (1 - 2 * gap)) * len(names) for edge in seen)
-    return [((place + gap + at * (1 - 2 * gap)) / count, name) for at, name in ticks(names, first, last, pixels)]

@@ -22,7 +22,7 @@ from atlas.plots.raster import Array, Box, Scale, Viewport, rectangles, scale, s
 from atlas.state.plane import Axis, Cell, PlaneLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import Export, gesture
-from atlas.views.canvas import HEIGHT, PLOT, Ticks, named_axes, readout
+from atlas.views.canvas import HEIGHT, PLOT, TOOLS, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 from atlas.views.raster import Picture, RasterView
@@ -134,6 +134,11 @@ class PlaneView(RasterView):
         plane = self.plane.plane()
         return plane.rows, plane.columns
 
+    def cells(self) -> int:
+        """Rows or columns, whichever are more."""
+        plane = self.plane.plane()
+        return max(len(plane.rows), len(plane.columns))
+
     def palette(self) -> tuple[str, ...]:
         """The colours of the theme."""
         return raster_palette(dark=self.dark, signed=self.plane.signed)
@@ -150,8 +155,7 @@ class PlaneView(RasterView):
         pixels = np.full((view.height, view.width), BACKGROUND, np.uint8)
         if plane.rows:
             pixels = self.plane.attempt(lambda: self._quantised(view), pixels)
-        titles = self.plane.column_title, self.plane.row_title
-        hook = named_axes(*self._ticks(view, *self.pixels), titles=titles, clicked=self._name_clicked)
+        hook = named_axes(*self._ticks(view, *self.pixels), titles=self._titles(view, *self.pixels), clicked=self._name_clicked)
         palette = plots.cut_palette(self.palette(), self.scale(), self._level())
         return Picture(pixels, view, across, down, palette, hook)
 
@@ -163,6 +167,13 @@ class PlaneView(RasterView):
         across, rows = max(1, len(plane.columns)), plots.ticks(plane.rows, view.y0, view.y1, high)
         columns = plots.ticks(plane.columns, view.x0, view.x1, wide)
         return plots.on_canvas(columns, view.x0 / across, view.x1 / across, wide), rows
+
+    def _titles(self, view: Viewport, wide: int, high: int) -> tuple[str, str]:
+        plane, lens = self.plane.plane(), self.plane
+        return (
+            plots.stepped(lens.column_title, plots.tick_step(len(plane.columns), view.x0, view.x1, wide)),
+            plots.stepped(lens.row_title, plots.tick_step(len(plane.rows), view.y0, view.y1, high)),
+        )
 
     def _boxes(self) -> dict[str, list[Box]]:
         """Around the selected rows, columns and cells."""
@@ -183,7 +194,7 @@ class PlaneView(RasterView):
     def _band(self, what: str) -> Callable[..., hv.Rectangles]:
         def drawn(**_: Any) -> hv.Rectangles:
             colour = marks(dark=self.dark)[COLOURS[what]]
-            return plots.bands(self._boxes()[what], colour).opts(hooks=[self.bands[what].hook])
+            return plots.bands(self._boxes()[what], colour).opts(hooks=[self.bands[what].hook], default_tools=[])
 
         return drawn
 
@@ -196,7 +207,7 @@ class PlaneView(RasterView):
         return int(y * len(plane.rows)), int(x * len(plane.columns))
 
     @gesture
-    def tap(self, x: float, y: float) -> None:
+    def tap(self, x: float, y: float, *, additive: bool = False) -> None:  # noqa: ARG002  (a cell is not added to others)
         """Select what the cell under the point stands for."""
         found = self._cell(x, y)
         if found is not None:
@@ -236,7 +247,7 @@ class PlaneView(RasterView):
         pointer = streams.PointerXY(source=image)
         pointer.add_subscriber(self._pointed)
         # The object that is drawn: a link to the one before its options would find nothing.
-        self.image = image.opts(clim=(0, 255), active_tools=["wheel_zoom", "pan"])
+        self.image = image.opts(clim=(0, 255), default_tools=list(TOOLS), active_tools=["pan"])
         drawn = self.image
         for part in over:
             drawn = drawn * part

@@ -120,11 +120,13 @@ class ProfileView(View):
         self._mark()
 
     @gesture
-    def _tapped(self, x: float, _: float) -> None:
+    def _tapped(self, x: float, _: float, *, additive: bool = False) -> None:
         layer = round(x)
         heads = [head for head in self.heads.ids() if head.layer == layer]
         selection = self.workspace.selection
-        if heads and set(heads) == set(selection.heads):
+        if additive:
+            selection.toggle_heads(heads, origin=ORIGIN)
+        elif heads and set(heads) == set(selection.heads):
             selection.clear("heads", origin=ORIGIN)
         elif heads:
             selection.select_heads(heads, origin=ORIGIN, label=f"layer {layer}")

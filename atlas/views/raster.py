@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,12 +14,19 @@ from holoviews import streams
 
 from atlas.patches.panes import Markup
 from atlas.plots.colours import BACKGROUND, MASKED, MASKED_LINE, raster_palette
-from atlas.plots.frame import number
+from atlas.plots.frame import Hook, number
 from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
+from atlas.plots.zoom import bound_zoom, inside, nearest_share
 from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
 from atlas.views.events import Range, on_range, on_tap
 from atlas.views.glyph import Raster
+
+WHOLE = (0.0, 1.0)
+"""From where to where a plane goes, on both axes."""
+
+NEARLY = 0.999
+"""Share of the nearest zoom that counts as it, because the browser reaches it by steps."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Picture:
     n_x: int
     n_y: int
     palette: list[str]
-    hook: Callable[[Any, Any], None]
+    hook: Hook
 
 
 class RasterView(View):
@@ -59,8 +67,12 @@ class RasterView(View):
         """The part of the plane that is on screen."""
         raise NotImplementedError
 
-    def tap(self, x: float, y: float) -> None:
-        """The plane was tapped, inside or beside what is on it."""
+    def cells(self) -> int:
+        """Cells along the longer side of the plane, which say how near a reader may come."""
+        raise NotImplementedError
+
+    def tap(self, x: float, y: float, *, additive: bool = False) -> None:
+        """The plane was tapped, inside or beside what is on it; `additive`: with Shift or Ctrl held."""
         raise NotImplementedError
 
     def mark(self) -> None:
@@ -82,7 +94,11 @@ class RasterView(View):
     def _ramp(self, *_: object) -> str:
         if self.workspace.trace is None:
             return ""
-        return ramp(self.scale(), self.palette(), self.missing())
+        return ramp(self.scale(), self.palette(), self.missing(), self.said_of_colours())
+
+    def said_of_colours(self) -> str:
+        """What else is to be known of the colours, in words; empty: nothing."""
+        return ""
 
     def palette(self) -> tuple[str, ...]:
         """The colours of the theme."""
@@ -113,15 +129,36 @@ class RasterView(View):
         self.size.source = made[0]
         return made
 
-    def _image(self, **_: Any) -> hv.Image:
+    def _look(self) -> tuple[Picture, Hook]:
+        """The picture, and the hook that names the axes and bounds the zoom.
+
+        A plane of fewer cells than the last one may be zoomed further in than it can be; then all of it is shown.
+        """
+        nearest = nearest_share(self.cells())
+        too_near = any(seen is not None and abs(seen[1] - seen[0]) < NEARLY * nearest for seen in self._ranges)
+        if too_near:
+            self._ranges = (None, None)
         found = self.picture()
+
+        def hook(plot: Any, element: Any) -> None:
+            found.hook(plot, element)
+            bound_zoom(plot.state, WHOLE, WHOLE, nearest)
+            if too_near:
+                for seen in (plot.state.x_range, plot.state.y_range):
+                    seen.update(start=seen.reset_start, end=seen.reset_end)
+
+        return found, hook
+
+    def _image(self, **_: Any) -> hv.Image:
+        found, hook = self._look()
         self._drawn_on = self.axes()
         image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
-        return image.opts(cmap=found.palette, hooks=self.faults.hooks([found.hook, self.sheet.hook, *self._hears]))
+        return image.opts(cmap=found.palette, hooks=self.faults.hooks([hook, self.sheet.hook, *self._hears]))
 
     @gesture
     def _moved(self, x_range: Range, y_range: Range) -> None:
-        self._ranges = (x_range, y_range)
+        # What the browser moves back inside the limits right after it has told where it is.
+        self._ranges = tuple(None if seen is None else inside(*seen, *WHOLE) for seen in (x_range, y_range))  # type: ignore[assignment]
         self._redraw()
 
     @gesture
@@ -132,8 +169,8 @@ class RasterView(View):
         if self.axes() != self._drawn_on:
             self.redrawn += 1
             return
-        found = self.picture()
-        if not self.sheet.show(found.pixels, bounds(found.view, found.n_x, found.n_y), found.palette, found.hook):
+        found, hook = self._look()
+        if not self.sheet.show(found.pixels, bounds(found.view, found.n_x, found.n_y), found.palette, hook):
             self.redrawn += 1
             return
         self.write()
@@ -150,8 +187,8 @@ STOPS = 12
 """Colours told of a ramp: between two of them the browser mixes, and the eye sees no difference."""
 
 
-def ramp(scale: Scale, palette: Sequence[str], missing: str) -> str:
-    """The colours from low to high with the values where they begin; and what the hatch says, in words of our own."""
+def ramp(scale: Scale, palette: Sequence[str], missing: str, note: str = "") -> str:
+    """The colours from low to high with the values where they begin; what the hatch says, and a note, as text."""
     last = len(scale.edges) - 1
     colours = ", ".join(palette[round(at * last / (STOPS - 1))] for at in range(STOPS))
     values = [number(float(f"{value:.2g}")) for _, value in scale.ticks()]
@@ -159,13 +196,16 @@ def ramp(scale: Scale, palette: Sequence[str], missing: str) -> str:
         values = [f"≤ −{values[-1]}", "0", f"≥ {values[-1]}"]
     else:
         values[-1] = f"≥ {values[-1]}"
-    hatch = f"repeating-linear-gradient(135deg, {palette[MASKED]} 0 3px, {palette[MASKED_LINE]} 3px 4px)"
     numbers = "".join(f"<span>{value}</span>" for value in values)
     edge = "border:1px solid rgb(128 128 128 / 40%)"
-    return (
-        '<div style="display:flex;gap:18px;align-items:start;font-size:0.75rem;font-variant-numeric:tabular-nums">'
-        f'<div style="width:250px"><div style="height:9px;{edge};background:linear-gradient(to right, {colours})"></div>'
+    bar = (
+        '<div style="width:250px;flex:none">'
+        f'<div style="height:9px;{edge};background:linear-gradient(to right, {colours})"></div>'
         f'<div style="display:flex;justify-content:space-between">{numbers}</div></div>'
-        f'<div><span style="display:inline-block;width:22px;height:9px;{edge};background:{hatch}"></span>'
-        f" {missing}</div></div>"
     )
+    if missing:
+        hatch = f"repeating-linear-gradient(135deg, {palette[MASKED]} 0 3px, {palette[MASKED_LINE]} 3px 4px)"
+        look = f"display:inline-block;width:22px;height:9px;{edge};background:{hatch}"
+        bar += f'<div style="white-space:nowrap"><span style="{look}"></span> {html.escape(missing)}</div>'
+    look = "display:flex;gap:4px 18px;align-items:start;font-size:0.75rem;font-variant-numeric:tabular-nums"
+    return f'<div style="{look}">{bar}<div>{html.escape(note)}</div></div>'

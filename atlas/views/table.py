@@ -1,25 +1,32 @@
-"""The heads as a table to sort and filter."""
+"""The heads as a table, ranked by the chosen metric, to sort and filter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import panel as pn
+import panel_material_ui as pmui
 from panel.io import JSCode
 
+from atlas.ids import HeadId
 from atlas.patches.table import Table
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
 from atlas.state.workspace import Workspace
-from atlas.views.base import HEADING, Export, View, gesture
+from atlas.views.base import HEADING, TIGHT, Export, View, gesture, one_message
+from atlas.views.plain import plain
 
 ORIGIN = "table"
 
 COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "special", "induction", "distance", SELECTED)
 """Metrics a card is wide enough for; the table of all of them is `trace.heads`."""
+
+VALUE, CHANCE = "Chosen metric", "By chance"
+"""Columns of the metric that ranks the heads. Always the same two, because Tabulator loses ticks where columns come and go."""
 
 WIDE = {"Head": 70, "Role": 104, "Cluster": 100}
 """Pixels: the table begins empty, and Tabulator would leave words the room that their titles need."""
@@ -68,9 +75,10 @@ class TableView(View):
     title: ClassVar = "Ranking"
     question: ClassVar = "Which heads do it most?"
     help: ClassVar = (
-        "Click a column to sort by it, type under its name to filter, click a row to select the head, tick boxes to select "
-        "several. With tokens selected, every number is that of these rows; the last column is the weight on selected keys. "
-        "N/A: not known for this head or text, or no keys are selected."
+        "Heads are ranked by the chosen metric, the largest value first; its chance value stands beside it. Click a column to "
+        "sort by it, type under its name to filter, click a row to select the head, tick boxes to select several. With tokens "
+        "selected, every number is that of these rows; the last column is the weight on selected keys. N/A: not known for this "
+        "head or text, or no keys are selected."
     )
 
     lens_type: ClassVar = HeadsLens
@@ -78,7 +86,8 @@ class TableView(View):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self._echo = False
-        numbers = [title_of(name) for name in COLUMNS]
+        self._ranked_by = workspace.display.metric
+        numbers = [VALUE, CHANCE, *(title_of(name) for name in COLUMNS)]
         every = (*WIDE, *numbers)
         self.table = Table(
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
@@ -97,12 +106,23 @@ class TableView(View):
         assert isinstance(self.lens, HeadsLens)
         return self.lens
 
+    def tools(self) -> list[Any]:
+        """Which metric ranks the heads."""
+        metric = self.workspace.display.param.metric
+        return [
+            pmui.Select.from_param(metric, label="Metric", options=self.heads.metrics(), size="small", margin=TIGHT, width=200)
+        ]
+
     def body(self) -> Any:
-        """The table, following the lens."""
+        """The table, following the lens and the metric."""
+        display = self.workspace.display.param
         self._draw()
         self.visibility.follow_revision(self._draw)
         self.visibility.follow_marks(self._tick)
-        return pn.Column(self.table, sizing_mode="stretch_width")
+        self.workspace.display.param.watch(self._rank_anew, "metric")
+        self.visibility.param.watch(self._rank_anew, ["seen", "opened"])
+        unknown = self.bound(lambda _, metric: self.heads.unknown(metric), self.visibility.param.revision, display.metric)
+        return pn.Column(self.table, plain(unknown, "aa-table-note"), sizing_mode="stretch_width")
 
     def export(self) -> Export:
         """The table itself."""
@@ -119,29 +139,72 @@ class TableView(View):
         The same columns for every text and kind: where they came and went, Tabulator lost the ticks of the rows, and broke when
         they went while it was being drawn.
         """
-        table = self.heads.table()
+        table, metric = self.heads.table(), self.workspace.display.metric
         unknown = pd.Series(float("nan"), index=table.index)
-        columns = {title_of(name): table.get(name, unknown).astype(float) for name in COLUMNS}
+        numbers = {VALUE: metric, CHANCE: f"{metric}_uniform"} | {title_of(name): name for name in COLUMNS}
+        columns = {title: table.get(name, unknown).astype(float) for title, name in numbers.items()}
         words = {"Head": [str(head) for head in self.heads.ids()], "Role": table["role"], "Cluster": table["cluster"]}
         head, role, cluster = ({name: pd.Series(values, dtype=str)} for name, values in words.items())
-        return pd.DataFrame(head | role | columns | cluster)
+        ranking = {name: columns.pop(name) for name in (VALUE, CHANCE)}
+        return pd.DataFrame(head | ranking | role | columns | cluster).iloc[self.order()].reset_index(drop=True)
+
+    def order(self) -> list[int]:
+        """The rows of the lens's table from the largest value of the metric to the smallest; unknown ones come last."""
+        table, metric = self.heads.table(), self.workspace.display.metric
+        if metric not in table:
+            return list(range(len(table)))
+        found: list[int] = np.argsort(-table[metric].to_numpy(dtype=float, na_value=np.nan), kind="stable").tolist()
+        return found
+
+    def heads_in(self, rows: Iterable[int]) -> list[HeadId]:
+        """The heads of some rows of the table; a row that was on screen before this table is none of it."""
+        order = self.order()
+        return self.heads.at(order[row] for row in rows if 0 <= row < len(order))
+
+    def _rank_anew(self, *_: object) -> None:
+        if self.visibility.active and self._ranked_by != self.workspace.display.metric:
+            with one_message():
+                self.visibility.safely(self._draw)
 
     def _draw(self) -> None:
-        shown = self.shown()
+        shown, metric = self.shown(), self.workspace.display.metric
         with self._own_words():
             if not shown.equals(self.table.value):
-                if len(shown) != len(self.table.value):
+                if list(shown["Head"]) != list(self.table.value["Head"]):
                     self.table.selection = []  # Panel looks the selected rows up in the table before this one
                 self.table.value = shown
+            if metric != self._ranked_by:
+                self._ranked_by = metric
+                self.table.param.update(sorters=[], page=1)  # a reader's own sorting was of another question
         self._tick()
 
     def _tick(self) -> None:
         """The rows of the selected heads; no number changes with them."""
-        chosen = self.workspace.selection.heads
-        rows = [row for row, head in enumerate(self.heads.ids()) if head in chosen]
+        chosen, ids = self.workspace.selection.heads, self.heads.ids()
+        rows = [row for row, at in enumerate(self.order()) if ids[at] in chosen]
         if rows != self.table.selection:
             with self._own_words():
                 self.table.selection = rows
+        if self.workspace.selection.origin != ORIGIN:  # a reader who ticks a row sees it
+            self._bring_into_sight(set(rows))
+
+    def _bring_into_sight(self, rows: set[int]) -> None:
+        """Turn to the page of the first of these rows, unless one of them is on the page that is shown."""
+        if not rows or self.table.filters:  # what a reader has filtered away is to stay away
+            return
+        places = [place for place, row in enumerate(self._sorted()) if row in rows]
+        pages = [place // (self.table.page_size or ROWS) + 1 for place in places]
+        if pages and self.table.page not in pages:
+            self.table.page = pages[0]
+
+    def _sorted(self) -> list[int]:
+        """The rows in the order that a reader's clicks on columns have given them, as Tabulator sorts."""
+        shown = self.table.value
+        for sorter in reversed(self.table.sorters):
+            ascending = sorter["dir"] == "asc"
+            end = "first" if ascending else "last"
+            shown = shown.sort_values(sorter["field"], ascending=ascending, kind="stable", na_position=end)
+        return list(shown.index)
 
     @contextmanager
     def _own_words(self) -> Iterator[None]:
@@ -155,10 +218,10 @@ class TableView(View):
     @gesture
     def _ticked(self, event: Any) -> None:
         if not self._echo:
-            self.workspace.selection.select_heads(self.heads.at(event.new), origin=ORIGIN, label="rows of the table")
+            self.workspace.selection.select_heads(self.heads_in(event.new), origin=ORIGIN, label="rows of the table")
 
     @gesture
     def _clicked(self, event: Any) -> None:
         if event.column is not None:
-            for head in self.heads.at([event.row]):
+            for head in self.heads_in([event.row]):
                 self.workspace.selection.pick(head, origin=ORIGIN)

@@ -96,13 +96,15 @@ def groups(page: Watched, count: int) -> Iterator[Gesture]:
 
 
 def zooms(page: Watched, count: int) -> Iterator[Gesture]:
-    """Visibility the wheel over the Map: some turns in, as many out."""
+    """Turns of the wheel over the Map with Ctrl held: some in, as many out."""
     page.top()
     left, top, width, height = page.plots()["aa-map"]
     page.point(left + 0.52 * width, top + 0.52 * height)
     for turn in range(count):
         way = -TURN if turn // DEPTH % 2 == 0 else TURN
+        page.page.keyboard.down("Control")
         yield page.gesture(partial(page.page.mouse.wheel, 0, way))
+        page.page.keyboard.up("Control")
 
 
 def _drag(page: Watched, places: list[tuple[float, float]]) -> None:

@@ -125,8 +125,8 @@ def test_tools_and_frame():
     assert isinstance(figure.toolbar.active_tap, TapTool)
     # Once a gesture: reported while it is drawn, a lasso redraws every view at every move of the pointer.
     assert not figure.toolbar.active_drag.continuous
-    # A page is scrolled over its plots: the wheel is the page's until the reader asks for it.
-    assert figure.toolbar.active_scroll is None
+    # A page is scrolled over its plots: the wheel is the page's unless Ctrl is held.
+    assert figure.toolbar.active_scroll.modifiers == {"ctrl": True}
     assert figure.toolbar.logo is None
     assert figure.toolbar.autohide
     assert (figure.sizing_mode, figure.height) == ("stretch_width", HEIGHT)

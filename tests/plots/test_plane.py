@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +25,8 @@ from atlas.plots.plane import (
     rows_of,
     runs,
     short,
+    stepped,
+    tick_step,
     ticks,
 )
 from atlas.plots.raster import GAP, Viewport, pooled, scale, signed_scale, spans
@@ -101,12 +105,13 @@ def test_names_are_at_their_cells_as_many_as_are_readable(count, low, wide, pixe
     assert at, "an axis without a name says nothing"
     assert all(place == pytest.approx((index + 0.5) / count) for (place, _), index in zip(found, at, strict=True))
     assert all(first <= index < last for index in at)
-    if (last - first) * NAME <= pixels:
+    shown = max(last - first, low + wide - low)  # a window that reaches beyond the names gives them a part of the pixels
+    if shown * NAME <= pixels:
         assert at == list(range(first, last))
         return
     assert len(found) <= pixels / NAME + 1
     # Every k-th, of a k that stays the same while one moves along: names do not dance.
-    step = -(-(last - first) * NAME // max(pixels, NAME))
+    step = math.ceil(shown * NAME / max(pixels, NAME))
     assert at == [index for index in range(first, last) if index % step == 0]
     assert step * max(pixels, NAME) >= NAME * (last - first)
 
@@ -141,12 +146,32 @@ def test_frames_are_around_rows_and_columns():
     assert rows_of((), 3) == columns_of((), 3) == []
 
 
-def test_a_slanted_name_that_would_end_beyond_the_canvas_is_left_out():
-    names = [(0.2, "a name of twenty let"), (0.9, "ab"), (0.99, "abcdefghijkl"), (0.995, "x")]
-    assert on_canvas(names, 0.0, 1.0, 300) == [names[0], names[1], names[3]]
-    assert on_canvas(names, 0.0, 1.0, 6_000) == names
-    assert on_canvas([(0.9, "東" * 12)], 0.8, 1.0, 40) == [(-1.0, "")]
-    assert reach("東" * 12) > reach("a" * 12) > BESIDE
+def test_a_slanted_name_that_would_end_beyond_the_canvas_is_cut_and_none_is_left_out():
+    names = [(0.2, "a name of 12"), (0.9, "ab"), (0.99, "東" * 12), (0.995, "x")]
+    found = on_canvas(names, 0.0, 1.0, 300)
+    assert [place for place, _ in found] == [place for place, _ in names]
+    assert [name for _, name in found[:2]] == ["a name of 12", "ab"]
+    assert re.fullmatch("東{2,10}…", found[2][1])
+    assert all(reach(name) <= (1 - place) * 300 + BESIDE for place, name in found)
+    assert on_canvas(names, 0.0, 1.0, 30_000) == names
+    assert reach("a" * 12) <= BESIDE < reach("東" * 12)
+
+
+@pytest.mark.parametrize(("low", "high", "pixels"), [(0, 40, 400), (-10, 50, 600), (30, 100, 500), (0, 7.5, 640)])
+def test_names_are_as_far_apart_as_they_need_and_the_title_says_which_are_left_out(low, high, pixels):
+    """Of a head that fills a part of the plot only, all names would have gone into that part."""
+    count = 40
+    places = [place * count for place, _ in ticks([str(at) for at in range(count)], low, high, pixels)]
+    apart = np.diff(places) * pixels / (high - low)
+    assert (apart >= NAME - 1e-9).all()
+    step = tick_step(count, low, high, pixels)
+    assert set(np.diff(places).round(6)) == {step}
+    assert (stepped("to (key)", step) == "to (key)") == (step == 1)
+
+
+def test_a_title_says_which_names_are_there():
+    said = [stepped("to (key)", step) for step in (1, 2, 3, 11, 22)]
+    assert said == ["to (key)", *(f"to (key), every {nth} is named" for nth in ("2nd", "3rd", "11th", "22nd"))]
 
 
 @given(st.data(), blocks())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,11 @@ from atlas.errors import AtlasError
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS
 from atlas.plots.raster import scale
-from atlas.state import map as map_state
 from atlas.state.ceilings import SAMPLED_CELLS, SAMPLED_ROWS, colour_ceiling, hides_sinks, sample_of, spread_of
 from atlas.state.heads import HeadsLens
 from atlas.state.lens import EMPTY
 from atlas.state.map import MapLens
+from atlas.state.map_layout import Layout, ranked
 from atlas.state.matrix import MatrixLens
 from atlas.state.selection_bar import BarLens
 from atlas.state.token_strip import StripLens
@@ -63,8 +64,11 @@ def shown(room, lens):
     chosen = named.get("selection", {})
     if "focus" in chosen and lens.depends() is not None:
         chosen["focus"] = room.kind
+    if isinstance(lens, StripLens):
+        chosen["shown"] = lens.shown_heads()
     if isinstance(lens, MatrixLens):
-        chosen["heads"] = selection.heads_of(room.kind) or (selection.focus,)
+        # The line says whether a head is shown because it is selected or because it is in focus.
+        chosen["heads"] = selection.heads_of(room.kind), selection.heads_of(room.kind) or (selection.focus,)
     return named
 
 
@@ -168,7 +172,7 @@ def test_one_head_or_the_selected_ones_together_never_those_of_another_kind():
     lens = MatrixLens(room)
     assert lens.heads() == (HeadId(ENCODER, 0, 0),)
     np.testing.assert_array_equal(picture(lens).values, weights_of(trace, HeadId(ENCODER, 0, 0)))
-    assert lens.line == "encoder L0 H0: attention weight"
+    assert lens.line == "encoder L0 H0, the head in focus: attention weight"
     chosen = [HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 3)]
     room.selection.select_heads([*chosen, HeadId(CROSS, 2, 1), HeadId(DECODER, 0, 0)])
     stack = np.stack([weights_of(trace, head) for head in chosen])
@@ -315,22 +319,39 @@ def test_the_scale_of_the_matrix_ends_at_the_largest_value_that_counts(name, mod
 # -- the Map -----------------------------------------------------------------------------------------------------------
 
 
-def test_heads_lie_by_number_or_by_a_metric_the_largest_first():
+def numbers(layout):
+    """(layer, head) of every head, row by row."""
+    return [[(head.layer, head.head) for head in row] for row in layout.rows]
+
+
+def test_heads_lie_by_number_or_all_of_them_by_a_metric_the_largest_first():
     trace = single(layers=3, heads=5)
     room = workspace(trace)
     lens = MapLens(room)
-    assert lens.layout().columns == ((0, 1, 2, 3, 4),) * 3
+    assert numbers(lens.layout()) == [[(layer, head) for head in range(5)] for layer in range(3)]
     room.display.order = "entropy"
-    table = trace.heads
-    for layer, heads in enumerate(lens.layout().columns):
-        values = table[table["layer"] == layer].set_index("head")["entropy"]
-        assert list(values.loc[list(heads)]) == sorted(values, reverse=True)
+    values = trace.heads.set_index(["layer", "head"])["entropy"]
+    ranking = [place for row in numbers(lens.layout()) for place in row]
+    assert list(values.loc[ranking]) == sorted(values, reverse=True)
+    assert len({layer for layer, _ in ranking[:5]}) > 1  # over all heads, not layer by layer
+    assert [lens.layout().rank(head) for head in lens.layout().ids] == list(range(1, 16))
     small = trace.attention_of(ENCODER).thumbnails
-    for layer, heads in enumerate(lens.layout().columns):
+    for row, heads in enumerate(lens.layout().rows):
         for column, head in enumerate(heads):
-            np.testing.assert_array_equal(lens.thumbnails()[layer, column], small[layer, head])
-            assert lens.layout().column_of(HeadId(ENCODER, layer, head)) == column
-            assert lens.layout().head_at(column + 0.5, layer + 0.5) == HeadId(ENCODER, layer, head)
+            np.testing.assert_array_equal(lens.thumbnails()[row, column], small[head.layer, head.head])
+            assert lens.layout().places[head] == (row, column)
+            assert lens.layout().head_at(column + 0.5, row + 0.5) == head
+
+
+def test_heads_of_a_cluster_lie_together():
+    room = workspace(single(layers=3, heads=5))
+    room.display.order = "cluster"
+    lens = MapLens(room)
+    table = HeadsLens(room).table()
+    of = {(row.layer, row.head): row.cluster for row in table.itertuples()}
+    names = [of[head.layer, head.head] for head in lens.layout().ids]
+    assert len(list(itertools.groupby(names))) == len(set(names))
+    assert lens.line.endswith("heads of a cluster lie together")
 
 
 def test_heads_without_a_value_come_last_and_equal_ones_by_number():
@@ -339,28 +360,35 @@ def test_heads_without_a_value_come_last_and_equal_ones_by_number():
     trace = atlas.from_attention(weights, ["a", "b", "c"])
     room = workspace(trace)
     room.display.order = "entropy"
-    assert MapLens(room).layout().columns == ((0, 1, 3, 2),)
+    assert numbers(MapLens(room).layout()) == [[(0, 0), (0, 1), (0, 3), (0, 2)]]
     room.display.order = "induction"  # no token is repeated: nobody has one
     assert trace.heads["induction"].isna().all()
-    assert MapLens(room).layout().columns == ((0, 1, 2, 3),)
+    lens = MapLens(room)
+    assert numbers(lens.layout()) == [[(0, 0), (0, 1), (0, 2), (0, 3)]]
+    assert lens.layout().ranked_by == ""
+    assert lens.line.endswith("in the order of their numbers: Induction is not known of any head here")
+    unknown_last = ranked([HeadId(ENCODER, 0, head) for head in range(3)], np.array([np.nan, 1.0, 2.0]), 3, largest_first=True)
+    assert [head.head for head in unknown_last[0]] == [2, 1, 0]
 
 
 @pytest.mark.parametrize("x", [0.0, 0.06, 0.51, 1.99, 2.5, 2.9999])
 @pytest.mark.parametrize("y", [0.06, 0.93, 1.5])
 def test_the_cell_under_a_point_is_where_it_is_drawn(x, y):
-    layout = map_state.Layout(ENCODER, ((2, 0, 1), (0, 1, 2)), 4, 7)
+    rows = tuple(tuple(HeadId(ENCODER, layer, head) for head in row) for layer, row in enumerate(((2, 0, 1), (0, 1, 2))))
+    layout = Layout(ENCODER, rows, 4, 7)
     found = layout.cell_at(x, y, 0.05, 0.05)
     across, down = (x % 1 - 0.05) / 0.9, (y % 1 - 0.05) / 0.9
     if not (0 <= across < 1 and 0 <= down < 1):
         assert found is None
     else:
         assert found == (layout.head_at(x, y), int(down * 4), int(across * 7))
-    assert layout.head_at(x, y) == HeadId(ENCODER, int(y), layout.columns[int(y)][int(x)])
+    assert layout.head_at(x, y) == rows[int(y)][int(x)]
 
 
 @pytest.mark.parametrize(("x", "y"), [(-0.1, 0.5), (3.0, 0.5), (0.5, -0.1), (0.5, 2.0)])
 def test_beyond_the_sheet_there_is_no_head(x, y):
-    layout = map_state.Layout(ENCODER, ((2, 0, 1), (0, 1, 2)), 4, 7)
+    rows = tuple(tuple(HeadId(ENCODER, layer, head) for head in row) for layer, row in enumerate(((2, 0, 1), (0, 1, 2))))
+    layout = Layout(ENCODER, rows, 4, 7)
     assert layout.head_at(x, y) is None
     assert layout.cell_at(x, y, 0.05, 0.05) is None
 
@@ -372,6 +400,7 @@ def test_selected_tokens_are_what_every_head_shows(n, kind):
     trace = single(kind, layers=2, heads=2, tokens=tuple(map(str, range(n))))
     room = workspace(trace)
     lens = MapLens(room)
+    lens.choices.show = "thumbnails"
     room.selection.select_pairs([4, 5, 10], [8])
     lens.layout()
     assert lens.line == f"recorded attention: 2 layers × 2 heads, {n} × {n} tokens · only from: 4, 5, 10 · to: 8"
@@ -520,8 +549,8 @@ def test_what_received_and_what_sent_and_over_how_many_heads():
     room = workspace(trace)
     lens = StripLens(room)
     every = trace.attention(ENCODER).to_numpy()
-    np.testing.assert_allclose(lens.weights(), every.mean((0, 1, 2)), rtol=1e-5)
-    assert lens.line == "attention each token receives from all tokens that can see it, mean of all 8 encoder heads"
+    np.testing.assert_allclose(lens.weights(), every[0, 0].mean(0), rtol=1e-5)
+    assert lens.line == "attention each token receives from all tokens that can see it, encoder L0 H0, the head in focus"
     room.selection.select_heads([HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 1), HeadId(CROSS, 0, 0)])
     room.selection.select_tokens([2, 4], axis="from")
     np.testing.assert_allclose(lens.weights(), every[[0, 1], 1][:, [2, 4]].mean((0, 1)), rtol=1e-5)
@@ -553,6 +582,7 @@ def test_more_than_a_reader_would_wait_for_is_said_where_the_paint_would_be(monk
     room = workspace(both())
     lens = StripLens(room)
     monkeypatch.setattr(token_scores, "PAINTED_CELLS", 100)
+    room.selection.select_heads([head for head in room.trace.head_ids if head.kind == ENCODER])
     room.selection.select_tokens([1, 2])
     assert lens.weights() is None
     assert "Select fewer tokens or fewer heads" in lens.problem
@@ -592,7 +622,7 @@ def test_the_paint_leaves_out_the_sink_where_sinks_are_hidden():
 
 
 def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(monkeypatch):
-    from atlas.state import heads as module
+    from atlas.state import selected_table as module
 
     asked = []
     monkeypatch.setattr(module, "selected_heads", lambda *a, real=selected_heads: asked.append(a[1:]) or real(*a))
@@ -763,7 +793,7 @@ def test_heads_are_ordered_by_what_they_do_in_the_selected_rows(metric, queries,
     room = workspace(trace)
     lens = MapLens(room)
     room.display.order = metric
-    whole = lens.layout().columns
+    whole = numbers(lens.layout())
     room.selection.select_pairs(queries, keys)
     weights = trace.attention().to_numpy().astype(float)[:, :, list(queries) or slice(None)]
     at = np.array(queries or range(len(SOURCE)))
@@ -772,11 +802,12 @@ def test_heads_are_ordered_by_what_they_do_in_the_selected_rows(metric, queries,
         "self": weights[:, :, np.arange(len(at)), at].mean(-1),
         "distance": (weights * np.abs(at[:, None] - np.arange(len(SOURCE)))).sum(-1).mean(-1),
     }[metric]
-    expected = tuple(tuple(np.argsort(-layer, kind="stable").tolist()) for layer in values)
-    assert lens.layout().columns == expected
+    order = np.argsort(-values.ravel(), kind="stable").reshape(values.shape)
+    expected = [[divmod(at, values.shape[1]) for at in row] for row in order.tolist()]
+    assert numbers(lens.layout()) == expected
     assert (whole != expected) == bool(queries)
     room.selection.clear()
-    assert lens.layout().columns == whole
+    assert numbers(lens.layout()) == whole
 
 
 def test_the_map_says_whose_it_is():

@@ -9,11 +9,16 @@ import pytest
 from atlas.engine.running.interventions import Output
 from atlas.ids import HeadId
 from atlas.plots.plane import TICK_LETTERS
+from atlas.state.matrix import MatrixLens
 from atlas.state.selection_bar import NOTHING, BarLens
+from atlas.state.sentences import SentencesLens
+from atlas.state.token_strip import StripLens
 from atlas.state.words import changes_in_words, heads_in_words, paired, row_names, shown_token, tokens_in_words, visible
 from atlas.state.workspace import Workspace
 from tests.engine.families import TEXT, loaded
 from tests.state.readers import CROSS, DECODER, ENCODER, both, never, single, workspace
+
+NOTHING = "Nothing is selected: text and matrices show the head in focus, L0 H0."
 
 
 def heads(*places, kind=ENCODER):
@@ -29,12 +34,31 @@ def test_without_a_trace_there_is_nothing_to_say():
     assert (heads_in_words(workspace()), tokens_in_words(workspace()), BarLens(workspace()).said()) == ("", "", "")
 
 
-def test_all_heads_of_the_kind_on_screen(room):
-    assert heads_in_words(room) == "all 8 encoder heads"
+def test_where_no_head_is_selected_the_one_in_focus_is_shown(room):
+    assert heads_in_words(room) == "encoder L0 H0, the head in focus"
     room.selection.show_kind(CROSS)
-    assert heads_in_words(room) == "all 6 cross heads"
-    assert heads_in_words(workspace(single())) == "all 6 heads"
-    assert heads_in_words(workspace(single(layers=40, heads=50, tokens=("a",)))) == "all 2,000 heads"
+    room.selection.step(1, 1)
+    assert heads_in_words(room) == "cross L1 H1, the head in focus"
+    assert BarLens(room).said() == "Nothing is selected: text and matrices show the head in focus, L1 H1."
+    assert heads_in_words(workspace(single())) == "L0 H0, the head in focus"
+
+
+@pytest.mark.parametrize("lens", [MatrixLens, StripLens, SentencesLens])
+def test_views_of_tokens_agree_on_the_heads_they_show_and_say_which(lens):
+    trace = loaded("BERT").trace(TEXT, capture=())
+    room = workspace(trace)
+    made = lens(room)
+    show = made.weights if lens is StripLens else made.plane
+    for select, heads, said in (
+        (lambda: room.selection.focus_on(HeadId(ENCODER, 1, 2)), [(1, 2)], "L1 H2, the head in focus"),
+        (lambda: room.selection.pick(HeadId(ENCODER, 1, 2)), [(1, 2)], "L1 H2"),
+        (lambda: room.selection.select_heads([HeadId(ENCODER, 0, 0), HeadId(ENCODER, 0, 1)]), [(0, 0), (0, 1)], "of "),
+    ):
+        select()
+        show()
+        assert [(head.layer, head.head) for head in made.shown_heads()] == heads
+        assert said in made.line
+        assert ("in focus" in made.line) == ("in focus" in said)
 
 
 def test_few_heads_are_named_and_many_counted(room):
@@ -61,7 +85,7 @@ def test_heads_of_another_kind_are_said_to_be_selected_and_not_shown(room):
     room.selection.show_kind(CROSS)
     assert heads_in_words(room) == "cross L2 H1 (2 heads of another kind, not shown)"
     room.selection.show_kind(DECODER)
-    assert heads_in_words(room) == "all decoder heads (3 selected heads of another kind, not shown)"
+    assert heads_in_words(room) == "decoder L0 H1, the head in focus (3 selected heads of another kind, not shown)"
 
 
 def test_tokens_are_named_once_where_rows_and_columns_are_the_same(room):
@@ -209,7 +233,8 @@ def test_to_let_go_of_heads_or_tokens_runs_nothing(room):
     bar.let_go("heads")
     assert (bar.heads, bar.tokens) == ("", "tokens: doctor")
     bar.let_go("tokens")
-    assert (bar.said(), room.selection.origin, room.pipeline.asked) == (NOTHING, "bar", 0)
+    nothing = NOTHING.replace("L0 H0", "L0 H1")  # the head that was selected stays in focus
+    assert (bar.said(), room.selection.origin, room.pipeline.asked) == (nothing, "bar", 0)
 
 
 def test_the_only_head_is_not_called_all_heads():

@@ -294,9 +294,11 @@ class Plot:
             self.seat.until(lambda: self._ask("active", tool))
 
     def wheel(self, x: float, y: float, by: float) -> None:
-        """Visibility the wheel over a point of the plot; negative zooms in."""
+        """Turn the wheel over a point of the plot with Ctrl held; negative zooms in."""
         self.seat.page.mouse.move(*self.at(x, y))
+        self.seat.page.keyboard.down("Control")
         self.seat.page.mouse.wheel(0, by)
+        self.seat.page.keyboard.up("Control")
 
 
 def head_place(head: HeadId, n_layers: int, n_heads: int) -> tuple[float, float]:

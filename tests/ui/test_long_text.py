@@ -84,7 +84,7 @@ def cells(low, high, square, count):
 
 
 def zoom_to(seat, plot, place, cells_across):
-    """Visibility the wheel over a place until so many cells are across."""
+    """Turn the wheel over a place until so many cells are across."""
     for _ in range(60):
         x0, x1, *_ = plot.ranges()
         if (x1 - x0) * HEADS * TOKENS <= cells_across:

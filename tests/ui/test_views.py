@@ -161,28 +161,37 @@ def test_heads_in_the_order_of_a_metric_keep_their_names_frames_and_gestures(sea
     seat.do(lambda: setattr(seat.display, "order", "previous"))
     plot = seat.plot(".aa-map")
     values = W[:, :, np.arange(1, N), np.arange(N - 1)].mean(axis=2)
-    order = np.argsort(-values, axis=1, kind="stable")
-    column = int(np.flatnonzero(order[2] == PREVIOUS.head)[0])
-    assert column == 0
+    order = np.argsort(-values.ravel(), kind="stable").tolist()
+    assert EVERY[order[0]] == PREVIOUS
 
-    def sorted_():
-        place = HeadId("encoder", 2, column)
-        steps = levels(seat, ".aa-map", [cell_of_map(place, query, query - 1) for query in range(1, N)])
+    def ranked():
+        steps = levels(seat, ".aa-map", [cell_of_map(EVERY[0], query, query - 1) for query in range(1, N)])
         assert (steps > 200).all()
-        assert f"L2 H{PREVIOUS.head}" in plot.columns("Text")["text"]
+        assert plot.columns("Text")["text"] == [str(EVERY[at]) for at in order]
 
-    seat.until(sorted_)
-    plot.tap(*head_place(HeadId("encoder", 2, column), LAYERS, HEADS))
+    seat.until(ranked)
+    plot.tap(*head_place(EVERY[0], LAYERS, HEADS))
     seat.until(lambda: seat.selection.heads == {PREVIOUS})
-    seat.until(lambda: frames(seat, 0) == {(2, column)} and frames(seat, 1) == {(2, column)})
+    seat.until(lambda: frames(seat, 0) == {(0, 0)} and frames(seat, 1) == {(0, 0)})
     seat.do(lambda: seat.selection.select_heads([HeadId("encoder", 0, 3)]))
-    seat.until(lambda: frames(seat, 0) == {(0, int(np.flatnonzero(order[0] == 3)[0]))})
+    seat.until(lambda: frames(seat, 0) == {divmod(order.index(3), HEADS)})
+
+
+def test_shift_and_a_tap_add_a_head(seat):
+    plot = seat.plot(".aa-map")
+    plot.tap(*head_place(PREVIOUS, LAYERS, HEADS))
+    seat.until(lambda: seat.selection.heads == {PREVIOUS})
+    seat.page.keyboard.down("Shift")
+    plot.tap(*head_place(HeadId("encoder", 3, 3), LAYERS, HEADS))
+    seat.page.keyboard.up("Shift")
+    seat.until(lambda: seat.selection.heads == {PREVIOUS, HeadId("encoder", 3, 3)})
 
 
 def test_the_order_is_chosen_from_the_list(seat):
     seat.pick(".aa-card-map", "Previous token")
     seat.until(lambda: seat.display.order == "previous")
-    seat.until(lambda: seat.plot(".aa-map").labels("x") == ["#1", "#2", "#3", "#4"])
+    seat.until(lambda: seat.plot(".aa-map").labels("x") == ["1", "2", "3", "4"])
+    seat.until(lambda: seat.plot(".aa-map").labels("y") == ["1–4", "5–8", "9–12", "13–16"])
 
 
 def test_the_wheel_zooms_the_map_until_tokens_are_on_its_axes(seat):
@@ -395,6 +404,21 @@ def test_the_box_over_the_table_is_about_the_rows_that_are_left(seat):
 
 def test_a_table_is_no_maze_of_stops_for_the_tab_key(seat):
     assert seat.page.locator('.aa-table .tabulator-row .tabulator-cell[tabindex="0"]').count() == 0
+
+
+def test_the_table_is_ranked_by_the_chosen_metric_and_turns_to_the_page_of_a_selected_head(seat):
+    values = W[:, :, np.arange(1, N), np.arange(N - 1)].mean(axis=2).ravel()
+    order = np.argsort(-values, kind="stable").tolist()
+    seat.do(lambda: setattr(seat.display, "metric", "previous"))
+    seat.until(lambda: [row["Head"] for row in table(seat)] == [str(EVERY[at]) for at in order[:ROWS]])
+    rows = table(seat)
+    np.testing.assert_allclose([float(row["Chosen metric"]) for row in rows], values[order[:ROWS]], atol=6e-4)
+    assert {row["By chance"] for row in rows} == {f"{1 / N:.3f}"}
+    last = EVERY[order[-1]]
+    seat.plot(".aa-map").tap(*head_place(last, LAYERS, HEADS))
+    seat.until(lambda: {row["Head"]: row["selected"] for row in table(seat)}.get(str(last)) == "yes")
+    seat.do(lambda: seat.selection.select_heads([PREVIOUS]))
+    seat.until(lambda: {row["Head"]: row["selected"] for row in table(seat)}.get(str(PREVIOUS)) == "yes")
 
 
 # -- depth ---------------------------------------------------------------------------------------------------------------

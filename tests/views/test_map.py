@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import holoviews as hv
 import numpy as np
+import pandas as pd
 import pytest
+from bokeh.events import Tap
 
+import atlas
 from atlas.ids import HeadId
+from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE, raster_palette, text_on
+from atlas.plots.map_axes import token_names
 from atlas.plots.raster import GAP, HIDDEN, Viewport
+from atlas.state.heads import HeadsLens
 from atlas.state.map import FINE
-from atlas.views.map import MapView, _inner
+from atlas.views.map import POINT, MapView
 from tests.state.readers import DECODER, ENCODER, single, workspace
 
 
@@ -57,7 +63,8 @@ def test_the_name_of_a_token_stands_over_its_column():
     coded = view.raster(found.view)
     small = trace.attention_of(ENCODER).thumbnails
     for column in range(2):
-        ticks = {name: place for place, name in _inner(list(map(str, range(n))), column, 2, gaps.across, (0, 2), 10_000)}
+        names = token_names("", list(map(str, range(n))), column, 2, gaps.across, (0, 2), 10_000)
+        ticks = {name: place for place, name in names.ticks}
         for name, place in ticks.items():
             head, query, key = layout.cell_at(place * 2, 0.5, gaps.across, gaps.down)
             assert (head.head, str(key)) == (column, name)
@@ -85,8 +92,164 @@ def test_heads_lie_in_the_order_of_what_they_do_in_the_selected_rows():
     room.display.order = "self"
     room.selection.select_tokens([3], axis="from")
     weights = room.trace.attention().to_numpy()[:, :, 3, 3]
-    for layer in range(2):
-        best = int(weights[layer].argmax())
-        assert view.map.layout().column_of(HeadId(ENCODER, layer, best)) == 0
-        view.tap(0.5 / 5, (layer + 0.5) / 2)
-        assert room.selection.focus == HeadId(ENCODER, layer, best)
+    order = [HeadId(ENCODER, int(at) // 5, int(at) % 5) for at in np.argsort(-weights.ravel(), kind="stable")]
+    assert view.map.layout().ids == order
+    view.tap(0.5 / 5, 0.5 / 2)
+    assert room.selection.focus == order[0]
+    view.tap(2.5 / 5, 1.5 / 2)
+    assert room.selection.heads == {order[7]}
+
+
+def test_a_ranking_says_so_on_its_axes_and_names_every_head():
+    room = workspace(single(layers=2, heads=4))
+    view = MapView(room)
+    room.display.order = "previous"
+    view.size.event(width=400, height=300)
+    figure = hv.render(view.plot())
+    assert (figure.xaxis[0].axis_label, figure.yaxis[0].axis_label) == ("place in the row", "rank by Previous token")
+    assert list(figure.yaxis[0].major_label_overrides.values()) == ["1–4", "5–8"]
+    assert [word.text for word in view._named()] == [str(head) for head in view.map.layout().ids]
+    assert view.lens.line.endswith("all heads by Previous token, the largest first")
+
+
+# -- one number a head -------------------------------------------------------------------------------------------------
+
+
+def colours_of_heads(view):
+    """The byte in the middle of every head's square, (row, column), of all of the Map."""
+    found, layout = view.picture(), view.map.layout()
+    high, wide = (size / count for size, count in zip(found.pixels.shape, (layout.n_rows, layout.n_columns), strict=True))
+    rows, columns = ((np.arange(count) + 0.5) for count in (layout.n_rows, layout.n_columns))
+    return found.pixels[(rows * high).astype(int)[:, None], (columns * wide).astype(int)[None]]
+
+
+def weight_on(weights, queries, keys):
+    """(layer, head) mean over the rows of the weight they give to these columns."""
+    return weights[:, :, sorted(queries)][..., sorted(keys)].sum(-1).mean(-1)
+
+
+@pytest.mark.parametrize("order", ["index", "previous"])
+def test_with_tokens_selected_the_map_is_one_number_a_head_beside_chance(order):
+    trace = single(layers=2, heads=4)
+    room = workspace(trace)
+    view = MapView(room)
+    room.display.order = order
+    view.size.event(width=400, height=300)
+    room.selection.select_pairs([1, 4], [2, 5])
+    values = weight_on(trace.attention().to_numpy().astype(float), [1, 4], [2, 5])
+    layout = view.map.layout()
+    expected = np.array([[values[head.layer, head.head] for head in row] for row in layout.rows])
+    np.testing.assert_allclose(view.map.numbers().values, expected, atol=1e-6)
+    np.testing.assert_allclose(view.map.numbers().chance, 2 / 8)
+    # The same as in the table of heads.
+    table = room.lens(HeadsLens).table().set_index(["layer", "head"])
+    for head in layout.ids:
+        assert view.map.number_of(head) == tuple(table.loc[(head.layer, head.head), ["selected", "selected_uniform"]])
+    top = max(expected.max(), 2 / 8)
+    steps = np.floor(expected / top * (LEVELS - 1))
+    assert np.abs(colours_of_heads(view).astype(int) - steps).max() <= 1
+    assert view.scale().ceiling == pytest.approx(top)
+    assert "Weight on selected keys: by chance 0.25" in view._ramp()
+    assert ", Weight on selected keys of every head · only from: the, she · to: doctor, ran" in view.lens.line
+    # The number of the head under the pointer, its chance value, and its place where there is a ranking.
+    head = layout.rows[1][2]
+    view._pointed(2.5 / 4, 1.5 / 2)
+    said = f"{head}   Weight on selected keys {values[head.layer, head.head]:.3g}   by chance 0.25"
+    assert view.under.object == said + ("" if order == "index" else "   place 7 of 8 by Previous token")
+    words = [word.text for word in view._named()]
+    named = [str(head) for head in layout.ids] if order != "index" else []
+    assert sorted(words) == sorted([*named, *(f"{value:.3f}" for value in expected.ravel())])
+    # Every word in the ink that is read on its own square, without a ground.
+    figure = hv.render(view.plot())
+    (text,) = (each for each in figure.renderers if type(each.glyph).__name__ == "Text")
+    colours, palette = colours_of_heads(view), raster_palette(dark=False)
+    assert list(text.data_source.data["ink"]) == [text_on(palette[colours[word.row, word.column]]) for word in view._named()]
+    assert len(set(text.data_source.data["ink"])) == 2
+    assert set(text.data_source.data["ground"]) == {0.0}
+    assert (text.glyph.text_color, text.glyph.background_fill_alpha) == ("ink", "ground")
+    assert sorted(type(tool).__name__ for tool in figure.tools) == sorted(
+        ["SaveTool", "PanTool", "WheelZoomTool", "ResetTool", "BoxSelectTool"]
+    )
+    pd.testing.assert_series_equal(
+        view.export().table["selected"], pd.Series(expected.ravel(), name="selected"), check_exact=False, atol=1e-6
+    )
+    room.selection.clear()
+    assert not view.map.shows_numbers
+    assert view.under.object == POINT or "→" in view.under.object
+
+
+def test_which_number_is_shown_can_be_chosen_and_so_can_attention():
+    room = workspace(single(layers=2, heads=3))
+    view = MapView(room)
+    choices, table = view.map.choices, room.trace.heads
+    thumbnails = view.raster(view.window(3, 2))
+    choices.show = "number"
+    assert view.map.metric == room.display.metric == "entropy_norm"
+    np.testing.assert_allclose(view.map.numbers().values.ravel(), table["entropy_norm"])
+    room.display.metric = "distance"
+    np.testing.assert_allclose(view.map.numbers().values.ravel(), table["distance"])
+    choices.number = "self"
+    np.testing.assert_allclose(view.map.numbers().values.ravel(), table["self"])
+    np.testing.assert_allclose(view.map.numbers().chance.ravel(), table["self_uniform"])
+    room.selection.select_tokens([2], axis="from")
+    np.testing.assert_allclose(view.map.numbers().values, room.trace.attention().to_numpy()[:, :, 2, 2], atol=1e-6)
+    choices.number = "selected"  # no key is selected
+    assert np.isnan(view.map.numbers().values).all()
+    assert "known once tokens are selected as" in view._ramp()
+    assert set(np.unique(colours_of_heads(view))) <= {MASKED, MASKED_LINE}
+    room.selection.clear()
+    choices.show = "thumbnails"
+    np.testing.assert_array_equal(view.raster(view.window(3, 2)), thumbnails)
+
+
+def test_a_head_that_filled_the_map_leaves_it_whole_for_the_numbers():
+    """Zoomed into the tokens of one head, one number a head would be one colour."""
+    room = workspace(single(layers=2, heads=4))
+    view = MapView(room)
+    plot = hv.renderer("bokeh").get_plot(view.plot())
+    view._moved((0.5, 0.75), (0.5, 1.0))
+    assert (plot.state.x_range.min_interval, plot.state.x_range.max_interval) == (4 / 32, 1)
+    plot.state.x_range.update(start=0.5, end=0.75)
+    room.selection.select_tokens([2])
+    assert (view.window(4, 2).x0, view.window(4, 2).x1) == (0, 4)
+    assert (plot.state.x_range.start, plot.state.x_range.end, plot.state.x_range.min_interval) == (0, 1, 0.5)
+    assert (plot.state.y_range.start, plot.state.y_range.end) == (1, 0)
+
+
+def test_a_tap_with_shift_adds_a_head_and_takes_it_away_again():
+    room = workspace(single(layers=2, heads=4))
+    view = MapView(room)
+    plot = hv.renderer("bokeh").get_plot(view.plot())
+
+    def tap(x, y, **held):
+        modifiers = {"shift": False, "ctrl": False, "alt": False} | held
+        plot.state._trigger_event(Tap(plot.state, x=x / 4, y=y / 2, modifiers=modifiers))
+
+    first, second = HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 3)
+    tap(1.5, 0.5)
+    tap(3.5, 1.5, shift=True)
+    assert room.selection.heads == {first, second}
+    tap(1.5, 0.5, shift=True)
+    assert room.selection.heads == {second}
+    tap(1.5, 0.5)
+    assert room.selection.heads == {first}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "weights", "said"),
+    [
+        (["a", "b", "c"], [0.2, 0.2, 0.6], "no sinks in this text"),
+        (["[CLS]", "b", "c"], [0.7, 0.2, 0.1], "sinks hidden: with them the scale would end at 0.7"),
+        (["[CLS]", "b", "c"], [0.1, 0.2, 0.7], "hiding the sinks changes no colour: other weights are as large"),
+        (["[CLS]", "[SEP]", "[SEP]"], [0.1, 0.2, 0.7], "every token is a sink: none is hidden"),
+    ],
+)
+def test_what_hiding_the_sinks_changes_is_said_under_the_plot(tokens, weights, said):
+    trace = atlas.from_attention(np.broadcast_to(np.array(weights, np.float32), (1, 2, 3, 3)), tokens)
+    room = workspace(trace)
+    view = MapView(room)
+    assert "sink" not in view._ramp()
+    room.display.sinks = "hidden"
+    assert said in view._ramp()
+    highest = max(weight for token, weight in zip(tokens, weights, strict=True) if "sinks hidden" not in said or token != "[CLS]")
+    assert view.scale().ceiling == pytest.approx(highest)

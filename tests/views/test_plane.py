@@ -51,13 +51,20 @@ def drawn(view):
     return figure
 
 
+def room_of_all_heads(name="GPT-2"):
+    """A workspace with every head selected."""
+    room = workspace(trace(name))
+    room.selection.select_heads(trace(name).head_ids)
+    return room
+
+
 def happens(event):
     """Report an event as the browser does."""
     event.model.document.callbacks.trigger_event(event)
 
 
 def test_the_pixels_are_the_numbers_and_what_may_not_be_seen_is_hatched():
-    room = workspace(trace())
+    room = room_of_all_heads()
     view = SentencesView(room)
     expected = sentences(trace(), trace().head_ids)
     found = view.picture()
@@ -67,11 +74,11 @@ def test_the_pixels_are_the_numbers_and_what_may_not_be_seen_is_hatched():
     assert set(np.unique(found.pixels[hatched])) == {MASKED, MASKED_LINE}
     np.testing.assert_array_equal(found.pixels[~hatched], view.scale().level(values[~hatched]))
     assert view.scale().ceiling == pytest.approx(np.nanmax(expected.mass))
-    assert view.lens.line.startswith("mean of all 12 heads: attention mass")
+    assert view.lens.line.startswith("mean of 12 heads: attention mass")
 
 
 def test_a_cell_says_its_mass_and_what_uniform_attention_gives():
-    view = SentencesView(workspace(trace()))
+    view = SentencesView(room_of_all_heads())
     expected = sentences(trace(), trace().head_ids)
     view._pointed(0.5 / 3, 2.5 / 3)
     said = view.under.object
@@ -82,7 +89,7 @@ def test_a_cell_says_its_mass_and_what_uniform_attention_gives():
 
 
 def test_differences_from_chance_have_a_diverging_scale_around_0():
-    room = workspace(trace())
+    room = room_of_all_heads()
     view = SentencesView(room)
     room.choices_of("sentences").show = DIFFERENCE
     found, expected = view.picture(), sentences(trace(), trace().head_ids)
@@ -186,7 +193,7 @@ def test_special_tokens_are_in_no_sentence():
 
 
 def test_the_export_is_the_plane_as_shown():
-    view = SentencesView(workspace(trace()))
+    view = SentencesView(room_of_all_heads())
     view._pane()
     name, table, picture = view.export()
     expected = pd.DataFrame(sentences(trace(), trace().head_ids).mass)
