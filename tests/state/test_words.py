@@ -10,7 +10,7 @@ from atlas.engine.running.interventions import Output
 from atlas.ids import HeadId
 from atlas.plots.plane import TICK_LETTERS
 from atlas.state.matrix import MatrixLens
-from atlas.state.selection_bar import NOTHING, BarLens
+from atlas.state.selection_bar import BarLens
 from atlas.state.sentences import SentencesLens
 from atlas.state.token_strip import StripLens
 from atlas.state.words import changes_in_words, heads_in_words, paired, row_names, shown_token, tokens_in_words, visible
