@@ -1,4 +1,4 @@
-"""AttentionAtlas: the app as an object, wired from state to views; in a notebook, on a server, the same."""
+"""AttentionAtlas: the app as one object that connects state and views, the same in a notebook and on a server."""
 
 from __future__ import annotations
 
@@ -53,19 +53,18 @@ from atlas.views.text import TextView
 TITLE = "Attention Atlas"
 
 STEPS = {"head-left": (0, -1), "head-right": (0, 1), "head-up": (-1, 0), "head-down": (1, 0)}
-"""(layers, heads) the focus moves by when a key asks for it."""
-
+"""Action of a key -> (layers, heads) by which the focus moves."""
 
 COPY = """
-const said = (words) => { source.data.label = words; setTimeout(() => { source.data.label = "Copy link" }, 1500) };
+const label = (words) => { source.data.label = words; setTimeout(() => { source.data.label = "Copy link" }, 1500) };
 (navigator.clipboard?.writeText(window.location.href) ?? Promise.reject()).then(
-  () => said("Copied"), () => said("Copy it from the address bar"));
+  () => label("Copied"), () => label("Copy it from the address bar"));
 """
-"""A browser may refuse: without a secure connection it has no clipboard."""
+"""Copies the address. A browser may refuse, because it has no clipboard without a secure connection."""
 
 
 class AttentionAtlas(pn.viewable.Viewer):
-    """A reader's own app: its state, its views, on a service it shares with others."""
+    """The app of one session: its state and its views, on a service that all sessions share."""
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
@@ -79,7 +78,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             tasks=TASKS,
             scheduler=self.service.scheduler,
         )
-        # Before any view: it puts a link's selection into a new trace, and what draws first would draw twice.
+        # Made before any view, because it puts a link's selection into a new trace, and views made before it would draw twice.
         self.shared = SharedState(self.workspace)
         self.given: list[Listed] = []
         self.tabs = Tabs(self.workspace, tabs, dark=self.dark)
@@ -95,7 +94,7 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     @property
     def selection(self) -> Any:
-        """What is selected now; `.heads` and `.queries` and `.keys` follow the screen."""
+        """The current selection; `.heads`, `.queries` and `.keys` follow the screen."""
         return self.workspace.selection
 
     @property
@@ -105,12 +104,12 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     @property
     def heads(self) -> Any:
-        """The selected heads as a table, every metric; all heads where none is selected."""
+        """The table of metrics of the selected heads; of all heads where none is selected."""
         if self.trace is None:
             return None
         table = self.trace.heads
-        chosen = {(head.kind, head.layer, head.head) for head in self.selection.heads}
-        keep = [not chosen or key in chosen for key in zip(table["kind"], table["layer"], table["head"], strict=True)]
+        selected = {(head.kind, head.layer, head.head) for head in self.selection.heads}
+        keep = [not selected or key in selected for key in zip(table["kind"], table["layer"], table["head"], strict=True)]
         return table[keep].reset_index(drop=True)
 
     def open(self, model_or_trace: Any, text: str | None = None, **texts: Any) -> None:
@@ -120,8 +119,8 @@ class AttentionAtlas(pn.viewable.Viewer):
         assert pipeline.input is not None
         if isinstance(model_or_trace, Trace):
             pipeline.choose(str(model_or_trace.provenance.get("model") or "a recording"), in_memory=True)
-            given = model_or_trace.texts
-            pipeline.input.param.update(text=given.text or "", pair=given.pair or "", target=given.target or "")
+            own = model_or_trace.texts
+            pipeline.input.param.update(text=own.text or "", pair=own.pair or "", target=own.target or "")
             pipeline.show(model_or_trace)
             return
         if isinstance(model_or_trace, str):
@@ -136,23 +135,23 @@ class AttentionAtlas(pn.viewable.Viewer):
         if text is not None:
             pipeline.input.param.update(text=text, **texts)
             if in_notebook():
-                # The next cell may ask for the trace, and may run before anything that is started here has ended.
+                # Computed before the cell ends, because the next cell may use the trace.
                 pipeline.show(worked_out(self.service, pipeline.job(), Ticket()))
             else:
                 when_drawn(pipeline.run)
 
-    # -- for eyes ------------------------------------------------------------------------------------------------------
+    # -- on the page ---------------------------------------------------------------------------------------------------
 
     def body(self) -> Any:
-        """The app without the frame of a page: what a notebook shows."""
+        """The app without the frame of a page, as a notebook shows it."""
         if self._body is None:
             own = self.shared.param
-            said = Notice(
+            notice = Notice(
                 problem=bind_rule(self.workspace.pipeline.param.error, on_the_page),
                 note=pn.bind(self._noted, own.complaint, own.message, self.workspace.param.revision),
                 dark=self.param.dark,
             )
-            strip = pn.Column(self.text, self.bar, said, self.tabs.bar, sizing_mode="stretch_width", css_classes=["aa-sticky"])
+            strip = pn.Column(self.text, self.bar, notice, self.tabs.bar, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,
                 BrowserPatches(),
@@ -163,16 +162,16 @@ class AttentionAtlas(pn.viewable.Viewer):
         return self._body
 
     def _noted(self, complaint: str, message: str, _: int) -> str:
-        """What a link could not bring, and what was cut, guessed or left out in the run on screen."""
+        """The parts of a link that could not be restored, and the notes of the run on screen."""
         notes = () if self.trace is None else self.trace.provenance.get("notes", ())
         return " ".join(filter(None, [complaint, message, *map(str, notes)]))
 
     def page(self, first: Opening | None = None) -> Any:
-        """The app as a page of its own, to be served; it opens with what its address says, else with `first`."""
+        """The app as a page to be served. It opens with the state in its address, else with `first`."""
         if self._page is None:
             if pn.state.curdoc is not None:
-                # Said by Panel only when it writes the HTML: a session that is made anew for a page whose own has expired would
-                # ask the internet for style sheets.
+                # Panel sets `dist_url` only when it writes the HTML. Without it a session that replaces an expired one would
+                # load style sheets from the internet.
                 pn.state.curdoc.template_variables.setdefault("dist_url", LOCAL_DIST)
                 pn.state.on_session_destroyed(self._leave)
             self.tabs.start_later()
@@ -181,7 +180,8 @@ class AttentionAtlas(pn.viewable.Viewer):
             opened = first or Opening()
             begun = self._begin_at_once(address(history.key), opened)
             history.on_start(lambda state: when_drawn(lambda: None if state == begun else self._begin(state, opened)))
-            # What else waits for the page goes first: a reader at night would see the first card by day, and have it drawn twice.
+            # Started after the other work that waits for the page: in dark mode the first card would else be drawn light and
+            # then drawn again.
             when_drawn(lambda: after_paint(self.tabs.start, 0))
             history.on_pop(self.shared.open)
             self._page = Page(
@@ -199,10 +199,10 @@ class AttentionAtlas(pn.viewable.Viewer):
             )
             fold = SidebarFold(self._page, self.workspace.pipeline)
             window.on_size(lambda width, height: when_drawn(lambda: self._sized(fold, width, height)))
-            # Its bar over the whole page follows every message, and each time all models of the page are walked: a fifth of
-            # what the server worked. The cards say themselves that they wait.
+            # The page's busy bar is switched off, because every message walks all models of the page for it, which took a fifth
+            # of the server's time. The cards show themselves that they wait.
             with edit_readonly(self._page):
-                # A plain False leaves the page among the watchers of the server's own state, which then keeps every session.
+                # Not a plain False, which leaves the page among the watchers of the server's state, so that no session is freed.
                 self._page.busy = pn.rx(False)  # noqa: FBT003  (the value, not a flag)
             self._page.param.watch(self._themed, "dark_theme")
             self.param.watch(lambda event: setattr(scheme, "dark", event.new), "dark")
@@ -210,26 +210,26 @@ class AttentionAtlas(pn.viewable.Viewer):
         return self._page
 
     def _begin(self, state: str, first: Opening) -> None:
-        """What the address says; where it says nothing that can be used, the opening; without one, what was opened before."""
+        """Restore the state of the address; without a usable one begin with `first`, unless that is empty."""
         if not self.shared.open(state) and first != Opening():
             begin(self.shared, first)
 
     def _begin_at_once(self, state: str, first: Opening) -> str | None:
-        """The state the page has begun with, where nothing has to be waited for; None where it is still to begin.
+        """Begin with the address's state if its trace is cached; returns the state, or None if the page has not begun.
 
-        A page that begins empty is drawn twice: as it comes, and once more when it has told that it is there.
+        A page that begins without a trace is drawn twice: empty at first, and again after the browser reported its address.
         """
-        said = decode(state)[0]
-        if self.kept(first.job() if said == State() else job_of(said)) is None:
+        decoded = decode(state)[0]
+        if self.kept(first.job() if decoded == State() else job_of(decoded)) is None:
             return None
         self._begin(state, first)
         return state
 
     def _leave(self, _: object) -> None:
-        """The reader has gone: nothing more is worked out, and what all sessions share lets go of this one's plots.
+        """Stop the session's work and free its plots, after the browser has left.
 
-        HoloViews lists the callbacks of plots on a class. Panel would take them off that list, but asks the page's models what is
-        inside them, and Bokeh has emptied those before.
+        HoloViews lists the callbacks of plots on a class, which all sessions share. Panel would remove them from that list, but
+        it looks for the plots in the models of the page, and Bokeh has emptied those before.
         """
         self.workspace.leave()
         for pane in self._page.select(pn.pane.HoloViews):
@@ -237,7 +237,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 plot.cleanup()
 
     def _sharing(self) -> Any:
-        """The link to what is on screen, and whether it may hold the text."""
+        """The button that copies the link, and the switch that leaves the text out of it."""
         copy = pmui.Button(label="Copy link", icon=LINK, variant="text", color="light", css_classes=["aa-copy"], align="center")
         copy.jscallback(clicks=COPY)
         private = pmui.Switch.from_param(
@@ -245,13 +245,13 @@ class AttentionAtlas(pn.viewable.Viewer):
             label="without the text",
             align="center",
             css_classes=["aa-private"],
-            # The header is dark by day too, and its words are light.
+            # Light text, because the header is dark in light mode too.
             stylesheets=[".MuiTypography-root, svg { color: #fff !important; }"],
         )
         return pn.Row(pn.Spacer(sizing_mode="stretch_width"), private, copy, sizing_mode="stretch_width", margin=0)
 
     def sidebar(self) -> Sidebar:
-        """Model, text, examples, run."""
+        """The sidebar: model, text, examples, run."""
         return Sidebar(
             self.workspace, [*self.given, *listed_models()], examples(), lambda example: begin(self.shared, opening_of(example))
         )
@@ -265,7 +265,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.announcer.message = self.bar.lens.said()
 
     def _key(self, action: str) -> None:
-        """A key that works anywhere on the page."""
+        """Handle a key that works anywhere on the page."""
         if action == "clear":
             self.selection.clear(origin="keys")
         elif action in STEPS:
@@ -282,21 +282,21 @@ class AttentionAtlas(pn.viewable.Viewer):
             view.dark = self.dark
 
     def run(self, job: Job, ticket: Ticket) -> Trace:
-        """A job, in whichever thread calls."""
+        """Run a job in the calling thread."""
         return self.service.run(run_of(job), ticket)
 
     def load(self, job: Job) -> Callable[[Ticket], object] | None:
-        """What makes the model of a job ready; None where it is here."""
+        """The function that loads the model of a job; None if it is loaded."""
         return None if self.service.has(job.model) else partial(self.service.model, job.model)
 
     def kept(self, job: Job) -> Trace | None:
-        """The trace of a job if it can be shown without waiting for anything."""
+        """The trace of a job, if it is cached and prepared, so that it can be shown immediately."""
         trace = self.service.kept(run_of(job))
         return trace if trace is not None and groups.is_prepared(trace) else None
 
 
 def preparation(trace: Trace) -> Callable[[Ticket], None] | None:
-    """What is computed before a trace is shown, so that the views of heads are drawn once; None where nothing is left to do."""
+    """The work to do before a trace is shown, so that the views of heads are drawn only once; None if it is done."""
     if groups.is_prepared(trace):
         return None
 
@@ -308,7 +308,7 @@ def preparation(trace: Trace) -> Callable[[Ticket], None] | None:
 
 
 def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
-    """The trace of a job with everything its first view asks for, computed in the thread that calls."""
+    """The trace of a job, prepared for its first view, computed in the calling thread."""
     trace = service.run(run_of(job), ticket)
     prepare = preparation(trace)
     if prepare is not None:
@@ -317,18 +317,18 @@ def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
 
 
 def run_of(job: Job) -> Run:
-    """A job as the engine calls it."""
+    """The engine's run for a job."""
     return Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out, job.regenerate)
 
 
 def address(key: str) -> str:
-    """A part of the query of the page that is being made; empty: it has none, or there is no page."""
+    """A part of the query of the current page's address; empty if it has none, or if there is no page."""
     (found, *_) = pn.state.session_args.get(key) or [b""]
     return found.decode("utf-8", "replace")
 
 
 def when_drawn(work: Callable[[], None]) -> None:
-    """Do something once the page is complete: a control that is told of a change before it is drawn never shows it."""
+    """Call `work` once the page is complete, because a control that is changed before it is drawn never shows the change."""
     pn.state.onload(work)
 
 
@@ -346,10 +346,10 @@ def listed_models() -> list[Listed]:
 
 
 def prepare(*, inline: bool = False) -> None:
-    """Load what the pages need into Panel: before anything is served, or at the first cell of a notebook."""
+    """Load the extensions that the pages need into Panel, before anything is served or at the first cell of a notebook."""
     patch_sending()
     hv.extension("bokeh", inline=inline)
-    # Without a graphics processor (a remote desktop, a headless browser) WebGL takes five times as long to paint a plot.
+    # Off, because without a graphics processor (a remote desktop, a headless browser) WebGL takes five times as long to paint.
     hv.renderer("bokeh").webgl = False
     pn.extension("tabulator", inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
 
@@ -366,23 +366,23 @@ def explore(model_or_trace: Any, text: str | None = None, **texts: Any) -> Atten
 
 
 def shared_service() -> Service:
-    """The service all sessions of this server share: models and traces survive a reload of the code, states are nobody else's."""
+    """The service that all sessions of this server share; it and its cached models and traces survive a reload of the code."""
     service: Service = pn.state.as_cached("attention atlas service", Service)
     return service
 
 
 def session(first: Opening | None = None) -> Any:
-    """A page with a state of its own."""
+    """A page with its own state."""
     return AttentionAtlas(shared_service()).page(first or opening(listed_models(), examples()))
 
 
 def warm(first: Opening | None = None) -> None:
-    """Do before the first visitor what the first visitor would wait for: load the model, run the text, draw the Map once."""
+    """Load the model, run the text and draw the Map once, so that the first visitor need not wait for it."""
     draw_ahead(run_ahead(first))
 
 
 def run_ahead(first: Opening | None = None) -> Trace:
-    """The part of a warm start that any thread may do."""
+    """The part of a warm start that any thread may run."""
     first = first or opening(listed_models(), examples())
     if first.problem:
         raise UnknownName(first.problem)
@@ -392,7 +392,7 @@ def run_ahead(first: Opening | None = None) -> Trace:
 
 
 def draw_ahead(trace: Trace) -> None:
-    """The part for the thread of the pages alone: while HoloViews copies a plot, one that is copied in another thread fails."""
+    """The part of a warm start for the event loop's thread, because HoloViews fails if two threads copy plots at once."""
     app = AttentionAtlas(shared_service())
     app.open(trace)
     (first, *_) = app.tabs.__panel__().select(pn.pane.HoloViews)

@@ -1,8 +1,8 @@
-"""Scheduler: work of many sessions on a bounded number of threads, none of which waits for a model while it could work.
+"""Scheduler: runs the work of many sessions on a bounded number of threads, without a thread waiting for a busy model.
 
-Every task belongs to a lane: the model it needs, or the trace it reads. One task of a lane runs at a time, and a lane whose turn
-has not come holds no thread: six tabs that waited for one model once held all six threads for 76 s. Within a lane the sessions
-take turns. Loading a model has threads of its own, because a download of 1 GB takes minutes in which nothing is computed.
+Every task belongs to a lane: the model it needs, or the trace it reads. One task of a lane runs at a time, and waiting tasks hold
+no thread, because six tabs that waited for one model once held all six threads for 76 s. Within a lane the sessions take turns.
+Models are loaded in separate threads, because a download of 1 GB takes minutes in which nothing is computed.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from atlas.errors import AtlasError
 T = TypeVar("T")
 
 WORKERS = 8
-"""Threads that compute: more lanes at once would only share the same processors, and each run holds activations in memory."""
+"""Threads that compute. More lanes at once would only share the same processors, and each run holds activations in memory."""
 
 ANALYSTS = 2
-"""Threads for work without a model, such as t-SNE. It is Python, which shares one interpreter with the event loop: beside eight
-such threads a page was drawn at a ninth of its speed."""
+"""Threads for work without a model, such as t-SNE. It is Python code, which shares one interpreter with the event loop: beside
+eight such threads a page was drawn at a ninth of its speed."""
 
 LOADERS = 8
-"""Threads that load models: they mostly wait for the network, so their number is bounded by memory and not by processors."""
+"""Threads that load models. They mostly wait for the network, so memory bounds their number, not the processors."""
 
 IDLE = 30.0
-"""Seconds after which a thread without work ends. It stays that long because torch builds a pool of threads for each of ours."""
+"""Seconds after which an idle thread ends. It stays that long because torch builds a thread pool for each of our threads."""
 
 SOON = 0.5
-"""Seconds a task must have run before its remaining time is guessed: earlier guesses jump about."""
+"""Seconds a task must run before its remaining time is estimated, because earlier estimates fluctuate."""
 
 UNKNOWN = -1.0
-"""Share of a task that cannot be told."""
+"""Share of a task whose progress is unknown."""
 
 log = logging.getLogger(__name__)
 
 
 class Cancelled(BaseException):
-    """Raised in the thread of a task that nobody waits for any more.
+    """Raised in the thread of a task whose result is no longer wanted.
 
-    Not an `Exception`, as `asyncio.CancelledError` is none: work that catches every error of its own must not catch this.
+    It is not an `Exception` (as `asyncio.CancelledError` is not), so that work which catches all its errors does not catch it.
     """
 
 
 @dataclass
 class Ticket:
-    """How far a task is: its thread writes it, an event loop reads it."""
+    """The progress of a task, written by its thread and read by the event loop."""
 
     started: float = field(default_factory=time.monotonic)
     stage: str = "loading"
@@ -60,30 +60,30 @@ class Ticket:
     since: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     runs_before: int = 0
-    """Tasks of the same lane that come before this one; 0 once it runs."""
+    """Tasks of the same lane that run before this one; 0 once it runs."""
 
     def tell(self, stage: str, message: str, share: float = UNKNOWN) -> None:
-        """Report progress, and end the task where nobody waits for it any more."""
+        """Report progress; raises Cancelled if the task was cancelled."""
         self.note(stage, message, share)
         if self.cancelled:
             raise Cancelled
 
     def note(self, stage: str, message: str, share: float = UNKNOWN) -> None:
-        """Report progress of work that others wait for too: it goes on whoever leaves."""
+        """Report progress of work for which other callers wait too; it never raises, so the work goes on."""
         if stage != self.stage:
             self.since = time.monotonic()
-        # A server that says a download is shorter than it is must not end the run: Param would refuse 101 %.
+        # At most 1, because a server may report too short a download, and Param would refuse 101 % and end the run.
         self.stage, self.message, self.share = stage, message, min(share, 1.0)
 
     def remaining(self) -> float | None:
-        """Seconds this stage will still take at its pace so far; None while that cannot be told."""
+        """Seconds that this stage will still take at its pace so far; None while unknown."""
         spent = time.monotonic() - self.since
         if spent < SOON or not 0 < self.share < 1:
             return None
         return spent * (1 - self.share) / self.share
 
     def words(self) -> str:
-        """What is happening and how long it may take, or how many runs come first."""
+        """The current step and its remaining time, or the number of runs before this one."""
         if self.runs_before:
             return f"{self.runs_before} {'run' if self.runs_before == 1 else 'runs'} before yours"
         left = self.remaining()
@@ -92,7 +92,7 @@ class Ticket:
 
 @dataclass(eq=False)
 class Task(Generic[T]):
-    """Work handed to a scheduler. Whoever submitted it, or joined it, calls `leave` once if they no longer want the result."""
+    """Work submitted to a scheduler. A caller that submitted or joined it calls `leave` once if it no longer wants the result."""
 
     work: Callable[[Ticket], T]
     lane: Hashable
@@ -103,35 +103,35 @@ class Task(Generic[T]):
     pool: Pool
     future: Future[T] = field(default_factory=Future)
     wanted: int = 1
-    """How many want the result."""
+    """The number of callers that want the result."""
     loading: Task[Any] | None = None
-    """The loading of its model, while this task waits for it."""
+    """The task that loads the model, while this task waits for it."""
 
     def progress(self) -> tuple[str, str, float]:
-        """Stage, words and share: of the loading it waits for, else its own."""
+        """Stage, words and share of the loading that this task waits for, else of the task itself."""
         loading = self.loading
         ticket = loading.ticket if loading is not None else self.ticket
         return ticket.stage, ticket.words(), ticket.share
 
     def leave(self) -> None:
-        """Stop waiting. A task that nobody wants is taken out of the queue, or ends at the next report of its thread."""
+        """Stop waiting. A task without callers is removed from the queue, or ends when its thread next calls `tell`."""
         self.scheduler.leave(self)
 
 
 class Lane:
-    """The tasks that wait for one model or one trace: session -> its tasks, the session whose turn is next first."""
+    """The tasks that wait for one model or one trace: session -> its tasks, in the order of the sessions' turns."""
 
     def __init__(self) -> None:
         self.busy = False
         self.waiting: OrderedDict[Hashable, deque[Task[Any]]] = OrderedDict()
 
     def add(self, task: Task[Any]) -> None:
-        """Put a task behind those of its session."""
+        """Queue a task after those of its session."""
         self.waiting.setdefault(task.session, deque()).append(task)
-        self._tell_places()
+        self._update_places()
 
     def take(self) -> Task[Any]:
-        """The next task; its session goes to the end of the row."""
+        """Remove and return the next task; its session goes to the end of the queue."""
         session, tasks = next(iter(self.waiting.items()))
         task = tasks.popleft()
         if tasks:
@@ -140,23 +140,23 @@ class Lane:
             del self.waiting[session]
         self.busy = True
         task.ticket.runs_before = 0
-        self._tell_places()
+        self._update_places()
         return task
 
     def free(self) -> None:
-        """The running task has ended."""
+        """Mark the lane free after its running task ended."""
         self.busy = False
-        self._tell_places()
+        self._update_places()
 
     def remove(self, task: Task[Any]) -> bool:
-        """Take a task out of the row; False where it is not in it."""
+        """Remove a waiting task; False if it is not in the queue."""
         tasks = self.waiting.get(task.session, deque())
         if task not in tasks:
             return False
         tasks.remove(task)
         if not tasks:
             del self.waiting[task.session]
-        self._tell_places()
+        self._update_places()
         return True
 
     def order(self) -> Iterator[Task[Any]]:
@@ -165,19 +165,19 @@ class Lane:
         for turn in range(max(map(len, rounds), default=0)):
             yield from (tasks[turn] for tasks in rounds if turn < len(tasks))
 
-    def _tell_places(self) -> None:
+    def _update_places(self) -> None:
         for place, task in enumerate(self.order(), start=int(self.busy)):
             task.ticket.runs_before = place
 
 
 class Pool:
-    """A bounded number of threads that take tasks from lanes, each lane in its turn. Its methods expect the lock to be held."""
+    """A bounded number of threads that take tasks from the lanes in turn. Callers of its methods must hold the lock."""
 
     def __init__(self, name: str, most: int, lock: threading.Lock) -> None:
         self.name, self.most, self.lock = name, most, lock
         self.lanes: dict[Hashable, Lane] = {}
         self.ready: deque[Hashable] = deque()
-        """Lanes that have a task and run none, the longest waiting first."""
+        """Lanes that have a waiting task and no running one, the longest waiting first."""
         self.threads = self.idle = self.begun = 0
         self._wake = threading.Condition(lock)
 
@@ -191,11 +191,11 @@ class Pool:
         if len(self.ready) > self.idle and self.threads < self.most:
             self.threads += 1
             self.begun += 1
-            # Daemons: a thread inside a model cannot be interrupted, and whoever ends the program should not wait for it.
+            # A daemon, because a thread inside a model cannot be interrupted, and the program should not wait for it at exit.
             threading.Thread(target=self._serve, name=f"{self.name} {self.begun}", daemon=True).start()
 
     def remove(self, task: Task[Any]) -> bool:
-        """Take a waiting task out of its lane; False where it runs already or has ended."""
+        """Remove a waiting task from its lane; False if it already runs or has ended."""
         lane = self.lanes.get(task.lane)
         if lane is None or not lane.remove(task):
             return False
@@ -205,7 +205,7 @@ class Pool:
         return True
 
     def _serve(self) -> None:
-        # In a method of its own: a local variable here would keep the last task, and with it a session, alive while it waits.
+        # `_serve_one` is a separate method, because a local variable here would keep the last task, and so its session, alive.
         while self._serve_one():
             pass
 
@@ -221,7 +221,7 @@ class Pool:
             name = self.ready.popleft()
             lane = self.lanes[name]
             task = lane.take()
-        resolve = _done(task)
+        resolve = _run_task(task)
         with self.lock:
             lane.free()
             if lane.waiting:
@@ -233,12 +233,12 @@ class Pool:
 
 
 class Scheduler:
-    """Where sessions hand in work. One for all sessions of a server.
+    """Runs the work that sessions submit. A server has one scheduler for all sessions.
 
     Parameters
     ----------
     workers, analysts, loaders
-        How many threads run models, analyse in the background, and load models.
+        Numbers of threads that run models, analyse in the background, and load models.
     """
 
     def __init__(self, workers: int = WORKERS, analysts: int = ANALYSTS, loaders: int = LOADERS) -> None:
@@ -259,24 +259,24 @@ class Scheduler:
         load: Callable[[Ticket], object] | None = None,
         in_background: bool = False,
     ) -> Task[T]:
-        """Queue some work, or join the same work under way.
+        """Queue work, or join the same work that is queued or runs.
 
         Parameters
         ----------
         work
-            Called in a thread with the ticket it reports to.
+            Called in a thread, with the ticket to which it reports progress.
         lane
-            What it cannot share with other work: a model, a trace.
+            The model or trace that only one task may use at a time.
         session
-            Whose work it is; sessions take turns in a lane.
+            The session that submits the work; sessions take turns in a lane.
         key
-            Work of the same key that is queued or runs is joined, not repeated. None: never.
+            Work with the same key that is queued or runs is joined, not repeated. None: never joined.
         ticket
-            Where it reports to; a new one where none is given.
+            The ticket to report to; by default a new one.
         load
-            Makes the model ready, in a thread for loading, before the work is queued; one load of a lane serves all who wait.
+            Loads the model, in a thread for loading, before the work is queued. All tasks of a lane share one load.
         in_background
-            Whether it is long work without a model, which must not take the threads of the runs.
+            Whether this is long work without a model, which must not take the threads of the runs.
         """
         with self._lock:
             known = self._shared.get(key) if key is not None else None
@@ -284,16 +284,16 @@ class Scheduler:
                 known.wanted += 1
                 return known
             pool = self._analyses if in_background else self._runs
-            task = self._made(work, lane, session, key, ticket or Ticket(), pool)
+            task = self._new_task(work, lane, session, key, ticket or Ticket(), pool)
             if load is None:
                 pool.add(task)
                 return task
             loading = task.loading = self._load(load, lane, session)
-        loading.future.add_done_callback(lambda future: self._loaded(task, future))
+        loading.future.add_done_callback(lambda future: self._on_loaded(task, future))
         return task
 
     def leave(self, task: Task[Any]) -> None:
-        """One who wanted a task wants it no more; see `Task.leave`."""
+        """Withdraw one caller of a task; see `Task.leave`."""
         with self._lock:
             task.wanted -= 1
             if task.wanted or task.future.done():
@@ -311,34 +311,34 @@ class Scheduler:
         key = ("load", lane)
         loading = self._shared.get(key)
         if loading is None:
-            loading = self._made(load, lane, session, key, Ticket(), self._loads)
+            loading = self._new_task(load, lane, session, key, Ticket(), self._loads)
             self._loads.add(loading)
         else:
             loading.wanted += 1
         return loading
 
-    def _made(
+    def _new_task(
         self, work: Callable[[Ticket], T], lane: Hashable, session: Hashable, key: Hashable, ticket: Ticket, pool: Pool
     ) -> Task[T]:
         task = Task(work, lane, session, key, ticket, self, pool)
         if key is not None:
             self._shared[key] = task
-            task.future.add_done_callback(lambda _: self._ended(task))
+            task.future.add_done_callback(lambda _: self._forget_ended(task))
         return task
 
-    def _ended(self, task: Task[Any]) -> None:
+    def _forget_ended(self, task: Task[Any]) -> None:
         with self._lock:
             self._forget(task)
 
     def _forget(self, task: Task[Any]) -> None:
-        # Somebody may ask for the key of a task that was cancelled and still runs: that one is a new task.
+        # A cancelled task may still run when its key is submitted again; that key then belongs to the new task.
         if self._shared.get(task.key) is task:
             del self._shared[task.key]
 
-    def _loaded(self, task: Task[Any], future: Future[Any]) -> None:
-        """The model of a task is there, or cannot be had."""
+    def _on_loaded(self, task: Task[Any], future: Future[Any]) -> None:
+        """Queue a task whose model was loaded, or fail it with the error of the loading."""
         with self._lock:
-            if task.loading is None:  # nobody waits for the task any more
+            if task.loading is None:  # the task was cancelled
                 return
             task.loading = None
             error = future.exception()
@@ -348,18 +348,18 @@ class Scheduler:
             task.future.set_exception(error)
 
 
-def _done(task: Task[Any]) -> Callable[[], None]:
-    """Do the work of a task; returns what hands out the result, so that the lane can be freed before."""
+def _run_task(task: Task[Any]) -> Callable[[], None]:
+    """Do the work of a task; returns a function that publishes the result, so that the lane can be freed before that."""
     future = task.future
     if not future.set_running_or_notify_cancel():
         return lambda: None
-    if task.ticket.cancelled:  # between its turn and here
+    if task.ticket.cancelled:  # cancelled after it was taken from its lane
         return lambda: future.set_exception(Cancelled())
     try:
         result = task.work(task.ticket)
     except BaseException as error:
         failure = error
         if not isinstance(error, AtlasError | Cancelled):
-            log.error("Work failed in a way that was not foreseen.", exc_info=error)  # noqa: TRY400
+            log.error("A task failed with an unexpected error.", exc_info=error)  # noqa: TRY400
         return lambda: future.set_exception(failure)
     return lambda: future.set_result(result)

@@ -1,4 +1,4 @@
-"""The command line: `atlas serve`, `models`, `trace`, `heads`. Errors are one line, and the exit code says what happened."""
+"""The command line: `atlas serve`, `models`, `trace`, `heads`. An error is one line, and the exit code tells its kind."""
 
 # ruff: noqa: T201 - a command line prints
 
@@ -50,16 +50,16 @@ SHOWN = (
     "distance",
     "induction",
 )
-"""What a terminal is wide enough for; files get every column."""
+"""The columns printed in a terminal, as many as fit its width; files get every column."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return the exit code."""
     parser = build_parser()
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     try:
-        command: Callable[[argparse.Namespace], None] = given.command
-        command(given)
+        command: Callable[[argparse.Namespace], None] = args.command
+        command(args)
     except AtlasError as error:
         print(f"atlas: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("atlas: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # `atlas models | head`: whoever read has read enough. Nothing more is written, not even at exit.
+        # In `atlas models | head` the reader has closed the pipe, so nothing more is written, not even at exit.
         sys.stdout = None
     return DONE
 
@@ -133,12 +133,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
 
 
-def _models(given: argparse.Namespace) -> None:
+def _models(args: argparse.Namespace) -> None:
     """List the models of the catalog: sizes, what each is good for, and which are on this disk already."""
     from atlas.engine.loading.catalog import entries, on_disk
 
     rows = [(entry, on_disk(entry) is not None) for entry in entries()]
-    if given.json:
+    if args.json:
         listed = [{**_plain(vars_of(entry)), "on_disk": there} for entry, there in rows]
         print(json.dumps(listed, indent=2))
         return
@@ -173,53 +173,54 @@ def _million(count: int) -> str:
     return f"{count / 1e6:,.1f} M" if count < 1e9 else f"{count / 1e9:,.2f} B"
 
 
-def _trace(given: argparse.Namespace) -> None:
+def _trace(args: argparse.Namespace) -> None:
     """Run a text through a model once and save everything its attention did; atlas.open(FILE) reads it back."""
-    if given.output.suffix not in (".nc", ".zarr"):
-        msg = f"A trace is saved as NAME.nc or NAME.zarr, not {given.output.name!r}."
+    if args.output.suffix not in (".nc", ".zarr"):
+        msg = f"A trace is saved as NAME.nc or NAME.zarr, not {args.output.name!r}."
         raise TextError(msg)
-    groups = (group.strip() for group in given.capture.split(","))
-    trace = _run(given, tuple(group for group in groups if group))
-    path = trace.save(given.output)
+    groups = (group.strip() for group in args.capture.split(","))
+    trace = _run(args, tuple(group for group in groups if group))
+    path = trace.save(args.output)
     print(f"{trace!r} -> {path}")
     _print_notes(trace)
 
 
-def _heads(given: argparse.Namespace) -> None:
+def _heads(args: argparse.Namespace) -> None:
     """Measure every head on a text: spread, targets, distance, repetition, roles; each beside its value for uniform attention."""
-    if given.output is not None and given.output.suffix not in TABLE_ENDINGS:
+    if args.output is not None and args.output.suffix not in TABLE_ENDINGS:
         endings = ", ".join(TABLE_ENDINGS)
-        msg = f"A table is written as one of {endings}, not {given.output.name!r}."
+        msg = f"A table is written as one of {endings}, not {args.output.name!r}."
         raise TextError(msg)
-    trace = _run(given, ())
-    table = _chosen(trace.heads, given)
-    if given.output is not None:
-        write_table(table, given.output)
-        print(f"{len(table)} heads x {table.shape[1]} columns -> {given.output}")
+    trace = _run(args, ())
+    table = _selected_rows(trace.heads, args)
+    if args.output is not None:
+        write_table(table, args.output)
+        print(f"{len(table)} heads x {table.shape[1]} columns -> {args.output}")
     else:
-        columns = list(dict.fromkeys([*SHOWN, *([given.sort] if given.sort else [])]))
+        columns = list(dict.fromkeys([*SHOWN, *([args.sort] if args.sort else [])]))
         print(table[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     _print_notes(trace)
 
 
-def _chosen(table: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
-    if given.kind is not None:
-        table = table[table["kind"] == given.kind]
+def _selected_rows(table: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
+    if args.kind is not None:
+        table = table[table["kind"] == args.kind]
         if table.empty:
-            msg = f"This model has no {given.kind} attention."
+            msg = f"This model has no {args.kind} attention."
             raise TextError(msg)
-    if given.sort is not None:
-        if given.sort not in table.columns:
+    if args.sort is not None:
+        if args.sort not in table.columns:
             known = ", ".join(name for name in table.columns if not name.endswith(("_uniform", "_rows", "_p")))
-            msg = f"There is no column {given.sort!r} to sort by; there are {known}."
+            msg = f"There is no column {args.sort!r} to sort by; there are {known}."
             raise TextError(msg)
-        if table[given.sort].isna().all():
+        if table[args.sort].isna().all():
             msg = (
-                f"{given.sort!r} is not known for these heads: it needs words, repeats or queries and keys that this run has not."
+                f"{args.sort!r} is not known for these heads: it needs words, repeats or queries and keys, "
+                "which this run does not have."
             )
             raise TextError(msg)
-        table = table.sort_values(given.sort, ascending=False, kind="stable")
-    return table if given.top is None else table.head(given.top)
+        table = table.sort_values(args.sort, ascending=False, kind="stable")
+    return table if args.top is None else table.head(args.top)
 
 
 def _count(written: str) -> int:
@@ -233,14 +234,14 @@ _count.__name__ = "number from 1"  # argparse says "invalid number from 1 value:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table in the format its ending says; a file that is there already is replaced once the new one is complete."""
+    """Write a table in the format of the file's ending. An existing file is replaced only once the new one is complete."""
     new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
             table.to_csv(new, index=False)
         elif path.suffix == ".json":
-            # Not pandas': it rounds numbers to ten digits.
+            # Not pandas' to_json, which rounds numbers to ten digits.
             rows = table.astype(object).where(table.notna(), None).to_dict(orient="records")
             new.write_text(json.dumps(rows, indent=1), encoding="utf-8")
         else:
@@ -254,32 +255,32 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             new.unlink()
 
 
-def _run(given: argparse.Namespace, capture: Sequence[str]) -> Trace:
-    text = read_text(given.text)
-    with _bars(quiet=given.quiet) as (download, layers):
+def _run(args: argparse.Namespace, capture: Sequence[str]) -> Trace:
+    text = read_text(args.text)
+    with _bars(quiet=args.quiet) as (download, layers):
         from atlas.engine.loading.load import load
 
         model = load(
-            given.model, given.revision, given.device, given.dtype, trust_remote_code=given.trust_remote_code, progress=download
+            args.model, args.revision, args.device, args.dtype, trust_remote_code=args.trust_remote_code, progress=download
         )
         return model.trace(
             text,
-            given.pair,
-            given.target,
-            keep=given.keep,
+            args.pair,
+            args.target,
+            keep=args.keep,
             capture=capture,
-            truncate=given.truncate,
+            truncate=args.truncate,
             progress=layers,
         )
 
 
-def read_text(given: str) -> str:
-    """The text itself, or of the file named after @, or of standard input."""
-    if given == "-":
+def read_text(argument: str) -> str:
+    """The argument itself, or the text of the file named after @, or of standard input for '-'."""
+    if argument == "-":
         return _decoded(sys.stdin.buffer.read(), "Standard input")
-    if not given.startswith("@"):
-        return given
-    path = Path(given[1:])
+    if not argument.startswith("@"):
+        return argument
+    path = Path(argument[1:])
     try:
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -290,7 +291,7 @@ def read_text(given: str) -> str:
 
 
 def _decoded(raw: bytes, what: str) -> str:
-    """Text of a file or stream; the line end at its very end is the file's, not the text's."""
+    """The text of a file or stream, without the line end at its end, which belongs to the file and not to the text."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -310,7 +311,7 @@ def _notes(trace: Trace) -> Iterable[str]:
 
 @contextmanager
 def _bars(*, quiet: bool) -> Iterator[tuple[Callable[[Any], None] | None, Callable[[int, int], None] | None]]:
-    """Progress on standard error for downloads and for the layers of a pass: only where somebody looks at it."""
+    """Progress bars on standard error for downloads and for the layers of a pass, only if it is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None, None
         return

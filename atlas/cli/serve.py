@@ -1,4 +1,4 @@
-"""`atlas serve`: the app on Panel's own server, for this machine alone unless somebody asks for more."""
+"""`atlas serve`: the app on Panel's own server, reachable only from this machine unless another address is given."""
 
 # ruff: noqa: T201 - a command line prints
 
@@ -23,18 +23,18 @@ from atlas.errors import AtlasError
 LOOPBACK = "127.0.0.1"
 
 USUAL_PORT = 5006
-"""Panel's own, so that a bookmark of one is a bookmark of the other."""
+"""Panel's own default port, so that bookmarks work for both servers."""
 
 PORTS = 50
-"""Ports tried after the usual one: on a shared machine every user may have a server."""
+"""Ports tried after the usual one, because on a shared machine every user may run a server."""
 
 EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
-"""Addresses that stand for all of a machine's."""
+"""Addresses that mean all addresses of a machine."""
 
-ABOUT = """Open the app in a browser: every visitor has a state of their own, models are shared.
+ABOUT = """Open the app in a browser. Every visitor has their own state; models are shared.
 
-It is served to this machine alone (127.0.0.1) unless --address names another. Whoever reaches it can load any model by name and
-read what it makes of a text, so an address others reach should ask who they are."""
+It is served to this machine alone (127.0.0.1) unless --address names another. Everybody who reaches the address can load any
+model by name and run texts through it, so an address that others can reach should ask for a login."""
 
 AUTHENTICATION = """authentication is Panel's own, with the options and environment variables of `panel serve`:
   atlas serve --address 0.0.0.0 --basic-auth users.json
@@ -113,61 +113,61 @@ def port_number(written: str) -> int:
 port_number.__name__ = "port"  # argparse says "invalid port value: '70000'"
 
 
-def serve(given: argparse.Namespace, read_text: Callable[[str], str]) -> None:
-    """Serve the app until somebody stops it."""
-    wanted = {name: read_text(getattr(given, name)) for name in ("text", "pair", "target") if getattr(given, name)}
-    who = authentication(given)
+def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
+    """Serve the app until it is stopped."""
+    wanted = {name: read_text(getattr(args, name)) for name in ("text", "pair", "target") if getattr(args, name)}
+    who = authentication(args)
     from atlas.app import TITLE, draw_ahead, listed_models, prepare, run_ahead, session
     from atlas.state.library import examples
     from atlas.state.opening import opening
 
     prepare()
-    first = opening(listed_models(), examples(), given.model, **wanted)
-    # A function proper: Panel would show a partial as a text.
-    server = listening(lambda: session(first), TITLE, given, who)
-    tell(given, server.port, server.prefix, guarded=bool(who))
-    if given.warm:
+    first = opening(listed_models(), examples(), args.model, **wanted)
+    # A lambda, because Panel would show a partial as text.
+    server = listening(lambda: session(first), TITLE, args, who)
+    tell(args, server.port, server.prefix, guarded=bool(who))
+    if args.warm:
         work = partial(run_ahead, first), draw_ahead, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
-    run(server, show=has_screen() if given.open is None else given.open)
+    run(server, show=has_screen() if args.open is None else args.open)
 
 
-def authentication(given: argparse.Namespace) -> dict[str, Any]:
-    """What Panel's server is told about logins; every mistake in it is one sentence."""
-    if given.basic_auth is None and given.oauth_provider is None:
+def authentication(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of Panel's server for logins; every mistake in them is an error of one sentence."""
+    if args.basic_auth is None and args.oauth_provider is None:
         return {}
-    if given.basic_auth is not None and given.oauth_provider is not None:
+    if args.basic_auth is not None and args.oauth_provider is not None:
         msg = "Either --basic-auth or --oauth-provider can ask visitors who they are, not both."
         raise AtlasError(msg)
     from panel.config import config
 
-    if given.basic_auth is not None:
+    if args.basic_auth is not None:
         from atlas.resources import asset
 
         return {
-            "basic_auth": str(users(given.basic_auth)),
-            "cookie_secret": given.cookie_secret or config.cookie_secret or secrets.token_urlsafe(32),
+            "basic_auth": str(users(args.basic_auth)),
+            "cookie_secret": args.cookie_secret or config.cookie_secret or secrets.token_urlsafe(32),
             "login_template": str(asset("login.html")),
         }
     from panel.auth import AUTH_PROVIDERS
 
-    if given.oauth_provider not in AUTH_PROVIDERS:
-        msg = f"{given.oauth_provider!r} is no OAuth provider of Panel; there are {', '.join(sorted(AUTH_PROVIDERS))}."
+    if args.oauth_provider not in AUTH_PROVIDERS:
+        msg = f"{args.oauth_provider!r} is no OAuth provider of Panel; there are {', '.join(sorted(AUTH_PROVIDERS))}."
         raise AtlasError(msg)
     needed = {
-        "oauth_key": given.oauth_key or config.oauth_key,
-        "oauth_secret": given.oauth_secret or config.oauth_secret,
-        "cookie_secret": given.cookie_secret or config.cookie_secret,
+        "oauth_key": args.oauth_key or config.oauth_key,
+        "oauth_secret": args.oauth_secret or config.oauth_secret,
+        "cookie_secret": args.cookie_secret or config.cookie_secret,
     }
     missing = [f"--{name.replace('_', '-')} (or PANEL_{name.upper()})" for name, value in needed.items() if not value]
     if missing:
         msg = f"OAuth needs {' and '.join(missing)} too."
         raise AtlasError(msg)
-    return {"oauth_provider": given.oauth_provider, **needed, "oauth_redirect_uri": given.oauth_redirect_uri}
+    return {"oauth_provider": args.oauth_provider, **needed, "oauth_redirect_uri": args.oauth_redirect_uri}
 
 
 def users(path: Path) -> Path:
-    """The file, if it is one of users: Panel would take the name of a file that is not there for the password."""
+    """Check the file of users and return its path, because Panel would take the path of a missing file as the password."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -181,22 +181,22 @@ def users(path: Path) -> Path:
     return path.resolve()
 
 
-def listening(page: Callable[[], Any], title: str, given: argparse.Namespace, who: dict[str, Any]) -> Any:
+def listening(page: Callable[[], Any], title: str, args: argparse.Namespace, who: dict[str, Any]) -> Any:
     """Panel's server, bound to its port and not yet running."""
     from panel.io.server import get_server
 
-    port = free_port(given.address, given.port)
-    options = {name: value for name in ("prefix", "use_xheaders") if (value := getattr(given, name))}
-    names = [*origins(given.address, port), *given.allow_websocket_origin]
-    return get_server({"/": page}, port, given.address, names, title={"/": title}, **options, **who)
+    port = free_port(args.address, args.port)
+    options = {name: value for name in ("prefix", "use_xheaders") if (value := getattr(args, name))}
+    names = [*origins(args.address, port), *args.allow_websocket_origin]
+    return get_server({"/": page}, port, args.address, names, title={"/": title}, **options, **who)
 
 
 def free_port(address: str, wanted: int | None) -> int:
-    """The port asked for, 0 being any; where none is, the usual one or the first free one after it, which is said."""
+    """The requested port (0: any free one); without a request the usual port, or the next free one after a message."""
     ports = range(USUAL_PORT, USUAL_PORT + PORTS) if wanted is None else [wanted]
     for port in ports:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port left a minute ago is free, as for the server
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like the server: a port left a minute ago is free
             try:
                 probe.bind((address, port))
             except OSError as error:
@@ -217,33 +217,33 @@ def _unbound(address: str, port: int, error: OSError) -> AtlasError:
 
 
 def origins(address: str, port: int) -> list[str]:
-    """The names under which a browser may have come here: any other could be a page of somebody else's."""
+    """The host names from which a browser may connect; a request from any other could come from another site's page."""
     names = ["localhost", LOOPBACK]
     if address != LOOPBACK:
         names += [socket.gethostname()] if address in EVERYWHERE else [f"[{address}]" if ":" in address else address]
     return [f"{name}:{port}" for name in names]
 
 
-def tell(given: argparse.Namespace, port: int, prefix: str, *, guarded: bool) -> None:
-    """Say where the app is, and who can reach it."""
-    host = socket.gethostname() if given.address in EVERYWHERE else given.address
+def tell(args: argparse.Namespace, port: int, prefix: str, *, guarded: bool) -> None:
+    """Print the address of the app, and a warning if everybody can reach it."""
+    host = socket.gethostname() if args.address in EVERYWHERE else args.address
     print(f"Attention Atlas is at http://{f'[{host}]' if ':' in host else host}:{port}{prefix}/ (Ctrl-C stops it)", flush=True)
-    if given.address not in {LOOPBACK, "localhost", "::1"} and not guarded:
+    if args.address not in {LOOPBACK, "localhost", "::1"} and not guarded:
         note = "note: everybody who reaches this address can use it; --basic-auth FILE asks for a name and a password"
         print(note, file=sys.stderr, flush=True)
 
 
 def has_screen() -> bool:
-    """Whether a browser would be seen: not in a container, over ssh, or where a program reads what is printed."""
+    """Whether a browser can be shown: not in a container, not over ssh, and not if the output goes to a program."""
     return sys.stdout.isatty() and (
         sys.platform in {"darwin", "win32"} or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     )
 
 
 def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], loop: Any) -> None:
-    """Begin here and draw in the thread of the pages, which must not wait for a model.
+    """Run the text in this thread and draw in the event loop's thread, which must not wait for a model.
 
-    A warm start that fails is no reason not to serve: the page will say the same to whoever asks for that model.
+    An error of a warm start is only printed, because the page shows the same error to a visitor who opens that model.
     """
     try:
         trace = begin()
@@ -254,10 +254,10 @@ def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], loop: Any)
 
 
 def run(server: Any, *, show: bool) -> None:
-    """Serve until Ctrl-C or a polite kill. Ends the process."""
+    """Serve until Ctrl-C or SIGTERM, then end the process."""
     loop = server.io_loop
-    for polite in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(polite, lambda *_: loop.asyncio_loop.call_soon_threadsafe(loop.stop))
+    for stopping in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stopping, lambda *_: loop.asyncio_loop.call_soon_threadsafe(loop.stop))
     if show:
         loop.add_callback(server.show, server.prefix + "/")
     server.start()
@@ -267,7 +267,7 @@ def run(server: Any, *, show: bool) -> None:
 
 
 def leave() -> None:
-    """End now: a thread inside a model cannot be interrupted, and whoever pressed Ctrl-C should not wait until it is through."""
+    """End the process immediately, because a thread inside a model cannot be interrupted, and Ctrl-C should not wait for it."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

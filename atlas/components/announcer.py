@@ -1,4 +1,4 @@
-"""Says aloud what changed, and hears the keys that work anywhere on the page."""
+"""Announces changes to screen readers, and handles the keys that work anywhere on the page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from panel.custom import JSComponent
 from atlas.components.assets import script, style
 
 ACTIONS = ("clear", "head-left", "head-right", "head-up", "head-down")
-"""What a key can ask for."""
+"""Actions of the keys."""
 
 SHORTCUTS = {
     "Escape": "Clear the selection",
@@ -24,17 +24,18 @@ SHORTCUTS = {
 class Announcer(JSComponent):
     """A live region and the keys of the page.
 
-    Escape asks for 'clear'; Shift and an arrow for 'head-left', 'head-right', 'head-up' or 'head-down', and so does an arrow
-    alone where the focus is inside something of the class `aa-heads`. '/' puts the focus into what has the class `aa-text`,
-    '?' shows the list of keys. Keys are left alone while somebody types, and where something else has dealt with them.
+    Escape gives the action 'clear'; Shift and an arrow give 'head-left', 'head-right', 'head-up' or 'head-down', and so does an
+    arrow alone while the keyboard focus is inside an element of the class `aa-heads`. '/' moves the keyboard focus to the element
+    of the class `aa-text`, '?' shows the list of keys. Keys are ignored while the reader types, and where another element
+    handled them.
     """
 
-    message = param.String(default="", doc="What is read out as soon as the reader is done with what came before.")
+    message = param.String(default="", doc="Text that a screen reader reads out after the previous message.")
     shown = param.Boolean(default=False, doc="Whether the message is on screen as well.")
     letters = param.Boolean(
-        default=True, doc="Whether '/' and '?' do anything; speech input needs a way to switch single letters off."
+        default=True, doc="Whether '/' and '?' are active; users of speech input need to switch single letters off."
     )
-    shortcuts = param.Dict(default=SHORTCUTS, doc="What '?' lists: a key and what it does.")
+    shortcuts = param.Dict(default=SHORTCUTS, doc="The list that '?' shows: key -> what it does.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("announcer")
@@ -45,11 +46,11 @@ class Announcer(JSComponent):
         self._key_callbacks: list[Callable[[str], object]] = []
 
     def on_key(self, callback: Callable[[str], object]) -> None:
-        """Call back with what a key asks for, one of ACTIONS."""
+        """Call `callback` with the action of every key, one of ACTIONS."""
         self._key_callbacks.append(callback)
 
     def _handle_msg(self, data: Any) -> None:
-        """Take a key from the browser."""
+        """Handle a key message from the browser."""
         if data.get("key") in ACTIONS:
             for callback in self._key_callbacks:
                 callback(data["key"])

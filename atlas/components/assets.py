@@ -1,4 +1,4 @@
-"""How a component gets its script and its style sheet: both are files under assets/, so nothing comes from a network."""
+"""The script and the style sheet of a component, both files under assets/, so that nothing is loaded from a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def script(name: str) -> Path:
 def style(name: str) -> str:
     """Return the style sheet of a component, as text.
 
-    Panel serves a style sheet given as a path by its path relative to the module; for a file outside the package that would be
-    a URL with `..` in it, which browsers fold away.
+    Not as a path, because Panel serves such a file by its path relative to the module. Outside the package that is a URL with
+    `..` in it, which browsers remove.
     """
     return asset("css", f"{name}.css").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The frame of every view: a question, what is shown now, the plot or the reason why there is none, help, enlarge."""
+"""The card around every view: its question, a line about what is shown, the plot or why there is none, and its buttons."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WAITING = "Working…"
-"""Said while busy where the view has nothing more precise to say."""
+"""Shown while a view is busy and has no message of its own."""
 
 
 class Exported(Protocol):
-    """What a card can save."""
+    """The export of a card."""
 
     @property
     def name(self) -> str:
-        """Of the file, without an ending."""
+        """The file's name, without an ending."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -33,7 +33,7 @@ class Exported(Protocol):
 
 
 class CardHead(JSComponent):
-    """The words and buttons at the top of a card; all words are plain text."""
+    """The texts and buttons at the top of a card; all texts are plain text."""
 
     title = param.String(default="", doc="Short name of the view, in small letters above its question.")
     question = param.String(default="", doc="The question the view answers; the heading of the card.")
@@ -45,9 +45,9 @@ class CardHead(JSComponent):
     can_export = param.Boolean(default=False, doc="Whether there is a button that saves the numbers of the card.")
     can_enlarge = param.Boolean(default=True, doc="Whether there is a button that makes the card as large as the page.")
     enlarged = param.Boolean(default=False, doc="Whether the card is as large as the page.")
-    room = param.Integer(default=0, doc="Pixels of the window's height, told when the card is enlarged.")
-    room_width = param.Integer(default=0, doc="Pixels of the window's width, told when the card is enlarged.")
-    seen = param.Boolean(default=True, doc="Whether any of the card is on screen; the browser says so.")
+    room = param.Integer(default=0, doc="Pixels of the window's height, set when the card is enlarged.")
+    room_width = param.Integer(default=0, doc="Pixels of the window's width, set when the card is enlarged.")
+    seen = param.Boolean(default=True, doc="Whether any part of the card is on screen; the browser sets it.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("card_head")
@@ -55,30 +55,30 @@ class CardHead(JSComponent):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
-        self._exported: Callable[[], Exported | None] | None = None
+        self._export: Callable[[], Exported | None] | None = None
 
     def on_export(self, export: Callable[[], Exported | None]) -> None:
-        """Offer the numbers of the card as a file; `export` makes them when the reader asks (None: it failed)."""
-        self._exported = export
+        """Show a button that saves the card's numbers as a file; `export` computes them at a click, None if that failed."""
+        self._export = export
         self.can_export = True
 
     def _handle_msg(self, data: Any) -> None:
-        if data == "export" and self._exported is not None:
-            made = self._exported()
-            if made is not None:
-                self._send_msg({"name": f"{made.name}.csv", "text": made.table.to_csv(index=_has_names(made.table))})
+        if data == "export" and self._export is not None:
+            file = self._export()
+            if file is not None:
+                self._send_msg({"name": f"{file.name}.csv", "text": file.table.to_csv(index=_has_names(file.table))})
 
 
 def _has_names(table: pd.DataFrame) -> bool:
-    """Whether the rows of a table have names, which belong into the file."""
+    """Whether the rows of a table have names, which the file should include."""
     return table.index.name is not None
 
 
 class Card(Viewer):
-    """A view in its frame. The texts, `busy` and `dark` take a Param, a bound function or a plain value.
+    """A view in its card. The texts, `busy` and `dark` take a Param, a bound function or a plain value.
 
-    The body is a plain Column, the immediate parent of the plots: inside a React layout a plot is measured before it has a size.
-    While there is a problem, or nothing to show yet, the body is hidden and the sentence stands in its place.
+    The body is a plain Column and the immediate parent of the plots, because in a React layout a plot is measured before it has a
+    size. While `problem` or `empty` has a text, the body is hidden and the text is shown in its place.
     """
 
     question = param.String(default="", allow_refs=True, doc="The question the view answers; the heading.")
@@ -111,15 +111,15 @@ class Card(Viewer):
         question
             The heading.
         body
-            Plots and whatever else is shown.
+            Plots and other content.
         tools
-            Controls, in a row under the heading; they stay when there is a problem, since they may be what mends it.
+            Controls, in a row under the heading. They stay while there is a problem, because they may solve it.
         export
             One small control beside the buttons of the heading.
         can_enlarge
             Whether the card can be made as large as the page.
         css_classes
-            Names by which style sheets and tests find the card.
+            CSS classes by which style sheets and tests find the card.
         params
             The Params above.
         """
@@ -132,14 +132,14 @@ class Card(Viewer):
             problem=own.problem,
             empty=own.empty,
             note=own.note,
-            waiting=pn.bind(_while, own.busy, own.waiting),
+            waiting=pn.bind(_waiting_line, own.busy, own.waiting),
             can_cancel=own.can_cancel,
             dark=own.dark,
         )
         self.body = pn.Column(
             *body,
             margin=0,
-            visible=pn.bind(_nothing_else, own.problem, own.empty),
+            visible=pn.bind(_shows_body, own.problem, own.empty),
             css_classes=pn.bind(_body_classes, own.busy),
             stylesheets=[style("card")],
         )
@@ -162,11 +162,11 @@ class Card(Viewer):
         return self._layout
 
 
-def _while(busy: bool, waiting: str) -> str:  # noqa: FBT001  bound to a Param
+def _waiting_line(busy: bool, waiting: str) -> str:  # noqa: FBT001  bound to a Param
     return waiting if busy else ""
 
 
-def _nothing_else(problem: str, empty: str) -> bool:
+def _shows_body(problem: str, empty: str) -> bool:
     return not (problem or empty)
 
 

@@ -11,7 +11,7 @@ from atlas.components.assets import script, style
 from atlas.patches.sending import OneWay
 
 LIMIT = 200
-"""Most chips of a group. A long text has thousands of sentences: as buttons nobody would find one of them."""
+"""Most chips of a group. A long text has thousands of sentences, which are of no use as buttons."""
 
 
 class Press(TypedDict):
@@ -22,7 +22,7 @@ class Press(TypedDict):
 
 
 class Chips(OneWay):
-    """Groups of buttons that are pressed or not. They only tell; what is pressed is set from Python."""
+    """Groups of buttons that are pressed or not. A click only calls the callbacks; Python sets which buttons are pressed."""
 
     groups = param.List(
         default=[],
@@ -30,7 +30,7 @@ class Chips(OneWay):
         doc="One dict a row: name, and chips, a list of dicts: key (str, unique), label (str) and, where wanted, count (int), "
         "active (bool), title (str, the tooltip).",
     )
-    inline = param.Boolean(default=False, doc="Whether groups stand beside each other; else each has a row of its own.")
+    inline = param.Boolean(default=False, doc="Whether groups share a row; otherwise each has its own.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     one_way = frozenset({"groups"})
@@ -42,17 +42,17 @@ class Chips(OneWay):
         self._chip_callbacks: list[Callable[[Press], object]] = []
 
     def on_chip(self, callback: Callable[[Press], object]) -> None:
-        """Call back whenever a chip is pressed."""
+        """Call `callback` whenever a chip is pressed."""
         self._chip_callbacks.append(callback)
 
     def to_browser(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Send groups that have chips, each with no more than fit."""
+        """Send the groups that have chips, each with at most LIMIT chips."""
         if "groups" in params:
             params["groups"] = [_group(group) for group in params["groups"] if group["chips"]]
         return params
 
     def _handle_msg(self, data: Any) -> None:
-        """Take a press from the browser; the chip may be gone by now."""
+        """Handle a press; a chip that no longer exists is ignored."""
         key = data.get("key")
         if any(chip["key"] == key for group in self.groups for chip in group["chips"]):
             for callback in self._chip_callbacks:
@@ -60,7 +60,7 @@ class Chips(OneWay):
 
 
 def _group(group: Mapping[str, Any]) -> dict[str, Any]:
-    """A group as chips.js reads it: nothing absent, and no more than fits."""
+    """A group as chips.js reads it, with all fields and at most LIMIT chips."""
     chips = [
         {
             "key": str(chip["key"]),

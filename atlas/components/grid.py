@@ -1,4 +1,4 @@
-"""The grid the cards of a tab stand in, filled one card at a time."""
+"""The grid of the cards of a tab, which is filled one card at a time."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ GRID = """
 :host > .aa-place::after { content: "Drawing…"; }
 @media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
 """
-"""Two cards beside each other, one below the other in a narrow window; a wide card has a row of its own.
+"""Two cards in a row, or one in a narrow window; a wide card has a whole row.
 
-Panel's column has a button that scrolls it down, unseen; before a card that came later it would take that card's place.
+Panel's column has an invisible scroll button, which would take a cell of the grid before the cards that are added later.
 """
 
 PLACES = 2
-"""Cards whose places are held until they come: those above the edge of a window."""
+"""Cards with a placeholder until they are made: those visible without scrolling."""
 
 
 def show(grid: pn.Column, *, opened: bool) -> None:
-    """Show a grid or hide it; by a class too, because the grid's own display is stronger than Bokeh's word for hidden."""
+    """Show or hide a grid. A class is needed too, because the `display` of the grid overrides that of Bokeh's `visible`."""
     grid.param.update(visible=opened, css_classes=["aa-grid"] if opened else ["aa-grid", "aa-closed"])
 
 
 def empty_grid(cards: int) -> pn.Column:
-    """A grid with places for the first cards of a tab."""
+    """A grid with placeholders for the first cards of a tab."""
     places = [pn.Spacer(css_classes=["aa-place"]) for _ in range(min(cards, PLACES))]
     return pn.Column(*places, sizing_mode="stretch_width", css_classes=["aa-grid"], stylesheets=[GRID])
 
 
 def fill(grid: pn.Column, makers: Sequence[Callable[[], Any]]) -> Iterator[Any]:
-    """Make the cards of a grid and put them in, one at each step.
+    """Make the cards of a grid and add them, one at each step.
 
-    A document that has plots in it is laid out as a whole, again and again, before anything can be clicked: with all cards in
-    it a page took 8 seconds, with the first two 4.5; without, the first is there after 2.5.
+    Bokeh lays out a document with plots as a whole, many times, before anything can be clicked. With all cards in it a page
+    took 8 seconds, with the first two 4.5; without any, the first card is shown after 2.5.
     """
     for at, make in enumerate(makers):
         card = make()

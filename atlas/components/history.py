@@ -12,16 +12,16 @@ from atlas.components.assets import script
 
 
 class History(JSComponent):
-    """One part of the query, `?s=...`, written from here and read back when the reader goes back or forward.
+    """One part of the query, `?s=...`, written by the server and read again when the reader goes back or forward.
 
-    Panel's own location can write the address but does not hear of those buttons. Everything else in the query stays as it is.
-    Not for notebooks: there the address is the notebook's.
+    Panel's own location can write the address but gets no events of those buttons. Other parts of the query stay unchanged. It is
+    not used in notebooks, because there the address is that of the notebook.
     """
 
     state = param.String(
-        default="", doc="What the address says. Setting it makes an entry of the history; a step back or forward sets it too."
+        default="", doc="The state in the address. Setting it adds an entry to the history; a step back or forward sets it too."
     )
-    replace = param.Boolean(default=False, doc="Whether a new state overwrites the entry instead of making one.")
+    replace = param.Boolean(default=False, doc="Whether a new state replaces the current entry instead of adding one.")
     key = param.String(default="s", constant=True, doc="Name of the part of the query.")
 
     _esm = script("history")
@@ -33,19 +33,19 @@ class History(JSComponent):
         self._start_callbacks: list[Callable[[str], object]] = []
 
     def on_pop(self, callback: Callable[[str], object]) -> None:
-        """Call back with the state the reader went to.
+        """Call `callback` with the state to which the reader went back or forward.
 
-        Whatever the callbacks make of it belongs to that entry: a state set before they return overwrites it and never makes
-        a new one, so that going forward stays possible.
+        A state that is set before the callbacks return replaces that entry and never adds one, so that the reader can still go
+        forward.
         """
         self._pop_callbacks.append(callback)
 
     def on_start(self, callback: Callable[[str], object]) -> None:
-        """Call back once with what the address said when the page opened; empty: nothing."""
+        """Call `callback` once with the state in the address when the page opened; empty if there was none."""
         self._start_callbacks.append(callback)
 
     def _handle_msg(self, data: Any) -> None:
-        """Take the reader's step; what the address says is a stranger's text."""
+        """Handle the start or a step of the reader. The state comes from the address, so it is untrusted text."""
         if isinstance(data.get("start"), str):
             self._call(self._start_callbacks, data["start"])
         elif isinstance(data.get("pop"), str):

@@ -1,4 +1,4 @@
-"""A notebook as the place where the app is shown: the scripts it needs, each loaded into the page once."""
+"""Shows the app in a notebook: loads each script that it needs into the page once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import panel_material_ui as pmui
 from atlas.patches.notebook import before_display, hear_in_order
 
 LOADER, APP = "aa-scripts", "aa-main"
-"""Classes of what brings the scripts and of what does without: nobody else's output is touched."""
+"""CSS classes of the output that carries the scripts, and of the app, which waits for them. Other output stays unchanged."""
 
 SHARING = '\n(window.aaScripts ??= {{}})["{bundle}"] = import(import.meta.url);\n'
-"""Put at the end of the scripts: the module leaves itself where others find it."""
+"""Added at the end of a script: the module stores itself in `window`, where other outputs find it."""
 
 WAITING = """
 const patience = Date.now() + 60_000;
@@ -26,7 +26,7 @@ while (!window.aaScripts?.["{bundle}"]) {{
 }}
 export default (await window.aaScripts["{bundle}"]).default;
 """
-"""In place of the scripts: JupyterLab may draw the app of one cell before the scripts of an earlier one have been read."""
+"""Replaces a script. It waits for the script, because JupyterLab may draw an app before an earlier cell's scripts are loaded."""
 
 _loaded: set[str] = set()
 """The bundles of scripts that this kernel has put into its notebook."""
@@ -34,34 +34,34 @@ _loaded: set[str] = set()
 
 def in_notebook() -> bool:
     """Whether this runs in the kernel of a notebook, and not in a script or a terminal."""
-    # Nobody has to have IPython: a kernel has loaded it already.
+    # Not imported, because IPython need not be installed; in a kernel it is already imported.
     interactive = sys.modules.get("IPython")
     return interactive is not None and hasattr(interactive.get_ipython(), "kernel")
 
 
 def load_once(load: Callable[[], None]) -> None:
-    """In a notebook, the first time: `load` the scripts of Panel, and those of the inputs, into the output of this cell.
+    """In a notebook, the first time: load Panel's scripts with `load`, and the scripts of the inputs, into this cell's output.
 
-    Without the second part every single input would bring the 1.4 MB of all of them: the app would be 45 MB of output.
+    Without the scripts of the inputs every single input would send 1.4 MB of scripts, and the app would be 45 MB of output.
     """
     if _loaded or not in_notebook():
         return
     load()
-    hear_in_order(sys.modules["tornado.ioloop"].IOLoop.current())  # what a kernel runs on
+    hear_in_order(sys.modules["tornado.ioloop"].IOLoop.current())  # the kernel's event loop
     before_display(without_scripts)
-    # The kernel has loaded it: nobody has to have IPython.
+    # Not imported, because IPython need not be installed; the kernel has imported it.
     sys.modules["IPython.display"].display(pn.Row(pmui.Divider(visible=False), css_classes=[LOADER]))
 
 
 def without_scripts(_: Any, root: Any, *__: object) -> None:
-    """A hook: before the app is sent, replace the scripts that the page has by a wait for them."""
+    """Hook: replace the scripts that the page already has by a wait for them, before the app is sent."""
     models = root.references()
     classes = {name for model in models for name in getattr(model, "css_classes", ())}
     shared = [model for model in models if getattr(model, "bundle", None) not in {None, "url"}]
     if LOADER in classes:
         for model in shared:
             _loaded.add(model.bundle)
-            # Under a name of its own: Panel keeps one module a name, and that which waits may come first.
+            # Under a different name, because Panel keeps one module for each name, and the waiting module may be loaded first.
             model.update(esm=model.esm + SHARING.format(bundle=model.bundle), bundle=f"{model.bundle}-shared")
     elif APP in classes:
         for model in shared:

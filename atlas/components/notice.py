@@ -1,4 +1,4 @@
-"""Sentences of a card or page: a problem, what to do, what was left out, what is awaited."""
+"""Messages of a card or page: a problem, what to do, what was left out, what is in progress."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from atlas.components.assets import script, style
 
 
 class Notice(JSComponent):
-    """Sentences as plain text; an empty one takes no room.
+    """Messages as plain text; an empty one takes no space.
 
-    Not pmui.Alert or pmui.Typography: both put their text on the page as HTML, and a sentence here may quote what a user typed.
+    Not pmui.Alert or pmui.Typography, because both put their text on the page as HTML, and a message may quote a user's text.
     """
 
     problem = param.String(default="", doc="What happened and what to do; read out at once, and the only thing shown.")
     empty = param.String(default="", doc="What to do to see something here.")
     note = param.String(default="", doc="What was left out, and how to get it.")
-    waiting = param.String(default="", doc="What is happening, and how long it may take; floats over what follows.")
-    can_cancel = param.Boolean(default=False, doc="Whether there is a button beside what is happening that stops it.")
+    waiting = param.String(default="", doc="What is in progress, and how long it may take; floats over the content below.")
+    can_cancel = param.Boolean(default=False, doc="Whether there is a button that cancels what is in progress.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("notice")
@@ -32,7 +32,7 @@ class Notice(JSComponent):
         self._cancel: Callable[[], object] | None = None
 
     def on_cancel(self, cancel: Callable[[], object]) -> None:
-        """Call back when the reader stops what is happening."""
+        """Call `cancel` when the reader presses the cancel button."""
         self._cancel = cancel
 
     def _handle_msg(self, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""Whether the page is to be dark: the reader's last choice in this browser, else what the system prefers."""
+"""The colour scheme of the page: the reader's last choice in this browser, else the system's preference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atlas.components.assets import script
 
 
 class Scheme(JSComponent):
-    """Asks the browser, and has it remember a choice in its localStorage. It shows nothing."""
+    """An invisible component that asks the browser, and stores the reader's choice in its localStorage."""
 
     dark = param.Boolean(default=False, doc="Whether the page is dark now; the browser stores it where the reader changed it.")
 
@@ -24,7 +24,7 @@ class Scheme(JSComponent):
         self._callbacks: list[Callable[[bool], object]] = []
 
     def on_scheme(self, callback: Callable[[bool], object]) -> None:
-        """Call back with whether the page is to be dark: once at the start, and when the system's preference changes."""
+        """Call `callback` with whether the page should be dark: once at the start, and when the system's preference changes."""
         self._callbacks.append(callback)
 
     def _handle_msg(self, data: Any) -> None:

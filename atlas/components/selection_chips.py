@@ -1,4 +1,4 @@
-"""What is selected, in words, each part a button that lets go of it."""
+"""The selection in words. Each part is a button that clears it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PARTS = ("heads", "tokens", "changes")
 
 
 class SelectionChips(JSComponent):
-    """Buttons that come and go inside one component.
+    """Buttons that appear and disappear inside one component.
 
-    Panel's own buttons are shown and hidden by `visible`, after which Bokeh lays out the whole page and measures every plot: 0.3
-    seconds at the first selection.
+    Not Panel's own buttons, because after a change of their `visible` Bokeh lays out the whole page and measures every plot,
+    which took 0.3 seconds at the first selection.
     """
 
-    heads = param.String(default="", doc="The selected heads; empty: none is.")
-    tokens = param.String(default="", doc="The selected tokens; empty: none is.")
-    changes = param.String(default="", doc="What is switched off in the run on screen; empty: nothing is.")
-    nothing = param.String(default="", doc="Said where nothing is selected.")
+    heads = param.String(default="", doc="The selected heads; empty: none.")
+    tokens = param.String(default="", doc="The selected tokens; empty: none.")
+    changes = param.String(default="", doc="What is switched off in the run on screen; empty: nothing.")
+    nothing = param.String(default="", doc="Shown where nothing is selected.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("selection_chips")
@@ -34,7 +34,7 @@ class SelectionChips(JSComponent):
         self._callbacks: list[Callable[[str], object]] = []
 
     def on_let_go(self, callback: Callable[[str], object]) -> None:
-        """Call back with the name of a part when that is to be let go of."""
+        """Call `callback` with the name of a part when its button is pressed to clear it."""
         self._callbacks.append(callback)
 
     def _handle_msg(self, data: Any) -> None:

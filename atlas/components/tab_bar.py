@@ -1,4 +1,4 @@
-"""The tabs of the page as a row of buttons; what a tab holds is somebody else's."""
+"""The tabs of the page as a row of buttons, without the contents of the tabs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.components.assets import script, style
 
 
 class TabBar(JSComponent):
-    """One button a tab. Arrow keys move between them, as in every tab list."""
+    """One button for each tab. Arrow keys move between them, as in every tab list."""
 
     tabs = param.List(default=[], item_type=dict, doc="Tabs in order, each with 'key' and 'title'.")
     active = param.String(default="", doc="Key of the open tab; a click sets it.")

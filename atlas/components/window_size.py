@@ -11,7 +11,7 @@ from atlas.components.assets import script
 
 
 class WindowSize(JSComponent):
-    """Asks the browser. It shows nothing."""
+    """An invisible component that asks the browser for the size of its window."""
 
     _esm = script("window_size")
     _stylesheets: ClassVar[list[str]] = [":host { display: none; }"]
@@ -21,7 +21,7 @@ class WindowSize(JSComponent):
         self._callbacks: list[Callable[[int, int], object]] = []
 
     def on_size(self, callback: Callable[[int, int], object]) -> None:
-        """Call back with width and height in pixels: once at the start, and when the reader has changed them."""
+        """Call `callback` with width and height in pixels: once at the start, and whenever the window is resized."""
         self._callbacks.append(callback)
 
     def _handle_msg(self, data: Any) -> None:

@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 class Model:
-    """A model and its tokenizer, checked once, ready to be traced. Made by `atlas.load`."""
+    """A model and its tokenizer, checked once and ready to be traced. `atlas.load` makes it."""
 
     def __init__(
         self, hf: Any, tokenizer: Any, identity: Identity, *, task: str, borrowed: bool, notes: Sequence[str] = ()
@@ -54,10 +54,11 @@ class Model:
         self._borrowed = found.borrowed
         self._hooks = internals.install(hf, found.anatomy)
         self._released = False
-        # Listed once: walking the modules at every run takes as long as all its hooks together.
+        # Listed once, because walking the modules at every run takes as long as all its hooks together.
         self._parameters = list(hf.parameters())
         if not borrowed:
-            # An owned model stays as a run needs it: unobserved it runs SDPA all the same, and no run has to switch anything.
+            # An owned model stays in the state that a run needs, so that no run has to switch anything. Passes that are not
+            # observed still run SDPA.
             hf.eval()
             self._borrowed.settle()
 
@@ -65,22 +66,22 @@ class Model:
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """The model's name."""
         return self.identity.name
 
     @property
     def revision(self) -> str | None:
-        """Which version of it this is."""
+        """The model's version: a commit on the hub, else a hash of its files; None in memory."""
         return self.identity.revision
 
     @property
     def interface(self) -> bool:
-        """Whether attention is observed itself; otherwise only the weights the model returns are there."""
+        """Whether Atlas observes the attention itself. Otherwise it has only the weights that the model returns."""
         return bool(self.sites)
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device on which the model computes."""
         device: torch.device = self.hf.get_input_embeddings().weight.device
         return device
 
@@ -105,7 +106,7 @@ class Model:
         regenerate: bool = False,
         progress: Progress | None = None,
     ) -> Trace:
-        """Run a text through the model once and hold everything its attention did.
+        """Run a text through the model once and record its attention.
 
         Parameters
         ----------
@@ -114,24 +115,24 @@ class Model:
         pair
             A second segment.
         target
-            What the decoder of an encoder-decoder reads; left out, what the model itself writes, greedily.
+            The text that the decoder of an encoder-decoder reads. By default the text that the model generates, greedily.
         keep
-            'weights', 'qk' (from which any weight is recomputed exactly), or 'auto': by size.
+            'weights'; 'qk', from which any weight is recomputed exactly; or 'auto', which chooses by size.
         capture
-            What to hold beyond attention: 'stream', 'ffn', 'norms', 'head_outputs', 'predictions'.
+            What to record besides attention: 'stream', 'ffn', 'norms', 'head_outputs', 'predictions'.
         truncate
             Cut a text that is too long (the trace says by how much) instead of refusing it.
         ablate
             Heads whose output is replaced by zero; a mapping says 'zero' or 'mean' for each.
         knock_out
-            (head, query, key): edges taken away before the softmax.
+            (head, query, key): edges removed before the softmax.
         patch
-            head -> `Pattern`, `Output`, or an array whose shape leaves no doubt which it is.
+            head -> `Pattern`, `Output`, or an array that fits only one of the two by its shape.
         regenerate
-            Let an encoder-decoder write its target under these changes. Otherwise it is what the unchanged model writes, so that
-            two runs can be compared token by token. The notes of the provenance say which.
+            Let an encoder-decoder write its target under these changes. Otherwise the unchanged model writes it, so that two
+            runs can be compared token by token. The notes of the provenance say which of the two was done.
         progress
-            Called with the number of layers done and of all layers.
+            Called with the number of finished layers and the number of all layers.
         """
         change = Intervention(ablate, knock_out, patch)
         encoded = self._encode(text, pair, truncate=truncate)
@@ -153,29 +154,29 @@ class Model:
         capture: Sequence[str] = capture.DEFAULT_CAPTURE,
         truncate: bool = False,
     ) -> Iterator[Trace]:
-        """Trace many texts in padded batches, one Trace at a time, each equal to what `trace` gives.
+        """Trace many texts in padded batches and yield one Trace at a time, each equal to the result of `trace`.
 
-        `interventions` and `targets`, where given, have one entry a text; `ablate`, `knock_out` and `patch` are for all of
-        them alike. A pair of texts is a tuple.
+        `interventions` and `targets`, if given, have one entry for each text; `ablate`, `knock_out` and `patch` apply to all
+        texts. A pair of texts is a tuple.
         """
         if isinstance(texts, str | Mapping):
             msg = "model.traces takes several texts; put one text in a list, or pass it to model.trace."
             raise TextError(msg)
-        given = list(texts)
+        batch_texts = list(texts)
         for name, sequence in (("targets", targets), ("interventions", interventions)):
-            if sequence is not None and len(sequence) != len(given):
-                msg = f"There are {len(given)} texts and {len(sequence)} {name}; give one for each text."
+            if sequence is not None and len(sequence) != len(batch_texts):
+                msg = f"There are {len(batch_texts)} texts and {len(sequence)} {name}; give one for each text."
                 raise TextError(msg)
         if not isinstance(batch_size, int) or batch_size < 1:
             msg = f"A batch has at least one text; batch_size={batch_size} was asked for."
             raise TextError(msg)
-        pairs = [_pair_of(text) for text in given]
-        alike = Intervention(ablate, knock_out, patch) or None
-        if alike and interventions is not None:
+        pairs = [_pair_of(text) for text in batch_texts]
+        shared = Intervention(ablate, knock_out, patch) or None
+        if shared and interventions is not None:
             msg = "Give either interventions=, one for each text, or ablate=, knock_out= and patch= for all of them."
             raise BadIntervention(msg)
-        changes = list(interventions or [alike] * len(given))
-        targets = list(targets or [None] * len(given))
+        changes = list(interventions or [shared] * len(batch_texts))
+        targets = list(targets or [None] * len(batch_texts))
         return self._batches(pairs, targets, changes, batch_size, keep, capture, truncate=truncate, regenerate=regenerate)
 
     def _batches(
@@ -191,8 +192,8 @@ class Model:
         regenerate: bool,
     ) -> Iterator[Trace]:
         size = 1 if alone_in_a_batch(self.hf, self.task, self.kinds) else batch_size
-        # Everything is encoded first: a bad last text is found before an hour of work, not after it. What a decoder reads is
-        # written batch by batch: that is work, and the first trace should not wait for all of it.
+        # All texts are encoded first, so that a bad last text is found before an hour of work, not after it. Targets are
+        # generated batch by batch, because that takes time and the first trace should not wait for all of them.
         encoded = [self._encode(text, pair, truncate=truncate) for text, pair in pairs]
         for start in range(0, len(encoded), size):
             chunk = slice(start, start + size)
@@ -200,13 +201,13 @@ class Model:
                 with_target(self, text, target, change, regenerate=regenerate)
                 for text, target, change in zip(encoded[chunk], targets[chunk], changes[chunk], strict=True)
             ]
-            made = self._traced(batch, changes[chunk], keep, groups)
-            while made:
-                # Handed over, not lent: the caller who lets a trace go frees it before the batch is through.
-                yield made.pop(0)
+            traces = self._traced(batch, changes[chunk], keep, groups)
+            while traces:
+                # Popped, so that this list keeps no trace alive: a caller that drops a trace frees it before the batch ends.
+                yield traces.pop(0)
 
     def release(self) -> None:
-        """Give a borrowed model back as it was: hooks removed, its own attention implementation in place."""
+        """Give a borrowed model back as it was: remove the hooks and restore its own attention implementation."""
         for handle in self._hooks:
             handle.remove()
         self._hooks = []
@@ -227,29 +228,29 @@ class Model:
         groups: Sequence[str],
         progress: Progress | None = None,
     ) -> list[Trace]:
-        """Run encoded texts once, with the model held."""
+        """Run encoded texts once, with the model in the state a run needs."""
         with self.held():
             if self.interface:
                 return capture.run(self, batch, changes, keep, groups, progress)
             return capture.run_plain(self, batch, groups)
 
     def run_groups(self, encoded: Encoded, change: Intervention | None, groups: Sequence[str]) -> capture.Captured:
-        """Run an encoded text once more for capture groups alone, without its attention."""
+        """Run an encoded text again for capture groups alone, without recording its attention."""
         budget.choose(self.size, TextShape(encoded.n_source, encoded.n_target), "qk", groups)
         with self.held():
             return capture.run_groups(self, encoded, change, groups)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, the model is in the state a run needs."""
+        """Keep the model in the state a run needs while the context is open."""
         if self._released:
-            msg = f"{self.name} was released: what watched it is gone. Load it again with atlas.load to trace it."
+            msg = f"{self.name} was released, so its hooks are gone. Load it again with atlas.load to trace it."
             raise UnsupportedModel(msg)
         with self._borrowed.held():
             yield
 
     def forward(self, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
-        """One forward pass, without a cache of keys and values where the model would build one."""
+        """One forward pass, with the cache of keys and values switched off where the model has one."""
         if "use_cache" in self.accepts:
             options.setdefault("use_cache", False)
         return self.hf(**{name: tensor for name, tensor in inputs.items() if name in self.accepts}, **options)
@@ -267,13 +268,13 @@ class Model:
             msg = f"{self.name} does not use transformers' attention interface, so its heads cannot be ablated, cut or patched."
             raise BadIntervention(msg)
         longest = TextShape(max(e.n_source for e in batch), max(e.n_target for e in batch))
-        # A model outside the interface can only keep weights; a misspelt `keep` is an error there too.
+        # A model outside the interface can only keep weights; a misspelt `keep` is still an error there.
         outside = not self.interface and keep in ("auto", "qk")
         sized = budget.choose(self.size, longest, "weights" if outside else keep, wanted, len(batch))
         return self.run(batch, changes, sized, wanted, progress)
 
     def _encode(self, text: str | Encoding, pair: str | None, *, truncate: bool) -> Encoded:
-        # Before tables are made and a target is written: what cannot fit is refused at once.
+        # `check` refuses a text that cannot fit before the token tables are made and before a target is generated.
         decoder = 1 if "cross" in self.kinds else 0
         keep = "auto" if self.interface else "weights"
         return encode(
@@ -296,8 +297,8 @@ class Model:
 
     @property
     def pad_id(self) -> int:
-        """An id to fill rows with. Masked, so any will do where none is named; RoBERTa's positions depend on its own."""
-        # The model's own first: a causal classifier looks for its last token by that id.
+        """The id that pads rows: the model's own, because RoBERTa's positions depend on it; else any, since padding is masked."""
+        # The model's own id comes first, because a causal classifier looks for its last token by that id.
         for source in (self.hf.config, self.tokenizer):
             value = getattr(source, "pad_token_id", None)
             if isinstance(value, int) and 0 <= value < self.hf.get_input_embeddings().weight.shape[0]:
@@ -305,11 +306,11 @@ class Model:
         return 0
 
     def taps_of(self, groups: Sequence[str]) -> tuple[str, ...]:
-        """The taps of some capture groups that this model has."""
+        """The names of the arrays of these capture groups that this model has."""
         return tuple(name for group in groups for name in GROUPS.get(group, ()) if name not in self._anatomy.absent)
 
     def group_of(self, name: str) -> str | None:
-        """The capture group that holds an array; None where this model has none such."""
+        """The capture group that holds an array; None where this model has no such array."""
         if name in ("output_projection", "output_bias"):
             return "head_outputs" if self._anatomy.projections else None
         return next((group for group, names in GROUPS.items() if name in names and name not in self._anatomy.absent), None)
@@ -325,7 +326,7 @@ class Model:
         return f"{self.name} has no {name!r}: {why}." if why else f"There is no vector {name!r}; there are {', '.join(known)}."
 
     def weights_version(self) -> int:
-        """A number that changes when weights do: autograd counts every write into a tensor."""
+        """A number that changes whenever a weight changes, because autograd counts every write into a tensor."""
         return hash(tuple((parameter.data_ptr(), writes_into(parameter)) for parameter in self._parameters))
 
     def value_gram(self, kind: str, layer: int) -> torch.Tensor | None:
@@ -339,7 +340,7 @@ class Model:
         return internals.output_projections(self._anatomy)
 
     def output_biases(self) -> dict[tuple[str, int], torch.Tensor]:
-        """What the output projections add by themselves, (d_model,), where they add anything: no head wrote it."""
+        """The biases of the output projections that have one, (d_model,). No head writes them."""
         found = {place: internals.output_bias(self._anatomy, *place) for place in self._anatomy.projections}
         return {place: bias for place, bias in found.items() if bias is not None}
 
@@ -358,12 +359,12 @@ class Model:
         return capture.token_names(self.tokenizer, ids)
 
     def provenance(self, encoded: Encoded, keep: str, change: Intervention | None) -> dict[str, Any]:
-        """Where a trace came from, as plain values."""
+        """The origin of a trace, as plain values."""
         return described(self, encoded, keep, change)
 
 
 def _pair_of(text: Any) -> tuple[Any, str | None]:
-    """A text or encoding and its second segment: a tuple of strings is a pair, one of numbers an encoding."""
+    """Split off the second segment: a tuple of strings is a pair of texts, a tuple of numbers is one encoding."""
     if not isinstance(text, tuple) or not any(isinstance(part, str) for part in text):
         return text, None
     if len(text) != len(("text", "pair")):

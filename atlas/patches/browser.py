@@ -1,4 +1,4 @@
-"""What Panel's and Bokeh's scripts get wrong in a browser, set right."""
+"""Corrects faults of Panel's and Bokeh's scripts in the browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atlas.resources import asset
 
 
 class BrowserPatches(JSComponent):
-    """Put once on a page; nothing of it is seen. Each mend is about one version's mistake, which its script names."""
+    """An invisible component, put once on a page. Its script names the fault and the version that each patch is for."""
 
     _esm = asset("js", "browser_patches.js")
     _stylesheets: ClassVar[list[str]] = [":host { display: none; }"]

@@ -1,4 +1,4 @@
-"""Bokeh (3.9) counts the models of a page after every change that is made in one go."""
+"""Bokeh (3.9) counts the models of a page after every change that is made as one message."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def counted_at_most_once(document: Document) -> Iterator[None]:
-    """Count the models at the end, and only if one came or went.
+    """Count the models once, at the end of the block, and only if one was added or removed.
 
-    To count 430 of them takes 35 milliseconds. Bokeh's own `freeze` counts at its end in any case, and Panel freezes inside of
-    this. Only public methods of the document's models are replaced, and only while the block runs.
+    Counting 430 models takes 35 milliseconds. Bokeh's own `freeze` always counts at its end, and Panel freezes inside this block.
+    Only public methods of the document's models are replaced, and only while the block runs.
     """
     models = document.models
     wanted: list[bool] = []
@@ -27,7 +27,7 @@ def counted_at_most_once(document: Document) -> Iterator[None]:
     try:
         yield
     finally:
-        # Not by `with`: after an error inside, Bokeh's `freeze` would leave the models frozen for good.
+        # Not by `with`, because after an error inside it Bokeh's `freeze` would leave the models frozen.
         frozen.__exit__(None, None, None)
         models.invalidate, models.recompute = outside  # type: ignore[method-assign]
         if wanted:

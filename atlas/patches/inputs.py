@@ -1,4 +1,4 @@
-"""Panel (1.9) takes what is typed 50 milliseconds late, and a click or a key at once."""
+"""Panel (1.9) sends typed text 50 milliseconds late, but a click or a key immediately."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from atlas.patches.private import replace_private
 
 
 def take_at_once(box: Any) -> None:
-    """Take what is typed into a box when it comes: the last letter of a quick reader was missing from the text that was run."""
+    """Send the text of a box without delay, because otherwise a quick click on Run used the text without its last letter."""
     replace_private(box, "_debounce", 0, "inputs")

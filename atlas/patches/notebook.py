@@ -1,4 +1,4 @@
-"""What a page in a notebook says is heard on one thread and in order (Panel 1.9, pyviz_comms 3)."""
+"""Handles messages from a page in a notebook on one thread and in order (Panel 1.9, pyviz_comms 3)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from atlas.patches.private import private, replace_private
 
 
 def hear_in_order(loop: Any) -> None:
-    """Patch how this kernel hears pages, once; `loop` is what the kernel runs on."""
+    """Patch, once, how this kernel handles messages from pages; `loop` is the kernel's event loop."""
     one_at_a_time(loop)
     replace_private(MimeRenderMixin, "_on_msg", in_order(private(MimeRenderMixin, "_on_msg", "notebook")), "notebook")
 
 
 def before_display(hook: Callable[..., None]) -> None:
-    """Call a hook on everything before it is displayed: the hooks of an object miss the frame that Panel puts around it."""
+    """Call a hook on every object before it is displayed. An object's own hooks miss the frame that Panel puts around it."""
     private(Viewable, "_preprocessing_hooks", "notebook").append(hook)
 
 
 def one_at_a_time(loop: Any) -> None:
-    """Hear what the page says on the thread of the cells, in order.
+    """Handle messages from the page on the thread of the cells, in order.
 
-    JupyterLab from 4.4 on answers every channel of a page in a thread of its own, and pyviz_comms swaps the standard output of
-    the whole process while it handles a message: after two at once, nothing that is printed or shown comes back.
+    From version 4.4 on JupyterLab handles every channel of a page in its own thread, and pyviz_comms replaces the standard output
+    of the whole process while it handles a message. After two messages at once all later output of the kernel was lost.
     """
     channel = JupyterCommManagerBinary.server_comm
     handle = private(channel, "_handle_msg", "notebook")
@@ -43,11 +43,10 @@ def one_at_a_time(loop: Any) -> None:
 
 
 def in_order(hear: Callable[..., None]) -> Callable[..., None]:
-    """Hear the changes and the clicks of one message as messages of their own.
+    """Handle the changes and the clicks of one message as separate messages.
 
-    Panel keeps the changes in a message until the clicks in it have been answered, and forgets them where the answer says
-    anything to the page. While a kernel is busy the page gathers what is done: a text, and the click that was to run it, ran
-    the text before.
+    Panel holds back the changes in a message until its clicks are handled, and drops them if a click's callback changes the page.
+    While a kernel is busy the page collects events, so that typing a text and clicking Run ran the previous text.
     """
 
     def one_by_one(view: Any, ref: str, manager: Any, message: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""A pane of a HoloViews plot that fails alone.
+"""A pane of a HoloViews plot whose error does not stop the rest of the page.
 
-Panel (1.9) passes an error of the first drawing on to whoever puts the pane on the page: no card after it is made, and none of
-the page's changes arrives. It has no public place to catch it, so `_get_model` is overridden, as Panel's own panes do.
+In Panel (1.9) an error while a plot is first drawn also stops the code that puts the pane on the page: the cards after it are not
+model, and no change reaches the page. Panel has no public place to catch it, so `_get_model` is overridden, as in Panel's panes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from panel.pane.base import RerenderError
 
 
 class PlotPane(pn.pane.HoloViews):
-    """Shows a plot; where that cannot be drawn, calls `report` and leaves its place empty until `try_again`."""
+    """Shows a plot. If the plot cannot be drawn, calls `report` and leaves its place empty until `try_again`."""
 
     def __init__(self, plot: Any, report: Callable[[Exception], object], **params: Any) -> None:
         super().__init__(plot, **params)
@@ -23,21 +23,21 @@ class PlotPane(pn.pane.HoloViews):
         self.failed = False
 
     def try_again(self) -> None:
-        """Draw the plot anew if it could not be drawn before."""
+        """Draw the plot again if it could not be drawn before."""
         if self.failed:
             self.param.trigger("object")
 
     def _get_model(self, doc: Any, root: Any = None, parent: Any = None, comm: Any = None) -> Any:
         try:
-            made = super()._get_model(doc, root, parent, comm)
-        except RerenderError:  # no error: Panel asks itself to begin again
+            model = super()._get_model(doc, root, parent, comm)
+        except RerenderError:  # not a failure: Panel raises it to start the drawing again
             raise
-        except Exception as error:  # noqa: BLE001  (shown and logged by who is told)
+        except Exception as error:  # noqa: BLE001  (`report` shows and logs it)
             self.failed = True
             self._report(error)
-            made = Spacer()
+            model = Spacer()
             if root is not None:
-                self._models[root.ref["id"]] = (made, parent)
+                self._models[root.ref["id"]] = (model, parent)
         else:
             self.failed = False
-        return made
+        return model

@@ -1,4 +1,4 @@
-"""Private attributes of libraries, with a clear failure when one is gone."""
+"""Access to private attributes of libraries, with a clear error when one is gone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atlas.errors import LibraryChanged
 
 
 def private(owner: Any, name: str, patch: str) -> Any:
-    """A private attribute of a library's object, class or module, for the patch of that name in this folder."""
+    """A private attribute of a library's object, class or module; `patch` is the module of this folder that needs it."""
     try:
         return getattr(owner, name)
     except AttributeError:
@@ -24,6 +24,6 @@ def private(owner: Any, name: str, patch: str) -> Any:
 
 
 def replace_private(owner: Any, name: str, value: Any, patch: str) -> None:
-    """Replace a private attribute, which has to be there."""
+    """Replace a private attribute; raises LibraryChanged if it does not exist."""
     private(owner, name, patch)
     setattr(owner, name, value)

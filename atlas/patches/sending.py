@@ -1,4 +1,4 @@
-"""What Panel (1.9) leaves lying when it writes to a browser, and what it takes for the browser's doing."""
+"""Panel (1.9) leaves messages to the browser unsent, and takes some changes of the server for changes of the browser."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from panel.io import document
 from atlas.patches.private import private, replace_private
 
 Dispatch = Callable[[Any], Coroutine[Any, Any, None]]
-"""Writes to a page's browser what waits for it."""
+"""Panel's function that sends the waiting messages of a document to its browser."""
 
 
-def to_the_end(dispatch: Dispatch) -> Dispatch:
-    """Panel's own dispatch, repeated until nothing waits.
+def until_nothing_waits(dispatch: Dispatch) -> Dispatch:
+    """Panel's own dispatch, repeated until no message waits.
 
-    While it waits for the socket more may come to be written. It then removes the mark that something waits, and whoever was to
-    write the rest finds no mark and leaves: the browser hears it with the next change, if there is one.
+    While it awaits the socket, more messages may be queued. Panel then removes the mark that messages wait, so the next dispatch
+    finds no mark and sends nothing, and the browser gets the messages only with the next change, if there is one.
     """
 
     @wraps(dispatch)
@@ -34,22 +34,22 @@ def to_the_end(dispatch: Dispatch) -> Dispatch:
 
 
 def patch_sending() -> None:
-    """Patch Panel once a process, before anything is served."""
+    """Patch Panel once for the process, before anything is served."""
     dispatch = private(document, "_dispatch_msgs", "sending")
     if not hasattr(dispatch, "__wrapped__"):
         for name in ("_WRITE_MSGS", "_WRITE_BLOCK"):
-            private(document, name, "sending")  # a version without them fails now, and not at the first message
-        replace_private(document, "_dispatch_msgs", to_the_end(dispatch), "sending")
+            private(document, name, "sending")  # raise now, not at the first message, if this version lacks them
+        replace_private(document, "_dispatch_msgs", until_nothing_waits(dispatch), "sending")
 
 
 class OneWay(JSComponent):
-    """A component that sends some Params in another form than they are held in, and never hears them from the browser."""
+    """A component that sends some Params in a different form, and never takes them from the browser."""
 
     one_way: ClassVar[frozenset[str]] = frozenset()
     """Params that the browser never sets."""
 
     def to_browser(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Changed Params in the form in which they are sent. Panel has no public place for this."""
+        """Convert changed Params into the form in which they are sent. Panel has no public method for this."""
         return params
 
     def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -57,9 +57,10 @@ class OneWay(JSComponent):
         return sent
 
     def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
-        """Panel takes what changes between the opening of the connection and that of the page for the browser's doing.
+        """Ignore changes of one-way Params that Panel attributes to the browser.
 
-        It then put back what had been sent: weights became a thousandfold.
+        Panel takes changes made between the opening of the connection and that of the page for the browser's. It then wrote the
+        sent form back into the Param, so that weights were multiplied by a thousand.
         """
-        heard: dict[str, Any] = super()._process_property_change(msg)
-        return {name: value for name, value in heard.items() if name not in self.one_way}
+        changed: dict[str, Any] = super()._process_property_change(msg)
+        return {name: value for name, value in changed.items() if name not in self.one_way}

@@ -15,18 +15,18 @@ from atlas.plots.colours import FONT, theme
 from atlas.plots.zoom import bound_zoom
 
 HEIGHT = 340
-"""Pixels. Said outright, with the width that of the page: a plot told to stretch both ways falls back to its least height at
-its first update, whatever the pane around it said."""
+"""Height in pixels, while the width is that of the page. It is fixed because a plot that stretches both ways falls back to its
+least height at its first update, for any size of the pane around it."""
 
 PADDING = 0.06
-"""Share of the range left free around the outermost marks, so that none is cut in half."""
+"""Share of the range left free around the outermost marks, so that no mark is cut."""
 
 Limits = tuple[float, float]
 Hook = Callable[[Any, Any], None]
 
 
 def number(value: float) -> str:
-    """Three significant digits; what is not known is N/A, never 0."""
+    """A number with three significant digits; an unknown one is N/A, never 0."""
     if math.isnan(value):
         return "N/A"
     if math.isinf(value):
@@ -35,7 +35,7 @@ def number(value: float) -> str:
 
 
 def limits(values: npt.ArrayLike) -> Limits:
-    """A range with room around the known values; one of length 1 around a single value."""
+    """A range around the known values with some room; of length 1 around a single value."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     if not len(known):
@@ -56,45 +56,46 @@ def frame(*, dark: bool, x_label: str, y_label: str, x_range: Limits, y_range: L
         "height": height,
         "autohide_toolbar": True,
         "toolbar": "above",
-        # Shared, the axes of every plot with dimensions of the same name would pan together.
+        # False, because otherwise all plots with dimensions of the same name would pan together.
         "shared_axes": False,
         "hooks": [hold(x_range, y_range)],
-        "backend_opts": _dressed(dark=dark),
+        "backend_opts": _theme_options(dark=dark),
     }
 
 
 def selection_tools(*, tap: bool = True) -> list[Any]:
-    """Tools that select marks, each once a gesture; without `tap` where a tap means something else than the mark under it.
+    """Tools that select marks, once for each gesture; without `tap` where a tap does not select the mark under it.
 
-    A lasso reports while it is drawn unless told otherwise: every view is then redrawn for every piece of it, and an update
-    that crosses a later piece on its way leaves the server with an earlier selection than the screen.
+    By default a lasso reports while it is drawn. Every view would then be redrawn for every piece of it, and an update that
+    crosses a later piece would leave the server with an earlier selection than the screen.
     """
     return ["hover", *(["tap"] if tap else []), "box_select", LassoSelectTool(continuous=False)]
 
 
 def tooltip(*columns: str) -> str:
-    """A hover text of columns, the first of them bold; line breaks in a column are kept, and all of it is text."""
+    """A tooltip of columns, the first one bold. Line breaks in a column are kept, and all values are shown as plain text."""
     first, *others = (f"@{{{column}}}" for column in columns)
     rest = "".join(f'<div style="white-space: pre-line">{column}</div>' for column in others)
     style = f"font: 12px {FONT.replace(chr(34), '')}; font-variant-numeric: tabular-nums"
     return f'<div style="{style}"><b>{first}</b>{rest}</div>'
 
 
-_HELD: WeakKeyDictionary[Any, tuple[Limits, Limits]] = WeakKeyDictionary()
-"""The ranges each Bokeh figure was last set to."""
+_LAST_RANGES: WeakKeyDictionary[Any, tuple[Limits, Limits]] = WeakKeyDictionary()
+"""The ranges to which `hold` last set each Bokeh figure."""
 
 
 def hold(x_range: Limits, y_range: Limits) -> Hook:
-    """HoloViews hook: sets the ranges if they differ from the last ones it set, and otherwise leaves a reader's zoom alone.
+    """HoloViews hook: sets the ranges if they differ from the last ones it set, and otherwise keeps the reader's zoom.
 
-    A DynamicMap keeps its first ranges for ever, or with framewise=True undoes every zoom at every update.
+    HoloViews alone cannot do this: a DynamicMap always keeps its first ranges, or with framewise=True undoes every zoom at every
+    update.
     """
 
     def hook(plot: Any, element: Any) -> None:  # noqa: ARG001 (HoloViews calls hooks with both)
         figure, wanted = plot.state, (x_range, y_range)
-        if _HELD.get(figure) == wanted:
+        if _LAST_RANGES.get(figure) == wanted:
             return
-        _HELD[figure] = wanted
+        _LAST_RANGES[figure] = wanted
         for axis, (low, high) in zip((figure.x_range, figure.y_range), wanted, strict=True):
             axis.update(start=low, end=high, reset_start=low, reset_end=high)
         bound_zoom(figure, x_range, y_range)
@@ -102,7 +103,7 @@ def hold(x_range: Limits, y_range: Limits) -> Hook:
     return hook
 
 
-def _dressed(*, dark: bool) -> dict[str, Any]:
+def _theme_options(*, dark: bool) -> dict[str, Any]:
     around = theme(dark=dark)
     options: dict[str, Any] = {
         "plot.toolbar.logo": None,

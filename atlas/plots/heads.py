@@ -1,4 +1,4 @@
-"""Heads as points: where they stand says how they are alike, colour and shape what they do, size how much of something."""
+"""Heads as points: the position shows which heads are alike, colour and shape show what they do, size shows an amount."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from atlas.plots.colours import CIRCLE, UNKNOWN, Category, category, coloured, k
 from atlas.plots.frame import HEIGHT, Hook, Limits, frame, limits, number, selection_tools, tooltip
 
 SIZE, SMALLEST, LARGEST = 10.0, 6.0, 18.0
-"""Pixels across: where nothing sizes a head, and the ends of the scale where something does."""
+"""Diameters in pixels: without a size column, and the ends of the scale with one."""
 
 FADED = 0.12
-"""Opacity of what is not selected: still there, and clearly behind."""
+"""Opacity of points that are not selected: visible, and clearly behind the selected ones."""
 
 FOCUS_SIZE = 13.0
-"""Pixels across at least, of the head shown large: room for a thick edge and its colour inside."""
+"""Least diameter of the focused head in pixels: room for a thick edge and its colour inside."""
 
 ALPHA = 0.88
-"""Opacity of a point: where many lie on one another, one sees that they do."""
+"""Opacity of a point, so that overlapping points can be seen."""
 
 FAINTEST = 0.12
-"""Share of the magnitude colours that no point takes: one in the colour of the paper looks hollow."""
+"""Share of the magnitude colours that no point uses, because a point in the colour of the background looks hollow."""
 
 KEY_STEPS = 5
-"""Colours named in the key of a magnitude."""
+"""Colours listed in the key of a magnitude."""
 
 PLACE = ["at_x", "at_y"]
 DRAWN = ["label", "about", "colour", "marker", "size", "edge", "edge_width"]
-"""Columns a point carries beside its place, so that nothing about how it is drawn depends on where it stands in the table."""
+"""Columns of a point besides its position, so that its look does not depend on its row in the table."""
 
 MEANINGLESS = "t-SNE: near means alike, directions and distances mean nothing"
 
@@ -41,50 +41,50 @@ class ScatterConfig(TypedDict, total=False):
     """How a scatter of heads is drawn."""
 
     dark: bool
-    """On dark paper."""
+    """Whether the page is dark."""
     x_label: str
     y_label: str
     x_range: Limits
-    """Fixed, so that points move and not axes; left out, it fits the points."""
+    """Fixed, so that points move instead of the axes; by default it fits the points."""
     y_range: Limits
     ticks: bool
     """False where positions have no unit (t-SNE): no ticks, and no position in the hover."""
     colour_label: str
-    """What `category` or `value` is."""
+    """The name of `category` or `value`."""
     colour_limits: Limits
-    """Ends of the colour scale of `value`; left out, it fits the points."""
+    """Ends of the colour scale of `value`; by default it fits the points."""
     size_label: str
     size_limits: Limits
     height: int
     """Pixels; the width is that of the page."""
     hooks: list[Hook]
-    """Of the points, beside those that hold the axes."""
+    """Hooks of the points, besides the one that sets the axes."""
 
 
 def head_scatter(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> hv.Points:
-    """One point a head, in the order of the rows.
+    """One point for each head, in the order of the rows.
 
     Parameters
     ----------
     data
         Columns x, y, layer, head; `category` (a name) or `value` (a number) for the colour; optional `size` (a number),
-        `label` (left out: L0 H0), `selected` and `focus` (booleans); x_rows, y_rows, value_rows, size_rows: on how many rows
-        that number rests, for the hover.
+        `label` (by default L0 H0), `selected` and `focus` (booleans); x_rows, y_rows, value_rows, size_rows: the number of rows
+        behind each number, for the tooltip.
     config
         See `ScatterConfig`.
 
     Returns
     -------
     Points
-        Dimensions `PLACE` and `DRAWN`: always the same, so a DynamicMap can change anything about it. The head of a point is
-        that of its row.
+        The dimensions are always `PLACE` and `DRAWN`, so a DynamicMap can update everything. The head of a point is that of its
+        row.
     """
     drawn = point_columns(data, **config)
     return hv.Points(drawn, kdims=PLACE, vdims=DRAWN).opts(**scatter_options(data, **config))
 
 
 def point_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> pd.DataFrame:
-    """The columns of the points: places, and how each is drawn, said row by row."""
+    """The columns of the points: the position and the look of each."""
     colours, markers = _colours(data, config)
     columns = {
         "at_x": data["x"].to_numpy(float),
@@ -95,12 +95,12 @@ def point_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> pd.Dat
         "marker": np.array(markers, dtype=object),
         **focus_columns(data, **config),
     }
-    # A table: strings in arrays HoloViews sends to the browser twice.
+    # A table, because HoloViews sends strings in arrays to the browser twice.
     return pd.DataFrame(columns)
 
 
 def focus_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[str, npt.NDArray[Any]]:
-    """Those of the columns that hang on which head is in focus; `size` and `focus` of the data are all they need."""
+    """The columns that depend on the focused head; they are computed from `size` and `focus` of the data alone."""
     around, focus, sizes = theme(dark=config.get("dark", False)), _flags(data, "focus"), _sizes(data, config)
     return {
         "size": np.where(focus, np.maximum(sizes, FOCUS_SIZE), sizes),
@@ -122,7 +122,7 @@ def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict
     )
     options["hooks"] += config.get("hooks", [])
     shown = 1.0 if ticks else 0.0
-    # By opacity, not by taking the axis away: a DynamicMap cannot bring one back.
+    # Hidden by opacity instead of removing the axis, because a DynamicMap cannot restore a removed axis.
     options["backend_opts"] |= {
         f"{axis}.{part}_alpha": shown for axis in ("xaxis", "yaxis") for part in ("major_tick_line", "major_label_text")
     }
@@ -133,7 +133,7 @@ def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict
         "line_color": "edge",
         "line_width": "edge_width",
         "alpha": ALPHA,
-        # Always a list: None would leave the last selection standing.
+        # Always a list, because None would keep the previous selection.
         "selected": chosen_rows(data),
         "nonselection_alpha": FADED,
         "hover_tooltips": tooltip("label", "about"),
@@ -144,13 +144,13 @@ def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict
 
 
 def chosen_rows(data: pd.DataFrame) -> list[int]:
-    """The selected points."""
+    """Row numbers of the selected points."""
     found: list[int] = np.flatnonzero(_flags(data, "selected")).tolist()
     return found
 
 
 def colour_key(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> list[tuple[str, Category]]:
-    """What the colours mean: the words and the look of each category in the data, or of steps of the magnitude."""
+    """The key of the colours: name and look of each category in the data, or of steps of the magnitude."""
     if "category" in data:
         return list(key_of(data["category"].astype(str)).items())
     if "value" not in data:
@@ -162,7 +162,7 @@ def colour_key(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> list[tupl
     low, high = _colour_limits(data, config)
     steps = np.linspace(low, high, KEY_STEPS)
     if np.equal(np.mod(data["value"].dropna(), 1), 0).all():
-        # Whole numbers are layers: there is no layer between two of them.
+        # Whole numbers are layers, so the steps are whole numbers too.
         steps = np.unique(steps.round())
     colours = coloured(steps, (low, high), _magnitudes(config), "")
     return [*((number(step), Category(colour, CIRCLE)) for step, colour in zip(steps, colours, strict=True)), *unknown]
@@ -190,7 +190,7 @@ def _colour_limits(data: pd.DataFrame, config: ScatterConfig) -> Limits:
 
 
 def _sizes(data: pd.DataFrame, config: ScatterConfig) -> npt.NDArray[np.float64]:
-    """Diameters whose areas go with the values; the unknown are the smallest."""
+    """Diameters of points whose areas are proportional to the values; unknown ones are the smallest."""
     if "size" not in data:
         return np.full(len(data), SIZE)
     values = data["size"].to_numpy(float)
@@ -207,7 +207,7 @@ def _labels(data: pd.DataFrame) -> npt.NDArray[np.object_]:
 
 
 def _about(data: pd.DataFrame, config: ScatterConfig) -> npt.NDArray[np.object_]:
-    """A line for each thing that the point shows, with its number."""
+    """For each point the lines of its tooltip: one for each quantity that it shows, with its number."""
     lines: list[list[str]] = [[] for _ in range(len(data))]
     named = {"category": config.get("colour_label", ""), "value": config.get("colour_label", "")}
     if config.get("ticks", True):
@@ -221,7 +221,7 @@ def _about(data: pd.DataFrame, config: ScatterConfig) -> npt.NDArray[np.object_]
                 if n is not None:
                     text += f" (on {n} row{'' if n == 1 else 's'})"
                 line.append(f"{name}: {text}" if name else text)
-    # Colour and size may show what an axis shows already: once is enough.
+    # Colour and size may show the same quantity as an axis, which is listed only once.
     return np.array(["\n".join(dict.fromkeys(line)) for line in lines], dtype=object)
 
 

@@ -1,4 +1,4 @@
-"""The Map as pixels: heads on one plane, each in a square of side 1, from thumbnails or from the weights in view."""
+"""The Map as pixels: all heads on one plane, each in a square of side 1, from thumbnails or from the weights in view."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import xarray as xr
 from atlas.plots.raster import GAP, Array, Box, Viewport, coded, maxima, pooled, spans
 
 THUMBNAIL_CELLS = 32
-"""A shorter text's thumbnails are repeated up to this many cells, so that the gap of one cell beside them is thin."""
+"""The cells of smaller thumbnails are repeated up to this number, so that the gap of one cell beside them is thin."""
 
 Window = Callable[[int, int, slice, slice], Array]
-"""(layer, column, rows, columns) -> weights of the head that lies there."""
+"""(layer, column, rows, columns) -> weights of the head at that place."""
 
 
 def mosaic(thumbnails: Array) -> xr.DataArray:
-    """One plane of all thumbnails, (layer, column, row, column), a gap of one cell around each; x right, y down."""
+    """One plane of all thumbnails, (layer, column, row, column), with a gap of one cell around each; x right, y down."""
     layers, heads, rows, columns = thumbnails.shape
     down, across = -(-THUMBNAIL_CELLS // rows), -(-THUMBNAIL_CELLS // columns)
     height, width = rows * down + 2, columns * across + 2
@@ -36,19 +36,19 @@ def mosaic(thumbnails: Array) -> xr.DataArray:
 def overview(plane: xr.DataArray, view: Viewport, shape: tuple[int, int] | None = None) -> Array:
     """The largest value in every pixel of a part of the mosaic, coded; row 0 is the top.
 
-    `shape`: (queries, keys) of a head, where the last cell of its thumbnail stands for fewer tokens than the others.
+    `shape` is (queries, keys) of a head; it is needed because the last cell of a thumbnail may stand for fewer tokens.
     """
     axes = [_Axis.of(plane, axis, edges, shape) for axis, edges in ((0, view.y_edges), (1, view.x_edges))]
     if any(axis.magnified for axis in axes):
-        # Datashader moves what it magnifies, by up to half a cell: cells would not be where their names are.
-        return _taken(plane.to_numpy(), axes)
+        # Not by Datashader, which shifts magnified cells by up to half a cell, away from their names.
+        return _pooled_cells(plane.to_numpy(), axes)
     canvas = ds.Canvas(view.width, view.height, x_range=(view.x0, view.x1), y_range=(view.y0, view.y1))
     found = canvas.raster(plane, agg="max", interpolate="nearest").to_numpy()
     return np.where(np.isnan(found), GAP, found).astype(np.float32)
 
 
 def compiled() -> None:
-    """Have Datashader compile what draws a sheet, whole and in part: a second each, for which the first reader would wait."""
+    """Let Datashader compile its code for a whole plane and for a part: a second each, for which the first reader would wait."""
     plane = mosaic(np.zeros((2, 2, THUMBNAIL_CELLS, THUMBNAIL_CELLS), np.float32))
     for side in (2.0, 1.5):
         overview(plane, Viewport(0.0, side, 0.0, side, THUMBNAIL_CELLS, THUMBNAIL_CELLS))
@@ -56,15 +56,15 @@ def compiled() -> None:
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of a mosaic and the edges of the pixels it is seen through."""
+    """One axis of a mosaic, and the edges of the pixels on which it is drawn."""
 
     edges: Array
     squares: int
     size: int
-    """Cells of the mosaic along a square, its gaps among them."""
+    """Cells of the mosaic along a square, including its gaps."""
     repeated: int
     held: float
-    """Cells of a thumbnail that have tokens, a part of the last one too."""
+    """Cells of a thumbnail that stand for tokens, as a fraction, because the last one may be only partly filled."""
 
     @classmethod
     def of(cls, plane: xr.DataArray, axis: int, edges: Array, shape: tuple[int, int] | None) -> _Axis:
@@ -78,7 +78,7 @@ class _Axis:
         return bool((self.edges[1] - self.edges[0]) * self.size <= 1)
 
     def covered(self) -> tuple[Array, Array]:
-        """First cell and end of the cells of every pixel: where magnified, the one under its middle."""
+        """First cell and end of the cells of every pixel; if magnified, only the cell under its middle."""
         if not self.magnified:
             return spans(self.edges * self.size, self.squares * self.size)
         middle = (self.edges[:-1] + self.edges[1:]) / 2
@@ -89,11 +89,11 @@ class _Axis:
         return start, start + 1
 
 
-def _taken(plane: Array, axes: Sequence[_Axis]) -> Array:
+def _pooled_cells(plane: Array, axes: Sequence[_Axis]) -> Array:
     found = plane
     for axis, about in enumerate(axes):
         start, stop = about.covered()
-        # Only what is in view is touched: the mosaic of a thousand heads is large.
+        # Only the cells in view are read, because the mosaic of a thousand heads is large.
         low, high = int(start.min()), int(stop.max())
         found = maxima(found.take(np.arange(low, high), axis=axis), start - low, stop - low, axis)
     return found
@@ -101,14 +101,14 @@ def _taken(plane: Array, axes: Sequence[_Axis]) -> Array:
 
 @dataclass(frozen=True)
 class Margins:
-    """Share of a head's square that is gap, left and right, above and below."""
+    """The gap at each side of a head's square, as a share of it: left and right, above and below."""
 
     across: float
     down: float
 
 
 def margins(n_queries: int, n_keys: int, thumbnail: int) -> Margins:
-    """The gaps of a mosaic whose heads have so many tokens, so that both ways to draw a head put its cells in one place."""
+    """The gaps of a mosaic for this number of tokens, so that `overview` and `exact` draw each cell at the same place."""
 
     def gap(count: int) -> float:
         cells = min(count, thumbnail)
@@ -119,7 +119,7 @@ def margins(n_queries: int, n_keys: int, thumbnail: int) -> Margins:
 
 
 def exact(window: Window, view: Viewport, shape: tuple[int, int], gaps: Margins) -> Array:
-    """Every head in view from its own weights, coded; `shape` is (queries, keys) of a head."""
+    """Every head in view, drawn from its own weights, coded; `shape` is (queries, keys) of a head."""
     found = np.full((view.height, view.width), GAP, np.float32)
     x, y = view.x_edges, view.y_edges
     for layer in range(int(np.floor(view.y0)), int(np.ceil(view.y1))):
@@ -135,7 +135,7 @@ def exact(window: Window, view: Viewport, shape: tuple[int, int], gaps: Margins)
 
 
 def cells_in_view(view: Viewport, shape: tuple[int, int], gaps: Margins) -> int:
-    """How many weights `exact` would work out."""
+    """The number of weights that `exact` would compute."""
     tall = sum(
         _length(_covered(_inside(view.y_edges, layer, gaps.down, shape[0])[1], shape[0]))
         for layer in range(int(np.floor(view.y0)), int(np.ceil(view.y1)))
@@ -152,7 +152,7 @@ def _length(part: slice) -> int:
 
 
 def _inside(edges: Array, place: int, gap: float, count: int) -> tuple[slice, Array]:
-    """The pixels whose middle lies on the cells of the square at `place`, and their edges in cells."""
+    """The pixels whose middle lies on a cell of the square at `place`, and their edges in cells."""
     scaled = (edges - place - gap) / (1 - 2 * gap) * count
     middle = (scaled[:-1] + scaled[1:]) / 2
     hit = np.flatnonzero((middle >= 0) & (middle < count))
@@ -161,7 +161,8 @@ def _inside(edges: Array, place: int, gap: float, count: int) -> tuple[slice, Ar
     first, last = int(hit[0]), int(hit[-1])
     found = scaled[first : last + 2].copy()
     if scaled[1] - scaled[0] > 1:
-        # The cells under a pixel that counts as gap are shown by the one beside it: among them is the first token, the sink.
+        # The outermost pixels also show the cells under their neighbours in the gap. One of those cells is the first token, the
+        # attention sink.
         found[0] = min(found[0], 0.0) if first > 0 else found[0]
         found[-1] = max(found[-1], count) if last + 1 < len(middle) else found[-1]
     return slice(first, last + 1), found
@@ -194,10 +195,10 @@ def _squares(edges: Array, count: int) -> tuple[Array, Array]:
 
 
 def outlines(places: Sequence[tuple[int, int]], n_heads: int, n_layers: int) -> list[Box]:
-    """A frame around each of the squares at (column, layer), on a plane of side 1."""
+    """A frame around each square at (column, layer), on a plane of side 1."""
     return [(x / n_heads, y / n_layers, (x + 1) / n_heads, (y + 1) / n_layers) for x, y in places]
 
 
 def labels(places: Sequence[tuple[float, float, str]]) -> hv.Labels:
-    """Words at points of the plane."""
+    """Texts at points of the plane."""
     return hv.Labels(list(places), kdims=["x", "y"], vdims=["text"])

@@ -1,4 +1,4 @@
-"""Frames and bands that say what is selected: one colour a meaning, the same on every plot."""
+"""The colours of frames and bands that mark the selection: one for each meaning, the same on every plot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ _COLOURS = {False: {FROM: BLUE, TO: VERMILION}, True: {FROM: SKY, TO: ORANGE}}
 
 
 def marks(*, dark: bool) -> dict[str, str]:
-    """Colours of rows that are selected, of columns that are, of the head shown large, of the heads that are selected."""
+    """Colours of selected rows, selected columns, the focused head, and selected heads."""
     around = theme(dark=dark)
     return _COLOURS[dark] | {FOCUS: around.ink, HEADS: around.accent}

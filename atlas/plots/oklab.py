@@ -1,6 +1,7 @@
-"""Ramps of colour in equal steps for the eye: paths through OKLab, walked at one speed.
+"""Colour ramps in equal perceptual steps: points at equal distances along paths through OKLab.
 
-OKLab is Ottosson's (2020) space, in which equal distances look about equally different; its matrices are those he published.
+OKLab is Ottosson's (2020) colour space, in which equal distances look about equally different. The matrices are the published
+ones.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ TO_LAB = np.array(
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
 )
-"""Cube roots of those to lightness and the two colour axes."""
+"""Cube roots of the cone responses to lightness and the two colour axes."""
 
 STEPS = 2048
-"""Points along a path between which its length is measured; eight for each colour of a ramp."""
+"""Points along a path, between which its length is measured: eight for each colour of a ramp."""
 
 Point = tuple[float, float, float]
 """(lightness 0 to 1, chroma, hue in degrees)."""
@@ -44,7 +45,7 @@ def linear(rgb: npt.ArrayLike) -> Values:
 
 
 def encoded(light: npt.ArrayLike) -> Values:
-    """Amounts of light as sRGB from 0 to 1; what no screen can show is cut off."""
+    """Amounts of light as sRGB from 0 to 1; amounts outside that range are clipped."""
     values = np.clip(np.asarray(light, dtype=float), 0.0, 1.0)
     return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
 
@@ -65,33 +66,33 @@ def to_hex(rgb: npt.ArrayLike) -> str:
 
 
 def mixed(colour: str, other: str, share: float) -> str:
-    """A colour with so much of another in it."""
+    """A colour mixed with a share of another."""
     return _hex_of((1 - share) * to_lab(colour) + share * to_lab(other))
 
 
 def ramp(start: str, points: Sequence[Point], n: int) -> tuple[str, ...]:
-    """`n` colours from `start` along a smooth path through `points`, each as different from the next as any other."""
+    """`n` colours from `start` along a smooth path through `points`, with equal differences between neighbours."""
     polar = np.array(points)
     angle = np.radians(polar[:, 2])
     stops = np.vstack([to_lab(start), np.column_stack([polar[:, 0], polar[:, 1] * np.cos(angle), polar[:, 1] * np.sin(angle)])])
     path = _smooth(stops)
-    walked = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
-    places = np.linspace(0.0, walked[-1], n)
-    colours = np.column_stack([np.interp(places, walked, path[:, axis]) for axis in range(3)])
+    length = np.concatenate([[0.0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+    places = np.linspace(0.0, length[-1], n)
+    colours = np.column_stack([np.interp(places, length, path[:, axis]) for axis in range(3)])
     return tuple(_hex_of(colour) for colour in colours)
 
 
 def _smooth(stops: Values) -> Values:
-    """A Catmull-Rom curve through the stops, so that the ramp has no kink where a reader would see an edge."""
+    """A Catmull-Rom curve through the stops, because a reader would see a kink in the ramp as an edge."""
     ends = np.vstack([2 * stops[0] - stops[1], stops, 2 * stops[-1] - stops[-2]])
     t = np.linspace(0.0, 1.0, STEPS // (len(stops) - 1), endpoint=False)[:, None]
     pieces = [_piece(ends[at], ends[at + 1], ends[at + 2], ends[at + 3], t) for at in range(len(stops) - 1)]
     return np.vstack([*pieces, stops[-1:]])
 
 
-def _piece(before: Values, here: Values, there: Values, after: Values, t: Values) -> Values:
-    bend = (2 * before - 5 * here + 4 * there - after) * t**2 + (3 * (here - there) + after - before) * t**3
-    return np.asarray(here + 0.5 * ((there - before) * t + bend))
+def _piece(before: Values, start: Values, end: Values, after: Values, t: Values) -> Values:
+    bend = (2 * before - 5 * start + 4 * end - after) * t**2 + (3 * (start - end) + after - before) * t**3
+    return np.asarray(start + 0.5 * ((end - before) * t + bend))
 
 
 def _hex_of(lab: Values) -> str:

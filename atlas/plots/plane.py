@@ -1,4 +1,4 @@
-"""A plane as pixels: rows x columns of numbers with two named axes, in the window that is on screen."""
+"""A plane as pixels: rows x columns of numbers with two named axes, drawn for the part that is on screen."""
 
 from __future__ import annotations
 
@@ -16,34 +16,39 @@ if TYPE_CHECKING:
     import holoviews as hv
 
 NAME = 14
-"""Pixels a name needs along its axis."""
+"""Pixels that a name needs along its axis."""
 
 TICK_LETTERS = 12
-"""Letters of a name on an axis; the whole of it is in the line under the plot."""
+"""Most letters of a name on an axis; the line under the plot has the whole name."""
 
 SLANT = 1.05
-"""Radians by which long names lean."""
+"""Angle of long names, in radians."""
 
 LETTER, WIDE = 6.5, 11.0
-"""Pixels of a letter on an axis, and of one of the wide scripts."""
+"""Pixels of a letter on an axis, and of a letter of a wide script."""
 
+<<<<<<< HEAD
 BESIDE = 42
 """Pixels to the right of the plane, where slanted names end: room for the longest name over the last column."""
+=======
+BESIDE = 30
+"""Pixels to the right of the plane, where slanted names may end."""
+>>>>>>> english1
 
 Window = Callable[[float, float, float, float], tuple[Array, float, float, float, float]]
-"""(row0, row1, column0, column1) wanted -> values and the rows and columns they are of."""
+"""(row0, row1, column0, column1) -> values, and the rows and columns that they cover."""
 
 
 def plane_raster(window: Window, view: Viewport, *, signed: bool = False) -> Array:
-    """Values of every pixel of a part of the plane, one cell a unit, rows downwards.
+    """Values of every pixel of a part of the plane, whose cells have side 1; rows run downwards.
 
-    Magnitudes are coded as `plots.raster` says, and a pixel shows the largest it covers. Signed values are as they are, with NaN
-    for missing cells, and a pixel shows the one furthest from 0.
+    Magnitudes are coded as in `plots.raster`, and a pixel shows the largest one it covers. Signed values are not coded, missing
+    cells are NaN, and a pixel shows the value furthest from 0.
     """
     values, row0, row1, column0, column1 = window(view.y0, view.y1, view.x0, view.x1)
     if not values.size:
         return np.full((view.height, view.width), 0 if signed else GAP, np.float32)
-    # A thumbnail has fewer cells than the plane it stands for.
+    # A thumbnail has fewer cells than its plane.
     down, across = values.shape[0] / (row1 - row0), values.shape[1] / (column1 - column0)
     pool = pooled_signed if signed else pooled
     return pool(values, (view.y_edges - row0) * down, (view.x_edges - column0) * across)
@@ -52,7 +57,8 @@ def plane_raster(window: Window, view: Viewport, *, signed: bool = False) -> Arr
 def plane_pixels(values: Array, how: Scale, threshold: float = 0.0) -> Array:
     """Bytes of the values of `plane_raster`.
 
-    `threshold` hides weaker values where the palette cannot: above the ceiling one colour holds values of both sides of it.
+    `threshold` hides smaller values where the palette cannot, because above the ceiling values on both sides of the threshold
+    have the same colour.
     """
     pixels = quantised_signed(values, how) if how.signed else quantised(values, how)
     if threshold > how.ceiling:
@@ -63,7 +69,7 @@ def plane_pixels(values: Array, how: Scale, threshold: float = 0.0) -> Array:
 
 
 def cut_palette(palette: Sequence[str], how: Scale, steps: int) -> list[str]:
-    """A palette with so many steps from 0 on in the colour of the paper, as the threshold slider does it in the browser."""
+    """A palette with this number of steps from 0 on in the background colour, as the threshold slider does in the browser."""
     paper = palette[BACKGROUND]
     return [paper if at < LEVELS and abs(at - how.zero) < steps else colour for at, colour in enumerate(palette)]
 
@@ -82,11 +88,17 @@ def tick_step(count: int, low: float, high: float, pixels: int) -> int:
 
 
 def ticks(names: Sequence[str], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
+<<<<<<< HEAD
     """Positions and names for an axis: every one while they are readable, then every k-th, which `stepped` says."""
     first, last = _in_view(len(names), low, high)
     step = tick_step(len(names), low, high, pixels)
+=======
+    """Positions and names for an axis: all of them while they are readable, else every k-th."""
+    first, last = max(0, int(np.floor(low))), min(len(names), int(np.ceil(high)))
+    step = max(1, -(-(last - first) * NAME // max(pixels, NAME)))
+>>>>>>> english1
     start = -(-first // step) * step
-    # HoloViews cannot draw an axis without a single tick; one beyond the plane is never seen.
+    # HoloViews cannot draw an axis without a tick, so an invisible one is put beyond the plane.
     return [((index + 0.5) / len(names), short(names[index])) for index in range(start, last, step)] or [(-1.0, "")]
 
 
@@ -106,7 +118,11 @@ def _in_view(count: int, low: float, high: float) -> tuple[int, int]:
 
 
 def on_canvas(found: list[tuple[float, str]], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
+<<<<<<< HEAD
     """Slanted names cut so that they end on the canvas: Bokeh would push the last of the others over to another token."""
+=======
+    """The slanted names that end on the canvas, because Bokeh would shift the others to another token."""
+>>>>>>> english1
     scale = pixels / (high - low)
     return [(place, _cut(name, (high - place) * scale + BESIDE)) for place, name in found]
 
@@ -119,22 +135,22 @@ def _cut(name: str, room: float) -> str:
 
 
 def reach(name: str) -> float:
-    """Pixels a slanted name reaches to the right of its place."""
+    """Pixels by which a slanted name extends to the right of its position."""
     return math.cos(SLANT) * sum(WIDE if unicodedata.east_asian_width(letter) in "WF" else LETTER for letter in name)
 
 
 def short(name: str, most: int = TICK_LETTERS) -> str:
-    """A name that fits an axis."""
+    """A name cut to fit an axis."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def rows_of(positions: Collection[int], count: int) -> list[Box]:
-    """Frames around some of the rows of a plane of side 1; neighbours share one."""
+    """Frames around these rows of a plane of side 1; neighbouring rows share a frame."""
     return [(0.0, start / count, 1.0, stop / count) for start, stop in runs(positions)]
 
 
 def columns_of(positions: Collection[int], count: int) -> list[Box]:
-    """The same around columns."""
+    """Frames around these columns, as in `rows_of`."""
     return [(start / count, 0.0, stop / count, 1.0) for start, stop in runs(positions)]
 
 
@@ -150,5 +166,5 @@ def runs(positions: Collection[int]) -> list[tuple[int, int]]:
 
 
 def cells_of(cells: Collection[tuple[int, int]], n_rows: int, n_columns: int) -> list[Box]:
-    """The same around single cells, (row, column)."""
+    """Frames around single cells, (row, column), of a plane of side 1."""
     return [(x / n_columns, y / n_rows, (x + 1) / n_columns, (y + 1) / n_rows) for y, x in sorted(cells)]

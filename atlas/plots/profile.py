@@ -1,4 +1,4 @@
-"""A metric by depth: the mean of every layer, the spread of its heads, and what evenly spread attention would give."""
+"""A metric by depth: the mean of every layer, the spread of its heads, and the value for evenly spread attention."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from atlas.plots.frame import HEIGHT, Hook, Limits, frame, limits, number, selec
 from atlas.plots.heads import chosen_rows
 
 MOST = (0.1, 0.9)
-"""The band holds the heads between these quantiles: most of them, and no single outlier can stretch it."""
+"""Quantiles of the heads at the edges of the band: it contains most heads, and a single outlier does not stretch it."""
 
 TICKS = 16
-"""Layers named along the axis at most."""
+"""Most layers named along the axis."""
 
 HEAD_SIZE, LAYER_SIZE = 5.0, 8.0
-"""Pixels across."""
+"""Diameters in pixels."""
 
 BAND_ALPHA, FADED = 0.22, 0.15
 """Opacity of the band, and of heads that are not selected."""
@@ -30,19 +30,19 @@ class ProfileConfig(TypedDict, total=False):
     """How a layer profile is drawn."""
 
     dark: bool
-    """On dark paper."""
+    """Whether the page is dark."""
     label: str
-    """What the metric is called."""
+    """The name of the metric."""
     y_range: Limits
-    """Fixed, so that the line moves and not the axis; left out, it fits heads and chance level."""
+    """Fixed, so that the line moves instead of the axis; by default it fits heads and chance level."""
     height: int
     """Pixels; the width is that of the page."""
     hooks: list[Hook]
-    """Of the marks of heads, beside those that hold the axes."""
+    """Hooks of the marks of heads, besides the one that sets the axes."""
 
 
 def profile_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row a layer: layer, mean, low, high, uniform and n, over the heads of which the metric is known."""
+    """One row for each layer: layer, mean, low, high, uniform and n, over the heads whose metric is known."""
     chance = f"{metric}_uniform"
     values = table[["layer"]].assign(value=table[metric], uniform=table.get(chance, np.nan))
     layers = values[values["value"].notna()].groupby("layer")
@@ -57,7 +57,7 @@ def profile_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def profile_band(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Area:
-    """Where most heads of each layer lie."""
+    """The band that contains most heads of each layer."""
     found = profile_table(table, metric)
     shade = {"color": SKY, "alpha": BAND_ALPHA, "line_alpha": 0.0}
     return hv.Area(found, "layer", ["low", "high"]).opts(**shade, **profile_options(table, metric, **config))
@@ -70,7 +70,7 @@ def profile_mean(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfi
 
 
 def profile_uniform(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Curve:
-    """What attention spread evenly over the visible tokens would have, layer by layer: masks may differ."""
+    """The value for attention spread evenly over the visible tokens, layer by layer, because masks may differ."""
     found = profile_table(table, metric)
     around = theme(dark=config.get("dark", False))
     line = {"color": around.muted, "line_width": 1.5, "line_dash": "dashed"}
@@ -78,14 +78,14 @@ def profile_uniform(table: pd.DataFrame, metric: str, **config: Unpack[ProfileCo
 
 
 def profile_layers(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Scatter:
-    """A mark on the mean of each layer, whose hover has the numbers of the line, the band and the reference."""
+    """A mark on the mean of each layer, whose tooltip has the numbers of the line, the band and the reference."""
     found = profile_table(table, metric)
     found["layer_label"] = [f"Layer {layer}" for layer in found["layer"]]
     found["layer_about"] = [
         f"mean of {n:.0f} heads: {number(mean)}\nmost of them: {number(low)} to {number(high)}\nspread evenly: {number(uniform)}"
         for _, mean, low, high, uniform, n in found[["layer", "mean", "low", "high", "uniform", "n"]].to_numpy().tolist()
     ]
-    # Columns of other names than the heads': HoloViews takes two hovers of one text in an overlay for one hover of one element.
+    # The columns have other names than those of the heads, because HoloViews merges two tooltips with the same template.
     mark = {
         "color": _blue(config),
         "size": LAYER_SIZE,
@@ -98,7 +98,7 @@ def profile_layers(table: pd.DataFrame, metric: str, **config: Unpack[ProfileCon
 
 
 def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Scatter:
-    """One mark a head, in the order of the rows; with a boolean column `selected` the others fade."""
+    """One mark for each head, in the order of the rows; with a boolean column `selected` the other heads fade."""
     drawn = table[["kind", "layer", "head"]].assign(value=table[metric].to_numpy(float))
     drawn["label"] = [f"L{row.layer} H{row.head}" for row in table.itertuples()]
     drawn["about"] = [f"{config.get('label', metric)}: {number(value)}" for value in drawn["value"]]
@@ -107,13 +107,13 @@ def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConf
         "color": around.muted,
         "alpha": 0.7,
         "size": HEAD_SIZE,
-        # Always a list: None would leave the last selection standing.
+        # Always a list, because None would keep the previous selection.
         "selected": chosen_rows(table),
         "selection_color": around.accent,
         "selection_alpha": 1.0,
         "nonselection_alpha": FADED,
         "hover_tooltips": tooltip("label", "about"),
-        "tools": selection_tools(tap=False),  # it selects the layer
+        "tools": selection_tools(tap=False),  # a tap selects the layer
     }
     vdims = ["value", "kind", "head", "label", "about"]
     options = profile_options(table, metric, **config)
@@ -123,12 +123,12 @@ def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConf
 
 Part = Callable[..., hv.Element]
 PARTS: tuple[Part, ...] = (profile_band, profile_uniform, profile_heads, profile_mean, profile_layers)
-"""From the back to the front. Each always gives one type of element: a DynamicMap of them all keeps what it has drawn. The hover
-lies on the marks, never on lines or shades."""
+"""The parts from back to front. Each always returns the same type of element, so that a DynamicMap of all parts can update its
+plots. Only marks have tooltips, not lines or bands."""
 
 
 def layer_profile(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Overlay:
-    """All parts over one another."""
+    """All parts as one overlay."""
     parts = [part(table, metric, **config) for part in PARTS]
     return hv.Overlay(parts).opts(**profile_options(table, metric, **config))
 
@@ -151,5 +151,5 @@ def profile_options(table: pd.DataFrame, metric: str, **config: Unpack[ProfileCo
 
 
 def _blue(config: ProfileConfig) -> str:
-    """The one of the two blues that stands out from the paper."""
+    """The blue that contrasts with the background."""
     return SKY if config.get("dark", False) else BLUE

@@ -1,7 +1,7 @@
-"""From weights to the pixels that travel: one byte each, whatever the length of the text.
+"""Turns weights into the pixels that are sent to the browser, one byte each for any length of text.
 
-A value is a weight from 0 up, DIM where nothing is selected, GAP between heads, or HIDDEN where a query may not look. The order
-HIDDEN < GAP < DIM < weights lets one maximum over the cells of a pixel do the right thing: if it touches a weight it shows it.
+A value is a weight of at least 0, DIM outside the selection, GAP between heads, or HIDDEN where masked. Because
+HIDDEN < GAP < DIM < weights, the maximum over the cells of a pixel is a weight whenever the pixel covers one.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Box = tuple[float, float, float, float]
 DIM, GAP, HIDDEN = np.float32(-0.5), np.float32(-1.0), np.float32(-2.0)
 
 RASTER_PIXELS = 200_000
-"""Pixels sent at once: with every other linked view a gesture stays under 300 kB. A larger plot is drawn a little coarser."""
+"""Most pixels sent at once, so that a gesture with all linked views stays under 300 kB. A larger plot is drawn more coarsely."""
 
 HATCH = 6
-"""Pixels from one hatch line to the next: told from a colour at a glance, and finer than a cell one reads."""
+"""Pixels from one hatch line to the next: clearly no colour, and finer than a readable cell."""
 
 LOG_FLOOR = 1e-4
-"""Weights below this are the lowest colour of the log scale: four decades, beyond which softmax tails say nothing."""
+"""Weights below this have the lowest colour of the log scale, because softmax tails below four decades carry no meaning."""
 
 SCALES = ("linear", "log", "equalised")
 
 
 @dataclass(frozen=True)
 class Viewport:
-    """A part of a plane (x to the right, y downwards) and the pixels it is drawn with."""
+    """A part of a plane (x to the right, y downwards) and the number of pixels on which it is drawn."""
 
     x0: float
     x1: float
@@ -45,7 +45,7 @@ class Viewport:
     height: int
 
     def within(self, x1: float, y1: float) -> Viewport:
-        """The part of it inside (0, 0) to (x1, y1), at the same pixels per unit; the whole plane where nothing is left."""
+        """The part inside (0, 0) to (x1, y1), with the same pixels per unit; the whole plane if no part is inside."""
         left, right = max(self.x0, 0.0), min(self.x1, x1)
         top, bottom = max(self.y0, 0.0), min(self.y1, y1)
         if right <= left or bottom <= top:
@@ -55,30 +55,30 @@ class Viewport:
         return Viewport(left, right, top, bottom, width, height)
 
     def affordable(self) -> Viewport:
-        """The same part with no more pixels than may travel."""
+        """The same part with at most RASTER_PIXELS pixels."""
         too_many = self.width * self.height / RASTER_PIXELS
         if too_many <= 1:
             return self
         width = max(1, min(int(self.width / too_many**0.5), RASTER_PIXELS))
-        # A strip one pixel wide cannot give up any of its width: then its height pays for both.
+        # The width cannot fall below one pixel; then the height is reduced further.
         height = max(1, min(int(self.height / too_many**0.5), RASTER_PIXELS // width))
         return Viewport(self.x0, self.x1, self.y0, self.y1, width, height)
 
     @property
     def x_edges(self) -> Array:
-        """Where the columns of pixels begin and end."""
+        """The edges of the columns of pixels."""
         return np.linspace(self.x0, self.x1, self.width + 1)
 
     @property
     def y_edges(self) -> Array:
-        """Where the rows of pixels begin and end, downwards."""
+        """The edges of the rows of pixels, downwards."""
         return np.linspace(self.y0, self.y1, self.height + 1)
 
 
 def spans(edges: Array, count: int) -> tuple[Array, Array]:
     """First cell and end of the cells of every pixel, for cells of width 1 that begin at 0.
 
-    A pixel narrower than a cell shows the cell under its middle; a wider one all cells it touches.
+    A pixel that is narrower than a cell shows the cell under its middle; a wider one shows all cells it touches.
     """
     first, last = np.floor(edges[:-1]), np.ceil(edges[1:])
     if len(edges) > 1 and edges[1] - edges[0] <= 1:
@@ -89,7 +89,7 @@ def spans(edges: Array, count: int) -> tuple[Array, Array]:
 
 
 def pooled(block: Array, row_edges: Array, column_edges: Array) -> Array:
-    """The largest value in every pixel; edges in cells of the block."""
+    """The largest value in every pixel; the edges are in cells of the block."""
     filled = coded(block)
     for axis, edges in ((0, row_edges), (1, column_edges)):
         filled = maxima(filled, *spans(edges, filled.shape[axis]), axis)
@@ -97,7 +97,7 @@ def pooled(block: Array, row_edges: Array, column_edges: Array) -> Array:
 
 
 def pooled_signed(block: Array, row_edges: Array, column_edges: Array) -> Array:
-    """The value furthest from 0 in every pixel, of two as far the positive one; NaN where all cells are missing."""
+    """The value furthest from 0 in every pixel, the positive one in a tie; NaN where all cells are missing."""
     missing = np.isnan(block)
     high, low = np.where(missing, -np.inf, block), np.where(missing, -np.inf, -block)
     for axis, edges in ((0, row_edges), (1, column_edges)):
@@ -108,11 +108,11 @@ def pooled_signed(block: Array, row_edges: Array, column_edges: Array) -> Array:
 
 
 def maxima(values: Array, start: Array, stop: Array, axis: int) -> Array:
-    """The largest value of every stretch of cells along an axis."""
+    """The largest value of every range of cells along an axis."""
     if np.all(stop - start == 1):
         return np.take(values, start, axis=axis)
-    # reduceat takes the cells from each index to the next; between two pixels lies a stretch that is thrown away. One
-    # more line at the end, lower than anything, lets a pixel end where the block ends.
+    # reduceat reduces the cells from each index to the next, so every second result lies between two pixels and is dropped. An
+    # extra line of -inf at the end lets a pixel end where the block ends.
     beyond = np.full_like(np.take(values, [0], axis=axis), -np.inf)
     cuts = np.stack([start, stop], axis=1).ravel()
     found = np.maximum.reduceat(np.concatenate([values, beyond], axis=axis), cuts, axis=axis)
@@ -126,7 +126,7 @@ def coded(block: Array) -> Array:
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours: the lowest value of each colour."""
+    """Maps values to colours by the lowest value of each colour."""
 
     name: str
     edges: Array
@@ -136,7 +136,7 @@ class Scale:
 
     @property
     def ceiling(self) -> float:
-        """From this value on, the strongest colour."""
+        """The lowest value of the strongest colour."""
         return float(self.edges[-1])
 
     @property
@@ -146,15 +146,15 @@ class Scale:
 
     @property
     def steps(self) -> int:
-        """Colours from that of 0 to the strongest."""
+        """The number of colours from that of 0 to the strongest."""
         return len(self.edges) - 1 - self.zero
 
     def reach(self, value: float) -> int:
-        """How many colours from that of 0 on are of smaller values."""
+        """The number of colours, from that of 0 on, below the colour of this value."""
         return int(self.level(np.array([value]))[0]) - self.zero
 
     def begins(self, steps: int) -> float:
-        """The value at which the colour begins that is so many colours from that of 0."""
+        """The lowest value of the colour that is this number of colours from that of 0."""
         return float(self.edges[self.zero + steps])
 
     def level(self, values: Array) -> Array:
@@ -162,12 +162,12 @@ class Scale:
         return np.clip(np.searchsorted(self.edges, values, side="right") - 1, 0, len(self.edges) - 1)
 
     def ticks(self) -> list[tuple[int, float]]:
-        """Some colours and the values where they begin, for a colour bar."""
+        """Some colours and their lowest values, for a colour bar."""
         return [(level, float(self.edges[level])) for level in np.linspace(0, len(self.edges) - 1, 5).round().astype(int)]
 
 
 def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
-    """A scale up to a ceiling; 'equalised' gives every colour to as many weights of the sample as any other."""
+    """A scale up to a ceiling; 'equalised' gives every colour the same number of the sample's weights."""
     top = ceiling if np.isfinite(ceiling) and ceiling > 0 else 1.0
     if name == "linear":
         return Scale(name, np.linspace(0, top, LEVELS))
@@ -182,20 +182,20 @@ def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
         return Scale(name, np.linspace(0, top, LEVELS))
     edges = np.quantile(known, np.linspace(0, 1, LEVELS))
     edges[0] = min(edges[0], 0.0)
-    # Many equal weights give equal edges; rising ones keep every colour reachable in order.
+    # Many equal weights give equal edges; these are made to increase, so that every colour can be reached.
     return Scale(name, np.maximum.accumulate(edges + np.arange(LEVELS) * np.finfo(np.float32).tiny))
 
 
 def signed_scale(limit: float) -> Scale:
-    """A diverging scale from -limit to limit, equal steps on both sides; 0 is in the middle of the middle colour."""
+    """A diverging scale from -limit to limit with equal steps; 0 is in the middle of the middle colour."""
     top = limit if np.isfinite(limit) and limit > 0 else 1.0
     half = SIGNED_LEVELS // 2
     return Scale("signed", (np.arange(SIGNED_LEVELS) - half - 0.5) * (top / (half - 0.5)), signed=True)
 
 
 def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
-    """Bytes of coded values: a colour of the ramp, the gap, or hatched where nothing may be seen."""
-    # Most of a sheet is hidden, gap or not selected: only weights are looked up in the scale, which is what takes long.
+    """Bytes of coded values: a colour of the ramp, the gap, or hatched where masked."""
+    # Only weights are looked up in the scale, because that is slow and most of a plane is masked, gap or not selected.
     weights, hidden = values >= 0, values == HIDDEN
     found = np.full(values.shape, BACKGROUND, np.uint8)
     found[values == DIM] = OUTSIDE
@@ -205,7 +205,7 @@ def quantised(values: Array, how: Scale, *, hatch: bool = True) -> Array:
 
 
 def quantised_signed(values: Array, how: Scale) -> Array:
-    """Bytes of signed values: a colour of the diverging ramp, hatched where a cell is missing."""
+    """Bytes of signed values: a colour of the diverging ramp, or hatched where a cell is missing."""
     found = how.level(np.nan_to_num(values)).astype(np.uint8)
     _hatch(found, np.isnan(values), lines=True)
     return found
@@ -220,13 +220,13 @@ def _hatch(pixels: Array, where: Array, *, lines: bool) -> None:
 def raster_image(pixels: Array, view: Viewport, n_x: int, n_y: int) -> hv.Image:
     """The pixels of a part of a plane of `n_x` by `n_y` units as an image on a plane of side 1, y downwards.
 
-    Of side 1, because a plot keeps its ranges when the text or the model changes: cells stay where they were.
+    The side is always 1, because a plot keeps its ranges when the text or the model changes.
     """
     return hv.Image(pixels[::-1], bounds=bounds(view, n_x, n_y), kdims=["x", "y"], vdims=["level"])
 
 
 def bounds(view: Viewport, n_x: int, n_y: int) -> Box:
-    """Where a part of a plane of `n_x` by `n_y` units lies on a plane of side 1."""
+    """The bounds of a part of a plane of `n_x` by `n_y` units on a plane of side 1."""
     return view.x0 / n_x, view.y0 / n_y, view.x1 / n_x, view.y1 / n_y
 
 

@@ -1,4 +1,4 @@
-"""Tokens against the text they came from: which characters, which word, and what to show a person."""
+"""Aligns tokens with their text: which characters and which word each token covers, and what to show for it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from atlas.text.segment import NO_WORD, Span, is_visible, label_characters, majo
 __all__ = ["NO_SEGMENT", "check_text", "token_table"]
 
 NO_SEGMENT = -1
-"""The segment of a token the tokenizer put in by itself."""
+"""The segment of a token that the tokenizer added."""
 
 _MARKS = regex.compile(r"\p{M}*", regex.V1)
 UNKNOWN = frozenset({"[UNK]", "<unk>", "<UNK>"})
-"""Tokens that stand for a word the vocabulary lacks. Tokenizers list them among their special tokens, and yet say of each one in
-a text that it is not special: there is a word in its place."""
+"""Tokens that stand for a word the vocabulary lacks. Tokenizers list them as special tokens, but mark each one in a text as not
+special, because a word of the text is in its place."""
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -37,42 +37,42 @@ def token_table(
     unknown: str | None = None,
     decode: Callable[[list[int]], str] | None = None,
 ) -> pd.DataFrame:
-    """One row a token.
+    """Make the token table, with one row for each token.
 
     Parameters
     ----------
     text, pair
-        What was tokenized.
+        The tokenized texts.
     ids, pieces, special, offsets, segments
-        What a fast tokenizer returns: `input_ids`, `convert_ids_to_tokens`, `special_tokens_mask` (or-ed with "the id is a
-        special one"), `offset_mapping`, `sequence_ids()`. A slow tokenizer has no offsets: they are then found where the
-        pieces spell the text letter by letter, and unknown otherwise.
+        The results of a fast tokenizer: `input_ids`, `convert_ids_to_tokens`, `special_tokens_mask` (or-ed with "the id is a
+        special one"), `offset_mapping`, `sequence_ids()`. A slow tokenizer has no offsets. They are then found if the pieces
+        spell the text letter by letter, and are unknown otherwise.
     unknown
-        The piece of the tokenizer's unknown token; '' where it has none, or one that does another duty too (GPT-2's also begins
-        and ends texts). Left out: the usual ones.
+        The piece of the tokenizer's unknown token; '' if it has none, or one with another use too (GPT-2's also begins and ends
+        texts). By default the usual ones.
     decode
-        The tokenizer's `decode`, asked how to write a token whose place in the text is unknown.
+        The tokenizer's `decode`, which writes a token whose place in the text is unknown.
 
     Returns
     -------
     pandas.DataFrame
         Index `position`, columns:
 
-        `token`, what a person should see: the slice of the text, without vocabulary marks. Of the tokens that share one
-        character the first shows the character, the others their bytes (`<0x9F>`) or what they spell; a token that starts
-        with a combining mark stands on a dotted circle; white space is itself.
+        `token`, the text to show: the slice of the text, without vocabulary marks. If several tokens share one character, the
+        first shows the character, the others their bytes (`<0x9F>`) or what they spell. A token that starts with a combining
+        mark is shown on a dotted circle; white space is shown as it is.
         `piece` and `id`, as in the vocabulary.
-        `start`, `end`: characters of `text`, or of `pair` in segment 1; visible characters only, unless the token is nothing
-        but white space. `<NA>` where unknown and for tokens that are in no text.
-        `special`: put in by the tokenizer, or typed as such (`[MASK]`). An unknown token is not special: it stands for a word.
+        `start`, `end`: characters of `text`, or of `pair` in segment 1; visible characters only, unless the token is only white
+        space. `<NA>` where unknown and for tokens that are in no text.
+        `special`: added by the tokenizer, or typed as such (`[MASK]`). An unknown token is not special, it stands for a word.
         `segment`: 0, 1, or -1 for special tokens that are in no text.
         `word`: number of the word (`segment.words` of text and pair), -1 for special tokens and white space.
 
         `attrs["offsets"]` says where the spans come from: 'tokenizer', 'spelled' or 'unknown'.
     """
     n_tokens = len(ids)
-    given = {"pieces": pieces, "special": special, "offsets": offsets, "segments": segments}
-    for name, values in given.items():
+    columns = {"pieces": pieces, "special": special, "offsets": offsets, "segments": segments}
+    for name, values in columns.items():
         if values is not None and len(values) != n_tokens:
             msg = f"There are {n_tokens} ids and {len(values)} {name}; each token needs one of both."
             raise ValueError(msg)
@@ -113,14 +113,14 @@ def token_table(
 
 
 def uncovered(text: str, table: pd.DataFrame, segment: int = 0) -> str:
-    """The characters of a text that no token covers, white space aside: what the tokenizer dropped before it looked.
+    """The characters of a text that no token covers, except white space: the tokenizer's normaliser dropped them.
 
-    Up to the last token only, because a text may have been cut. '' where the tokenizer does not say what its tokens cover.
+    Only characters before the last token's end count, because a text may have been cut. '' where the offsets are unknown.
     """
     own = table[(table["segment"] == segment) & table["start"].notna()]
     if table.attrs.get("offsets") != "tokenizer" or own.empty:
         return ""
-    # How many tokens cover each character: one more where a token starts, one less where it ends.
+    # Differences of the number of tokens that cover each character: +1 where a token starts, -1 where it ends.
     steps = np.zeros(len(text) + 1, dtype=np.int64)
     np.add.at(steps, own["start"].to_numpy(dtype=np.int64), 1)
     np.add.at(steps, own["end"].to_numpy(dtype=np.int64), -1)
@@ -131,7 +131,7 @@ def uncovered(text: str, table: pd.DataFrame, segment: int = 0) -> str:
 def _segments(special: list[bool], segments: Sequence[int | None] | None, *, paired: bool) -> list[int]:
     if segments is not None:
         return [NO_SEGMENT if side is None else int(side) for side in segments]
-    # A slow tokenizer does not say; what lies before the first special token after the first text is the first text.
+    # A slow tokenizer does not return segments, so the second text begins at the first special token after the first text.
     sides, now, seen = [], 0, False
     for flag in special:
         if flag and seen and paired:
@@ -143,7 +143,7 @@ def _segments(special: list[bool], segments: Sequence[int | None] | None, *, pai
 
 def _from_tokenizer(texts: tuple[str, str], offsets: Sequence[Span], sides: list[int], pieces: list[str]) -> list[Span | None]:
     spans: list[Span | None] = []
-    told = [0, 0]
+    covered_to = [0, 0]
     for position, ((start, end), side, piece) in enumerate(zip(offsets, sides, pieces, strict=True)):
         if side == NO_SEGMENT:
             spans.append(None)
@@ -155,27 +155,27 @@ def _from_tokenizer(texts: tuple[str, str], offsets: Sequence[Span], sides: list
                 "these offsets belong to another text."
             )
             raise ValueError(msg)
-        spans.append(_visible_part(whole, int(start), int(end), piece, told[side]))
-        told[side] = max(told[side], spans[-1][1] if spans[-1] else 0)
+        spans.append(_visible_part(whole, int(start), int(end), piece, covered_to[side]))
+        covered_to[side] = max(covered_to[side], spans[-1][1] if spans[-1] else 0)
     return spans
 
 
-def _visible_part(whole: str, start: int, end: int, piece: str, told: int) -> Span | None:
+def _visible_part(whole: str, start: int, end: int, piece: str, covered_to: int) -> Span | None:
     if not vocabulary.is_only_mark(piece):
-        if vocabulary.begins_after_space(piece) and told < start and is_visible(whole[start - 1 : start]):
-            start -= 1  # `trim_offsets` took a letter for the space that `add_prefix_space` had put behind a special token
-        # (0, 0) and the like is how tokenizers say that a piece comes from nowhere in particular
+        if vocabulary.begins_after_space(piece) and covered_to < start and is_visible(whole[start - 1 : start]):
+            start -= 1  # `trim_offsets` cut a letter instead of the space that `add_prefix_space` had added after a special token
+        # An empty span such as (0, 0) means that the tokenizer does not know the place of the piece.
         return trim(whole, start, end) if start < end else None
     if start < end and (whole[start:end] == piece or not is_visible(whole[start:end])):
         return start, end
-    if start < end <= told:
-        return start, end  # a space inside one character that normalising spelled out in words (U+FDFA): it is that character's
-    # A space the tokenizer put there, with the offsets of the letter after it (SentencePiece before a text), or a real one
-    # whose offsets were trimmed to nothing (RoBERTa): it is whatever spaces follow the last token, often none.
-    last = told
-    while last - told < len(piece) and whole.startswith(" ", last):
+    if start < end <= covered_to:
+        return start, end  # a space within a character that normalisation spells out in words (U+FDFA) belongs to that character
+    # Either a space that the tokenizer added, with the offsets of the next letter (SentencePiece before a text), or a real one
+    # whose offsets were trimmed to nothing (RoBERTa). It covers the spaces after the last token, often none.
+    last = covered_to
+    while last - covered_to < len(piece) and whole.startswith(" ", last):
         last += 1
-    return told, last
+    return covered_to, last
 
 
 def _from_spelling(
@@ -193,14 +193,14 @@ def _from_spelling(
 
 
 def _stands_for_text(texts: tuple[str, str], side: int, span: Span | None, piece: str) -> bool:
-    """Whether a "special" token stands in the place of something else that was written: an unknown token of an unusual name."""
+    """Whether a "special" token replaces other text, as an unknown token with an unusual name does."""
     if span is None or span[0] == span[1]:
         return False
     return texts[side][slice(*span)].casefold() != piece.strip().casefold()
 
 
 def _with_marks(texts: tuple[str, str], spans: list[Span | None], sides: list[int]) -> list[Span | None]:
-    """Give a token the combining marks behind it that no token claims: BERT drops accents, the reader's letter has them."""
+    """Extend tokens by the combining marks after them that no token covers, because BERT drops accents but the text has them."""
     claimed = [np.zeros(len(whole) + 1, dtype=bool) for whole in texts]
     for span, side in zip(spans, sides, strict=True):
         if span is not None:
@@ -227,7 +227,7 @@ def _shown(
     decode: Callable[[list[int]], str] | None,
 ) -> list[str]:
     shown: list[str] = []
-    told = [0, 0]
+    covered_to = [0, 0]
     for span, side, piece, flag, token in zip(spans, sides, pieces, special, ids, strict=True):
         if flag:
             shown.append(piece)
@@ -235,12 +235,12 @@ def _shown(
             shown.append(_without_place(piece, int(token), decode))
         elif span[0] == span[1]:
             shown.append(" ")
-        elif span[1] <= told[side]:
+        elif span[1] <= covered_to[side]:
             shown.append(vocabulary.continuation(piece, texts[side][slice(*span)]))
         else:
-            shown.append(vocabulary.readable(texts[side][max(span[0], told[side]) : span[1]]))
+            shown.append(vocabulary.readable(texts[side][max(span[0], covered_to[side]) : span[1]]))
         if span is not None:
-            told[side] = max(told[side], span[1])
+            covered_to[side] = max(covered_to[side], span[1])
     return shown
 
 
@@ -267,12 +267,12 @@ def _words(
 
 
 def _spelled_texts(pieces: list[str], sides: list[int], special: list[bool]) -> tuple[tuple[str, str], list[Span | None]]:
-    """Texts put together from the pieces by their own marks, for words where the places in the real text are unknown."""
+    """The texts that the pieces spell by their own marks, used to find words where the places in the real text are unknown."""
     spans: list[Span | None] = [None] * len(pieces)
     made = ["", ""]
     for segment in (0, 1):
         members = [i for i, side in enumerate(sides) if side == segment and not special[i]]
-        # An unknown token is one word; spelled out, its brackets would be words of their own.
+        # An unknown token is one word. Spelled as it is, its brackets would be separate words.
         made[segment], found = vocabulary.spell(["unknown" if pieces[i] in UNKNOWN else pieces[i] for i in members])
         for i, span in zip(members, found, strict=True):
             spans[i] = span

@@ -16,14 +16,14 @@ from atlas.text.segment import NO_WORD, Labels, label_characters, majority, word
 __all__ = ["Annotated", "Pipeline", "annotate", "find_pipeline"]
 
 LOOK_AHEAD = 2_000
-"""Characters read beyond the last token: where a model cut a long text, its last sentence is still parsed whole, and a
-million characters are not parsed for the sake of 512 tokens."""
+"""Characters read beyond the last token, so that the last sentence of a text that was cut is parsed whole, without parsing a
+million characters for 512 tokens."""
 
 NO_HEAD = -1
-"""The head of a root, and of what is not parsed."""
+"""The head of a root, and of tokens that are not parsed."""
 
 ENGLISH = "en_"
-"""How the names of pipelines for English begin."""
+"""The start of the names of pipelines for English."""
 
 LETTER, LATIN = regex.compile(r"\p{L}"), regex.compile(r"\p{Latin}")
 
@@ -37,22 +37,22 @@ _NO_PLACES = "this tokenizer does not say which characters its tokens cover, so 
 
 
 class Annotated(NamedTuple):
-    """What is known of tokens and words."""
+    """The annotations of tokens and words."""
 
     table: pd.DataFrame
     """The token table with `sentence`, `pos`, `entity`, `entity_raw`, `dep`, `head` added where they are known."""
     parse: pd.DataFrame
-    """One row a word: `word`, `text`, `start`, `end`, `segment`, and the same columns."""
+    """One row for each word: `word`, `text`, `start`, `end`, `segment`, and the same columns."""
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One segment, read."""
+    """One segment and its annotations."""
 
     text: str
-    """What was read of it."""
+    """The part of the segment that was read."""
     spans: list[tuple[int, int]]
-    """Its words, as far as read."""
+    """The words of that part."""
     first_word: int
     first_sentence: int
     reading: Reading | None
@@ -60,27 +60,28 @@ class _Side:
 
 
 def annotate(table: pd.DataFrame, text: str, pair: str | None = None, pipeline: Pipeline | None = None) -> Annotated:
-    """Add to a token table what a pipeline says about the text; `table` itself stays as it is.
+    """Add a pipeline's annotations of the text to a copy of the token table.
 
-    Columns added, to tokens and words alike:
+    Columns added to both tokens and words:
 
     `sentence`
-        Number of the sentence over text and pair, one after the other, -1 for special tokens and stray white space. A blank line
-        ends a sentence. Where there is no pipeline (or it does not find sentences) by rules; `attrs["sentence_source"]` says
+        Number of the sentence, counted over text and then pair, -1 for special tokens and stray white space. A blank line ends a
+        sentence. Without a pipeline, or with one that finds no sentences, rules find them; `attrs["sentence_source"]` says
         which.
     `pos`
-        Universal part of speech of the pipeline's token that covers most of it. A token that is only a piece of a character
+        Universal part of speech of the pipeline's token that covers most of it. A token that is only a part of a character
         (a byte of an emoji or of an Arabic letter) has none.
     `entity`, `entity_raw`
-        Type of the entity it is in, under the common names of `atlas.text.names` and as the pipeline calls it; '' outside.
+        Type of the entity that contains it, by the common names of `atlas.text.names` and by the pipeline's name; '' outside.
     `dep`, `head`
-        Relation to, and number of, the word it depends on. Both are the word's: pieces share them. The relation of a word that
-        the pipeline sees as several tokens (`don't`) is that of the one whose head lies outside. A root has head -1.
+        Relation to, and number of, the word it depends on. Both belong to the word, so its pieces share them. If the pipeline
+        splits a word into several tokens (`don't`), the relation is that of the token whose head lies outside the word. A root
+        has head -1.
 
-    A token or word that was not read (special, white space, beyond the reach of the tokens) has `<NA>`, and -1 for `head`.
+    A token or word that was not read (special, white space, beyond the part that was read) has `<NA>`, and -1 for `head`.
 
-    Whatever could not be known is absent: no column, and `attrs["missing"]` maps its name to the reason, in words for the
-    reader. `attrs["pipeline"]` is the pipeline's name or None.
+    What is unknown is absent: there is no column, and `attrs["missing"]` maps its name to the reason, in words for the reader.
+    `attrs["pipeline"]` is the pipeline's name or None.
     """
     missing: dict[str, str] = {}
     lexicon = words(text, pair)
@@ -92,7 +93,7 @@ def annotate(table: pd.DataFrame, text: str, pair: str | None = None, pipeline: 
     for segment, part in enumerate((text, pair)):
         if part is not None:
             sides.append(_read(part, segment, table, lexicon, pipeline, missing, first_sentence=_n_sentences(sides)))
-    missing |= _not_given(sides, pipeline)
+    missing |= _columns_without_source(sides, pipeline)
     parse = pd.concat([_word_columns(side) for side in sides])
     parse = lexicon.join(parse.drop(columns=[name for name in missing if name in parse]))
     for name in ("sentence", "head"):
@@ -150,7 +151,7 @@ def _read(
 
 
 def _with_words(starts: list[int], spans: list[tuple[int, int]]) -> list[int]:
-    """The starts of the sentences that a word begins in: a pipeline may take a tab for one, and the numbers would skip it."""
+    """The starts of the sentences that contain words, because a pipeline may take a tab for a sentence and numbers would skip."""
     if not starts or not spans:
         return []
     ordered = np.asarray(starts)
@@ -178,13 +179,13 @@ def _annotated(text: str, pipeline: Pipeline | None, missing: dict[str, str]) ->
 
 
 def _in_another_script(text: str) -> bool:
-    """Whether most letters are none of those English is written in: to the pipeline every word of it is a noun."""
+    """Whether most letters are not Latin, so that an English pipeline would label every word as a noun."""
     letters = len(LETTER.findall(text))
     return letters > 0 and len(LATIN.findall(text)) < letters / 2
 
 
-def _not_given(sides: list[_Side], pipeline: Pipeline | None) -> dict[str, str]:
-    """Columns no text has, though the pipeline read them."""
+def _columns_without_source(sides: list[_Side], pipeline: Pipeline | None) -> dict[str, str]:
+    """Columns that the pipeline does not provide, with the reason."""
     readings = [side.reading for side in sides if side.reading is not None]
     if pipeline is None or not readings:
         return {}
@@ -233,7 +234,7 @@ def _token_columns(table: pd.DataFrame, sides: list[_Side], parse: pd.DataFrame)
 def _sentences(side: _Side, starts: list[int]) -> list[int]:
     if side.sentence_starts is None:
         return [-1] * len(starts)
-    # A sentence may begin with white space, which belongs to nobody: what stands before the first start is in the first.
+    # White space before the first sentence belongs to no sentence, so text before the first start counts as the first sentence.
     inside = np.maximum(np.searchsorted(side.sentence_starts, starts, side="right") - 1, 0)
     return [int(number) for number in inside + side.first_sentence]
 
@@ -244,9 +245,9 @@ def _covering(text: str, reading: Reading, spans: list[tuple[int, int]]) -> list
 
 
 def _pieces_of_characters(text: str, spans: list[tuple[int, int]]) -> list[bool]:
-    """Whether each span holds no character for itself alone: every one of its characters is in another span too.
+    """Whether each span shares all its characters with other spans.
 
-    Byte-level tokenizers spell a rare character with several tokens, and say of each that it covers that character.
+    Byte-level tokenizers spell a rare character with several tokens, and the offsets of each cover that character.
     """
     covers = np.zeros(len(text) + 1, dtype=np.int64)
     for start, end in spans:
@@ -271,7 +272,7 @@ def _labels(reading: Reading, covering: list[int], without_pos: list[bool] | Non
 def _dependencies(
     reading: Reading, word_of_character: Labels, n_words: int, first_word: int
 ) -> dict[str, list[str | None] | list[int]]:
-    """Of every word the relation and head of the pipeline's token that ties it to the rest of the sentence."""
+    """For each word, the relation and head of the pipeline's token that connects it to the rest of the sentence."""
     if reading.dep is None or reading.head is None:
         return {}
     word_of = [majority(word_of_character, start, end) for start, end in reading.spans]
@@ -283,20 +284,20 @@ def _dependencies(
                 chosen[word] = token
     dep: list[str | None] = []
     head: list[int] = []
-    for speaker in chosen:
-        if speaker is None:
+    for chosen_token in chosen:
+        if chosen_token is None:
             dep.append(None)
             head.append(NO_HEAD)
             continue
-        dep.append(RELATIONS.get(reading.dep[speaker], reading.dep[speaker]) or None)
-        governor = reading.head[speaker]
-        own = governor == speaker or word_of[governor] in {NO_WORD, word_of[speaker]}
+        dep.append(RELATIONS.get(reading.dep[chosen_token], reading.dep[chosen_token]) or None)
+        governor = reading.head[chosen_token]
+        own = governor == chosen_token or word_of[governor] in {NO_WORD, word_of[chosen_token]}
         head.append(NO_HEAD if own else word_of[governor] + first_word)
     return {"dep": dep, "head": head}
 
 
 def _tie(reading: Reading, token: int, word_of: list[int]) -> tuple[bool, int]:
-    """What makes a token speak for its word: being a root or hanging on another word, then its length."""
+    """The rank of a token among those of its word: first a root or a token that depends on another word, then the longest."""
     assert reading.head is not None
     governor = reading.head[token]
     start, end = reading.spans[token]

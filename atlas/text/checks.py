@@ -1,4 +1,4 @@
-"""Refuse a text nothing can be said about, before a model sees it."""
+"""Refuses a text without content before a model reads it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from atlas.text.segment import is_visible
 
 
 def check_text(text: object, *, what: str = "text") -> str:
-    """Return `text` unchanged if there is something in it to analyse.
+    """Return `text` unchanged if it has visible content.
 
-    NUL and other control characters inside an otherwise visible text are let through: tokenizers cope with them, and
+    NUL and other control characters inside an otherwise visible text are accepted, because tokenizers handle them, and
     changing the text would shift every character offset.
 
     Raises
     ------
     TextError
-        Not a string, empty, nothing but white space or control and format characters, or not encodable.
+        If it is not a string, is empty, has only white space, control and format characters, or cannot be encoded.
     """
     if not isinstance(text, str):
         msg = f"The {what} has to be a string, not {type(text).__name__}."

@@ -1,13 +1,13 @@
-"""One set of names for what differently trained spaCy pipelines say, as data.
+"""One set of names for the labels of differently trained spaCy pipelines, as data.
 
 Relations: spaCy's English pipelines use the ClearNLP labels, most others Universal Dependencies (UD). A ClearNLP label is
 renamed only where one UD relation means the same thing; `prep`, `pobj`, `attr`, `acomp`, `agent`, `oprd` and the like have no
-such counterpart (UD attaches prepositions to their nouns and makes the predicate, not the copula, the head) and stay.
+such counterpart (UD attaches prepositions to their nouns and makes the predicate, not the copula, the head) and keep their names.
 Sources: ClearNLP guidelines (Choi & Palmer 2012), https://universaldependencies.org/u/dep/.
 
 Entities: OntoNotes 5 types (spaCy's English pipelines), CoNLL-2003 and UniversalNER types under the three common names and
-MISC, which is CoNLL's word for nationalities, events, works and products. Times, amounts and numbers have no counterpart
-outside OntoNotes and stay.
+MISC, which is CoNLL's name for nationalities, events, works and products. Times, amounts and numbers have no counterpart
+outside OntoNotes and keep their names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RELATIONS = {
     "relcl": "acl:relcl",
     "ROOT": "root",
 }
-"""Label of a pipeline -> UD relation; what is not listed keeps its name."""
+"""Label of a pipeline -> UD relation; other labels keep their names."""
 
 ENTITIES = {
     "PERSON": "PER",
@@ -46,4 +46,4 @@ ENTITIES = {
     "LAW": "MISC",
     "LANGUAGE": "MISC",
 }
-"""Type of a pipeline -> common type; what is not listed (PER, LOC, ORG, MISC; DATE, MONEY, ...) keeps its name."""
+"""Type of a pipeline -> common type; other types (PER, LOC, ORG, MISC; DATE, MONEY, ...) keep their names."""

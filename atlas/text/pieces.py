@@ -1,4 +1,4 @@
-"""Vocabulary strings: what their marks mean, and what a person should read instead.
+"""Vocabulary strings: the meaning of their marks, and the text to show instead.
 
 Four conventions are in use: WordPiece writes `##` before a piece that continues a word, SentencePiece `▁` (U+2581) before one
 that begins a word, byte-level BPE a letter for every byte (a space is `Ġ`), older BPE `</w>` after a piece that ends a word or
@@ -23,7 +23,7 @@ _DOTTED_CIRCLE = "◌"
 
 
 def _byte_letters() -> dict[str, int]:
-    """Byte-level BPE's letter for each byte: printable Latin-1 stands for itself, the rest follow from U+0100 on."""
+    """Byte-level BPE's letter for each byte: printable Latin-1 stands for itself, other bytes follow from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + rank): byte for rank, byte in enumerate(others)}
@@ -33,7 +33,7 @@ _BYTE_OF = _byte_letters()
 
 
 def piece_bytes(piece: str) -> bytes | None:
-    """The bytes a byte-level piece or a byte-fallback piece stands for; None for any other."""
+    """The bytes that a byte-level or byte-fallback piece stands for; None for other pieces."""
     if found := _BYTE.fullmatch(piece):
         return bytes([int(found[1], 16)])
     if piece and all(letter in _BYTE_OF for letter in piece):
@@ -42,17 +42,17 @@ def piece_bytes(piece: str) -> bytes | None:
 
 
 def is_only_mark(piece: str) -> bool:
-    """Whether a piece is nothing but the sign for a space: a `▁` on its own, for example."""
+    """Whether a piece is only a mark for a space, such as a single `▁`."""
     return not piece.strip(_BEGINS + _BYTE_BEGINS)
 
 
 def begins_after_space(piece: str) -> bool:
-    """Whether a byte-level piece has its word's leading space in it."""
+    """Whether a byte-level piece includes the space before its word."""
     return piece.startswith(_BYTE_BEGINS) and piece_bytes(piece) is not None
 
 
 def surface(piece: str) -> str:
-    """What a piece spells, without marks; a leading space where its mark says so."""
+    """The text of a piece without marks, with a leading space where its mark means one."""
     if piece.startswith(_CONTINUES) and len(piece) > len(_CONTINUES):
         return piece[len(_CONTINUES) :]
     for ending in (_ENDS, _GOES_ON):
@@ -65,12 +65,12 @@ def surface(piece: str) -> str:
         return piece
     try:
         return made.decode("utf-8")
-    except UnicodeDecodeError:  # bytes of half a character, or a vocabulary that is not byte-level at all
+    except UnicodeDecodeError:  # a part of a character's bytes, or a vocabulary that is not byte-level
         return piece
 
 
 def readable(shown: str) -> str:
-    """The same, with what a screen would swallow made visible: marks on a dotted circle, control characters by code point."""
+    """The same text with invisible characters made visible: marks on a dotted circle, control characters as code points."""
     if _MARK.match(shown):
         shown = _DOTTED_CIRCLE + shown
     if shown.isspace() or any(not _HIDDEN.match(letter) for letter in shown):
@@ -79,7 +79,7 @@ def readable(shown: str) -> str:
 
 
 def continuation(piece: str, slice_: str) -> str:
-    """What to show for a piece of a character an earlier token has shown already: its bytes, or what it spells."""
+    """The text of a piece of a character that an earlier token already shows: its bytes, or what it spells."""
     bare = piece.lstrip(_BYTE_BEGINS + _BEGINS)
     made = piece_bytes(bare)
     if made is not None and made in slice_.encode("utf-8"):
@@ -88,7 +88,7 @@ def continuation(piece: str, slice_: str) -> str:
 
 
 def begins_word(pieces: Sequence[str]) -> list[bool]:
-    """For each piece whether it begins a word, by the convention the pieces themselves show."""
+    """For each piece whether it begins a word, by the convention that the pieces follow."""
     if any(piece.startswith(_CONTINUES) and len(piece) > len(_CONTINUES) for piece in pieces):
         return [not piece.startswith(_CONTINUES) for piece in pieces]
     if any(piece.startswith((_BEGINS, _BYTE_BEGINS)) for piece in pieces):
@@ -98,11 +98,11 @@ def begins_word(pieces: Sequence[str]) -> list[bool]:
         return [not piece or piece.endswith(_ENDS) for piece in before]
     if any(piece.endswith(_GOES_ON) for piece in pieces):
         return [not piece.endswith(_GOES_ON) for piece in before]
-    return [True] * len(pieces)  # no marks: whole words are the one reading that invents nothing
+    return [True] * len(pieces)  # without marks each piece counts as a whole word, because any other split would be a guess
 
 
 def spell(pieces: Sequence[str]) -> tuple[str, list[Span]]:
-    """The text the pieces spell, a space before each that begins a word, and where each lies in it."""
+    """The text that the pieces spell, with a space before each word, and the span of each piece in it."""
     text, spans = "", []
     for piece, begins in zip(pieces, begins_word(pieces), strict=True):
         shown = surface(piece).strip()
@@ -113,7 +113,7 @@ def spell(pieces: Sequence[str]) -> tuple[str, list[Span]]:
 
 
 def find(pieces: Sequence[str], text: str) -> list[Span] | None:
-    """Where each piece lies in the text, if the pieces spell it: letter by letter (but for case and white space), or in bytes."""
+    """The span of each piece, if the pieces spell the text letter by letter (ignoring case and white space) or in bytes."""
     letters = _find_letters(pieces, text)
     return letters if letters is not None else _find_bytes(pieces, text)
 
@@ -138,12 +138,12 @@ def _find_bytes(pieces: Sequence[str], text: str) -> list[Span] | None:
         return None
     parts = [part for part in made if part is not None]
     spelled = b"".join(parts)
-    invented = int(spelled[:1] == b" " and not text.startswith(" "))  # the space some tokenizers put before a text
+    added_space = int(spelled[:1] == b" " and not text.startswith(" "))  # the space that some tokenizers add before a text
     written = text.encode("utf-8")
-    if spelled[invented:] != written[: len(spelled) - invented]:
+    if spelled[added_space:] != written[: len(spelled) - added_space]:
         return None
     character_of = [i for i, letter in enumerate(text) for _ in range(len(letter.encode("utf-8")))]
-    ends = np.cumsum([len(part) for part in parts]) - invented
+    ends = np.cumsum([len(part) for part in parts]) - added_space
     starts = [0, *ends[:-1].tolist()]
     return [
         (character_of[start], character_of[end - 1] + 1) if start < end else (0, 0)

@@ -1,10 +1,10 @@
-"""Find the user's spaCy pipeline and read a text with it; the only module here that knows spaCy.
+"""Finds the user's spaCy pipeline and annotates a text with it; the only module here that uses spaCy.
 
-spaCy is imported on first use: it takes a second and brings torch with it where that is installed.
+spaCy is imported on first use, because the import takes a second and also imports torch where that is installed.
 
 A pipeline is loaded from an installed package (its own Python code runs, as with anything that was pip-installed) or from a
 folder. A folder holds data only: spaCy reads it as JSON, msgpack and numpy arrays without pickles, and its configuration can
-name nothing but functions some installed package has registered. So a folder from elsewhere cannot bring code along.
+only name functions that an installed package has registered. So a folder from another source cannot run code.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 PREFERRED = ("en_core_web_trf", "en_core_web_lg", "en_core_web_md", "en_core_web_sm")
-"""Taken unasked, best first. A pipeline for another language is taken only by name: it would find nonsense in English."""
+"""Pipelines used by default, best first. A pipeline for another language is used only by name, because it would mislabel
+English."""
 
 VARIABLE = "ATLAS_SPACY"
 """Environment variable with the name or folder of the pipeline to use."""
 
 PIPELINES_KEPT = 4
-"""A pipeline holds tens to hundreds of megabytes; nobody compares more than a few."""
+"""Pipelines kept loaded: few, because each takes tens to hundreds of megabytes."""
 
-_STOPS_WITHOUT_SPACE = "[。．！？｡।॥؟۔]"  # noqa: RUF001 - they are meant
+_STOPS_WITHOUT_SPACE = "[。．！？｡।॥؟۔]"  # noqa: RUF001 - these characters are intended
 _BLANK_LINE = regex.compile(r"\n\s*\n")
-"""What ends a sentence whatever stands before it; '\\r\\n' at the ends of lines included."""
+"""Always ends a sentence; lines may end in '\\r\\n'."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a pipeline says about one text, as plain values: one entry a token of the pipeline."""
+    """A pipeline's annotations of one text, as plain values with one entry for each token of the pipeline."""
 
     spans: list[tuple[int, int]]
     sentence_starts: list[int] | None
@@ -51,13 +52,13 @@ class Reading:
     pos: list[str] | None
     dep: list[str] | None
     head: list[int] | None
-    """Number of the token this one depends on; a root's own number."""
+    """Number of the token that this one depends on; a root has its own number."""
     entity: list[str] | None
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A loaded spaCy pipeline. Safe to share between threads: one text is read at a time."""
+    """A loaded spaCy pipeline. Threads can share it, because it reads one text at a time."""
 
     name: str
     nlp: Language = field(repr=False)
@@ -67,18 +68,18 @@ class Pipeline:
 
     @property
     def max_length(self) -> int:
-        """Characters it accepts at once."""
+        """The most characters that it accepts at once."""
         return int(self.nlp.max_length)
 
     def read(self, text: str) -> Reading:
         """Annotate a text."""
-        with self._lock, self._zone():
+        with self._lock, self._memory_zone():
             return _reading(self.nlp(text))
 
     @contextmanager
-    def _zone(self) -> Iterator[None]:
-        """Forget the words of this text afterwards, or a server's vocabulary would grow with every text for ever."""
-        if self.source == "given":  # the caller may be holding documents of this pipeline, which a zone could invalidate
+    def _memory_zone(self) -> Iterator[None]:
+        """Forget the words of a text afterwards, because a server's vocabulary would otherwise grow with every text."""
+        if self.source == "given":  # the caller may hold documents of this pipeline, which a memory zone could invalidate
             yield
             return
         with self.nlp.memory_zone():
@@ -88,7 +89,7 @@ class Pipeline:
 def has_spacy() -> bool:
     """Whether spaCy can be imported."""
     try:
-        import spacy  # noqa: F401 - only whether it is there
+        import spacy  # noqa: F401 - only tests that the import works
     except ImportError:
         return False
     return True
@@ -97,20 +98,20 @@ def has_spacy() -> bool:
 def find_pipeline(name: str | None = None, *, embedded: Path | None = None) -> Pipeline | None:
     """Load the pipeline to annotate with.
 
-    Taken, in this order: `name`, the environment variable ATLAS_SPACY, the largest installed `en_core_web_*`, the folder
-    `embedded`. Loaded once: later calls, and calls from other threads meanwhile, get the same object.
+    The first of these is used: `name`, the environment variable ATLAS_SPACY, the largest installed `en_core_web_*`, the folder
+    `embedded`. It is loaded once: later and simultaneous calls get the same object.
 
     Returns
     -------
     Pipeline or None
-        None where nothing was asked for and nothing is there.
+        None if no pipeline was named and none was found.
 
     Raises
     ------
     UnknownName
-        No package or folder of the asked name.
+        If no package or folder has the given name.
     BrokenFiles
-        It is there and spaCy cannot load it.
+        If the pipeline exists and spaCy cannot load it.
     """
     if not has_spacy():
         return None
@@ -148,7 +149,7 @@ _LOADING = threading.Lock()
 
 
 def _load(where: str, source: str) -> Pipeline:
-    with _LOADING:  # who asks meanwhile waits and gets the one that was loaded
+    with _LOADING:  # other callers wait and get the same pipeline from the cache
         return _loaded(where, source)
 
 
@@ -183,15 +184,15 @@ def _reading(doc: Doc) -> Reading:
 
 
 def _sentence_starts(doc: Doc) -> list[int]:
-    """Where the pipeline begins a sentence, and after every blank line, because parsers read over the end of a heading."""
+    """The pipeline's sentence starts, and one after every blank line, because parsers run past the end of a heading."""
     after = {found.end() for found in _BLANK_LINE.finditer(doc.text) if found.end() < len(doc.text)}
     return sorted({sentence.start_char for sentence in doc.sents} | after)
 
 
 def rule_sentences(text: str) -> list[int]:
-    """Where sentences begin by rules alone: a blank line, or closing punctuation (of any script) unless it abbreviates.
+    """Sentence starts by rules alone: after a blank line, or after closing punctuation (of any script) except in abbreviations.
 
-    spaCy's rule-based `sentencizer` on the tokens of its English rules, which know abbreviations such as `Dr.`.
+    This is spaCy's rule-based `sentencizer` on the tokens of its English rules, which know abbreviations such as `Dr.`.
     """
     with _RULES_LOCK:
         nlp = _rules()
@@ -212,9 +213,9 @@ def _rules() -> Language:
     from spacy.util import compile_infix_regex
 
     nlp = spacy.blank("en")
-    # Chinese, Japanese and others write no space after a full stop; English rules would then not part it from what follows.
+    # Chinese, Japanese and others have no space after a full stop, so English rules would not separate it from the next word.
     infixes = compile_infix_regex([*(nlp.Defaults.infixes or []), _STOPS_WITHOUT_SPACE])
     nlp.tokenizer.infix_finditer = infixes.finditer  # type: ignore[union-attr]
     nlp.add_pipe("sentencizer")
-    nlp.max_length = np.iinfo(np.int64).max  # the limit guards a parser's memory; there is no parser here
+    nlp.max_length = np.iinfo(np.int64).max  # the limit protects a parser's memory, and this pipeline has no parser
     return nlp

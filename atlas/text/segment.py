@@ -1,16 +1,16 @@
-"""What a word is: a matter of the text alone, so that two models reading one text speak of the same words.
+"""Splits a text into words by the text alone, so that two models that read one text have the same words.
 
 The rule is Unicode's default word boundaries (UAX #29), with two tailorings and one reading:
 
 * A word is a stretch of letters, digits and marks. Apostrophes and full stops between letters belong to it (`don't`,
   `l’été`, `e.g`), as do separators between digits (`3.14`, `1,000`) and underscores (`snake_case`). A hyphen does not:
-  `well-known` is three words. Every other punctuation mark or symbol is a word of its own, and so is every emoji, however
-  many code points it takes (families, flags, skin tones).
-* Han characters are words of their own, for want of a dictionary; katakana and hangul runs are whole.
-* Tailored: runs of hiragana, and of the scripts that need a dictionary (Thai, Lao, Khmer, Burmese, ...), stay whole, since
+  `well-known` is three words. Every other punctuation mark or symbol is a word, and so is every emoji, however many code
+  points it has (families, flags, skin tones).
+* Every Han character is a word, because there is no dictionary; runs of katakana and of hangul are one word.
+* Tailored: runs of hiragana, and of the scripts that need a dictionary (Thai, Lao, Khmer, Burmese, ...), are one word, because
   Unicode's rule would break them after every letter.
-* White space, control and format characters standing alone are no words: the words partition everything visible. Nor are they
-  part of the word behind them (a byte-order mark before a text), or of the word before them where they join nothing.
+* White space, and control and format characters that stand alone, are no words: the words partition everything visible. They
+  are not part of the next word (a byte-order mark before a text), nor of the previous word unless they join characters.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import regex
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int32]
-"""One number a character of a text."""
+"""One number for each character of a text."""
 
 Span = tuple[int, int]
-"""First character, and the one after the last."""
+"""The first character, and the one after the last."""
 
 NO_WORD = -1
-"""The word of what belongs to none: special tokens, white space, stray control characters."""
+"""The word number of tokens that belong to no word: special tokens, white space, stray control characters."""
 
 _HIRAGANA_RUN = r"(?:(?<!\p{Script=Hiragana}ー*)|(?![\p{Script=Hiragana}ー]))"
 _DICTIONARY_SCRIPT_RUN = r"(?:(?<!\p{Line_Break=Complex_Context})|(?!\p{Line_Break=Complex_Context}))"
@@ -38,17 +38,17 @@ _BREAK = regex.compile(r"\b" + _DICTIONARY_SCRIPT_RUN + _HIRAGANA_RUN, regex.WOR
 _VISIBLE = regex.compile(r"[^\p{White_Space}\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]", regex.V1)
 _LEADING = regex.compile(r"[\p{Cc}\p{Cf}]+", regex.V1)
 _TRAILING = regex.compile(r"[\u00AD\u061C\u200B\u200E\u200F\u202A-\u202E\u2060\u2066-\u2069\uFEFF]+$", regex.V1)
-"""Format characters that say nothing of the letter before them. Joiners and the tags of a flag do: they make one sign."""
+"""Format characters that do not change the letter before them, unlike joiners and the tags of a flag, which make one sign."""
 _SPACE = regex.compile(r"\p{White_Space}", regex.V1)
 
 
 def is_visible(text: str) -> bool:
-    """Whether a reader would see anything of it."""
+    """Whether a text has a visible character."""
     return _VISIBLE.search(text) is not None
 
 
 def trim(text: str, start: int, end: int) -> Span:
-    """The span without the white space at its ends; one that is nothing but white space as it was."""
+    """The span without white space at its ends; a span of only white space is returned unchanged."""
     first, last = start, end
     while first < last and _SPACE.match(text[first]):
         first += 1
@@ -58,24 +58,24 @@ def trim(text: str, start: int, end: int) -> Span:
 
 
 def word_spans(text: str) -> list[Span]:
-    """Where the words of a text lie, in order."""
+    """The spans of the words of a text, in order."""
     cuts = [0, *(found.start() for found in _BREAK.finditer(text)), len(text)]
     return [_word(text, *trim(text, start, end)) for start, end in pairwise(cuts) if is_visible(text[start:end])]
 
 
 def _word(text: str, start: int, end: int) -> Span:
-    """The span of a word without what nobody sees at its ends: many tokenizers leave that out, so their tokens begin later."""
+    """The span of a word without invisible characters at its ends, because many tokenizers leave those out of their tokens."""
     before, after = _LEADING.match(text, start, end), _TRAILING.search(text, start, end)
     return before.end() if before else start, after.start() if after else end
 
 
 def words(text: str, pair: str | None = None) -> pd.DataFrame:
-    """One row a word of `text` and then of `pair`.
+    """One row for each word of `text` and then of `pair`.
 
     Returns
     -------
     pandas.DataFrame
-        Columns `word` (its number, also the index), `text`, `start` and `end` (characters of the segment it is in) and
+        Columns `word` (the word's number, also the index), `text`, `start` and `end` (characters of the word's segment) and
         `segment` (0 for `text`, 1 for `pair`).
     """
     rows = [
@@ -96,7 +96,7 @@ def words(text: str, pair: str | None = None) -> pd.DataFrame:
 
 
 def label_characters(spans: Iterable[Span], length: int, first: int = 0) -> Labels:
-    """For every character the number of the span it lies in, counted from `first`, or -1."""
+    """For every character the number of its span, counted from `first`, or -1."""
     labels = np.full(length, NO_WORD, dtype=np.int32)
     for number, (start, end) in enumerate(spans, start=first):
         labels[start:end] = number
@@ -104,12 +104,12 @@ def label_characters(spans: Iterable[Span], length: int, first: int = 0) -> Labe
 
 
 def majority(labels: Labels, start: int, end: int) -> int:
-    """The label most characters of a span carry, the first of those that tie; -1 where no character carries any."""
+    """The label that most characters of a span have, the first one in a tie; -1 where no character has a label."""
     inside = labels[start:end]
     inside = inside[inside >= 0]
     if inside.size == 0:
         return NO_WORD
-    if inside[0] == inside[-1]:  # labels grow along the text: the ends agree, so all do
+    if inside[0] == inside[-1]:  # labels increase along the text, so equal ends mean that all labels are equal
         return int(inside[0])
     values, counts = np.unique(inside, return_counts=True)
     return int(values[np.argmax(counts)])

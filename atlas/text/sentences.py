@@ -1,4 +1,4 @@
-"""Attention between sentences: how much of what the tokens of one sentence look at lies in another."""
+"""Attention between sentences: the attention mass that the tokens of one sentence put on the tokens of another."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LETTERS = 60
-"""Letters of a sentence in its name: enough to tell sentences apart in an exported table."""
+"""Most letters of a sentence in its name: enough to tell sentences apart in an exported table."""
 
 
 class SentenceUnits(NamedTuple):
-    """The sentences of a text, in order, and the one every token is in."""
+    """The sentences of a text, in order, and the sentence of every token."""
 
     number: NDArray[np.int64]
-    """Number of each sentence, as the token table has it."""
+    """Number of each sentence in the token table."""
     of_token: NDArray[np.int64]
-    """Place of a token's sentence among them; -1 for special tokens and white space, which are in none."""
+    """Index of each token's sentence; -1 for special tokens and white space, which are in no sentence."""
 
     def __len__(self) -> int:
         return len(self.number)
 
     def names(self, tokens: pd.DataFrame, text: str | None, pair: str | None = None) -> list[str]:
-        """Number, counted from 1, and words of each sentence; of a text that was not kept, its tokens."""
+        """The number, counted from 1, and the text of each sentence; its tokens where the text is unknown."""
         made = []
         for at, number in enumerate(self.number):
             rows = tokens.iloc[np.flatnonzero(self.of_token == at)]
@@ -41,31 +41,31 @@ class SentenceUnits(NamedTuple):
 
 
 def sentence_units(sentences: NDArray[np.int64], special: NDArray[np.bool_]) -> SentenceUnits:
-    """The sentences of a `sentence` column; special tokens are in none, whatever the column says."""
+    """The sentences of a `sentence` column. Special tokens are in no sentence, even if the column has a number for them."""
     inside = np.where(special, -1, sentences)
     number = np.unique(inside[inside >= 0])
     return SentenceUnits(number, np.where(inside >= 0, np.searchsorted(number, inside), -1))
 
 
 def sentence_mass(weights: NDArray[np.float32], rows: SentenceUnits, columns: SentenceUnits) -> NDArray[np.float32]:
-    """(row sentence, column sentence): mean, over the tokens of the row sentence, of the weight they give to the column sentence.
+    """(row sentence, column sentence): mean attention mass of the row sentence's tokens on the column sentence.
 
-    A token that may see only some tokens of a sentence gives it what it gives to those, one that may see none of them gives it 0.
-    NaN where no token of the row sentence may see any of the column sentence. A row of `weights` without any visible key is left
-    out of the mean, because nothing is known of it.
+    A token that sees only some tokens of a sentence has the mass on those; a token that sees none of them has mass 0. The result
+    is NaN where no token of the row sentence sees any token of the column sentence. A row of `weights` without a visible key is
+    left out of the mean, because its weights are unknown.
     """
     seen = ~np.isnan(weights)
     members = (columns.of_token[:, None] == np.arange(len(columns))).astype(np.float32)
     mass, visible = np.where(seen, weights, 0).astype(np.float32) @ members, seen.astype(np.float32) @ members
-    looking = (rows.of_token == np.arange(len(rows))[:, None]) & seen.any(axis=1)
-    total, reached = looking.astype(np.float64) @ mass, looking.astype(np.float64) @ visible
+    attending = (rows.of_token == np.arange(len(rows))[:, None]) & seen.any(axis=1)
+    total, reached = attending.astype(np.float64) @ mass, attending.astype(np.float64) @ visible
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = total / looking.sum(axis=1, keepdims=True)
+        mean = total / attending.sum(axis=1, keepdims=True)
     return np.where(reached > 0, mean, np.nan).astype(np.float32)
 
 
 def uniform_rows(weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights of attention spread evenly over the keys each row may see; NaN where it may not look."""
+    """Weights of attention that each row spreads evenly over its visible keys; NaN where masked."""
     seen = ~np.isnan(weights)
     with np.errstate(divide="ignore"):
         share = 1 / seen.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Attention between words: what the pieces of a word receive is summed, what they give is averaged (Clark et al. 2019)."""
+"""Attention between words: attention to the pieces of a word is summed, attention from them is averaged (Clark et al. 2019)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _SPECIAL = ("keep", "drop", "renormalise")
 
 @dataclass(frozen=True)
 class Units:
-    """What the rows or columns of word-level attention stand for, in the order of their first tokens."""
+    """The rows or columns of word-level attention, in the order of their first tokens."""
 
     word: NDArray[np.int64]
-    """The word, or -1: then the unit is a single token that belongs to no word."""
+    """The word of each unit, or -1 for a single token that belongs to no word."""
     first: NDArray[np.int64]
-    """Position of its first token."""
+    """Position of the unit's first token."""
     size: NDArray[np.int64]
-    """How many tokens it has."""
+    """Number of tokens of the unit."""
     of_token: NDArray[np.int64]
-    """For every token its unit, or -1 where that was dropped."""
+    """The unit of every token, or -1 where the token was dropped."""
 
     def __len__(self) -> int:
         return len(self.word)
 
     def positions(self, words: ArrayLike) -> NDArray[np.int64]:
-        """The unit of each of these words, -1 for one that has none: turns the `head` column of a parse into row numbers."""
+        """The unit of each of these words, or -1. This turns the `head` column of a parse into row numbers."""
         wanted = np.asarray(words, dtype=np.int64)
         order = np.argsort(self.word, kind="stable")
         at = np.searchsorted(self.word[order], wanted)
@@ -48,7 +48,7 @@ class Units:
         return made
 
     def labels(self, tokens: pd.DataFrame, text: str, pair: str | None = None) -> list[str]:
-        """What to write at each unit: what its tokens cover of the text, or the tokens themselves where that is unknown."""
+        """The label of each unit: the text that its tokens cover, or the tokens themselves where that is unknown."""
         texts = (text, pair or "")
         made = []
         for unit in range(len(self)):
@@ -62,7 +62,7 @@ class Units:
 
 
 class WordAttention(NamedTuple):
-    """Attention between units, and what they are."""
+    """Attention between units, and the units of both axes."""
 
     weights: NDArray[Any]
     queries: Units
@@ -70,23 +70,23 @@ class WordAttention(NamedTuple):
 
 
 def word_units(token_words: ArrayLike, *, drop: bool = False) -> Units:
-    """Group tokens by word; tokens of no word are units of their own, or dropped."""
-    given = np.asarray(token_words, dtype=np.int64)
-    if given.ndim != 1:
-        msg = f"Words have to be one row of numbers, one a token, not an array of shape {given.shape}."
+    """Group tokens by word. A token of no word is a unit by itself, or is dropped."""
+    word_of = np.asarray(token_words, dtype=np.int64)
+    if word_of.ndim != 1:
+        msg = f"Words have to be one row of numbers, one a token, not an array of shape {word_of.shape}."
         raise ValueError(msg)
-    alone = given < 0
-    position = np.arange(len(given))
-    key = np.where(alone, -1 - position, given)  # every token of no word gets a key nobody shares
+    alone = word_of < 0
+    position = np.arange(len(word_of))
+    key = np.where(alone, -1 - position, word_of)  # every token of no word gets a unique key
     kept = position[~alone] if drop else position
     _, first, inverse, size = np.unique(key[kept], return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    of_token = np.full(len(given), -1, dtype=np.int64)
+    of_token = np.full(len(word_of), -1, dtype=np.int64)
     of_token[kept] = rank[inverse]
     first = kept[first[order]]
-    return Units(np.where(alone[first], NO_WORD, given[first]), first, size[order].astype(np.int64), of_token)
+    return Units(np.where(alone[first], NO_WORD, word_of[first]), first, size[order].astype(np.int64), of_token)
 
 
 def word_attention(
@@ -97,50 +97,50 @@ def word_attention(
     special: Special = "keep",
     zero_diagonal: bool = False,
 ) -> WordAttention:
-    """Bring token-level attention to word level.
+    """Pool token-level attention to word level.
 
-    Attention to a word is the sum over its tokens, attention from it the mean over its tokens: rows that summed to 1 do so
-    still, and where every word is one token nothing changes.
+    Attention to a word is the sum over its tokens, attention from it the mean over its tokens. So rows that sum to 1 still do,
+    and nothing changes where every word is one token.
 
-    A masked pair (NaN) counts as no attention as long as any pair of tokens of the two words can be seen (in a causal model
-    the first piece of a word cannot see the second); where none can, the result is NaN. A query token that sees nothing at
-    all is left out of the mean.
+    A masked pair (NaN) counts as no attention if any other pair of tokens of the two words is visible (in a causal model the
+    first piece of a word cannot see the second). If none is visible, the result is NaN. A query token that sees no key is left
+    out of the mean.
 
     Parameters
     ----------
     weights
         `(..., query, key)`; NaN where masked. Half precision is computed and returned in float32.
     query_words, key_words
-        The `word` column of each side's token table; `key_words` may be left out where both sides are the same tokens.
+        The `word` column of the token tables of queries and keys; `key_words` defaults to `query_words`.
     special
-        What becomes of the tokens of no word ([CLS], [SEP], white space): 'keep' them as units of their own, 'drop' their
-        rows and columns, or 'renormalise' what is left so that rows sum to 1 again (a row with nothing left is NaN).
+        How to treat the tokens of no word ([CLS], [SEP], white space): 'keep' each as a unit, 'drop' their rows and columns,
+        or drop them and 'renormalise' the rest so that rows sum to 1 again (a row without attention left is NaN).
     zero_diagonal
-        Set what a unit gives to itself to 0 (before renormalising).
+        Set the attention of a unit to itself to 0 (before renormalising).
 
     Notes
     -----
     Clark et al. (2019, section 4.2 and their notebook) evaluate heads with `special='drop', zero_diagonal=True` and take the
-    argmax of each row. Their further case, the possessive clitic `'s` as a word of its own that a `poss` relation may be
-    found at, does not arise here: `dog's` is one word (see `atlas.text.segment`).
+    argmax of each row. They also treat the possessive clitic `'s` as a separate word at which a `poss` relation may be found.
+    That case does not occur here, because `dog's` is one word (see `atlas.text.segment`).
     """
     if special not in _SPECIAL:
         msg = f"{special!r} says nothing about special tokens; use one of {', '.join(_SPECIAL)}."
         raise ValueError(msg)
-    given = np.asarray(weights)
-    given = given.astype(np.float32) if given.dtype.kind != "f" or given.dtype.itemsize < 4 else given
+    array = np.asarray(weights)
+    array = array.astype(np.float32) if array.dtype.kind != "f" or array.dtype.itemsize < 4 else array
     queries = word_units(query_words, drop=special != "keep")
     keys = queries if key_words is None else word_units(key_words, drop=special != "keep")
-    if given.ndim < 2 or given.shape[-2:] != (len(queries.of_token), len(keys.of_token)):
+    if array.ndim < 2 or array.shape[-2:] != (len(queries.of_token), len(keys.of_token)):
         msg = (
-            f"Weights of shape {given.shape} do not fit {len(queries.of_token)} query tokens and {len(keys.of_token)} key "
+            f"Weights of shape {array.shape} do not fit {len(queries.of_token)} query tokens and {len(keys.of_token)} key "
             "tokens; the last two axes have to be (query, key)."
         )
         raise ValueError(msg)
     if zero_diagonal and not np.array_equal(queries.of_token, keys.of_token):
         msg = "There is no diagonal where queries and keys are different tokens; leave zero_diagonal out for cross attention."
         raise ValueError(msg)
-    pooled = _pool(given, queries, keys)
+    pooled = _pool(array, queries, keys)
     if zero_diagonal:
         diagonal = np.einsum("...ii->...i", pooled)
         diagonal[~np.isnan(diagonal)] = 0

@@ -150,7 +150,7 @@ def test_characters_that_the_tokenizer_drops_are_said_to_be_dropped() -> None:
     model = loaded("BERT")
     trace = model.trace("\ufeffthe cat\u200b ran", "the\ufeff dog")
     assert trace.provenance["notes"] == [
-        "The tokenizer leaves out 3 characters of the text (U+200B, U+FEFF): what no token stands for, the model does not see."
+        "The tokenizer leaves out 3 characters of the text (U+200B, U+FEFF), so the model does not read them."
     ]
     assert trace.reading().parse["text"].tolist() == ["the", "cat", "ran", "the", "dog"]
     assert not model.trace("the cat ran", "the dog").provenance["notes"]

@@ -1,1 +1,1 @@
-"""How a model's parts add up: attention sites, residual streams, feed-forward blocks, found once at load."""
+"""The anatomy of a model, found once at load: attention sites, residual streams, feed-forward blocks, and how they add up."""

@@ -1,6 +1,6 @@
-"""How a layer's parts add up, found by trying: which tensor plus which gives which.
+"""Finds how a layer's parts add up by trying which two tensors of the probe pass sum to a third.
 
-A step is kept only where it holds on the probe in every number that matters, so a wrong guess costs a tap, never a truth.
+A sum is kept only if it holds on the probe at every position, so a wrong guess loses a capture but never gives a wrong one.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ PART_TOLERANCE = 1e-3
 """Largest error as a share of the part itself: in an untrained model a part may be smaller than 1e-4 of the stream."""
 
 ROUNDINGS = 2
-"""Rounding errors of the sum that are forgiven a part that is smaller still (two: that of the factor and that of the sum)."""
+"""Rounding errors of the sum that are allowed where a part is even smaller: one for the factor, one for the sum."""
 
 DIGITS = 4
-"""Significant digits of a multiplier that somebody wrote into a configuration."""
+"""Significant digits of a multiplier in a configuration."""
 
 AS_WELL = 1.1
-"""A rounded multiplier is taken if its error is at most this many times that of the best one."""
+"""A rounded multiplier is used if its error is at most this many times that of the best one."""
 
 PAIR = ("attention", "ffn")
-"""Blocks that some models add at once."""
+"""Blocks that some models run in parallel and add at once."""
 
 
 @dataclass(eq=False, slots=True)
@@ -42,14 +42,14 @@ class Write:
     total: Seen
     """The stream right after the addition."""
     norm: Event | None
-    """The normalisation the sum goes through before the stream goes on (BERT)."""
+    """The norm that the stream passes through after the addition (BERT)."""
     state: Seen
-    """The stream as it goes on."""
+    """The stream after the addition and the norm, if any."""
 
 
 @dataclass(eq=False, slots=True)
 class Chain:
-    """All writes of one layer, in order; or how far they were found and what is wrong after that."""
+    """All writes of one layer, in order; or those found, with `reason` for why the others were not."""
 
     writes: list[Write] = field(default_factory=list)
     parallel: bool = False
@@ -68,12 +68,12 @@ def mismatch(total: torch.Tensor, parts: torch.Tensor) -> float:
 
 
 def tolerance_of(seen: Seen) -> float:
-    """`TOLERANCE`, or what the dtype's rounding makes of it."""
+    """`TOLERANCE`, or the dtype's rounding error where that is larger."""
     return max(TOLERANCE, ROUNDINGS * torch.finfo(seen.value.dtype).eps)
 
 
 def factor_of(total: Seen, base: torch.Tensor | None, part: Seen, *, free: bool) -> float | None:
-    """The number c for which total = base + c * part, None where there is none; only c = 1 is tried unless `free`."""
+    """The number c for which total = base + c * part; None where there is none. Unless `free`, only c = 1 is tried."""
     whole, rows = total.rows, part.rows
     difference = whole if base is None else whole - base
     factor = _fitted(difference.double(), rows.double()) if free else 1.0
@@ -84,7 +84,7 @@ def factor_of(total: Seen, base: torch.Tensor | None, part: Seen, *, free: bool)
 
 
 def _fitted(whole: torch.Tensor, part: torch.Tensor) -> float:
-    """The number by which a part has to be multiplied; the round number it is near (a model's 0.22) where that fits as well."""
+    """The number by which a part is multiplied: the best, or a near round number (a model's 0.22) that fits about as well."""
     exact = float((whole * part).sum() / part.square().sum().clamp_min(torch.finfo(part.dtype).tiny))
     short = float(f"{exact:.{DIGITS}g}")
     errors = [float(torch.linalg.vector_norm(whole - number * part)) for number in (exact, short)]
@@ -92,7 +92,7 @@ def _fitted(whole: torch.Tensor, part: torch.Tensor) -> float:
 
 
 def distinct(seen: Iterable[Seen]) -> list[Seen]:
-    """Each tensor once, at its first place."""
+    """Each tensor once, at the first place it was seen."""
     found: dict[bytes, Seen] = {}
     for one in seen:
         found.setdefault(one.key, one)
@@ -125,7 +125,7 @@ def projection_of(layer: Layer, block: str) -> Event | None:
 
 
 def candidates_of(layer: Layer, block: str) -> list[Seen]:
-    """What a block may be writing, the likeliest first."""
+    """The tensors that a block may write into the stream, the likeliest first."""
     if block == "ffn":
         known = {seen.key for one in ("attention", "cross") for seen in _projected(layer, one)}
         outputs = (
@@ -138,7 +138,7 @@ def candidates_of(layer: Layer, block: str) -> list[Seen]:
 
 
 def downstream(layer: Layer, source: Seen) -> list[Seen]:
-    """A tensor and what modules make of it and of nothing else (a norm, a layer scale), step by step."""
+    """A tensor and, step by step, the outputs of modules that read it alone (a norm, a layer scale)."""
     found = [source]
     for event in layer.events:
         if event.start > source.event.start and any(seen.key == one.key for one in found for seen in event.inputs[:1]):
@@ -154,7 +154,7 @@ def _projected(layer: Layer, block: str) -> list[Seen]:
 
 
 def _attention_outputs(layer: Layer, block: str) -> list[Seen]:
-    """Where heads are changed before they are projected (gated attention): what the attention module as a whole returns."""
+    """The outputs of the whole attention module, for models that change the heads' outputs before projecting them (gated)."""
     event = layer.attended[block].event
     return [found for seen in event.outputs if layer.is_state(seen) for found in downstream(layer, seen)]
 
@@ -166,13 +166,13 @@ def _inside_attention(layer: Layer) -> Iterator[Seen]:
 
 
 def _states(layer: Layer, after: int) -> list[Seen]:
-    """Tensors of the stream's shape that some module reads after an event, and what leaves the layer."""
+    """Tensors of the stream's shape that some module reads after an event, and the layer's output."""
     read = [seen for event in layer.events if event.start > after for seen in event.inputs if layer.is_state(seen)]
     return distinct([*read, layer.leaving])
 
 
 def _sequential(layer: Layer, state: Seen, blocks: list[str], candidates: dict[str, list[Seen]], *, free: bool) -> Chain:
-    """Let one block after the other write into the stream, each after the one before; with post-norms where needed."""
+    """Find the writes of blocks that write one after the other, with a norm after an addition where the model has one."""
     if not blocks:
         done = state.key == layer.leaving.key
         return Chain(reason=None if done else "something else is done to the stream before it leaves the layer")
@@ -202,7 +202,7 @@ def _continuations(layer: Layer, total: Seen) -> Iterator[tuple[Event | None, Se
 
 
 def _parallel(layer: Layer, candidates: dict[str, list[Seen]]) -> Chain | None:
-    """Attention and feed-forward read the same state and are added to it at once (GPT-NeoX, GPT-J, Phi)."""
+    """Find the writes where attention and feed-forward read the same state and are added at once (GPT-NeoX, GPT-J, Phi)."""
     entering, leaving = layer.entering.rows, layer.leaving
     for attention in candidates["attention"]:
         for ffn in candidates["ffn"]:

@@ -1,7 +1,7 @@
-"""Where a model attends: found by watching one probe pass, not by names.
+"""Finds where a model attends by observing one probe pass, not by module names.
 
-ALBERT and DistilBERT carry no layer index, BART and T5 no flag that says "cross": so the kind follows from the lengths (a probe
-has more source than target tokens) and the layer from the order of the calls.
+ALBERT and DistilBERT have no layer index, and BART and T5 have no flag for cross-attention. So the kind follows from the lengths
+(a probe has more source than target tokens), and the layer from the order of the calls.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Use:
 
 
 class _Listener(Watcher):
-    """Notes every module that attends, in order."""
+    """Records every module that attends, in order."""
 
     keep_graph = True
 
@@ -51,7 +51,7 @@ class _Listener(Watcher):
 
 
 class _Everything(dict[int, tuple[AttentionSite, ...]]):
-    """Answers for any module: during the probe every use is a site."""
+    """Sites for the probe pass: every use of every module is a site."""
 
     def __init__(self, listener: _Listener, by_id: Mapping[int, torch.nn.Module]) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def _kind(use: _Use, probe: Encoding) -> str:
 
 
 def kinds_of(sites: AttentionSites) -> tuple[str, ...]:
-    """The kinds that exist, in the order of `atlas.ids.KINDS`."""
+    """The kinds of attention of a model, in the order of `atlas.ids.KINDS`."""
     found = {site.kind for uses in sites.values() for site in uses}
     return tuple(kind for kind in KINDS if kind in found)
 

@@ -1,4 +1,4 @@
-"""Collects the places where parts were seen; a name that is not there in every layer of a stream is dropped, with the reason."""
+"""Collects the places where parts were seen. A name that is missing in a layer of its stream is dropped, with the reason."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from atlas.engine.anatomy.probe_recording import Recording, Seen
 from atlas.engine.anatomy.records import Anatomy, Tap
 
 ONCE = ("token_embedding", "position", "segment", "embedding_sum", "embedding", "final_norm_in", "final_norm_out")
-"""Captures that exist once a stream; they have layer 0."""
+"""Names that exist once in a stream, as layer 0."""
 
 
 @dataclass(slots=True)
 class Captures:
-    """What will become the taps of an anatomy."""
+    """Collects the taps of an anatomy."""
 
     anatomy: Anatomy
     recording: Recording
@@ -31,7 +31,7 @@ class Captures:
         factor: float = 1.0,
         columns: tuple[int, int] | None = None,
     ) -> None:
-        """Note where a part of a layer was seen; `kind` and `index` where they are not the layer's own."""
+        """Record where a part of a layer was seen. `kind` and `index` are the layer's own unless given."""
         event = seen.event
         place = kind or layer.kind, name
         number = layer.index if index is None else index
@@ -52,11 +52,11 @@ class Captures:
         self.anatomy.tap_widths[place] = int(width)
 
     def lack(self, kind: str, name: str, reason: str) -> None:
-        """Note why a part is not there (the first reason counts)."""
+        """Record why a part is missing; the first reason is kept."""
         self.anatomy.missing.setdefault((kind, name), reason)
 
     def finish(self) -> None:
-        """Hand over the taps that are there in all layers of their stream."""
+        """Put the taps that were found in all layers of their stream into the anatomy."""
         for (kind, name), taps in self.found.items():
             layers = self.anatomy.streams["decoder" if kind == "cross" else kind]
             wanted = (
@@ -77,7 +77,7 @@ class Captures:
 
 
 def _layout(seen: Seen, layer: Layer) -> str:
-    """How batch and positions lie in a tensor."""
+    """The layout of batch and positions in a tensor (see `Tap.layout`)."""
     batch, positions = layer.leaving.value.shape[:2]
     shape = seen.value.shape
     if len(shape) == 3 and shape[0] == batch:

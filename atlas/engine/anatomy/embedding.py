@@ -1,4 +1,4 @@
-"""What makes the first state of a stream: token, position and segment vectors, their sum, and the way from there to layer 0."""
+"""Finds how the first state of a stream is made: token, position and segment vectors, their sum, and the path to layer 0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atlas.engine.anatomy.probe_recording import Event, Recording, Seen, is_line
 PARTS = ("token_embedding", "position", "segment")
 
 ALIKE = 0.999
-"""Cosine of a token's vector and its row of the table, above which one is the other (perhaps scaled)."""
+"""Cosine between a token's vector and its row of the table above which they count as the same (perhaps scaled)."""
 
 NOT_ADDED = {
     "position": "no position vectors are added to the embeddings; positions act inside the attention (rotary or relative)",
@@ -24,7 +24,7 @@ NOT_ADDED = {
 
 @dataclass(slots=True)
 class Embedding:
-    """What was found of one stream's embedding."""
+    """The parts found of one stream's embedding."""
 
     parts: dict[str, tuple[Seen, float]] = field(default_factory=dict)
     total: Seen | None = None
@@ -35,7 +35,7 @@ class Embedding:
 
 
 def find_embedding(recording: Recording, layer: Layer, first: int, ids: torch.Tensor | None) -> Embedding:
-    """Take apart what enters `layer`, the first of its stream; calls before event number `first` belong to another stream."""
+    """Find the parts of the input of `layer`, the first of its stream. Calls before event `first` belong to another stream."""
     events = [event for event in recording.events[first : layer.event.start] if event.end < layer.event.start]
     lookups = _lookups(recording, events, layer, ids)
     if "token_embedding" not in lookups:
@@ -55,23 +55,23 @@ def find_embedding(recording: Recording, layer: Layer, first: int, ids: torch.Te
 
 
 def _lookups(recording: Recording, events: list[Event], layer: Layer, ids: torch.Tensor | None) -> dict[str, Seen]:
-    """Leaf calls that turn whole numbers, or nothing at all, into vectors, by what they stand for."""
+    """The outputs of leaf modules that turn whole numbers, or no input, into vectors, by the name of the part."""
     found: dict[str, Seen] = {}
     segments = recording.probe.get("token_type_ids")
     rows = layer.leaving.rows.shape[0]
     for event in events:
-        given = [seen.value for seen in event.inputs]
-        numbers = not given or any(not value.is_floating_point() for value in given)
-        # BART's position table is handed a float tensor, of which it only takes the length.
+        arguments = [seen.value for seen in event.inputs]
+        numbers = not arguments or any(not value.is_floating_point() for value in arguments)
+        # BART's position table is passed a float tensor and uses only its length.
         if not event.leaf or not event.outputs or not (numbers or isinstance(event.module, torch.nn.Embedding)):
             continue
         output = event.outputs[0]
         if not output.value.is_floating_point() or rows % output.rows.shape[0]:
             continue
-        by_token = "token_embedding" not in found and ids is not None and any(_equal(value, ids) for value in given)
+        by_token = "token_embedding" not in found and ids is not None and any(_equal(value, ids) for value in arguments)
         if ids is not None and by_token and _looked_up(event, ids):
             found["token_embedding"] = output
-        elif _same_everywhere(output) or (segments is not None and any(_equal(value, segments) for value in given)):
+        elif _same_everywhere(output) or (segments is not None and any(_equal(value, segments) for value in arguments)):
             found.setdefault("segment", output)
         elif output.rows.shape[0] > 1:
             found.setdefault("position", output)
@@ -79,7 +79,7 @@ def _lookups(recording: Recording, events: list[Event], layer: Layer, ids: torch
 
 
 def _looked_up(event: Event, ids: torch.Tensor) -> bool:
-    """Whether a table's rows are taken by token (BART hands the tokens to its position table too, which only counts them)."""
+    """Whether a table's rows are looked up by token. BART passes tokens to its position table too, which only counts them."""
     table = getattr(event.module, "weight", None)
     if not isinstance(table, torch.Tensor):
         return True
@@ -88,7 +88,7 @@ def _looked_up(event: Event, ids: torch.Tensor) -> bool:
     rows, output = table.detach()[ids].flatten(0, -2), event.outputs[0].rows
     if rows.shape != output.shape:
         return False
-    empty = ~rows.any(dim=-1)  # padding's row is mostly zeros, and has no direction
+    empty = ~rows.any(dim=-1)  # the row of the padding token is often all zeros and has no direction
     return bool(((torch.cosine_similarity(rows.to(output), output) >= ALIKE) | empty).all())
 
 
@@ -101,7 +101,7 @@ def _same_everywhere(seen: Seen) -> bool:
 
 
 def _reachable(events: list[Event], start: Seen) -> list[Seen]:
-    """The token vectors and what linear maps and norms make of them alone (OPT widens them before positions are added)."""
+    """The token vectors, and the outputs of linear maps and norms that read them (OPT widens them before adding positions)."""
     found = [start]
     for event in events:
         if not (event.leaf and event.inputs and (is_linear(event.module) or is_norm(event.module))):
@@ -133,7 +133,7 @@ def _as_sum(events: list[Event], layer: Layer, token: Seen, others: dict[str, Se
 
 
 def _spread(seen: Seen, token: Seen) -> torch.Tensor | None:
-    """A part in the rows of the token vectors: position vectors may be shared by the rows of the batch."""
+    """A part repeated to the rows of the token vectors, because all rows of the batch may share position vectors."""
     rows, wanted = seen.rows, token.rows
     if rows.shape[-1] != wanted.shape[-1]:
         return None
@@ -141,7 +141,7 @@ def _spread(seen: Seen, token: Seen) -> torch.Tensor | None:
 
 
 def _way(events: list[Event], start: Seen, goal: Seen) -> list[Event] | None:
-    """The norms and linear maps between the sum and the first layer; None where there is another way."""
+    """The modules between the sum and the first layer; None where they do not lead from one to the other."""
     ways: dict[bytes, list[Event]] = {start.key: []}
     for event in events:
         if event.leaf and event.inputs and event.outputs and event.inputs[0].key in ways:

@@ -1,7 +1,7 @@
-"""What a model does to its logits after its last module: nothing, a factor, a vector added, a soft cap.
+"""Finds what a model does to its logits after its last module: nothing, a factor, an added vector, or a soft cap.
 
-Small logits are hardly bent by a cap and hardly moved by a factor near 1. So the last module's output is made large in a
-second pass, and what explains both passes is it.
+Small logits hardly change under a soft cap or a factor near 1. So a second pass enlarges the last module's output, and the
+operation that explains both passes is the right one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from atlas.engine.anatomy.records import Stage
 from atlas.engine.running.context import Call, current, running
 
 LOUD = 100.0
-"""The largest output of the last module in the second pass: above every soft cap in use (30 and 50), within float16."""
+"""The largest output of the last module in the second pass: above every soft cap in use (30 and 50), and within float16."""
 
 CLOSE = 1e-2
-"""How near, as a share of the largest, a vector of the model must come to what is added to the logits to be tried."""
+"""A vector of the model is tried as the added vector if it differs from the difference of the logits by at most this share of
+its largest number."""
 
 LOGITS = ("logits", "prediction_logits")
-"""What heads call their logits; the second is BERT's with its pretraining head."""
+"""Names of the logits in a model's outputs; the second is that of BERT's pretraining head."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
-"""The last module's output, and the logits the model makes of it, as rows."""
+"""The last module's output and the model's logits, as rows."""
 
 
 def as_rows(values: torch.Tensor) -> torch.Tensor:
@@ -40,7 +41,7 @@ def logits_of(output: Any) -> torch.Tensor | None:
 
 
 def finished(model: torch.nn.Module, stage: Stage, values: torch.Tensor) -> torch.Tensor:
-    """Do what a stage without a module of its own does."""
+    """Apply a stage that has no module of its own."""
     if stage.what == "scale":
         return values * stage.number
     if stage.what == "cap":
@@ -65,8 +66,8 @@ def find_ending(
 def _error(model: torch.nn.Module, ending: list[Stage], pairs: list[Pair]) -> float:
     worst = 0.0
     with torch.no_grad():
-        for given, wanted in pairs:
-            values = given
+        for before, wanted in pairs:
+            values = before
             for stage in ending:
                 values = finished(model, stage, values)
             worst = max(worst, mismatch(wanted, values))
@@ -74,10 +75,10 @@ def _error(model: torch.nn.Module, ending: list[Stage], pairs: list[Pair]) -> fl
 
 
 def _guesses(model: torch.nn.Module, pairs: list[Pair]) -> Iterator[list[Stage]]:
-    """The likeliest first: of two that fit equally well the first is taken."""
-    given, wanted = pairs[1]
+    """Possible endings, the likeliest first, because the first of two that fit equally well is used."""
+    before, wanted = pairs[1]
     yield []
-    yield [Stage("scale", number=float((wanted.double() * given.double()).sum() / given.double().square().sum()))]
+    yield [Stage("scale", number=float((wanted.double() * before.double()).sum() / before.double().square().sum()))]
     added = (pairs[0][1] - pairs[0][0]).mean(dim=0)
     for name, vector in (*model.named_buffers(), *model.named_parameters()):
         if bool(added.any()) and vector.numel() == added.numel() and vector.is_floating_point():
@@ -89,7 +90,7 @@ def _guesses(model: torch.nn.Module, pairs: list[Pair]) -> Iterator[list[Stage]]
 
 
 def _passed(model: torch.nn.Module, recording: Recording, last: str, largest: float | None) -> Pair:
-    """Run the probe, with the output of a module made as large as `largest`; its output then, and the logits."""
+    """Run the probe with a module's output scaled to the maximum `largest` (None: not scaled); that output and the logits."""
     seen: list[torch.Tensor] = []
     call = Call(sites={})
 
@@ -112,7 +113,7 @@ def _passed(model: torch.nn.Module, recording: Recording, last: str, largest: fl
 
 
 def _numbers(model: torch.nn.Module) -> list[float]:
-    """Every positive number of the configuration: a soft cap is one of them."""
+    """Every positive number of the configuration, because a soft cap is one of them."""
     config = getattr(model, "config", None)
     values = config.to_dict().values() if config is not None else ()
     return sorted(

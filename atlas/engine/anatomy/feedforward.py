@@ -16,7 +16,7 @@ EXPERT_WORDS = ("expert", "moe", "router")
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A tensor, or some columns of it."""
+    """A tensor, or a range of its columns."""
 
     seen: Seen
     columns: tuple[int, int] | None = None
@@ -34,14 +34,14 @@ class Located:
 
 @dataclass(slots=True)
 class FeedForward:
-    """What was found of one block, by tap name; and why the rest was not."""
+    """The parts found of one feed-forward block, by name, and the reason why others are missing."""
 
     parts: dict[str, Located]
     reason: str = ""
 
 
 def find_feedforward(layer: Layer, write: Write) -> FeedForward:
-    """Take the block that makes `write` apart."""
+    """Find the parts of the feed-forward block that makes `write`."""
     down = _down(layer, write)
     if down is None:
         return FeedForward({}, _why_whole(layer))
@@ -61,7 +61,7 @@ def find_feedforward(layer: Layer, write: Write) -> FeedForward:
 
 
 def _gated(parts: dict[str, Located], act: Seen, halves: list[Located], activation: Event | None) -> FeedForward:
-    """Which of two pre-activations is the gate: the one that the activation function reads."""
+    """Tell the gate from the other pre-activation: the activation function reads the gate."""
     if activation is None:
         return FeedForward(parts, "this block is gated, and which half is the gate cannot be seen: its activation is no module")
     read = key_of(activation.inputs[0].rows)
@@ -81,7 +81,7 @@ def _linears(layer: Layer) -> list[Event]:
 
 
 def _down(layer: Layer, write: Write) -> Event | None:
-    """The linear map whose output, perhaps normalised, is what the block writes."""
+    """The linear map whose output, perhaps normalised, the block writes into the stream."""
     for event in reversed(_linears(layer)):
         if any(seen.key == write.source.key for seen in downstream(layer, event.outputs[0])):
             return event

@@ -1,4 +1,4 @@
-"""What single heads write into the stream: the part of the output projection that belongs to a head, times what it read."""
+"""What single heads write into the stream: the output of each head times its block of the output projection."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from atlas.engine.anatomy.records import Anatomy, Projection
 from atlas.errors import NotCaptured
 
 KIND_OF_BLOCK = {"cross": "cross"}
-"""Blocks whose heads have a kind of their own; the others have the stream's."""
+"""Blocks whose heads have their own kind; the heads of the others have the stream's kind."""
 
 
 def find_projections(layers: list[Layer], chains: list[Chain], anatomy: Anatomy) -> None:
-    """Find the output projection of every attention and check that its heads add up to what it puts out."""
+    """Find the output projection of every attention block and check that the parts of its heads add up to its output."""
     for block in ("attention", "cross") if "cross" in layers[0].attended else ("attention",):
         kind = KIND_OF_BLOCK.get(block, layers[0].kind)
         reason = None
@@ -29,9 +29,9 @@ def find_projections(layers: list[Layer], chains: list[Chain], anatomy: Anatomy)
 
 
 def head_parts(anatomy: Anatomy, kind: str, layer: int, z: torch.Tensor) -> torch.Tensor:
-    """What each head writes, (batch, head, query, d_model), from what it read, `z` (batch, head, query, width).
+    """What each head writes, (batch, head, query, d_model), from its output `z`, (batch, head, query, width).
 
-    With `output_bias` they add up to the attention's output, before the norm that `Projection.after` names, if any.
+    Together with `output_bias` the parts add up to the attention's output, before the norm that `Projection.after` names, if any.
     """
     projection = _known(anatomy, kind, layer)
     return torch.einsum("bhqw,hwd->bhqd", z, _blocks(projection).to(z.dtype)) * projection.factor
@@ -43,7 +43,7 @@ def output_projections(anatomy: Anatomy) -> dict[tuple[str, int], torch.Tensor]:
 
 
 def output_bias(anatomy: Anatomy, kind: str, layer: int) -> torch.Tensor | None:
-    """What the output projection adds by itself, (d_model,), which no head wrote; None where it has no bias."""
+    """The bias of the output projection, (d_model,), which no head writes; None where it has no bias."""
     projection = _known(anatomy, kind, layer)
     bias = getattr(projection.module, "bias", None)
     return None if bias is None else bias.detach() * projection.factor
@@ -52,7 +52,7 @@ def output_bias(anatomy: Anatomy, kind: str, layer: int) -> torch.Tensor | None:
 def value_gram(anatomy: Anatomy, kind: str, layer: int) -> torch.Tensor:
     """W_h W_h^T of every head, (head, width, width): v G v^T is the squared length of what a value vector v writes.
 
-    Kept until the weights change (the optimiser writes in place, which their version counts).
+    It is cached until the weights change; an optimiser writes in place, and the tensor's version counts such writes.
     """
     projection = _known(anatomy, kind, layer)
     weight = projection.module.weight
@@ -99,11 +99,11 @@ def _find_one(layer: Layer, chain: Chain, block: str, kind: str, anatomy: Anatom
     if error > tolerance_of(output):
         return f"the heads' parts and the bias differ from the projection's output by {error:.1e} of its size"
     anatomy.errors[kind, "heads"] = max(error, anatomy.errors.get((kind, "heads"), 0.0))
-    _say_what_follows(projection, layer, chain, block, output)
+    _record_factor_or_norm(projection, layer, chain, block, output)
     return None
 
 
-def _say_what_follows(projection: Projection, layer: Layer, chain: Chain, block: str, output: Seen) -> None:
+def _record_factor_or_norm(projection: Projection, layer: Layer, chain: Chain, block: str, output: Seen) -> None:
     write = next((one for one in chain.writes if one.block == block), None)
     if write is None:
         projection.after = "something that was not found out"

@@ -1,7 +1,7 @@
-"""Permanent hooks that put what passes through a model into the call that asked for it.
+"""Permanent hooks that store tensors of a pass in the call that requested them.
 
-Without a call, or for a call that wants no taps, a hook is one look at a context variable. Two threads never see each other's
-tensors, because each has its own call. The hooks are plain objects, so a model that carries them can still be copied and saved.
+Without a call, or for a call that requests no taps, a hook only reads a context variable. Two threads never see each other's
+tensors, because each has its own call. The hooks are plain objects, so a model with hooks can still be copied and saved.
 """
 
 from __future__ import annotations
@@ -21,55 +21,55 @@ from atlas.engine.running.context import Call, current
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    """Notes how many texts go through the whole model at once: flattened tensors do not say."""
+    """Hook of the whole model: records the batch size, which flattened tensors do not show."""
 
     def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
         call = current()
         if call is None or call.taps is None:
             return
-        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
-        if given is not None:
-            call.seen[id(self)] = given.shape[0]
+        tensor = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
+        if tensor is not None:
+            call.seen[id(self)] = tensor.shape[0]
 
 
 @dataclass(eq=False, slots=True)
 class _Listener:
-    """The taps on one side of one module, by the number of the use within a pass."""
+    """The taps on one side of one module, by the number of the module's use within a pass."""
 
     taps: dict[int, list[Tap]]
     uses: int
     batch: _Batch
 
-    def hear(self, call: Call, items: Any) -> None:
-        """Store what is wanted of this use of the module."""
+    def store(self, call: Call, items: Any) -> None:
+        """Store the requested tensors of this use of the module."""
         turn = call.seen[id(self)] % self.uses
         call.seen[id(self)] += 1
         for tap in self.taps.get(turn, ()):
             if tap.name in call.wanted_taps and call.taps is not None:
                 value = items if tap.place.item is None else items[tap.place.item]
-                call.taps.setdefault(tap.name, {})[tap.kind, tap.layer] = _told(tap, value, call.seen[id(self.batch)])
+                call.taps.setdefault(tap.name, {})[tap.kind, tap.layer] = _stored(tap, value, call.seen[id(self.batch)])
 
 
 class _Before(_Listener):
-    """Sees what goes in; before the module runs, as a module may overwrite its input."""
+    """Stores inputs, before the module runs, because a module may overwrite its input."""
 
     __slots__ = ()
 
     def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
         call = current()
         if call is not None and call.taps is not None:
-            self.hear(call, dict(enumerate(args)) | kwargs)
+            self.store(call, dict(enumerate(args)) | kwargs)
 
 
 class _After(_Listener):
-    """Sees what comes out."""
+    """Stores outputs."""
 
     __slots__ = ()
 
     def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> None:  # noqa: ARG002
         call = current()
         if call is not None and call.taps is not None:
-            self.hear(call, output)
+            self.store(call, output)
 
 
 def install(hf: PreTrainedModel, anatomy: Anatomy) -> list[RemovableHandle]:
@@ -92,8 +92,8 @@ def install(hf: PreTrainedModel, anatomy: Anatomy) -> list[RemovableHandle]:
     return handles
 
 
-def _told(tap: Tap, value: torch.Tensor, batch: int) -> torch.Tensor:
-    """The tensor as it is stored: (batch, position, width), as the model adds it, safe from later writes."""
+def _stored(tap: Tap, value: torch.Tensor, batch: int) -> torch.Tensor:
+    """The tensor as it is stored: (batch, position, width), scaled as the model adds it, copied if it is overwritten later."""
     if not torch.is_grad_enabled():
         value = value.detach()
     if tap.layout == "flat":

@@ -1,8 +1,8 @@
-"""Internals of a model: where they are, found once per model and checked by arithmetic.
+"""Finds the internals of a model, once per model, and checks them by arithmetic.
 
-Nothing here knows a model by name. One probe pass is recorded (`recording`), layers are the calls around each attention
-(`layers`), and what is added to what is tried until the sums come out (`arithmetic`, `embedding`, `unembedding`); what does
-not come out is absent, with the reason. `install` puts permanent hooks where the parts were found.
+Nothing here knows a model by name. One probe pass is recorded (`probe_recording`), the calls around each attention are the
+layers (`layers`), and sums of tensors are tried until they hold (`arithmetic`, `embedding`, `unembedding`). A part without such
+a sum is absent, with the reason. `install` puts permanent hooks where the parts were found.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NO_LAYERS = "no layers were found that hand a stream of states from one to the n
 
 
 def find_anatomy(hf: PreTrainedModel, sites: AttentionSites, probe: Mapping[str, torch.Tensor]) -> Anatomy:
-    """Watch one pass of the probe and say where every part can be seen; `sites` is empty for a family outside the interface."""
+    """Record one pass of the probe and find where to capture every part; `sites` is empty outside the attention interface."""
     recording = record(hf, sites, probe)
     other = None if recording.attended else record(hf, sites, _other_ending(probe))
     streams = find_layers(recording, other)
@@ -123,7 +123,7 @@ def _other_ending(probe: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _note(anatomy: Anatomy) -> None:
-    """Say what a reader of single heads' parts must know."""
+    """Add notes for the readers of single heads' outputs."""
     for (kind, layer), projection in anatomy.projections.items():
         if layer == 0 and projection.after:
             anatomy.notes.append(f"{kind}: what the heads write adds up before {projection.after}, which then changes the sum.")
@@ -132,7 +132,7 @@ def _note(anatomy: Anatomy) -> None:
 
 
 def _explain_the_rest(anatomy: Anatomy) -> None:
-    """A reason for every name that no stream has and that nothing was said about yet."""
+    """Add a reason for every name that no stream has and that has none yet."""
     known = anatomy.names() | {name for _, name in anatomy.missing}
     for name in ALL_TAPS:
         if name in known:

@@ -1,4 +1,4 @@
-"""A model's layers within a recorded pass: which call is which layer, and which calls in it are its attention."""
+"""Finds a model's layers in a recorded pass: the call of each layer, and the calls in it that are its attention."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from atlas.engine.anatomy.probe_recording import Attended, Event, Recording, See
 
 STREAMS = ("encoder", "decoder")
 BATCH_FIRST = 3
-"""Axes of a state: (batch, position, width). XLNet's, position first, are not read."""
+"""Number of axes of a state, (batch, position, width). XLNet's states have the position first and are not read."""
 
 ATTENTION_WORDS = ("attention", "attn")
-"""In a family that does not use the attention interface, a module named so is taken for the attention: the arithmetic decides."""
+"""Outside the attention interface a module with such a name is tried as the attention; the arithmetic decides whether it is."""
 
 
 @dataclass(eq=False, slots=True)
 class Layer:
-    """One layer's call: what went in, what came out, and what happened within."""
+    """One layer's call: its input, its output, and the calls inside it."""
 
     kind: str
     index: int
@@ -47,9 +47,9 @@ class Layer:
 
 
 def find_layers(recording: Recording, other: Recording | None = None) -> dict[str, list[Layer]]:
-    """The layers of every stream; empty where none can be told apart.
+    """The layers of every stream; empty where none were found.
 
-    `other` is a pass with another last token, needed only where nothing was seen to attend.
+    `other` is a pass with another last token. It is needed only where no module was seen to attend.
     """
     by_attention = {kind: _by_attention(recording, kind) for kind in STREAMS}
     found = by_attention if recording.attended else _by_sequence(recording, other)
@@ -57,7 +57,7 @@ def find_layers(recording: Recording, other: Recording | None = None) -> dict[st
 
 
 def broken_between(layers: list[Layer]) -> str | None:
-    """Why the layers do not form one stream, None where each goes on with what the one before left."""
+    """Why the layers do not form one stream; None where each layer reads the output of the layer before it."""
     for first, second in itertools.pairwise(layers):
         if first.leaving.key != second.entering.key:
             return f"something outside the layers changes the stream between layer {first.index} and layer {second.index}"
@@ -82,7 +82,10 @@ def _by_attention(recording: Recording, kind: str) -> list[Layer]:
 
 
 def _outermost(mine: list[Attended], others: list[Event]) -> Event:
-    """The largest call with this layer's attention and no other's; of a one-layer model the largest that is one of a list."""
+    """The largest call that contains this layer's attention and no other's.
+
+    A member of a list is preferred, because the largest call of a one-layer model is the whole model.
+    """
     event: Event | None = mine[0].event
     covering = []
     while event is not None and not any(other.within(event) for other in others):
@@ -106,7 +109,7 @@ def _layer(recording: Recording, kind: str, index: int, event: Event) -> Layer |
 
 
 def _by_sequence(recording: Recording, other: Recording | None) -> dict[str, list[Layer]]:
-    """Layers of a family outside the attention interface: members of one list, each going on where the one before ended."""
+    """Layers of a model outside the attention interface: members of one list, each reading the output of the one before it."""
     lists: dict[str, list[Event]] = {}
     for event in recording.events:
         parent, _, last = event.name.rpartition(".")
@@ -140,7 +143,7 @@ def _named_attention(layer: Layer) -> list[Event]:
 
 
 def _causality(layers: list[Layer], other: Recording | None) -> str:
-    """Whether the first position's state depends on the last token; `other` is a pass in which that was another."""
+    """'encoder' if the first position's state depends on the last token, else 'decoder'; in `other` that token differs."""
     last = layers[-1]
     twin = (
         next((one for one in other.events if (one.name, one.use) == (last.event.name, last.event.use)), None) if other else None

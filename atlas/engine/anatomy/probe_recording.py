@@ -1,7 +1,7 @@
-"""One probe pass, written down: which module was called when, with what, and what came out.
+"""Records one probe pass: every call of a module in order, with its inputs and outputs.
 
-Tensors are compared by their bytes: a state of the stream that two modules see is one and the same number for number, however
-it was reshaped on the way. So what feeds what is found without any name.
+Tensors are compared by their bytes, because a state that two modules read has the same numbers in both, however it was reshaped.
+So the connections between modules are found without any name.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from atlas.engine.anatomy.records import Place
 from atlas.engine.running.context import AttentionSite, AttentionSites, Call, Terms, Watcher, current, running
 
 BATCH = 2
-"""Rows of the probe: with two, a tensor that a model flattens or shares between rows is told from one it does not."""
+"""Rows of the probe. With two rows, tensors that a model flattens or shares between rows can be recognised."""
 
 
 def writes_into(tensor: torch.Tensor) -> int:
-    """Autograd's own count of in-place writes into a tensor; there is no other. Tensors of inference mode are not counted."""
+    """Autograd's private count of in-place writes into a tensor; no public one exists. In inference mode nothing is counted."""
     return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001
 
 
 @dataclass(eq=False, slots=True)
 class Seen:
-    """A tensor at one place, as it was when it passed."""
+    """A tensor at one place of the pass, copied when it passed."""
 
     event: Event
     place: Place
@@ -40,7 +40,7 @@ class Seen:
 
     @property
     def rows(self) -> torch.Tensor:
-        """Its numbers as (row, width), in float32 or better."""
+        """The numbers as (row, width), in float32 or better."""
         return self.value.reshape(-1, self.value.shape[-1]).to(torch.promote_types(self.value.dtype, torch.float32))
 
     @property
@@ -74,7 +74,7 @@ class Event:
 
 @dataclass(slots=True)
 class Attended:
-    """What one layer's heads read, and the call of the attention module that did it."""
+    """The outputs of one layer's heads, and the call of its attention module."""
 
     site: AttentionSite
     value: torch.Tensor
@@ -104,7 +104,7 @@ class Recording(Watcher):
         """Not needed here."""
 
     def saw_output(self, site: AttentionSite, output: torch.Tensor) -> None:
-        """Note what the heads of a layer read."""
+        """Record the outputs of a layer's heads."""
         self.attended[site.kind, site.layer] = Attended(site, output.detach().clone(), self.open[-1])
 
     def entered(self, name: str, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -112,8 +112,8 @@ class Recording(Watcher):
         use = self.uses.get(name, 0)
         self.uses[name] = use + 1
         event = Event(module, name, use, len(self.events), self.open[-1] if self.open else None)
-        given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-        event.inputs = [_seen(event, "in", item, value) for item, value in given if _recorded(value)]
+        arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        event.inputs = [_seen(event, "in", item, value) for item, value in arguments if _recorded(value)]
         self.events.append(event)
         self.open.append(event)
 
@@ -125,23 +125,23 @@ class Recording(Watcher):
 
 
 def is_linear(module: torch.nn.Module) -> bool:
-    """`Linear`, or the same with its weight the other way round (GPT-2's `Conv1D`)."""
+    """Whether a module is a `Linear`, or GPT-2's `Conv1D`, which stores the weight transposed."""
     return isinstance(module, torch.nn.Linear) or (type(module).__name__ == "Conv1D" and hasattr(module, "nf"))
 
 
 def is_norm(module: torch.nn.Module) -> bool:
-    """A normalisation, or an identity in the place of one (ModernBERT's first layer)."""
+    """Whether a module is a norm, or an identity in the place of one (ModernBERT's first layer)."""
     return isinstance(module, torch.nn.Identity) or "norm" in type(module).__name__.lower()
 
 
 def key_of(value: torch.Tensor) -> bytes:
-    """What a tensor holds, whatever its shape."""
+    """A hash of a tensor's numbers, independent of its shape."""
     flat = value.detach().contiguous().cpu().reshape(-1)
     return hashlib.blake2b(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"", digest_size=16).digest()
 
 
 def record(model: torch.nn.Module, sites: AttentionSites, probe: Mapping[str, torch.Tensor]) -> Recording:
-    """Run the probe once, without dropout, and note every call in it."""
+    """Run the probe once, without dropout, and record every call."""
     recording = Recording({name: value.repeat(BATCH, *[1] * (value.dim() - 1)) for name, value in probe.items()})
     call = Call(sites=sites, watcher=recording)
     with evaluating(model), _listening(model, recording, call), unrecorded(), running(call):
@@ -150,7 +150,7 @@ def record(model: torch.nn.Module, sites: AttentionSites, probe: Mapping[str, to
 
 
 def passed(model: torch.nn.Module, probe: Mapping[str, torch.Tensor]) -> Any:
-    """Run the probe, without what the model does not take and without a cache of keys and values."""
+    """Run the probe, without inputs that the model does not accept and without a cache of keys and values."""
     accepted = inspect.signature(model.forward).parameters
     options = {"use_cache": False} if "use_cache" in accepted else {}
     return model(**{name: value for name, value in probe.items() if name in accepted}, **options)
@@ -176,14 +176,14 @@ def _seen(event: Event, side: str, item: int | str | None, value: torch.Tensor) 
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """No gradients, but no inference mode either: its tensors do not count the writes into them."""
+    """Switch off gradients and also inference mode, whose tensors do not count the writes into them."""
     with torch.inference_mode(mode=False), torch.no_grad():
         yield
 
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode, module by module: a borrowed model may have parts frozen in either mode."""
+    """Switch to evaluation mode and restore it module by module, because a borrowed model may have parts in either mode."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -201,7 +201,7 @@ def _listening(model: torch.nn.Module, recording: Recording, call: Call) -> Iter
             continue
 
         def before(called: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
-            if current() is call:  # and not another thread's pass
+            if current() is call:  # ignore the passes of other threads
                 recording.entered(name, called, args, kwargs)
 
         def after(called: torch.nn.Module, args: Any, output: Any) -> None:  # noqa: ARG001 - torch's signature

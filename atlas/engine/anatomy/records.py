@@ -1,7 +1,7 @@
-"""What was found out about how a model's parts add up: plain records, no search and no hooks.
+"""Plain records of how a model's parts add up, without search or hooks.
 
 A model reads and writes a residual stream. An `Anatomy` says for each stream (one for an encoder, one for a decoder) where in
-the module tree each named part can be seen, how the parts add, and for what could not be found, why not.
+the module tree each named part can be captured, how the parts add up, and why a part was not found.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import torch
 
 EMBEDDING_PARTS = ("token_embedding", "position", "segment")
-"""What is added to make the first state of the stream; each is absent where a model does not add it."""
+"""The vectors that are added to make the first state of the stream. A vector that a model does not add is absent."""
 
 BLOCKS = ("attention", "cross", "ffn")
-"""What may write into the stream within a layer, in this order."""
+"""The blocks that may write into the stream within a layer, in this order."""
 
 NORMS = tuple(f"{block}{place}_norm_{side}" for block in BLOCKS for place in ("", "_post") for side in ("in", "out"))
-"""`ffn_norm_in`: before the block (in a post-norm model, the sum after it); `ffn_post_norm_in`: between block and stream."""
+"""`ffn_norm_in` is before the block (in a post-norm model, the sum after it); `ffn_post_norm_in` is between block and stream."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "stream": (
@@ -34,28 +34,28 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "final_norm_out",
     ),
     "ffn": ("ffn_in", "ffn_pre", "ffn_up", "ffn_act"),
-    # A group of its own: it would double the bytes of `stream`, and most readers of the stream never look at it.
+    # A separate group, because it would double the bytes of `stream`, and most readers of the stream do not use it.
     "norms": ("embedding_norm_in", "embedding_norm_out", *NORMS, "final_norm_in"),
     "head_outputs": ("attention_projection",),
 }
-"""Capture group -> names of the taps it needs; what single heads write is worked out from z with `head_parts`."""
+"""Capture group -> names of the taps it needs. `head_parts` computes what single heads write from their outputs z."""
 
 ALL_TAPS = tuple(name for names in GROUPS.values() for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor passes: going into or coming out of a module."""
+    """A place where a tensor passes: an input or an output of a module."""
 
     side: str
     """'in' or 'out'."""
     item: int | str | None
-    """Number or name of the argument, or of the element of the output; None: the output itself."""
+    """Number or name of the argument, or of the element of the output; None for the output itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """One named tensor of one layer, and where to see it."""
+    """One named tensor of one layer, and the place where it is captured."""
 
     name: str
     kind: str
@@ -63,12 +63,12 @@ class Tap:
     module: str
     place: Place
     use: int
-    """The how-manyth use of the module in one pass: ALBERT uses one module for all its layers."""
+    """Number of the module's use in one pass, because ALBERT uses one module for all its layers."""
     uses: int
     factor: float = 1.0
-    """What the model multiplies the tensor by, outside any module, before it adds it (Granite)."""
+    """The number by which the model multiplies the tensor, outside any module, before adding it (Granite)."""
     columns: tuple[int, int] | None = None
-    """The part of a fused projection's output that is meant."""
+    """The columns to take from the output of a fused projection."""
     layout: str = "plain"
     """'plain': (batch, position, width); 'flat': batch and position in one; 'shared': the same for every row of the batch."""
     clone: bool = False
@@ -77,13 +77,13 @@ class Tap:
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """An equation that was found to hold in every layer of a stream: `total` is what the `parts` add up to."""
+    """An equation that holds in every layer of a stream: `total` is the sum of the `parts`."""
 
     kind: str
     total: str
     parts: tuple[str, ...]
     leaves: bool = False
-    """`total` is `hidden` as it leaves the layer (index layer + 1); parts named `hidden` are what entered it."""
+    """Whether `total` is the `hidden` that leaves the layer (index layer + 1); a part named `hidden` is what enters it."""
 
     def __str__(self) -> str:
         index = {"hidden": "hidden[l]"}
@@ -93,18 +93,18 @@ class Sum:
 
 @dataclass(slots=True)
 class Projection:
-    """The output projection of one attention layer: one block of columns for each head."""
+    """The output projection of one attention layer, which has one block of columns for each head."""
 
     module: torch.nn.Module
     name: str
     transposed: bool
-    """Weight stored as (in, out), as GPT-2's Conv1D does, not (out, in)."""
+    """Whether the weight is stored as (in, out), as in GPT-2's Conv1D, not as (out, in)."""
     n_heads: int
     factor: float = 1.0
     after: str = ""
-    """Empty, or what happens to the sum of the heads before it is added to the stream ('RMSNorm ...')."""
+    """What changes the sum of the heads before it is added to the stream ('RMSNorm ...'); empty: nothing."""
     gram: tuple[tuple[int, int], torch.Tensor] | None = None
-    """W_h W_h^T of every head with the version of the weight it was made from."""
+    """W_h W_h^T of every head, with the version of the weight it was computed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Stage:
     """One step from the last state of the stream to the logits."""
 
     what: str
-    """'apply' a module, 'scale' by a number, 'add' a vector of the model, 'cap' softly at a number."""
+    """'apply' a module, 'scale' by a number, 'add' a vector of the model, or 'cap' softly at a number."""
     module: str = ""
     number: float = 1.0
 
@@ -129,31 +129,31 @@ class Anatomy:
     taps: list[Tap] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
     errors: dict[tuple[str, str], float] = field(default_factory=dict)
-    """(kind, what was checked) -> the largest error on the probe, as a share of the stream's size."""
+    """(kind, name of the check) -> the largest error on the probe, as a share of the stream's size."""
     projections: dict[tuple[str, int], Projection] = field(default_factory=dict)
     unembedding: tuple[Stage, ...] = ()
     tap_widths: dict[tuple[str, str], int] = field(default_factory=dict)
     """(kind, name) -> numbers per position."""
     notes: list[str] = field(default_factory=list)
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(kind, name) -> why it is not there; kind '' for what concerns the whole model."""
+    """(kind, name) -> why the name is missing; kind '' where it is missing in the whole model."""
 
     @property
     def absent(self) -> dict[str, str]:
-        """Name -> reason, for what no stream of this model has."""
+        """Name -> reason, for the names that no stream of this model has."""
         found = self.names()
         return {name: reason for (_, name), reason in self.missing.items() if name not in found}
 
     def names(self, kind: str | None = None) -> frozenset[str]:
-        """What can be tapped (in one kind of stream)."""
+        """The names that can be captured, in one kind of stream or in any."""
         return frozenset(tap.name for tap in self.taps if kind in (None, tap.kind))
 
     def why_absent(self, name: str, kind: str) -> str | None:
-        """The reason a name is absent from a stream, None where it is there."""
+        """The reason why a name is absent from a stream; None where it is present."""
         if name in self.names(kind):
             return None
         return self.missing.get((kind, name)) or self.missing.get(("", name)) or f"This model's {kind} has no {name}."
 
     def width(self, name: str, kind: str) -> int | None:
-        """Numbers per position of a tap (for byte estimates); None where it is absent."""
+        """Numbers per position of a captured array (for byte estimates); None where it is absent."""
         return self.tap_widths.get((kind, name))

@@ -13,14 +13,14 @@ from atlas.engine.anatomy.records import Sum
 
 WRITES = {"attention": "attention_output", "cross": "cross_output", "ffn": "ffn_out"}
 STATES = {"attention": "residual_mid", "cross": "residual_cross"}
-"""The stream after a block wrote into it; after the last block it is `hidden` of the next layer."""
+"""The name of the stream after a block wrote into it; after the last block it is `hidden` of the next layer."""
 
 INSIDE_FFN = ("ffn_in", "ffn_pre", "ffn_up", "ffn_act")
 AT_ONCE = "attention and feed-forward read the same state and are added to it at once, so there is no state between them"
 
 
 def describe_layers(taps: Captures, layers: list[Layer]) -> list[Chain]:
-    """Find, name and note everything about the layers of one stream; the chains of writes come back."""
+    """Find, name and record the parts of the layers of one stream; returns the chain of writes of each layer."""
     kind, anatomy = layers[0].kind, taps.anatomy
     taps.put("hidden", layers[0], layers[0].entering, index=0)
     for layer in layers:
@@ -51,9 +51,9 @@ def _put_layer(taps: Captures, layer: Layer, chain: Chain) -> None:
             taps.put("attention_projection", layer, projection.outputs[0], kind="cross" if block == "cross" else "")
     for write in chain.writes:
         taps.put(WRITES[write.block], layer, write.source, factor=write.factor)
-        if write.block == "cross":  # the same tensor under the kind whose heads wrote it
+        if write.block == "cross":  # the same tensor is also recorded under the kind of the heads that write it
             taps.put("attention_output", layer, write.source, kind="cross", factor=write.factor)
-        # Whether the stream goes on with the sum or with its norm is only known once what follows adds up too.
+        # Whether the stream continues with the sum or with its norm is known only if the next write adds up too.
         certain = chain.reason is None or write is not chain.writes[-1]
         if write.block in STATES and not chain.parallel and certain:
             taps.put(STATES[write.block], layer, write.state)
@@ -97,9 +97,9 @@ def _norms(layer: Layer, chain: Chain, inside: FeedForward) -> Iterator[tuple[st
 
 
 def _readers(layer: Layer, seen: Seen, inside: FeedForward) -> Iterator[str]:
-    """The blocks that read a norm's output first thing."""
+    """The blocks whose first module reads a norm's output."""
     calls = {block: [attended.event] for block, attended in layer.attended.items()} or {"attention": layer.attention_events}
-    # A mixture of experts has no first linear map: there it is the block as a whole that reads.
+    # A mixture of experts has no first linear map, so the reader is the block as a whole.
     calls["ffn"] = [] if "ffn_in" in inside.parts else _other_blocks(layer)
     for block, events in calls.items():
         first = block == "ffn" and "ffn_in" in inside.parts and inside.parts["ffn_in"].seen.key == seen.key
@@ -108,12 +108,12 @@ def _readers(layer: Layer, seen: Seen, inside: FeedForward) -> Iterator[str]:
 
 
 def _other_blocks(layer: Layer) -> list[Event]:
-    """Calls of blocks directly under the layer that are not attention (a mixture of experts has no first linear map)."""
+    """Calls of blocks directly under the layer that are not attention."""
     return [event for event in layer.events if event.parent is layer.event and not event.leaf and not layer.in_attention(event)]
 
 
 def _reads(layer: Layer, event: Event, seen: Seen) -> bool:
-    """Whether a call, or a linear map in it, reads a tensor as its own input (not as what another attends to)."""
+    """Whether a call, or a linear map in it, reads a tensor as its first input (not as the states that cross-attention reads)."""
     inner = (one for one in layer.events if one.within(event) and (one is event or is_linear(one.module)))
     return any(one.inputs and one.inputs[0].key == seen.key for one in inner)
 

@@ -1,4 +1,4 @@
-"""From any state of the stream to logits (the logit lens): the model's own way from its last state, found once and replayed."""
+"""The logit lens: finds the model's own path from its last state to the logits, and applies it to any state of the stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from atlas.errors import NotCaptured
 
 
 def find_unembedding(recording: Recording, layers: list[Layer], anatomy: Anatomy, model: torch.nn.Module) -> str | None:
-    """Fill in `anatomy.unembedding`; the reason where there is none."""
+    """Fill in `anatomy.unembedding`; returns the reason if there is none, else None."""
     logits = logits_of(recording.output)
     last = layers[-1].leaving
     if logits is None:
@@ -42,11 +42,11 @@ def find_unembedding(recording: Recording, layers: list[Layer], anatomy: Anatomy
 
 
 def unembed(hf: torch.nn.Module, anatomy: Anatomy, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits of a state of the stream, (..., width) -> (..., vocabulary), as the model would make them of its last state."""
+    """Logits of a state of the stream, (..., width) -> (..., vocabulary), computed as the model does from its last state."""
     if not anatomy.unembedding:
         msg = f"No logit lens for this model: {anatomy.missing.get(('', 'unembed'), 'it was not looked for')}."
         raise NotCaptured(msg)
-    with running(Call(sites={})):  # the lens is no part of the pass that may be under way: its modules' taps must not see it
+    with running(Call(sites={})):  # a call of its own, so that the taps of a pass in progress do not record the lens
         for stage in anatomy.unembedding:
             hidden = _applied(hf, stage, hidden)
     return hidden
@@ -60,7 +60,7 @@ def _applied(hf: torch.nn.Module, stage: Stage, hidden: torch.Tensor) -> torch.T
 
 
 def _search(events: list[Event], state: Seen, shape: tuple[int, ...]) -> list[Stage] | None:
-    """Depth first: the outermost module that reads the state (perhaps scaled) and nothing else, until there are logits."""
+    """Depth-first search for modules that read only the state (perhaps scaled), the outermost first, until one gives logits."""
     for free in (False, True):
         for event in events:
             factor = _reads(event, state, free=free)
@@ -78,24 +78,24 @@ def _search(events: list[Event], state: Seen, shape: tuple[int, ...]) -> list[St
 
 
 def _reads(event: Event, state: Seen, *, free: bool) -> float | None:
-    """What the state is multiplied by before this call reads it; None where it does not read it."""
+    """The number by which the state is multiplied before this call reads it; None where the call does not read it."""
     if len(event.inputs) != 1 or not event.outputs or _reads_more(event):
         return None
-    given = event.inputs[0]
-    if given.value.shape[-1] != state.value.shape[-1] or given.value.numel() != state.value.numel():
+    argument = event.inputs[0]
+    if argument.value.shape[-1] != state.value.shape[-1] or argument.value.numel() != state.value.numel():
         return None
-    if event.outputs[0].key == given.key or (given.key == state.key) == free:
+    if event.outputs[0].key == argument.key or (argument.key == state.key) == free:
         return None
-    return factor_of(given, None, state, free=True) if free else 1.0
+    return factor_of(argument, None, state, free=True) if free else 1.0
 
 
 def _reads_more(event: Event) -> bool:
-    """Whether the call's one tensor is not its first argument, so that calling it with that alone is another thing."""
+    """Whether the call's one tensor is not its first argument, so that calling the module with it alone would be wrong."""
     return event.inputs[0].place.item not in (0, "hidden_states", "input", "hidden_state", "x")
 
 
 def final_norm(recording: Recording, layers: list[Layer], before: int) -> Event | None:
-    """The normalisation that reads the last state, where there is one; calls from number `before` on are another stream's."""
+    """The norm that reads the last state, if any; calls from number `before` on belong to another stream."""
     state = layers[-1].leaving.key
     for event in recording.events[layers[-1].event.end + 1 : before]:
         if is_norm(event.module) and event.leaf and event.inputs and event.inputs[0].key == state:

@@ -1,1 +1,1 @@
-"""From a name to a model that can be trusted: catalog, hub, files, construction, and what is checked at load."""
+"""Loading a model by name: catalog, hub, files, construction, and the checks made at load."""

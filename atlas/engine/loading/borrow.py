@@ -1,6 +1,6 @@
-"""A model that belongs to somebody: changed for as long as a run lasts, then exactly as it was.
+"""Borrowing a caller's model: it is changed while a run lasts and restored exactly afterwards.
 
-Runs are counted, because two may overlap in two threads: the first changes the model, the last puts it back.
+Runs are counted, because two may overlap in two threads: the first run changes the model, the last one restores it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from atlas.engine.loading.quiet_libraries import quiet_transformers
 from atlas.engine.running import attention
 
 SETTING = "_attn_implementation_internal"
-"""Where a configuration names its attention function. Its public face writes to every sub-configuration as well, so what differed
-between them could not be put back through it."""
+"""The attribute in which a configuration names its attention function. The public property also writes to all
+sub-configurations, so different values there could not be restored through it."""
 
 
 def configs_of(hf: PreTrainedModel) -> list[PreTrainedConfig]:
@@ -37,36 +37,36 @@ def configs_of(hf: PreTrainedModel) -> list[PreTrainedConfig]:
 
 
 class Attending:
-    """Which attention function a model's configurations name, and how to change it for a while."""
+    """Switches the attention function that a model's configurations name."""
 
     def __init__(self, hf: PreTrainedModel) -> None:
         self._configs = configs_of(hf)
-        self._own = self._named()
+        self._own = self._current_names()
         attention.register()
         with quiet_transformers():
             hf.set_attn_implementation(attention.NAME)
-        self._watched = self._named()
+        self._watched = self._current_names()
         self.possible = self._watched != self._own or attention.NAME in self._own
-        self._name(self._own)
+        self._set_names(self._own)
 
-    def _named(self) -> list[Any]:
+    def _current_names(self) -> list[Any]:
         return [getattr(config, SETTING) for config in self._configs]
 
-    def _name(self, names: list[Any]) -> None:
+    def _set_names(self, names: list[Any]) -> None:
         for config, name in zip(self._configs, names, strict=True):
             setattr(config, SETTING, name)
 
     def watch(self) -> None:
-        """Let the model run the watched function."""
-        self._name(self._watched)
+        """Let the model run Atlas' attention function."""
+        self._set_names(self._watched)
 
     def own(self) -> None:
-        """Let the model run what it ran before."""
-        self._name(self._own)
+        """Let the model run its own attention function."""
+        self._set_names(self._own)
 
     def plain(self) -> None:
         """Let the model run transformers' plain (eager) attention."""
-        self._name(["eager"] * len(self._configs))
+        self._set_names(["eager"] * len(self._configs))
 
     def settle(self, *, plain: bool) -> None:
         """Make what a run needs the model's own state, for good."""
@@ -74,12 +74,12 @@ class Attending:
             self.plain()
         else:
             self.watch()
-        self._own = self._named()
+        self._own = self._current_names()
 
 
 @dataclass(slots=True)
 class _Hold:
-    """How many runs hold a model now, and what the first of them changed."""
+    """The number of runs that hold a model now, and the modules that the first run took out of training mode."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     inside: int = 0
@@ -87,13 +87,13 @@ class _Hold:
 
 
 _HOLDS: WeakKeyDictionary[torch.nn.Module, _Hold] = WeakKeyDictionary()
-"""By the model itself, not by who holds it: two `Model`s of one model in memory would put it back under each other's runs."""
+"""One entry for each torch model, because two `Model`s of one torch model would restore it under each other's runs."""
 
 _HOLDS_LOCK = threading.Lock()
 
 
 class Borrowed:
-    """Holds a model in the state a run needs: evaluating, watched, and its random state kept where it draws."""
+    """Keeps a model in the state a run needs: evaluation mode, Atlas' attention, and a saved random state if the model draws."""
 
     def __init__(self, hf: PreTrainedModel, attending: Attending, *, plain: bool, draws: bool = True) -> None:
         self._hf = hf
@@ -105,8 +105,8 @@ class Borrowed:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, the model is ready to be run; afterwards it is as it was, whatever happened."""
-        # A caller may be in inference mode, whose tensors know no versions and could never be used in training again.
+        """Make the model ready to run while the context is open, and restore it afterwards, also after an error."""
+        # Leave a caller's inference mode, because its tensors have no versions and could never be used in training again.
         with torch.inference_mode(mode=False), self._random_state_kept():
             self._enter()
             try:
@@ -115,15 +115,18 @@ class Borrowed:
                 self._leave()
 
     def settle(self) -> None:
-        """Make the state a run needs the model's own, for good: it belongs to us."""
+        """Make the state a run needs permanent, for a model that Atlas loaded itself."""
         self._attending.settle(plain=self._plain)
 
     def give_back(self) -> None:
-        """Let the model run the attention it ran before."""
+        """Let the model run its own attention again."""
         self._attending.own()
 
     def _random_state_kept(self) -> AbstractContextManager[None]:
-        """Only for models that draw in evaluation: the state is the process's, and putting it back rewinds other threads."""
+        """Save the random state, only for models that draw in evaluation mode.
+
+        The state belongs to the whole process, so restoring it also rewinds what other threads draw.
+        """
         return torch.random.fork_rng(devices=_devices(self._hf)) if self._draws else nullcontext()
 
     def _enter(self) -> None:
@@ -132,7 +135,7 @@ class Borrowed:
             hold.inside += 1
             if hold.inside > 1:
                 return
-            # Flags are kept module by module: a frozen part of a model in training is in evaluation mode already.
+            # Flags are saved module by module, because a frozen part of a model in training is in evaluation mode already.
             hold.training = [module for module in self._hf.modules() if module.training]
             for module in hold.training:
                 module.training = False

@@ -1,6 +1,6 @@
-"""Known models: what each is, how large, what it is good for, and whether it is already on disk.
+"""Known models: what each is, how large it is, what it is good for, and whether it is already on disk.
 
-Nothing here imports torch or transformers, so that `atlas models` answers at once. The figures are those of the published
+Nothing here imports torch or transformers, so that `atlas models` answers quickly. The figures are those of the published
 configurations; a test builds every architecture from them and counts its parameters.
 """
 
@@ -21,10 +21,10 @@ DECODER = ("decoder",)
 BOTH = ("encoder", "decoder", "cross")
 
 SUGGESTIONS = 3
-"""How many names a "did you mean" offers: more is a list to read, not a hint."""
+"""How many names a "did you mean" offers. More would be a list to read, not a hint."""
 
 LIKENESS = 0.6
-"""How alike a name must be to be offered (difflib's ratio): 'bert-base-uncase' is, 'my-model' is nothing's misspelling."""
+"""How similar a name must be to be offered (difflib's ratio): 'bert-base-uncase' is offered a name, 'my-model' is not."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Entry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything this model answers to, the shortest way to say it first."""
+        """All names of this model, the shortest first."""
         return tuple(dict.fromkeys((self.name, *([self.hub_id] if self.hub_id else []), *self.aliases)))
 
 
@@ -148,19 +148,19 @@ CATALOG: tuple[Entry, ...] = (
 
 def entries(models: Path | None = None) -> tuple[Entry, ...]:
     """Every known model, those shipped in the folder `models` (default: Atlas' own assets) first."""
-    from atlas.engine.loading.embedded import embedded  # late: it builds entries, so it imports this module
+    from atlas.engine.loading.embedded import embedded  # imported here because `embedded` imports this module
 
     return (*embedded(models), *CATALOG)
 
 
 def lookup(name: str, models: Path | None = None) -> Entry | None:
-    """The model of that name, alias or hub id, whatever its case; None where there is none."""
+    """The model with this name, alias or hub id, ignoring case; None where there is none."""
     wanted = name.strip().casefold()
     return next((entry for entry in entries(models) if wanted in (known.casefold() for known in entry.names)), None)
 
 
 def suggestions(name: str, models: Path | None = None) -> tuple[str, ...]:
-    """The names of the catalog most like a name that is in none."""
+    """The catalog names most similar to an unknown name."""
     names = {known.casefold(): entry.name for entry in entries(models) for known in entry.names}
     wanted = name.strip().casefold()
     close = difflib.get_close_matches(wanted, names, n=SUGGESTIONS * 2, cutoff=LIKENESS)
@@ -169,12 +169,12 @@ def suggestions(name: str, models: Path | None = None) -> tuple[str, ...]:
 
 
 def find(name: str, models: Path | None = None) -> Entry:
-    """The model of that name, alias or hub id.
+    """The model with this name, alias or hub id.
 
     Raises
     ------
     ModelNotFound
-        Where the catalog has none; the message offers the closest names.
+        If the catalog has none; the message offers the closest names.
     """
     entry = lookup(name, models)
     if entry is None:
@@ -190,7 +190,7 @@ def did_you_mean(names: Iterable[str]) -> str:
 
 
 def cache_folder() -> Path:
-    """Where the hub's files are kept, from the environment as it is now, not as it was when huggingface_hub was imported."""
+    """The folder of the hub's cache, by the environment as it is now, not as it was when huggingface_hub was imported."""
     direct = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if direct:
         return Path(os.path.expandvars(direct)).expanduser()
@@ -212,10 +212,10 @@ def cached_snapshot(repo_id: str, revision: str | None = None, *, cache: Path | 
 
 
 def on_disk(entry: Entry, *, cache: Path | None = None) -> Path | None:
-    """The folder that holds this model already, so that loading it needs no network; None where there is none."""
+    """The folder that already holds this model, so that loading it needs no network; None where there is none."""
     if entry.path is not None:
         return entry.path
-    # A cache filled before the hub gave every model an owner has the short name.
+    # A cache that was filled before the hub gave every model an owner has the short name.
     repositories = [entry.hub_id, entry.name] if entry.hub_id else []
     found = (cached_snapshot(repo_id, cache=cache) for repo_id in repositories if repo_id)
     return next((folder for folder in found if folder is not None), None)

@@ -1,8 +1,8 @@
-"""From a folder of files to a model that can be trusted to be the one that was trained.
+"""Builds a model from a folder of files and checks that it is the model that was trained.
 
-The class is the one the configuration names, so that predictions exist; a head the files do not hold is left out instead of
-made up at random, and a trunk with holes is refused. Weights are read from safetensors only, and no code of the model's own
-runs unless the caller says so.
+The class is the one the configuration names, so that predictions exist. A head that the files do not hold is left out instead
+of being initialised at random, and a trunk with missing weights is refused. Weights are read from safetensors only, and the
+model's own code runs only if the caller allows it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 BASE = "base"
-"""The task of a model without a head: it has attention and states, but predicts nothing."""
+"""The task of a model without a head, which has attention and states but predicts nothing."""
 
 _HEADS = {
     "masked-lm": ("MODEL_FOR_MASKED_LM_MAPPING_NAMES", "AutoModelForMaskedLM"),
@@ -36,14 +36,13 @@ _HEADS = {
     "sequence-classification": ("MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES", "AutoModelForSequenceClassification"),
     "question-answering": ("MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES", "AutoModelForQuestionAnswering"),
 }
-"""Task -> transformers' own table of its classes by model type, and the class that dispatches on it."""
+"""Task -> transformers' table of the task's classes by model type, and the Auto class that dispatches on it."""
 
 SHOWN_KEYS = 5
-"""How many weight names an error lists: enough to recognise the part, not the model."""
-
+"""How many weight names an error lists: enough to recognise the part that is missing."""
 
 REASON_CHARACTERS = 300
-"""Of somebody else's error message: its first sentences; transformers adds pages of advice."""
+"""Characters of a library's error message that are quoted: its first sentences, because transformers adds pages of advice."""
 
 
 class _Loaded(NamedTuple):
@@ -53,7 +52,7 @@ class _Loaded(NamedTuple):
 
 
 class Constructed(NamedTuple):
-    """A model in evaluation mode, its tokenizer, what it predicts, and what the reader should know about it."""
+    """A model in evaluation mode, its tokenizer, its task, and notes for the reader."""
 
     hf: Any
     tokenizer: Any
@@ -75,9 +74,9 @@ def construct(
     source
         What `resolve` found.
     device
-        Default: a CUDA GPU where there is one, else the CPU.
+        By default a CUDA GPU where there is one, else the CPU.
     dtype
-        Default: float32, in which results are exact to 1e-5, whatever precision the files are stored in.
+        By default float32, whatever precision the files have, because results are exact to 1e-5 in it.
     trust_remote_code
         Run the model's own Python files.
     """
@@ -115,7 +114,7 @@ def _config(folder: Path, settings: dict[str, Any], *, trust: bool) -> Any:
         raise UnsupportedModel(msg)
     with _explained(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust, local_files_only=True)
-    # A configuration may name an attention kernel, which transformers would fetch from the hub and run.
+    # A configuration may name an attention kernel, and transformers would fetch that from the hub and run it.
     config._attn_implementation = None  # noqa: SLF001  (the public name is write-only at construction)
     return config
 
@@ -148,13 +147,13 @@ def _model(source: Source, config: Any, dtype: torch.dtype, *, trust: bool) -> t
     loaded = _load(folder, _bare_class(config) if task == BASE else "AutoModel", config, dtype, trust=trust)
     poolers = {key for key in loaded.missing if key.startswith("pooler.")}
     if poolers:
-        loaded.hf.pooler = None  # it only summarises the last states, and would do so with random weights
+        loaded.hf.pooler = None  # it only summarises the last states, and its weights would be random
     _refuse_holes(folder, set(loaded.missing) - poolers)
     return loaded.hf, BASE, (note, *_left_out(loaded, folder))
 
 
 def _task(source: Source, config: Any) -> str:
-    """Which head to try: by the class in the configuration; the catalog's where that is a bare or a pretraining class."""
+    """The task of the class in the configuration; the catalog's task where that is a bare or a pretraining class."""
     from transformers.models.auto import modeling_auto
 
     names = list(getattr(config, "architectures", None) or [])
@@ -167,13 +166,13 @@ def _task(source: Source, config: Any) -> str:
         return source.entry.task
     pretraining = any(name.endswith("ForPreTraining") for name in names)
     if pretraining and config.model_type in tables["masked-lm"]:
-        return "masked-lm"  # BERT's and ALBERT's pretraining class has the masked-LM head inside; where not, it is left out
+        return "masked-lm"  # BERT's and ALBERT's pretraining class contains the masked-LM head; a head not stored is left out
     remote = getattr(config, "auto_map", None) or {}
     return next((task for task, (_, auto) in _HEADS.items() if auto in remote), BASE)
 
 
 def _bare_class(config: Any) -> str:
-    """Name the class of a model without a head: the one in the configuration (`T5EncoderModel` is half of T5), if it has one."""
+    """The class of a model without a head: the configuration's own (`T5EncoderModel` is half of T5), else 'AutoModel'."""
     import transformers
 
     for name in getattr(config, "architectures", None) or ():
@@ -184,7 +183,7 @@ def _bare_class(config: Any) -> str:
 
 
 def _load(folder: Path, auto: str, config: Any, dtype: torch.dtype, *, trust: bool) -> _Loaded:
-    """Load a model, with the names of weights it wanted and the files lack, and of those they hold and it did not want."""
+    """Load a model, with the names of the weights that the files lack and of those that the model does not use."""
     import transformers
 
     with _explained(folder):
@@ -195,7 +194,7 @@ def _load(folder: Path, auto: str, config: Any, dtype: torch.dtype, *, trust: bo
             use_safetensors=True,
             trust_remote_code=trust,
             local_files_only=True,
-            ignore_mismatched_sizes=True,  # to report all of them below; the default stops with a text for a terminal
+            ignore_mismatched_sizes=True,  # so that all are reported below; by default transformers raises a text for terminals
             output_loading_info=True,
         )
     if info["mismatched_keys"]:
@@ -209,14 +208,14 @@ def _load(folder: Path, auto: str, config: Any, dtype: torch.dtype, *, trust: bo
 
 
 def _head_keys(loaded: _Loaded, config: Any) -> list[str]:
-    """Those of the missing weights that belong to the head, poolers included: they decide, and would decide at random."""
+    """The missing weights that belong to the head, poolers included, because random ones would make random predictions."""
     import torch
     from transformers import MODEL_MAPPING, AutoModel
 
     if not loaded.missing:
         return []
     prefix = f"{loaded.hf.base_model_prefix}."
-    if type(config) not in MODEL_MAPPING:  # code of the model's own: only the prefix tells its trunk
+    if type(config) not in MODEL_MAPPING:  # the model's own code: only the prefix tells which weights are its trunk
         return [key for key in loaded.missing if not key.startswith(prefix)]
     with torch.device("meta"):
         trunk = set(AutoModel.from_config(config).state_dict())
@@ -229,13 +228,13 @@ def _refuse_holes(folder: Path, missing: Iterable[str]) -> None:
     if holes:
         msg = (
             f"The weights in {folder} lack {len(holes)} parts of the model itself ({_listed(holes)}), which would be made up at "
-            f"random. Get the files again; the configuration may belong to another model."
+            "random. Get the files again; the configuration may belong to another model."
         )
         raise BrokenFiles(msg)
 
 
 def _left_out(loaded: _Loaded, folder: Path) -> tuple[str, ...]:
-    """Say when the files hold more layers than the configuration uses: the model is then shallower than what was trained."""
+    """A note where the files hold more layers than the configuration uses, so the model is shallower than the trained one."""
     shape = {re.sub(r"\.\d+\.", ".*.", key) for key in loaded.hf.state_dict() if re.search(r"\.\d+\.", key)}
     deeper = [key for key in loaded.unexpected if re.search(r"\.\d+\.", key) and re.sub(r"\.\d+\.", ".*.", key) in shape]
     if not deeper:
@@ -244,7 +243,7 @@ def _left_out(loaded: _Loaded, folder: Path) -> tuple[str, ...]:
 
 
 def _check_vocabulary(folder: Path, hf: Any, tokenizer: Any) -> None:
-    """Refuse a tokenizer that gives ids the model has no embedding for: a crash in the middle of a text, or a wrong word."""
+    """Refuse a tokenizer with ids that the model has no embedding for, because they would crash a run or give wrong words."""
     vocabulary = tokenizer.get_vocab()
     rows = hf.get_input_embeddings().weight.shape[0]
     if not vocabulary:
@@ -261,7 +260,7 @@ def _check_vocabulary(folder: Path, hf: Any, tokenizer: Any) -> None:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Visibility what transformers raises about somebody's files into one sentence of ours."""
+    """Turn an exception that transformers raises about the files into one sentence of ours."""
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The models shipped in `assets/models/`: catalog entries read from their own files, so that neither can drift."""
+"""Catalog entries of the models shipped in `assets/models/`, read from the model files so that the two always agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atlas.errors import AtlasError
 
 CARD = "MODEL_CARD.md"
 
-# The names by which model families call the same figure in their config.json, the usual one first.
+# The names that model families use for the same figure in their config.json, the usual one first.
 _LAYERS = ("num_hidden_layers", "n_layer", "encoder_layers", "num_layers", "n_layers")
 _HEADS = ("num_attention_heads", "n_head", "encoder_attention_heads", "num_heads", "n_heads")
 _HIDDEN = ("hidden_size", "n_embd", "d_model", "dim")
@@ -35,7 +35,7 @@ _TASKS = (
     ("ForQuestionAnswering", "question-answering"),
     ("ForImageClassification", "image-classification"),
 )
-"""Task by the ending of the architecture's name; the loader itself asks transformers, which is too slow for a listing."""
+"""Task by the ending of the architecture's name. The loader asks transformers instead, which is too slow for a listing."""
 
 
 def embedded(models: Path | None = None) -> tuple[Entry, ...]:
@@ -51,13 +51,13 @@ def embedded(models: Path | None = None) -> tuple[Entry, ...]:
         try:
             found.append(_entry(path.parent, path.stat().st_mtime_ns))
         except AtlasError as error:
-            # Heard of, but no reason why no other model could be loaded.
+            # A warning, not an error, because all other models can still be loaded.
             warnings.warn(f"{path.parent.name} is left out of the catalog. {error}", stacklevel=2)
     return tuple(found)
 
 
 @lru_cache(maxsize=64)
-def _entry(folder: Path, changed: int) -> Entry:  # noqa: ARG001  (part of the cache's key: a model trained anew is read anew)
+def _entry(folder: Path, changed: int) -> Entry:  # noqa: ARG001  (part of the cache's key, so that a retrained model is read again)
     config = read_config(folder)
     architecture = next(iter(config.get("architectures") or [""]))
     two_stacks = bool(config.get("is_encoder_decoder"))
@@ -93,7 +93,7 @@ def _first(config: dict[str, Any], names: Iterable[str], otherwise: Any) -> Any:
 
 
 def _stored_parameters(folder: Path) -> int:
-    """Numbers in the weight files; tied weights are stored once."""
+    """The number of parameters in the weight files, which store tied weights once."""
     from safetensors import safe_open
 
     count = 0

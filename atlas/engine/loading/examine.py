@@ -1,4 +1,4 @@
-"""What has to be known of a model before it can be traced, found out once at load: where it attends, and its parts."""
+"""Examines a model once at load, on a short probe: finds where it attends and what its parts are."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ Forward = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found out about a model."""
+    """The results of examining a model."""
 
     kinds: tuple[str, ...]
     """Its kinds of attention: ('encoder',), ('decoder',) or ('encoder', 'decoder', 'cross')."""
     sites: AttentionSites
-    """Where it attends; empty where it is outside the attention interface."""
+    """Where it attends; empty for a model outside the attention interface."""
     borrowed: Borrowed
-    """Holds it in the state a run needs."""
+    """Keeps it in the state a run needs."""
     anatomy: Anatomy
     size: ModelSize
     notes: tuple[str, ...]
 
 
 def examine(hf: Any, tokenizer: Any, forward: Forward, *, task: str, limit: int | None) -> Findings:
-    """Find out everything, on a short probe."""
+    """Examine a model on a short probe."""
     attending = Attending(hf)
     probe = probe_of(hf, tokenizer, limit, same_length=reads_its_source(hf, task))
     sites, why = _attention(hf, tokenizer, forward, attending, probe, task=task, limit=limit)
@@ -64,7 +64,7 @@ def examine(hf: Any, tokenizer: Any, forward: Forward, *, task: str, limit: int 
 
 
 def remedy(attending: Attending) -> str:
-    """What to do about a model that could be watched but not exactly."""
+    """What to do about a model whose attention can be observed, but not exactly."""
     if not attending.possible:
         return ""
     return " Loading it in float32, or with a newer transformers, may mend that; if not, please report the model's name."
@@ -73,7 +73,7 @@ def remedy(attending: Attending) -> str:
 def _draws(forward: Forward, probe: dict[str, torch.Tensor]) -> bool:
     """Whether a pass in evaluation mode draws random numbers.
 
-    Another thread's draw is taken for the model's: then it is treated with more care than it needs.
+    A draw of another thread counts as the model's; then the random state is saved at every run without need, which is harmless.
     """
     before = torch.get_rng_state(), [torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())]
     forward(probe)
@@ -82,12 +82,12 @@ def _draws(forward: Forward, probe: dict[str, torch.Tensor]) -> bool:
 
 
 def reads_its_source(hf: Any, task: str) -> bool:
-    """Whether this is an encoder-decoder that classifies: its decoder reads the source again, token by token."""
+    """Whether this is an encoder-decoder that classifies, so its decoder reads the source again, token by token."""
     return task == CLASSIFIES_TEXT and bool(hf.config.is_encoder_decoder)
 
 
 def alone_in_a_batch(hf: Any, task: str, kinds: tuple[str, ...]) -> bool:
-    """Whether this is a causal classifier that finds its last token by a padding id it does not have, and refuses batches."""
+    """Whether this is a causal classifier without a padding id: it finds the last token by that id, so it refuses batches."""
     return task == CLASSIFIES_TEXT and kinds == ("decoder",) and hf.config.pad_token_id is None
 
 
@@ -101,7 +101,7 @@ def _attention(
     task: str,
     limit: int | None,
 ) -> tuple[AttentionSites, str]:
-    """Where the model attends; nowhere, with the reason, where it cannot be observed exactly."""
+    """Where the model attends; no sites, with the reason, where its attention cannot be observed exactly."""
     outside = f"{type(hf).__name__} does not use transformers' attention interface"
     if not attending.possible:
         return {}, outside
@@ -117,7 +117,7 @@ def _sites(
     hf: Any, tokenizer: Any, forward: Forward, probe: dict[str, torch.Tensor], *, task: str, limit: int | None
 ) -> AttentionSites:
     if reads_its_source(hf, task):
-        # Two lengths tell the kinds apart. The classifier on top wants equal ones, what is below it does not.
+        # Two lengths tell the kinds apart. The classifier needs equal lengths, the base model below it does not.
         probe = probe_of(hf, tokenizer, limit)
         forward = lambda inputs: hf.base_model(**inputs, use_cache=False)  # noqa: E731
     try:
@@ -134,7 +134,7 @@ def _sites(
 def _anatomy(hf: Any, sites: AttentionSites, probe: dict[str, torch.Tensor], *, alone: bool) -> Anatomy:
     if not alone:
         return internals.find_anatomy(hf, sites, probe)
-    # The probe has two rows, which a causal classifier refuses without a padding id; the first token's is not looked at.
+    # The probe has two rows, which a causal classifier refuses without a padding id. Any id does, so the first token's is used.
     hf.config.pad_token_id = int(probe["input_ids"][0, 0])
     try:
         return internals.find_anatomy(hf, sites, probe)

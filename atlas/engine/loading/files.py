@@ -1,7 +1,7 @@
-"""A folder of model files: what it holds, whether it is whole, and whether reading it could run code.
+"""A folder of model files: what it holds, whether it is complete, and whether reading it could run code.
 
-Checked before transformers sees it, because a pickle must be refused by name, and because a truncated file should be named
-with the way to mend it, not surface as a decoding error from the middle of a library.
+The folder is checked before transformers reads it, because a pickle must be refused by name, and because an error about a
+truncated file should name the file and the remedy instead of being a decoding error from inside a library.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ VOCABULARIES = frozenset(
     {"tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model", "spm.model", "sentencepiece.bpe.model",
      "tiktoken.model"}
 )  # fmt: skip
-"""Files that hold a tokenizer's vocabulary: with none of them transformers would make one up, empty."""
+"""Files that hold a tokenizer's vocabulary. Without any of them transformers would make an empty one."""
 
 PARTS = frozenset({"merges.txt", "bpe.codes", "source.spm", "target.spm", "target_vocab.json"})
-"""What some tokenizers need besides their vocabulary."""
+"""Files that some tokenizers need besides their vocabulary."""
 
 WITHOUT_VOCABULARY = frozenset({"ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer"})
-"""Tokenizers of bytes or code points: their settings are all there is."""
+"""Tokenizers of bytes or code points, which need nothing but their settings."""
 
 FOR_IMAGES = "preprocessor_config.json"
 
 PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 HASH_WHOLE_BYTES = 1 << 30
-"""Up to 1 GiB the hash of a folder reads all of its weights (about a second); above it, a sample of every file."""
+"""Up to 1 GiB the hash of a folder reads all weights (about a second); above that it reads a sample of every file."""
 
 HASH_SAMPLE_BYTES = 1 << 20
-"""What is read at either end of a file too large to be read whole: the header, and the last tensor."""
+"""Bytes read at either end of a file that is too large to be read whole: the header and the last tensor."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read `config.json`, refusing what is no configuration of a transformers model."""
+    """Read `config.json`; refuse a file that is not a JSON object."""
     return read_object(folder / CONFIG)
 
 
@@ -76,22 +76,23 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     names = sorted({str(name) for name in shards.values()})
     odd = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
     if odd:
-        # An index is data from a stranger: it may neither lead out of the folder nor back to a pickle.
+        # An index is untrusted data: it may neither point out of the folder nor to a pickle.
         msg = f"{folder / INDEX} points to {odd[0]!r}, which is no safetensors file of this folder. Do not use this model."
         raise UnsafeModel(msg)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        msg = f"{folder} lacks {len(missing)} of {len(names)} shards: {_some(missing)}. Get them again."
+        msg = f"{folder} lacks {len(missing)} of {len(names)} shards: {_first_names(missing)}. Get them again."
         raise BrokenFiles(msg)
     return tuple(folder / name for name in names)
 
 
 def no_safetensors(place: str, names: Iterable[str], more: str = "") -> AtlasError:
-    """Make the error for a place without safetensors: unsafe where it has pickles, not a model where it has nothing."""
+    """Make the error for a place without safetensors: UnsafeModel where it has pickles, BrokenFiles where it has no weights."""
     pickled = sorted(name for name in names if name.endswith(PICKLED))
     if pickled:
         msg = (
-            f"{place} holds its weights only as {_some(pickled)}, and reading a pickle can run any code hidden in it.{more} "
+            f"{place} holds its weights only as {_first_names(pickled)}, "
+            f"and reading a pickle can run any code hidden in it.{more} "
             "Convert it once, where you trust its source: load it with its transformers class and "
             "from_pretrained(..., use_safetensors=False), write it with save_pretrained(folder), and give that folder."
         )
@@ -100,7 +101,7 @@ def no_safetensors(place: str, names: Iterable[str], more: str = "") -> AtlasErr
 
 
 def check_weights(path: Path) -> None:
-    """Refuse a file that is not safetensors through and through, by what it holds and not by its name."""
+    """Refuse a file that is not safetensors, by its contents, not by its name."""
     from safetensors import SafetensorError, safe_open
 
     with path.open("rb") as file:
@@ -120,7 +121,7 @@ def check_weights(path: Path) -> None:
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a tokenizer can be read from here."""
+    """Whether a tokenizer can be read from this folder."""
     if _names(folder) & VOCABULARIES:
         return True
     settings = folder / "tokenizer_config.json"
@@ -128,7 +129,7 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether configuration, all weights and a tokenizer (or an image processor) are here; contents are not read."""
+    """Whether the folder has a configuration, all weights and a tokenizer (or image processor), without reading weights."""
     try:
         weight_files(folder)
         return (folder / CONFIG).is_file() and (has_tokenizer(folder) or (folder / FOR_IMAGES).is_file())
@@ -137,7 +138,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def content_hash(folder: Path) -> str:
-    """Name what a folder holds: the hash of its configuration, tokenizer and weights, independent of where it stands."""
+    """The hash of a folder's configuration, tokenizer and weights, which does not depend on the folder's path."""
     weights = weight_files(folder)
     whole = sum(path.stat().st_size for path in weights) <= HASH_WHOLE_BYTES
     digest = hashlib.sha256()
@@ -154,7 +155,7 @@ def content_hash(folder: Path) -> str:
 
 
 def require_folder(path: Path) -> None:
-    """Refuse a path that is no folder, saying what would be one."""
+    """Refuse a path that is not a folder; the message says which folder to give."""
     if path.is_dir():
         return
     if path.exists():
@@ -177,9 +178,9 @@ def _names(folder: Path) -> set[str]:
 
 def _listing(folder: Path) -> str:
     names = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
-    return f"there is {_some(names)}" if names else "it is empty"
+    return f"there is {_first_names(names)}" if names else "it is empty"
 
 
-def _some(names: list[str], most: int = 3) -> str:
+def _first_names(names: list[str], most: int = 3) -> str:
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,8 +1,8 @@
-"""From a name to a folder of model files: embedded, local, or fetched from the hub and kept in its cache.
+"""Finds the folder of a model's files by name: embedded, local, or fetched from the hub into its cache.
 
-Only safetensors, settings and tokenizer files are ever fetched (code only when the caller trusts it), and a complete copy on
-disk is used whenever the hub cannot help, with a note that says so. The environment (HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME) is
-read at every call: huggingface_hub reads it once, at import, which a notebook cannot undo.
+Only safetensors, settings and tokenizer files are fetched (code only when the caller trusts it). A complete copy on disk is
+used whenever the hub fails, with a note that says so. The environment (HF_ENDPOINT, HF_HUB_OFFLINE, HF_HOME) is read at every
+call, because huggingface_hub reads it only once, at import, which a notebook cannot change afterwards.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 ANSWER_SECONDS = 15.0
-"""How long the hub may take to answer at all. huggingface_hub's own default is for ever; its download time-out is 10 s."""
+"""How long the hub may take to answer. huggingface_hub's own default has no limit; its time-out for downloads is 10 s."""
 
 SPARE_BYTES = 256 << 20
-"""Disk left free beside a download: a full disk takes other programs down with it."""
+"""Disk space left free beside a download, because a full disk makes other programs fail."""
 
 LONGEST_NAME = 4096
-"""No path is longer on the systems we know; a text pasted in place of a name is."""
+"""Longest accepted name. No path is longer on common systems, but a text pasted in place of a name may be."""
 
 CONVERTER = "SFconvertbot"
-"""The hub's own account that offers safetensors for repositories with pickles, as a pull request. Nobody else's is taken."""
+"""The hub's own account that converts pickles to safetensors and offers them as pull requests. No other account's are used."""
 
-_TRUE = {"1", "ON", "YES", "TRUE"}  # what huggingface_hub takes for yes
+_TRUE = {"1", "ON", "YES", "TRUE"}  # the values that huggingface_hub reads as true
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a download is; `total` is None while unknown."""
+    """The state of a download in bytes; `total` is None while unknown."""
 
     what: str
     done: int
@@ -57,10 +57,10 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's files are and what exactly they are.
+    """Where a model's files are, and which version they are.
 
-    `kind` is 'embedded', 'folder' or 'hub'; `revision` the commit on the hub, else a hash of the contents; `notes` are
-    sentences the reader should see; `entry` is the catalog's, where it has one.
+    `kind` is 'embedded', 'folder' or 'hub'; `revision` is the commit on the hub, else a hash of the contents; `notes` are
+    sentences for the reader; `entry` is the catalog entry, if there is one.
     """
 
     kind: str
@@ -79,7 +79,7 @@ def resolve(
     progress: Report | None = None,
     models: Path | None = None,
 ) -> Source:
-    """Find a model by embedded name, folder, catalog name or hub id, and fetch what is not on disk.
+    """Find a model by embedded name, folder, catalog name or hub id, and fetch the files that are not on disk.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def resolve(
     revision
         Branch, tag or commit on the hub; models on disk have none.
     trust_remote_code
-        Fetch the repository's own Python files too. Nothing is run here.
+        Fetch the repository's own Python files too. This function runs none of them.
     progress
         Called during a download, from several threads.
     models
@@ -114,7 +114,7 @@ def resolve(
 
 
 def offline() -> bool:
-    """Whether the user forbids the network, now or when huggingface_hub was imported (which then refuses by itself)."""
+    """Whether offline mode is set now, or was when huggingface_hub was imported (then huggingface_hub itself refuses)."""
     from huggingface_hub import is_offline_mode
 
     now = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
@@ -122,7 +122,7 @@ def offline() -> bool:
 
 
 def endpoint() -> str:
-    """Return the address of the hub: HF_ENDPOINT as it is now, else the public one."""
+    """Return the address of the hub: the current HF_ENDPOINT, else the public address."""
     from huggingface_hub import constants
 
     address = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
@@ -148,7 +148,7 @@ def _is_path(name: str) -> bool:
 
 
 def _is_model_folder(path: Path, entry: Entry | None) -> bool:
-    # A folder `gpt2` of one's notes must not hide the model gpt2; a folder that is nothing else is worth an error of its own.
+    # A folder of notes named `gpt2` must not hide the model gpt2. A folder whose name is no catalog name gets an error about it.
     return (path / files.CONFIG).is_file() or (path.exists() and entry is None)
 
 
@@ -161,7 +161,7 @@ def _no_revision(name: str, revision: str | None) -> None:
 def _from_hub(repo_id: str, revision: str | None, *, trust: bool, progress: Report | None, models: Path | None) -> Source:
     copy = _copy_on_disk(repo_id, revision)
     if copy is not None and _COMMIT.fullmatch(revision or "") and not trust:
-        return Source("hub", repo_id, copy.name, copy)  # a commit never changes: no need to ask
+        return Source("hub", repo_id, copy.name, copy)  # a commit never changes, so the hub need not be asked
     if offline():
         if copy is not None:
             note = f"The hub was not asked for a newer version of {repo_id}: offline mode is set."
@@ -221,7 +221,7 @@ def _fetch(repo_id: str, revision: str | None, *, trust: bool, progress: Report 
 
 
 def _weights(names: Iterable[str]) -> set[str]:
-    """Pick the files that hold the weights: one copy of them, not the other formats many repositories keep beside it."""
+    """Pick the safetensors files of the weights, without the other formats that many repositories also hold."""
     top = {name for name in names if "/" not in name}
     if files.WEIGHTS in top:
         return {files.WEIGHTS}
@@ -242,7 +242,7 @@ def _wanted(names: Iterable[str], *, trust: bool) -> list[str]:
 
 
 def _converted(api: HfApi, repo_id: str, revision: str | None, names: Iterable[str]) -> str:
-    """Find the revision with the hub's own safetensors of a repository that has pickles; refuse where there is none."""
+    """Find the revision in which the hub converted a repository's pickles to safetensors; raise if there is none."""
     if revision in (None, "main"):
         offers = api.get_repo_discussions(repo_id, author=CONVERTER, discussion_type="pull_request", discussion_status="open")
         for offer in offers:
@@ -254,7 +254,7 @@ def _converted(api: HfApi, repo_id: str, revision: str | None, names: Iterable[s
 
 
 def require_room(needed: int, folder: Path) -> None:
-    """Refuse a download that the disk cannot take, with the numbers."""
+    """Refuse a download that does not fit on the disk; the message has both sizes."""
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if needed + SPARE_BYTES > free and needed:
@@ -271,7 +271,7 @@ def _bar(what: str, total: int, report: Report | None) -> type[Any]:
     from tqdm.auto import tqdm
 
     lock = threading.Lock()
-    told = 0
+    reported = 0
 
     class Silent(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -280,13 +280,13 @@ def _bar(what: str, total: int, report: Report | None) -> type[Any]:
             self.n = 0
 
         def update(self, n: float | None = 1) -> bool | None:
-            # There is a bar for bytes received and one for bytes written, moved by several threads: tell the further of the two.
-            nonlocal told
+            # Several threads move one bar for bytes received and one for bytes written. The larger of the two is reported.
+            nonlocal reported
             with lock:
                 self.n += n or 0
-                if report is not None and self._bytes and self.n > told:
-                    told = int(self.n)
-                    report(Progress(what, min(told, total or told), total or None))
+                if report is not None and self._bytes and self.n > reported:
+                    reported = int(self.n)
+                    report(Progress(what, min(reported, total or reported), total or None))
             return None
 
     return Silent
@@ -297,5 +297,5 @@ def _at(revision: str | None) -> str:
 
 
 def _without_network(models: Path | None) -> str:
-    here = [entry.name for entry in catalog.entries(models) if catalog.on_disk(entry) is not None]
-    return f" On this disk, and usable without a network: {', '.join(here)}." if here else ""
+    names = [entry.name for entry in catalog.entries(models) if catalog.on_disk(entry) is not None]
+    return f" On this disk, and usable without a network: {', '.join(names)}." if names else ""

@@ -1,4 +1,4 @@
-"""Errors of the hub in our words: each names the model, says why it cannot be had, and what to do about it."""
+"""Turns errors of the hub into Atlas errors, which name the model, say why it cannot be fetched, and say what to do."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-# The base of transport errors too. Its own home is httpx in some versions of huggingface_hub and httpx2 in others.
+# The base class of transport errors, imported from here because its own package is httpx or httpx2 by huggingface_hub's version.
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # isort: skip
 
 from atlas.engine.loading import catalog
 from atlas.errors import AtlasError, BrokenFiles, HubUnreachable, ModelGated, ModelNotFound, TooLarge
 
 GIVE_UP = (HTTPError, OSError, ValueError, AssertionError, KeyError, TypeError)
-"""What asking and downloading can raise: transport, disk, and answers that are not those of a hub (no JSON, fields missing)."""
+"""What a request or download can raise: errors of transport and disk, and answers that no hub gives (no JSON, no such field)."""
 
 _REFUSED = (401, 403)
 _FIRST_SERVER_ERROR = 500
@@ -30,7 +30,7 @@ _TOO_MANY = 429
 
 
 def explain(failure: BaseException, repo_id: str, revision: str | None, endpoint: str, models: Path | None) -> AtlasError:
-    """Turn what huggingface_hub raised into an error of ours; errors that are ours already pass through."""
+    """Turn an exception of huggingface_hub into an Atlas error; an Atlas error in its chain is returned as it is."""
     chain = list(_chain(failure))
     known = next((error for error in chain if isinstance(error, (AtlasError, HfHubHTTPError, OfflineModeIsEnabled))), None)
     if isinstance(known, AtlasError):
@@ -43,7 +43,7 @@ def explain(failure: BaseException, repo_id: str, revision: str | None, endpoint
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it was raised from: huggingface_hub wraps the reason in a file-not-found of its own."""
+    """Yield an exception and its causes, because huggingface_hub wraps the reason in its own file-not-found error."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -52,7 +52,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _not_fetched(repo_id: str, why: str) -> str:
-    """Name the model first: the page shows the message where another model may be on screen."""
+    """A message that names the model first, because the page may show another model beside it."""
     return f"{repo_id} could not be fetched: {why}"
 
 
@@ -71,7 +71,7 @@ def _not_found(repo_id: str, endpoint: str, models: Path | None) -> ModelNotFoun
 
 
 def _answered(error: HfHubHTTPError, repo_id: str, revision: str | None, endpoint: str, models: Path | None) -> AtlasError:
-    """The hub answered, with an error: no such model or revision, no access, or trouble of its own."""
+    """The error for an error answer of the hub: no such model or revision, no access, or a fault of the hub."""
     status = error.response.status_code
     ours: AtlasError
     if isinstance(error, GatedRepoError):
@@ -95,7 +95,7 @@ def _answered(error: HfHubHTTPError, repo_id: str, revision: str | None, endpoin
 
 
 def _transport(chain: list[BaseException], repo_id: str, endpoint: str) -> AtlasError:
-    """The hub did not answer, or what it sent could not be kept."""
+    """The error where the hub did not answer, or where its answer could not be stored."""
     names = " ".join(type(error).__name__ for error in chain)
     reason = f"{type(chain[-1]).__name__}: {chain[-1]}".rstrip(": ")
     host = urlsplit(endpoint).hostname

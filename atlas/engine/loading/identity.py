@@ -1,4 +1,4 @@
-"""Which model, which version, run how: what every trace says about where it came from."""
+"""The identity of a model, and the provenance of a trace: which model, which version, and how it was run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a model is called and which version of it this is."""
+    """A model's name, source and version."""
 
     name: str
     source: str
@@ -32,12 +32,12 @@ class Identity:
 
 
 def described(model: Model, encoded: Encoded, keep: str, change: Intervention | None) -> dict[str, Any]:
-    """Provenance of a trace, in values that any file format takes."""
+    """Provenance of a trace, in values that every file format can store."""
     lacks = None if model.interface else "queries, keys, values, scores and interventions"
     notes = list(model.notes)
     if encoded.cut:
         notes.append(f"The text was cut: {encoded.cut:,} of {encoded.cut + encoded.n_source:,} tokens were left out at its end.")
-    notes.extend(_dropped(encoded))
+    notes.extend(_dropped_characters_note(encoded))
     if encoded.target_note:
         notes.append(encoded.target_note)
     return {
@@ -64,23 +64,23 @@ def described(model: Model, encoded: Encoded, keep: str, change: Intervention | 
 
 
 NAMED = 5
-"""Characters named in a note: a text in a script that a vocabulary lacks has hundreds."""
+"""Most characters named in a note, because a text in a script that the vocabulary lacks has hundreds of them."""
 
 
-def _dropped(encoded: Encoded) -> list[str]:
-    """What a reader has to know of characters that no token stands for: they are on the page, and the model never saw them."""
+def _dropped_characters_note(encoded: Encoded) -> list[str]:
+    """A note about characters that no token covers: the page shows them, but the model does not read them."""
     parts = ((encoded.text or "", encoded.tokens, 0), (encoded.pair or "", encoded.tokens, 1))
     lost = "".join(uncovered(*part) for part in parts)
     if not lost:
         return []
     different = sorted(set(lost))
     names = ", ".join(f"U+{ord(letter):04X}" for letter in different[:NAMED]) + (" ..." if len(different) > NAMED else "")
-    some = f"{len(lost)} character{'s' if len(lost) > 1 else ''}"
-    return [f"The tokenizer leaves out {some} of the text ({names}): what no token stands for, the model does not see."]
+    count = f"{len(lost)} character{'s' if len(lost) > 1 else ''}"
+    return [f"The tokenizer leaves out {count} of the text ({names}), so the model does not read them."]
 
 
 def _thresholds(model: Model) -> dict[str, float]:
-    """The thresholds of a classifier's labels, where its configuration names them; else none."""
+    """The decision thresholds of a classifier's labels, where its configuration names them."""
     config = model.hf.config
     named = getattr(config, "thresholds", None)
     if not isinstance(named, Mapping):
@@ -104,19 +104,19 @@ def _plain_change(change: Intervention | None, kinds: tuple[str, ...]) -> dict[s
 
 
 def name_in_memory(hf: Any) -> str:
-    """What to call a model that was handed over."""
+    """The name of a model in memory."""
     path = getattr(hf.config, "_name_or_path", "") or ""
     return path or f"{type(hf).__name__} in memory"
 
 
 def task_of(hf: Any) -> str:
-    """What a model handed over predicts, by the tables transformers keeps of its classes."""
+    """The task of a model in memory, by transformers' tables of classes."""
     from transformers.models.auto import modeling_auto
 
     for task, table in TASK_TABLES.items():
         if type(hf).__name__ in _class_names(getattr(modeling_auto, table)):
             return task
-    # A class of somebody's own still says by its output layer what it is.
+    # A caller's own class usually keeps the ending of the class it derives from.
     return next((task for ending, task in TASK_ENDINGS.items() if type(hf).__name__.endswith(ending)), "base")
 
 
@@ -124,12 +124,12 @@ TASK_ENDINGS = {
     "ForCausalLM": "causal-lm",
     "LMHeadModel": "causal-lm",
     "ForMaskedLM": "masked-lm",
-    # Not every "ForPreTraining": ELECTRA's says of each token whether it was replaced.
+    # Not every "ForPreTraining", because ELECTRA's predicts for each token whether it was replaced.
     "BertForPreTraining": "masked-lm",
     "AlbertForPreTraining": "masked-lm",
     "ForNextSentencePrediction": "sequence-classification",
 }
-"""How classes that no table has end, and what they predict."""
+"""Ending of the name of a class that is in no table -> its task."""
 
 TASK_TABLES = {
     "masked-lm": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
@@ -139,25 +139,25 @@ TASK_TABLES = {
     "sequence-classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     "question-answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
 }
-"""Task -> the name of transformers' own table of classes, in the order in which a class that is in two is read (BART is a
-masked LM, a causal LM and a seq2seq model by turns; an encoder-decoder is read as seq2seq)."""
+"""Task -> the name of transformers' table of classes. The order decides about a class that is in several tables (BART's is in
+those of masked LMs, causal LMs and seq2seq models)."""
 
 
 def _class_names(table: Mapping[str, Any]) -> set[str]:
     return {name for entry in table.values() for name in ((entry,) if isinstance(entry, str) else entry)}
 
 
-def check_pair(given: tuple[Any, ...]) -> tuple[Any, Any]:
-    """A model and a tokenizer, in this order."""
-    if len(given) != len(("model", "tokenizer")) or not isinstance(given[0], transformers.PreTrainedModel):
-        kinds = ", ".join(type(part).__name__ for part in given)
+def check_pair(pair: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Check that a tuple is a transformers model and its tokenizer, in this order."""
+    if len(pair) != len(("model", "tokenizer")) or not isinstance(pair[0], transformers.PreTrainedModel):
+        kinds = ", ".join(type(part).__name__ for part in pair)
         msg = f"To trace a model in memory give atlas.load((model, tokenizer)) with a transformers model; this is ({kinds})."
         raise UnknownName(msg)
-    if given[0].main_input_name != "input_ids":
-        takes = given[0].main_input_name
-        msg = f"{type(given[0]).__name__} takes {takes}, not text. Load a model of text; `atlas models` lists some."
+    if pair[0].main_input_name != "input_ids":
+        takes = pair[0].main_input_name
+        msg = f"{type(pair[0]).__name__} takes {takes}, not text. Load a model of text; `atlas models` lists some."
         raise UnsupportedModel(msg)
-    if not callable(given[1]) or not hasattr(given[1], "convert_ids_to_tokens"):
-        msg = f"The second of (model, tokenizer) has to be a transformers tokenizer, not {type(given[1]).__name__}."
+    if not callable(pair[1]) or not hasattr(pair[1], "convert_ids_to_tokens"):
+        msg = f"The second of (model, tokenizer) has to be a transformers tokenizer, not {type(pair[1]).__name__}."
         raise UnknownName(msg)
-    return given[0], given[1]
+    return pair[0], pair[1]

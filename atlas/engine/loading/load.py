@@ -1,4 +1,4 @@
-"""`atlas.load`: a name, a folder, a hub id or a model in memory becomes a Model."""
+"""`atlas.load` makes a Model of a name, a folder, a hub id or a model in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_LOADABLE = (
 )
 
 KEPT_MODELS = 0
-"""Loaded models that are remembered: none. Ten callers at once share one load; whoever holds a model decides for how long."""
+"""Loaded models kept here: none, because the holder of a model decides how long it lives. Simultaneous callers share one load."""
 
 _loads = SingleFlight(keep=KEPT_MODELS)
 
@@ -38,15 +38,15 @@ def load(
     Parameters
     ----------
     model
-        A name of `atlas models`, a folder, a hub id, or `(model, tokenizer)` in memory. What is in memory is borrowed: after
-        every trace it is as it was, and `release()` takes the last traces of us away.
+        A name of `atlas models`, a folder, a hub id, or `(model, tokenizer)` in memory. A model in memory is borrowed: it is
+        restored after every trace, and `release()` removes Atlas' hooks from it.
     revision
         Branch, tag or commit on the hub.
     device, dtype
-        Where and in which precision to compute. By default a CUDA GPU where there is one, else the CPU, and float32. An Apple GPU
-        only by its name, 'mps': its results are compared with the CPU's first.
+        The device and precision to compute in. By default a CUDA GPU where there is one, else the CPU, and float32. An Apple GPU
+        is used only when named, as 'mps'; its results are first compared with the CPU's.
     trust_remote_code
-        Run Python code that comes with the model. Never done unasked.
+        Run Python code that comes with the model. Off by default.
     progress
         Called with `atlas.engine.loading.hub.Progress` during downloads.
     """

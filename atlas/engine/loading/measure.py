@@ -1,4 +1,4 @@
-"""The sizes of a model that decide what a run of it holds."""
+"""Measures the sizes of a model that decide how much memory a run needs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from atlas.engine.running.budget import KindSize, ModelSize
 from atlas.engine.running.context import AttentionSites
 
 SMALLEST = 2
-"""Bytes of a number at least: quantised weights compute in half precision."""
+"""Fewest bytes of a number, because quantised weights compute in half precision."""
 
 
 def measure(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], anatomy: Anatomy, outputs: Any = None) -> ModelSize:
-    """Sizes from what was found; `outputs` of a pass with attentions where the model is outside the interface."""
+    """The sizes of an examined model. A model outside the interface needs `outputs`, of a pass that returned attentions."""
     item = max(torch.finfo(hf.dtype).bits // 8, SMALLEST)
     if sites:
         sizes = tuple(_from_sites(sites, kind, item) for kind in kinds)
@@ -29,7 +29,7 @@ def measure(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], anatomy: Ana
 
 
 def group_widths(anatomy: Anatomy) -> dict[str, int]:
-    """Numbers a token costs in every capture group, over all layers."""
+    """Capture group -> numbers that it keeps for one token, over all layers."""
     return {
         group: sum(anatomy.tap_widths.get((tap.kind, tap.name), 0) for tap in anatomy.taps if tap.name in names)
         for group, names in GROUPS.items()
@@ -43,7 +43,7 @@ def _from_sites(sites: AttentionSites, kind: str, item: int) -> KindSize:
 
 
 def n_outcomes(hf: Any) -> int:
-    """How many outcomes a position has: the vocabulary, or a classifier's labels."""
+    """The number of outcomes at a position: the size of the vocabulary, or the number of a classifier's labels."""
     head = hf.get_output_embeddings()
     if head is not None and hasattr(head, "weight"):
         return int(head.weight.shape[0])

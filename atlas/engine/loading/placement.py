@@ -1,4 +1,4 @@
-"""Where a model runs and in which numbers."""
+"""The device a model runs on, and its number format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
 def as_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for, by default the first CUDA GPU, else the CPU; refuse one that is not here.
+    """Return the requested device, by default the first CUDA GPU, else the CPU; refuse one that does not exist.
 
-    An Apple GPU ('mps') runs only what asks for it by name, because PyTorch's MPS backend has silently given wrong results
-    (PyTorch issue 174861). A model on it is compared with the CPU when it is loaded (`verify.check_against_cpu`).
+    An Apple GPU ('mps') is used only when named, because PyTorch's MPS backend has silently given wrong results (PyTorch issue
+    174861). A model on it is compared with the CPU when it is loaded (`verify.check_against_cpu`).
     """
     import torch
 
@@ -31,7 +31,7 @@ def as_device(device: str | torch.device | None) -> torch.device:
         asked = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
         asked = None
-    # 'cuda' without a number is the current one; 'meta' has no numbers to trace.
+    # 'cuda' without a number is the current GPU. 'meta' is refused, because its tensors hold no numbers.
     if asked is None or str(asked) not in {*here, *(name.partition(":")[0] for name in here)}:
         msg = f"There is no device {str(device)!r} here; use one of {', '.join(here)}, or leave device out."
         raise UnknownName(msg)
@@ -39,7 +39,7 @@ def as_device(device: str | torch.device | None) -> torch.device:
 
 
 def as_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    """Return the number format asked for, float32 by default."""
+    """Return the requested number format, by default float32."""
     import torch
 
     legal = {name: getattr(torch, name) for name in DTYPES}
@@ -55,12 +55,12 @@ def as_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
 
 
 def moved(hf: Any, place: torch.device) -> Any:
-    """Put the model on a device, or say how much too large it is."""
+    """Move the model to a device; raise with its size if it does not fit."""
     import torch
 
     try:
         if place.type == "cpu":
-            _owned(hf)
+            _copy_weights(hf)
         return hf.to(place)
     except (torch.OutOfMemoryError, MemoryError) as error:
         size = sum(p.numel() * p.element_size() for p in hf.parameters()) / 1e9
@@ -68,11 +68,11 @@ def moved(hf: Any, place: torch.device) -> Any:
         raise TooLarge(msg) from error
 
 
-def _owned(hf: Any) -> None:
-    """Copy the weights out of the mapped files.
+def _copy_weights(hf: Any) -> None:
+    """Copy the weights out of the memory-mapped files.
 
-    Mapped, they change when somebody saves a newer model in the same folder, and the process dies (SIGBUS) when that file is
-    shortened. The copy is also aligned, so that results are the same to the bit as those of the model that was saved.
+    Mapped weights change when a newer model is saved in the same folder, and the process dies (SIGBUS) when that file is
+    shortened. The copy is also aligned, so that results are identical to those of the model that was saved, bit by bit.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A short input that every model takes: it shows at load where a model attends, and whether what is captured is right."""
+"""The probe: a short input that every model accepts. It shows at load where a model attends and whether captures are right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from atlas.engine.running.encode import start_token
 
 SOURCE, TARGET = 11, 7
-"""Different lengths on the two sides, so that a probe's shapes tell encoder, decoder and cross-attention apart."""
+"""Different lengths of source and target, so that the shapes tell encoder, decoder and cross-attention apart."""
 
 
 def probe_of(hf: Any, tokenizer: Any, limit: int | None, *, same_length: bool = False) -> dict[str, torch.Tensor]:
@@ -49,7 +49,7 @@ def _end_token(hf: Any) -> int | None:
 
 
 def outputs_by_kind(outputs: Any, kinds: tuple[str, ...]) -> dict[str, tuple[torch.Tensor, ...]]:
-    """A model's own weights by kind. Taken by name: by position, a field more or less gives somebody else's tensors."""
+    """A model's own attention weights by kind, read by name, because the position of a field differs between models."""
     names: Mapping[str, str] = {"encoder": "encoder_attentions", "decoder": "decoder_attentions", "cross": "cross_attentions"}
     if len(kinds) == 1:
         own = getattr(outputs, "attentions", None)

@@ -1,7 +1,7 @@
-"""Keeping transformers and huggingface_hub quiet while we use them, and leaving them as they were.
+"""Silences transformers and huggingface_hub while Atlas uses them, and restores their settings afterwards.
 
-Their reports (a table of missing weights, a retry, a bar per shard) are answered by our own errors, notes and progress. The
-user's settings are only covered while any of our calls runs, counted, because two loads may overlap in two threads.
+Atlas replaces their reports (a table of missing weights, a retry, a bar per shard) by its own errors, notes and progress. Calls
+are counted, because two loads may overlap in two threads: the first saves the user's settings, the last restores them.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ _SILENT = logging.CRITICAL
 
 _lock = threading.Lock()
 _covered: Counter[str] = Counter()
-_before: dict[str, Any] = {}
+_saved: dict[str, Any] = {}
 
 
 @contextmanager
 def quiet_hub() -> Iterator[None]:
-    """No log lines of huggingface_hub inside."""
+    """Suppress log lines of huggingface_hub."""
     with _covering("huggingface_hub"):
         yield
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No log lines and no bars of transformers inside."""
-    from transformers.utils import logging as theirs
+    """Suppress log lines and progress bars of transformers."""
+    from transformers.utils import logging as transformers_logging
 
-    theirs.get_verbosity()  # sets the library's own level if nothing has yet, so that it is not set over ours later
+    transformers_logging.get_verbosity()  # makes the library set its own level now, because it would overwrite ours later
     with _covering("transformers"):
         with _lock:
             if _covered["bars"] == 0:
-                _before["bars"] = theirs.set_tqdm_hook(_hidden)
+                _saved["bars"] = transformers_logging.set_tqdm_hook(_disabled_bar)
             _covered["bars"] += 1
         try:
             yield
@@ -44,7 +44,7 @@ def quiet_transformers() -> Iterator[None]:
             with _lock:
                 _covered["bars"] -= 1
                 if _covered["bars"] == 0:
-                    theirs.set_tqdm_hook(_before.pop("bars"))
+                    transformers_logging.set_tqdm_hook(_saved.pop("bars"))
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def _covering(name: str) -> Iterator[None]:
     logger = logging.getLogger(name)
     with _lock:
         if _covered[name] == 0:
-            _before[name] = logger.level
+            _saved[name] = logger.level
             logger.setLevel(_SILENT)
         _covered[name] += 1
     try:
@@ -61,10 +61,10 @@ def _covering(name: str) -> Iterator[None]:
         with _lock:
             _covered[name] -= 1
             if _covered[name] == 0:
-                level = _before.pop(name)
-                if logger.level == _SILENT:  # not if somebody chose another level meanwhile
+                level = _saved.pop(name)
+                if logger.level == _SILENT:  # keep a level that the user set meanwhile
                     logger.setLevel(level)
 
 
-def _hidden(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _disabled_bar(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return factory(*args, **{**kwargs, "disable": True})

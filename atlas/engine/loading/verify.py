@@ -1,4 +1,4 @@
-"""Compares, once at load, the weights we capture with those the model itself computes, and a doubted device with the CPU."""
+"""Compares captured weights with the model's own, and a doubted device with the CPU, once when a model is loaded."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from atlas.engine.loading.borrow import Attending
 
 TOLERANCES = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-"""What "equal" means in each precision: 1e-5 in float32, two units in the last place of a weight near 1 in the halves."""
+"""Largest allowed difference: 1e-5 in float32, two units in the last place of a weight near 1 in the half precisions."""
 
 DOUBTED = ("mps",)
-"""Types of device whose results are compared with the CPU's: PyTorch's MPS backend has silently given wrong ones (PyTorch issue
-174861)."""
+"""Types of device whose results are compared with the CPU's, because PyTorch's MPS backend has silently given wrong results
+(PyTorch issue 174861)."""
 
 DEVICE_TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 """How far a device may be from the CPU in float32, as a share of the largest number (of 1 for weights). Sums in another order
-differ by 1e-5 and layers multiply that; a kernel that is wrong is off by far more."""
+differ by 1e-5, and layers multiply that; the results of a wrong kernel differ by far more."""
 
 
-class _Weights(Watcher):
+class _WeightsKeeper(Watcher):
     """Keeps every layer's weights."""
 
     keep_graph = True
@@ -44,22 +44,22 @@ class _Weights(Watcher):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How far captured weights are from the model's own."""
+    """How much captured weights differ from the model's own."""
 
     worst: float | None
-    """Largest difference; None where the model would not say what its own weights are."""
+    """Largest difference; None where the model does not return its own weights."""
     problem: str | None
-    """Why the captured weights cannot be trusted; None where they can."""
+    """Why the captured weights are not exact; None where they are."""
 
 
 def compare(
     hf: Any, forward: Any, attending: Attending, sites: AttentionSites, kinds: tuple[str, ...], probe: Mapping[str, torch.Tensor]
 ) -> Verdict:
-    """Run the probe twice, watched and with the model's own eager attention, and compare every weight.
+    """Run the probe twice, with Atlas' attention and with the model's own eager attention, and compare every weight.
 
-    The caller holds the model (`Borrowed.held`): the attention implementation is switched to eager and back here.
+    The caller must hold the model (`Borrowed.held`), because this function switches its attention to eager and back.
     """
-    watcher = _Weights()
+    watcher = _WeightsKeeper()
     with torch.no_grad(), running(Call(sites=sites, watcher=watcher)):
         forward(probe)
     attending.plain()
@@ -95,15 +95,15 @@ def compare(
 
 
 def check_against_cpu(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], probe: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a model whose weights or outputs on a doubted device are not those of a copy of it on the CPU.
+    """Refuse a model whose attention weights or outputs on a doubted device differ from those of a copy on the CPU.
 
-    The caller holds the model. The copy is of the whole model, for as long as the check takes.
+    The caller must hold the model. The copy takes the memory of the whole model while the check runs.
     """
     if hf.get_input_embeddings().weight.device.type not in DOUBTED:
         return
     twin = copy.deepcopy(hf).to("cpu", torch.float32)
     twin.set_attn_implementation("eager")
-    watcher = _Weights()
+    watcher = _WeightsKeeper()
     with torch.no_grad():
         theirs = _run(twin, {name: tensor.cpu() for name, tensor in probe.items()})
         with running(Call(sites=sites, watcher=watcher)):
@@ -113,22 +113,22 @@ def check_against_cpu(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], pr
     for kind, layers in expected.items():
         for layer, weights in enumerate(layers):
             own = watcher.found[kind, layer] if sites else found[kind][layer]
-            worst = max(worst, _apart(own, weights, 1.0))
+            worst = max(worst, _difference(own, weights, 1.0))
     for name, tensor in theirs.items():
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-            worst = max(worst, _apart(ours[name], tensor, float(tensor.abs().max())))
+            worst = max(worst, _difference(ours[name], tensor, float(tensor.abs().max())))
     allowed = DEVICE_TOLERANCES.get(hf.dtype, max(DEVICE_TOLERANCES.values()))
     if worst > allowed:
         place = hf.get_input_embeddings().weight.device
         msg = (
-            f"On {place} this model computes something else than on the CPU: the largest difference is {worst:.2g} of the "
+            f"On {place} this model gives other results than on the CPU: the largest difference is {worst:.2g} of the "
             f"largest number, and {allowed:.0e} is allowed. Load it with device='cpu', or with a newer PyTorch."
         )
         raise UnsupportedModel(msg)
 
 
-def _apart(ours: torch.Tensor, theirs: torch.Tensor, scale: float) -> float:
-    """Largest difference as a share of `scale`; infinite where the two are not numbers in the same cells."""
+def _difference(ours: torch.Tensor, theirs: torch.Tensor, scale: float) -> float:
+    """Largest difference as a share of `scale`; infinite where the two are not finite in the same cells."""
     ours = ours.detach().float().cpu()
     if not torch.equal(ours.isfinite(), theirs.isfinite()):
         return float("inf")

@@ -1,1 +1,1 @@
-"""One run of a model: the attention function, what observes it, what changes it, and the service all sessions share."""
+"""Running a model: the attention function, its recorder and interventions, and the service that all sessions share."""

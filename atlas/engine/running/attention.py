@@ -1,8 +1,8 @@
-"""The one attention function: it computes what every architecture means by attention, and lets itself be watched and changed.
+"""Atlas' attention function, which computes the attention of every architecture and can be observed and changed.
 
-Registered once with transformers under the name `atlas`. Unwatched it is SDPA with SDPA's mask. Watched (a `Call` is current
-and knows the module), it computes softmax(softcap(q k^T scaling) + bias, masked, with sinks) itself, block of heads by block
-of heads, and shows every block to the watcher, so that nobody needs all weights at once.
+It is registered once with transformers under the name `atlas`. Without a `Call` for the module it runs SDPA with SDPA's mask.
+With one it computes softmax(softcap(q k^T scaling) + bias, masked, with sinks) itself, block of heads by block of heads, and
+passes every block to the watcher, so that all weights never have to exist at once.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from atlas.engine.running.context import AttentionSite, Call, Terms, current
 from atlas.engine.running.interventions import LayerInterventions, RowInterventions
 
 NAME = "atlas"
-"""What a model's configuration calls this attention function."""
+"""The name of this attention function in a model's configuration."""
 
 MASKED_SHARE = 0.5
-"""An additive mask entry below this share of the dtype's most negative number means "may not look" (masks get summed)."""
+"""An additive mask entry below this share of the dtype's most negative number hides the key, because models add up masks."""
 
 
 def attention(
@@ -49,20 +49,20 @@ def attention(
         module, query, key, value, attention_mask, call, scaling, is_causal, kwargs.get("position_bias"), softcap, sinks
     )
     if call is None or site is None:
-        # SDPA refuses a softcap and ignores sinks, so here the exact formula is what keeps the model itself right.
+        # SDPA refuses a softcap and ignores sinks, so the exact formula is needed to run the model correctly.
         scores = scores_of(terms, slice(None))
         weights = torch.nn.functional.dropout(softmax(scores, terms, slice(None)), p=dropout, training=module.training)
         return _merged(weights @ _values(terms, slice(None))), weights
-    return _watched(call, site, terms)
+    return _attend_in_blocks(call, site, terms)
 
 
 def mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
-    """SDPA's mask: boolean, or None where `is_causal` or nothing at all says it."""
+    """SDPA's mask: boolean, or None where `is_causal` replaces it or everything is visible."""
     return sdpa_mask(*args, **kwargs)
 
 
 def register() -> None:
-    """Make transformers know this function (harmless when repeated)."""
+    """Register this function with transformers; repeating it does no harm."""
     AttentionInterface.register(NAME, attention)
     AttentionMaskInterface.register(NAME, mask)
 
@@ -80,7 +80,7 @@ def terms_of(
     softcap: float | None,
     sinks: torch.Tensor | None,
 ) -> Terms:
-    """Bring what the architectures pass, each in its way, into one form."""
+    """Bring the arguments, which differ between architectures, into one form."""
     visible, added = _split_mask(attention_mask, call)
     bias = position_bias if added is None else added if position_bias is None else position_bias + added
     causal = is_causal if is_causal is not None else bool(getattr(module, "is_causal", True))
@@ -90,7 +90,7 @@ def terms_of(
         value=value,
         scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
         visible=visible,
-        # SDPA's own rule: a mask, where there is one, already says what is causal; a single query sees everything before it.
+        # SDPA's own rule: a mask already includes causality, and a single query sees everything before it.
         causal=causal and attention_mask is None and query.shape[2] > 1,
         bias=bias,
         softcap=None if softcap is None else float(softcap),
@@ -98,25 +98,25 @@ def terms_of(
     )
 
 
-def _split_mask(given: torch.Tensor | None, call: Call | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What may be seen, and what is added to the scores, of a mask that may be boolean or additive."""
-    if given is None:
+def _split_mask(attention_mask: torch.Tensor | None, call: Call | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Split a boolean or additive mask into the visible cells and the numbers that are added to the scores."""
+    if attention_mask is None:
         return None, None
-    if given.dtype == torch.bool:
-        return given, None
-    known = call.masks.get(id(given)) if call is not None else None
+    if attention_mask.dtype == torch.bool:
+        return attention_mask, None
+    known = call.masks.get(id(attention_mask)) if call is not None else None
     if known is None:
-        visible = given > torch.finfo(given.dtype).min * MASKED_SHARE
-        added = torch.where(visible, given, torch.zeros((), dtype=given.dtype, device=given.device))
-        # The mask object is held beside its split: an id is only good while the object it belongs to is alive.
-        known = (visible, added if bool(added.any()) or added.requires_grad else None, given)
+        visible = attention_mask > torch.finfo(attention_mask.dtype).min * MASKED_SHARE
+        added = torch.where(visible, attention_mask, torch.zeros((), dtype=attention_mask.dtype, device=attention_mask.device))
+        # The mask object is stored with its split, because an id is valid only while its object is alive.
+        known = (visible, added if bool(added.any()) or added.requires_grad else None, attention_mask)
         if call is not None:
-            call.masks[id(given)] = known
+            call.masks[id(attention_mask)] = known
     return known[0], known[1]
 
 
-def _watched(call: Call, site: AttentionSite, terms: Terms) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Attend in blocks of heads, showing each to the watcher, changed where the call says so."""
+def _attend_in_blocks(call: Call, site: AttentionSite, terms: Terms) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Attend in blocks of heads, with the call's interventions, and pass each block to the watcher."""
     watcher = call.watcher
     changes = call.interventions.get((site.kind, site.layer), {})
     n_heads = terms.query.shape[1]
@@ -144,8 +144,8 @@ def _watched(call: Call, site: AttentionSite, terms: Terms) -> tuple[torch.Tenso
 
 
 def scores_of(terms: Terms, heads: slice) -> torch.Tensor:
-    """Masked scores of some heads, (batch, head, query, key); what may not be seen has the dtype's most negative number."""
-    # Scaled after the product, as the models do and as the steps are shown: before it, large scores round otherwise.
+    """Masked scores of some heads, (batch, head, query, key); masked cells have the dtype's most negative number."""
+    # Scaled after the product, as models do and as the page shows it, because scaling before it rounds large scores differently.
     scores = (terms.query[:, heads] @ _grouped(terms.key, terms.query, heads).transpose(-1, -2)).mul_(terms.scaling)
     if terms.softcap is not None:
         scores = torch.tanh(scores / terms.softcap) * terms.softcap
@@ -153,13 +153,13 @@ def scores_of(terms: Terms, heads: slice) -> torch.Tensor:
         scores = scores + (terms.bias[:, heads] if terms.bias.shape[1] > 1 else terms.bias)
     visible = _visible(terms, heads)
     if visible is not None:
-        # In place: `scores` is fresh from the product or the sum above, and nothing upstream needs it for its gradient.
+        # In place, because `scores` is a new tensor of the product or sum above, and no gradient needs its old values.
         scores = scores.masked_fill_(~visible, torch.finfo(scores.dtype).min)
     return scores
 
 
 def softmax(scores: torch.Tensor, terms: Terms, heads: slice) -> torch.Tensor:
-    """Weights in the model's dtype, from a softmax in float32 at least; a head's sink takes its share and gives nothing."""
+    """Weights in the model's dtype, from a softmax in at least float32. A head's sink takes its share and has no value."""
     wide = torch.promote_types(scores.dtype, torch.float32)
     if terms.sinks is None:
         return torch.softmax(scores, dim=-1, dtype=wide).to(terms.query.dtype)
@@ -194,7 +194,7 @@ def _merged(output: torch.Tensor) -> torch.Tensor:
 
 
 def _rows(changes: LayerInterventions, heads: slice, of: str) -> list[tuple[int, int, Any]]:
-    """(row, head within the block, what is put there) for one sort of change."""
+    """(row, head within the block, replacement) for one kind of change."""
     found = []
     for row, change in changes.items():
         for head, what in getattr(change, of).items():
@@ -204,7 +204,7 @@ def _rows(changes: LayerInterventions, heads: slice, of: str) -> list[tuple[int,
 
 
 def _cut_edges(scores: torch.Tensor, changes: LayerInterventions, heads: slice) -> torch.Tensor:
-    # While a target is being written, positions it will have are not there yet.
+    # While a target is being generated, its later positions do not exist yet.
     n_queries, n_keys = scores.shape[-2:]
     edges = [
         (row, head - heads.start, query, key)
@@ -220,7 +220,7 @@ def _cut_edges(scores: torch.Tensor, changes: LayerInterventions, heads: slice) 
 
 
 def _without_unseen(weights: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """No weight where nothing may be seen: a row that lost its last edge would otherwise spread over the masked keys."""
+    """Set masked weights to 0, because a row whose last edge was knocked out would otherwise spread over the masked keys."""
     return weights.masked_fill(scores == torch.finfo(scores.dtype).min, 0.0)
 
 
@@ -242,7 +242,7 @@ def _with_outputs(output: torch.Tensor, changes: LayerInterventions) -> torch.Te
 
 
 def _change_row(output: torch.Tensor, change: RowInterventions) -> None:
-    """Replace what some heads read, in place; `output` is (head, query, width)."""
+    """Replace the outputs of some heads in place; `output` is (head, query, width)."""
     for head in change.zero:
         output[head] = 0.0
     for head in change.mean:

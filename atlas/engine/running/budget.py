@@ -1,4 +1,4 @@
-"""What a run will hold, estimated before it starts, so that what cannot fit is refused with numbers instead of a dead process."""
+"""Estimates the memory of a run before it starts, so that a run that cannot fit is refused instead of killing the process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from atlas.errors import TooLarge, UnknownName
 from atlas.tracing.statistics import THUMBNAIL
 
 WEIGHTS_BYTES = 256 << 20
-"""Up to this much, keep='auto' keeps the weights themselves: reading them is faster than recomputing them, and a few such
+"""Up to this size keep='auto' keeps the weights themselves, because reading them is faster than recomputing them, and a few such
 traces (12 x 12 heads at 680 tokens each) fit beside a model on any machine."""
 
 MEMORY_SHARE = 0.8
-"""Share of the memory that is free now that a run may plan to use."""
+"""Share of the free memory that a run may use."""
 
 UNKNOWN_MEMORY = 8 << 30
-"""Where the system does not say how much memory is free, a run may plan to use this much."""
+"""Free memory that is assumed where the system does not report it."""
 
 ROW_STATS, KEY_STATS = 14, 3
-"""Numbers kept for every row and every key of every head."""
+"""Numbers kept for every row, and for every key, of every head."""
 
 BLOCKS_ALIVE = 4
-"""Score blocks that exist at once while a layer is computed: scores, their masked copy, weights, and one temporary."""
+"""Score blocks that exist at once while a layer is computed: scores, their masked copy, weights, and a temporary one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class KindSize:
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """The sizes of a model that decide what a run holds."""
+    """The sizes of a model that decide how much memory a run needs."""
 
     kinds: tuple[KindSize, ...]
     n_outcomes: int
     group_widths: Mapping[str, int] = field(default_factory=dict)
     """Capture group -> numbers it keeps for one token, over all layers."""
     fixed: Mapping[str, int] = field(default_factory=dict)
-    """Capture group -> numbers it keeps whatever the text."""
+    """Capture group -> numbers that it keeps for any text."""
 
 
 def weights_bytes(size: ModelSize, shape: TextShape) -> int:
@@ -60,7 +60,7 @@ def weights_bytes(size: ModelSize, shape: TextShape) -> int:
 
 
 def estimate(size: ModelSize, shape: TextShape, keep: Keep, groups: Iterable[str]) -> dict[str, int]:
-    """Bytes by what they are for."""
+    """Estimated bytes by purpose."""
     parts = {"weights": weights_bytes(size, shape) if keep == "weights" else 0, "queries, keys, values": 0, "statistics": 0}
     working = 0
     for kind in size.kinds:
@@ -76,13 +76,13 @@ def estimate(size: ModelSize, shape: TextShape, keep: Keep, groups: Iterable[str
     tokens = max(shape.n_source, shape.n_target)
     for group in groups:
         parts[group] = (tokens * size.group_widths.get(group, 0) + size.fixed.get(group, 0)) * 4
-    # Every model computes all its logits at once, kept or not.
+    # Every model computes all its logits at once, whether they are kept or not.
     parts["logits"] = tokens * size.n_outcomes * 4
     return parts
 
 
 def free_bytes() -> int:
-    """Memory that can be had now: what the system would give up for it counts, what a container may not use does not."""
+    """Memory available now, including caches that the system would free, up to the limit of the container."""
     found = [_meminfo_available(), _container_free()]
     return min((count for count in found if count is not None), default=UNKNOWN_MEMORY)
 
@@ -105,12 +105,12 @@ def _container_free(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 def readable(count: int) -> str:
-    """Bytes as people say them."""
+    """Bytes as text in MiB or GiB."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def choose(size: ModelSize, shape: TextShape, keep: str, groups: Iterable[str], n_texts: int = 1) -> Keep:
-    """Decide how attention is kept, and refuse with numbers what cannot fit; `n_texts` of this shape run at once."""
+    """Decide how attention is kept; refuse a run of `n_texts` texts of this shape that does not fit, with the numbers."""
     wanted = tuple(groups)
     chosen: Keep
     if keep == "auto":

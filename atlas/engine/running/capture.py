@@ -1,4 +1,4 @@
-"""One forward pass of a batch, turned into one Trace a text."""
+"""Runs one forward pass of a batch and makes one Trace of each text."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from atlas.engine.model import Model
 
 OUTCOMES_KEPT = 50
-"""Likeliest outcomes kept at every position: a vocabulary of 50,000 at 4,000 tokens would be 800 MB, and nobody reads rank 51."""
+"""Likeliest outcomes kept at every position, because a vocabulary of 50,000 at 4,000 tokens would take 800 MB."""
 
 ROWS_AT_ONCE = 16
-"""Rows of logits summed up together: 2 MB for a vocabulary of 30,000, which stays in a core's cache."""
+"""Rows of logits summed at once: 2 MB for a vocabulary of 30,000, which fits a core's cache."""
 
 GROUPS = ("stream", "ffn", "norms", "head_outputs", "predictions")
 DEFAULT_CAPTURE = ("stream", "predictions")
@@ -81,7 +81,7 @@ Captured = tuple[dict[str, dict[Place, np.ndarray]], Predictions | None]
 
 
 def run_groups(model: Model, encoded: Encoded, change: Intervention | None, groups: Sequence[str]) -> Captured:
-    """Run a text once for capture groups alone: a trace that lacks one must not cost a second copy of its attention."""
+    """Run a text for capture groups alone, so that adding a group to a trace does not make a second copy of its attention."""
     shape = TextShape(encoded.n_source, encoded.n_target)
     changes = by_layer([change], [fitting(model, shape)], model.device) if change else {}
     call = Call(sites=model.sites, interventions=changes, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
@@ -92,7 +92,7 @@ def run_groups(model: Model, encoded: Encoded, change: Intervention | None, grou
 
 
 def _counted(progress: Callable[[int, int], None] | None, n_layers: int) -> Callable[[], None] | None:
-    """Counts layers as they are done."""
+    """A callback for every finished layer, which reports the number of layers done."""
     if progress is None:
         return None
     numbers = itertools.count(1)
@@ -100,7 +100,7 @@ def _counted(progress: Callable[[int, int], None] | None, n_layers: int) -> Call
 
 
 def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> list[Trace]:
-    """The same for a model outside the attention interface: its own weights, and the states that are still found."""
+    """The same for a model outside the attention interface: its own weights, and the states that were found."""
     shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in batch]
     call = Call(sites={}, taps={}, wanted_taps=frozenset(model.taps_of(groups)))
     with torch.no_grad(), running(call):
@@ -122,8 +122,8 @@ def run_plain(model: Model, batch: Sequence[Encoded], groups: Sequence[str]) -> 
 
 
 def stacked(model: Model, batch: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-    """The inputs of a batch, padded on the right whatever the tokenizer prefers: padding on the left shifts GPT-2's positions."""
-    # Texts and ready encodings may come with different parts; segment 0 is what a model assumes where none are given.
+    """The inputs of a batch, padded on the right for every tokenizer, because padding on the left shifts GPT-2's positions."""
+    # Texts and ready encodings may have different parts. Missing segments are 0, as models assume by default.
     names = [name for name in INPUTS if name == "input_ids" or (name in model.accepts and any(name in e.inputs for e in batch))]
     fill = {"input_ids": model.pad_id}
     parts = {name: [e.inputs.get(name, np.zeros_like(e.inputs["input_ids"])) for e in batch] for name in names}
@@ -148,7 +148,7 @@ def tables(encoded: Encoded) -> dict[str, pd.DataFrame]:
 
 
 def fitting(model: Model, shape: TextShape) -> dict[str, Shape]:
-    """What an intervention must fit, by kind."""
+    """The sizes that an intervention must fit, by kind."""
     return {
         kind.kind: Shape(kind.n_layers, kind.n_heads, shape.queries(kind.kind), shape.keys(kind.kind), kind.width)
         for kind in model.size.kinds
@@ -167,7 +167,7 @@ def _arrays(
     for name, places in taps.items():
         found[name] = {}
         for (kind, layer), tensor in places.items():
-            # Position embeddings are the same for every text of a batch, and some models compute them once.
+            # Some models compute position embeddings only once for all texts of a batch.
             own = tensor[row if len(tensor) > 1 else 0] if tensor.ndim > 2 else tensor
             found[name][kind, layer] = own_array(own[: shape.queries(kind)])
     if "head_outputs" in capture:
@@ -178,7 +178,7 @@ def _arrays(
 
 def logits_where_known(model: Model, outputs: Any) -> torch.Tensor | None:
     """The logits of a pass; None for a model whose task is not known."""
-    # Where the task is not known, neither is what the numbers mean: ELECTRA's discriminator has one logit a token.
+    # For an unknown task the meaning of the numbers is unknown too: ELECTRA's discriminator has one logit for each token.
     return logits_of(outputs) if model.task != "base" else None
 
 
@@ -202,7 +202,7 @@ def _outcomes(model: Model, logits: torch.Tensor | None, row: int, shape: TextSh
 
 
 def _log_sum_exp(logits: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
-    """Over the outcomes of every row, with the row's top already known; torch's own takes a twentieth of a BERT pass more."""
+    """Log-sum-exp of every row, whose top is known; torch's own function takes a twentieth of a BERT pass longer."""
     parts = zip(logits.split(ROWS_AT_ONCE), top.split(ROWS_AT_ONCE), strict=True)
     return torch.cat([(rows - highest).exp_().sum(dim=-1) for rows, highest in parts]).log() + top[:, 0]
 
@@ -216,7 +216,7 @@ def token_names(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
     """Outcomes that are tokens, as text."""
     different, places = np.unique(ids, return_inverse=True)
     pieces = tokenizer.convert_ids_to_tokens([int(i) for i in different])
-    # An output matrix may be padded beyond the vocabulary; such an outcome has a number and no name.
+    # An output matrix may be padded beyond the vocabulary; such an outcome is named by its number.
     names = np.array(
         [f"<{i}>" if piece is None else surface(piece) for i, piece in zip(different, pieces, strict=True)], dtype=object
     )
@@ -225,7 +225,7 @@ def token_names(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Rerun:
-    """The model behind a trace: the same text once more, for what was not captured."""
+    """Runs the text of a trace again for arrays that were not captured."""
 
     model: Model
     encoded: Encoded
@@ -234,13 +234,13 @@ class Rerun:
     """`Model.weights_version` when the text was traced."""
 
     def run_again(self, group: str) -> Captured:
-        """The same run for one capture group."""
+        """Repeat the run for one capture group."""
         self.check_weights()
         return self.model.run_groups(self.encoded, self.change, (group,))
 
     @property
     def vocabulary(self) -> int:
-        """Outcomes of the unembedding."""
+        """The number of outcomes of the unembedding."""
         return self.model.size.n_outcomes
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
@@ -249,7 +249,7 @@ class Rerun:
         return self.model.unembed(hidden)
 
     def check_weights(self) -> None:
-        """A model in training is another one after every step: its numbers must not be mixed with those of this trace."""
+        """Raise if the weights changed, because numbers of the changed model must not be mixed with those of this trace."""
         if self.model.weights_version() != self.weights:
             msg = f"The weights of {self.model.name} have changed since this text was traced. Trace it again."
             raise NotCaptured(msg)
@@ -259,5 +259,5 @@ class Rerun:
         return self.model.group_of(name)
 
     def reason(self, name: str) -> str:
-        """Why the model has no such array."""
+        """Why the model has no array of that name."""
         return self.model.reason(name)

@@ -1,7 +1,7 @@
-"""One call of a model, as seen by everything that observes it.
+"""The current call of a model, for everything that observes it.
 
-A context variable, not a global list: eight threads that trace eight texts on one model each see their own call, and code
-that runs the model without a call (a training loop, `generate`) is not observed at all.
+It is a context variable, so that eight threads that trace eight texts on one model each see their own call, and code that runs
+the model without a call (a training loop, `generate`) is not observed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AttentionSite:
-    """One place where a model attends: the n-th use of a module within one forward pass, known by kind and layer."""
+    """One place where a model attends, by kind and layer: the n-th use of a module within one forward pass."""
 
     kind: str
     layer: int
@@ -33,12 +33,12 @@ class AttentionSite:
     key_heads: int = 0
     """Heads of keys and values: fewer than `n_heads` where queries share them."""
     width: int = 0
-    """What a head reads at one position."""
+    """Numbers of a head's output at one position."""
 
 
 @dataclass(slots=True)
 class Terms:
-    """Everything that goes into the weights of one layer, as the model hands it over."""
+    """The inputs of one layer's attention, as the model passes them."""
 
     query: torch.Tensor
     """(batch, head, query, width)"""
@@ -47,7 +47,7 @@ class Terms:
     value: torch.Tensor
     scaling: float
     visible: torch.Tensor | None
-    """Boolean, broadcastable to (batch, head, query, key); None where all is visible or `causal` says it."""
+    """Boolean, broadcastable to (batch, head, query, key); None where all is visible or `causal` is the whole mask."""
     causal: bool
     bias: torch.Tensor | None
     softcap: float | None
@@ -56,23 +56,23 @@ class Terms:
 
 
 class Watcher:
-    """Sees every layer's attention while it is computed; a subclass says what it wants to see."""
+    """Observes every layer's attention while it is computed; a subclass overrides the methods it needs."""
 
     keep_graph: bool = False
     """Whether the weights must be computed in one piece, with gradients."""
 
     def block_of_heads(self, site: AttentionSite, terms: Terms) -> int:  # noqa: ARG002 - a subclass looks at both
-        """How many heads to compute at once."""
+        """The number of heads to compute at once."""
         return terms.query.shape[1]
 
     def saw_terms(self, site: AttentionSite, terms: Terms) -> None:
-        """Called once a layer, before its weights exist."""
+        """Called once for each layer, before its weights exist."""
 
     def saw_weights(self, site: AttentionSite, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:
         """Called for every block of heads."""
 
     def saw_output(self, site: AttentionSite, output: torch.Tensor) -> None:
-        """Called once a layer with what every head read, (batch, head, query, width)."""
+        """Called once for each layer with the output of every head, (batch, head, query, width)."""
 
 
 AttentionSites = Mapping[int, tuple[AttentionSite, ...]]
@@ -87,14 +87,14 @@ class Call:
     watcher: Watcher | None = None
     interventions: Mapping[tuple[str, int], LayerInterventions] = field(default_factory=dict)
     taps: dict[str, Any] | None = None
-    """Where the internals' hooks put what they see; None: they see nothing."""
+    """Where the hooks of `anatomy.hooks` store tensors; None: they store nothing."""
     wanted_taps: frozenset[str] = frozenset()
     seen: Counter[int] = field(default_factory=Counter)
     masks: dict[int, Any] = field(default_factory=dict)
-    """What was worked out once about a mask object that many layers share, by its id."""
+    """The split of each mask object that several layers share, by the object's id."""
 
     def site_of(self, module: torch.nn.Module) -> AttentionSite | None:
-        """The site this use of the module is; None for modules nobody asked about."""
+        """The site of this use of the module; None for modules that are not observed."""
         known = self.sites.get(id(module))
         if known is None:
             return None
@@ -107,13 +107,13 @@ _CURRENT: ContextVar[Call | None] = ContextVar("atlas_call", default=None)
 
 
 def current() -> Call | None:
-    """The call this thread is in, if any."""
+    """The current call of this thread, if any."""
     return _CURRENT.get()
 
 
 @contextmanager
 def running(call: Call) -> Iterator[Call]:
-    """Make `call` the current one; calls nest."""
+    """Make `call` the current call while the context is open; calls may be nested."""
     token = _CURRENT.set(call)
     try:
         yield call

@@ -1,4 +1,4 @@
-"""From text to what a model is fed, with a table of the tokens; every length checked before anything runs."""
+"""Encodes a text as the inputs of a model, with a table of the tokens, and checks every length before the model runs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOKENIZER_SAYS_NOTHING = 1_000_000
-"""Tokenizers without a limit report 1e30 or the like as theirs; anything above this is no limit."""
+"""Tokenizers without a limit report 1e30 or the like, so a number above this counts as no limit."""
 
 Encoding = Mapping[str, Any] | Sequence[int]
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What is taken of an encoding."""
+"""The parts of an encoding that are used."""
 
 _TOKENIZING = threading.Lock()
-"""A fast tokenizer remembers between calls whether it cuts: two threads, one that cuts and one that does not, would otherwise
-cut each other's texts."""
+"""Held while a text is tokenized, because a fast tokenizer remembers between calls whether it truncates: a thread that truncates
+would otherwise cut the text of a thread that does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One text as a model takes it (no batch axis)."""
+    """One text as the inputs of a model, without a batch axis."""
 
     inputs: dict[str, np.ndarray]
     tokens: pd.DataFrame
@@ -44,7 +44,7 @@ class Encoded:
     target: str | None = None
     target_tokens: pd.DataFrame | None = None
     target_note: str = ""
-    """What a reader has to know of a target that the model wrote; empty: nothing."""
+    """A note for the reader about a target that the model generated; may be empty."""
 
     @property
     def n_source(self) -> int:
@@ -53,12 +53,12 @@ class Encoded:
 
     @property
     def n_target(self) -> int:
-        """Tokens the decoder of an encoder-decoder reads; 0 elsewhere."""
+        """Tokens that the decoder of an encoder-decoder reads; 0 for other models."""
         return 0 if self.decoder_ids is None else len(self.decoder_ids)
 
 
 def usable_length(hf: torch.nn.Module, tokenizer: Any) -> int | None:
-    """How many tokens fit: the tokenizer's limit and the position table's, whichever is smaller; None where neither sets one."""
+    """The number of tokens that fit: the smaller limit of tokenizer and position table; None where neither has one."""
     limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < TOKENIZER_SAYS_NOTHING else []
     table = _position_table(hf)
     if table is not None:
@@ -93,7 +93,10 @@ def encode(
     limit: int | None,
     check: Callable[[int], object] = lambda _: None,
 ) -> Encoded:
-    """Tokenize a text (or take a ready encoding), refusing or cutting what is too long; `check` refuses what cannot fit."""
+    """Tokenize a text, or take a ready encoding. Too long a text is cut with `truncate`, else refused.
+
+    `check` is called with the number of tokens, and raises if a run of so many does not fit into memory.
+    """
     if not isinstance(text, str):
         return _ready(tokenizer, hf, text, pair, limit)
     check_text(text)
@@ -112,27 +115,27 @@ def encode(
         raise TextError(msg)
     check(len(made["input_ids"]))
     inputs = {name: np.asarray(made[name], dtype=np.int64) for name in INPUTS if name in made}
-    # Not every tokenizer returns a mask, and without one a batch would attend to its padding.
+    # Not every tokenizer returns a mask, and without a mask a batch would attend to its padding.
     inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
     check_ids(hf, inputs["input_ids"])
     return Encoded(inputs, table_of(tokenizer, made, text, pair), text, pair, cut)
 
 
 def too_long(n_tokens: int, limit: int, what: str = "text", advice: str = CAN_BE_CUT) -> str:
-    """The sentence that says by how much a text is too long."""
+    """The error message that says by how many tokens a text is too long."""
     return f"The {what} has {n_tokens:,} tokens and this model takes {limit:,}: {n_tokens - limit:,} too many. {advice}"
 
 
 def tokenize(tokenizer: Any, text: str, pair: str | None, *, target: bool = False, **options: Any) -> Any:
-    """What a tokenizer makes of a text; `target`: of one that a decoder reads."""
+    """Tokenize a text, or with `target` a text for the decoder."""
     options |= {"return_special_tokens_mask": True, "return_offsets_mapping": bool(tokenizer.is_fast), "verbose": False}
-    with _as_it_was(tokenizer):
+    with _settings_restored(tokenizer):
         return tokenizer(text_target=text, **options) if target else tokenizer(text, pair, **options)
 
 
 @contextmanager
-def _as_it_was(tokenizer: Any) -> Iterator[None]:
-    """Inside, texts are cut at their end if at all; afterwards a borrowed tokenizer cuts and pads as its owner had it."""
+def _settings_restored(tokenizer: Any) -> Iterator[None]:
+    """Truncate texts only at their end while the context is open, then restore the tokenizer's truncation and padding."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     with _TOKENIZING:
         side = tokenizer.truncation_side
@@ -165,7 +168,7 @@ def table_of(tokenizer: Any, made: Any, text: str, pair: str | None = None) -> p
 
 
 def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Any, pair: str | None, limit: int | None) -> Encoded:
-    """Take an encoding somebody made: a mapping with `input_ids`, or the ids themselves."""
+    """Use a caller's encoding: a mapping with `input_ids`, or the ids themselves."""
     if isinstance(encoding, list | tuple) and any(isinstance(part, str) for part in encoding):
         msg = "One text is a string; for several texts use model.traces(texts)."
         raise TextError(msg)
@@ -175,11 +178,11 @@ def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Any, pair: str | None,
     if pair is not None:
         msg = "An encoding holds its pair already. Leave pair out, or give both texts as strings."
         raise TextError(msg)
-    given = encoding if isinstance(encoding, Mapping) else {"input_ids": encoding}
-    if "input_ids" not in given:
-        msg = f"An encoding needs 'input_ids'; this one has {', '.join(map(repr, given)) or 'nothing'}."
+    parts = encoding if isinstance(encoding, Mapping) else {"input_ids": encoding}
+    if "input_ids" not in parts:
+        msg = f"An encoding needs 'input_ids'; this one has {', '.join(map(repr, parts)) or 'nothing'}."
         raise TextError(msg)
-    inputs = {name: _row(name, given[name]) for name in INPUTS if name in given}
+    inputs = {name: _row(name, parts[name]) for name in INPUTS if name in parts}
     lengths = {name: len(array) for name, array in inputs.items()}
     if len(set(lengths.values())) > 1:
         msg = f"The parts of an encoding have to be equally long; these are {lengths}."
@@ -190,7 +193,7 @@ def _ready(tokenizer: Any, hf: torch.nn.Module, encoding: Any, pair: str | None,
     ids = inputs["input_ids"]
     inputs.setdefault("attention_mask", np.ones_like(ids))
     if limit is not None and len(ids) > limit:
-        # Not cut here, whatever `truncate` says: which of its tokens an encoding can spare is known to whoever made it.
+        # An encoding is never cut, even with `truncate`, because only the caller knows which of its tokens can be left out.
         raise TextTooLong(too_long(len(ids), limit, "encoding", "Make it from a shorter text, or with truncation."))
     check_ids(hf, ids)
     _check_segments(hf, inputs.get("token_type_ids"))
@@ -219,25 +222,25 @@ def _check_segments(hf: Any, segments: np.ndarray | None) -> None:
 
 
 def ids_table(tokenizer: Any, ids: np.ndarray, *, start: bool = False) -> pd.DataFrame:
-    """The table of bare ids; `start`: the first one is the decoder's start token, special whatever it is."""
+    """The token table of bare ids. With `start` the first id is the decoder's start token, which is always special."""
     unknown = unknown_of(tokenizer)
     known = set(tokenizer.all_special_ids) - ({tokenizer.unk_token_id} if unknown else set())
     special = [int(token) in known or (start and i == 0) for i, token in enumerate(ids)]
-    # Without `skip_special_tokens`, which would leave out the unknown ones: they stand for words.
+    # Not by `skip_special_tokens`, which would also leave out unknown tokens, and those stand for words.
     text = tokenizer.decode([int(token) for token, flag in zip(ids, special, strict=True) if not flag])
     pieces = tokenizer.convert_ids_to_tokens([int(i) for i in ids])
     return token_table(text, ids=[int(i) for i in ids], pieces=pieces, special=special, unknown=unknown)
 
 
 def unknown_of(tokenizer: Any) -> str:
-    """The token that stands for what the vocabulary lacks, where it does nothing else: GPT-2's also begins and ends texts."""
+    """The tokenizer's unknown token; '' if it has another use too (GPT-2's also begins and ends texts)."""
     unknown = getattr(tokenizer, "unk_token", None) or ""
     others = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token", "mask_token")
     return "" if any(getattr(tokenizer, name, None) == unknown for name in others) else str(unknown)
 
 
 def check_ids(hf: Any, ids: np.ndarray) -> None:
-    """Refuse ids that the model has no embedding of."""
+    """Refuse ids for which the model has no embedding."""
     rows = hf.get_input_embeddings().weight.shape[0]
     if ids.min() < 0 or ids.max() >= rows:
         msg = (

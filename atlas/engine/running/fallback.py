@@ -1,6 +1,6 @@
-"""Models outside transformers' attention interface: their own eager weights, and nothing else.
+"""Models outside transformers' attention interface: Atlas reads the weights that they return, and nothing else.
 
-No queries and keys, no interventions, no scores; all weights exist at once, so long texts are bounded by memory.
+There are no queries and keys, no interventions and no scores. All weights exist at once, so memory bounds the length of texts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LACKS = "queries, keys, values, scores and interventions"
 
 
 def kinds_from_outputs(hf: Any, outputs: Any, probe: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
-    """Which kinds of attention the model returned on the probe, each with a weight for every query and key."""
+    """The kinds of attention that the model returned on the probe; raises unless each has a weight for every query and key."""
     if hf.config.is_encoder_decoder:
         found = outputs_by_kind(outputs, KINDS)
     else:
@@ -61,7 +61,7 @@ def _is_causal(weights: torch.Tensor) -> bool:
 def attentions(
     outputs: Any, kinds: tuple[str, ...], row: int, shape: TextShape, tables: Mapping[str, pd.DataFrame]
 ) -> dict[str, Attention]:
-    """The record of one text from what the model returned."""
+    """The record of one text, made of the model's outputs."""
     own = outputs_by_kind(outputs, kinds)
     found = {}
     for kind in kinds:
@@ -84,9 +84,9 @@ def _attention(kind: str, weights: Sequence[np.ndarray], tables: Mapping[str, pd
 
 
 def _visible(weights: np.ndarray, *, causal: bool) -> np.ndarray:
-    """What the model's mask let through, read off the weights.
+    """The cells that the model's mask leaves visible, inferred from the weights.
 
-    What a mask hides is exactly 0 in every head, outside a band around the query. Zeros that form no band are small weights.
+    Masked cells are exactly 0 in every head, outside a band around the query. Zeros that form no band are very small weights.
     """
     seen = (weights != 0).any(axis=0)
     n_queries, n_keys = seen.shape

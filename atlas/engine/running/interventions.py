@@ -1,4 +1,4 @@
-"""What may be changed in a run: heads switched off, edges cut, patterns or outputs put in from elsewhere."""
+"""Interventions in a run: heads are ablated, edges are knocked out, patterns or outputs are patched in."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 Ablation = Literal["zero", "mean"]
 ABLATIONS: tuple[Ablation, ...] = ("zero", "mean")
 PATTERN_TOLERANCE = 2e-3
-"""How far beyond 1 a row of a pattern may sum: recorded patterns are rounded."""
+"""How far the sum of a pattern's row may exceed 1, because recorded patterns are rounded."""
 
 HEAD_AXES = 2
-"""A pattern is (query, key), an output (query, width): what a patch replaces has two axes either way."""
+"""Axes of a patch: a pattern is (query, key), an output (query, width)."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Put these weights, (query, key), in place of a head's own; NaN, as in a trace's own patterns, counts as 0."""
+    """Replace a head's weights by these, (query, key). NaN, which a trace's own patterns have where masked, counts as 0."""
 
     values: Any
 
 
 @dataclass(frozen=True)
 class Output:
-    """Put this, (query, width), in place of what a head read."""
+    """Replace a head's output by this, (query, width), before the output projection."""
 
     values: Any
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """Everything changed for one text."""
+    """All changes of the run of one text."""
 
     ablate: Sequence[Headlike] | Mapping[Headlike, Ablation] = ()
     """Heads whose output is replaced by zero, or by its mean over the text's positions."""
     knock_out: Sequence[tuple[Headlike, int, int]] = ()
-    """(head, query, key): edges taken away before the softmax, so that their mass goes to the others."""
+    """(head, query, key): edges removed before the softmax, so that their attention mass goes to the other keys."""
     patch: Mapping[Headlike, Any] | None = None
-    """head -> `Pattern`, `Output`, or an array whose shape leaves no doubt which of the two it is."""
+    """head -> `Pattern`, `Output`, or an array that fits only one of the two by its shape."""
 
     def __bool__(self) -> bool:
         return bool(self.ablate) or bool(self.knock_out) or bool(self.patch)
@@ -55,7 +55,7 @@ class Intervention:
 
 @dataclass(slots=True)
 class RowInterventions:
-    """What is changed in one layer for one row of the batch."""
+    """The changes in one layer for one row of the batch."""
 
     zero: list[int] = field(default_factory=list)
     mean: list[int] = field(default_factory=list)
@@ -63,34 +63,34 @@ class RowInterventions:
     patterns: dict[int, torch.Tensor] = field(default_factory=dict)
     outputs: dict[int, torch.Tensor] = field(default_factory=dict)
     length: int = 0
-    """Tokens of this row that are text, not padding: a mean over padding would be wrong."""
+    """Tokens of this row without padding, because a mean over padding would be wrong."""
 
     @property
     def replaced(self) -> tuple[int, ...]:
-        """Heads whose output is put in from elsewhere, so that nothing of what they attend to is written."""
+        """Heads whose output is replaced, so that they write nothing of what they attend to."""
         return tuple(sorted({*self.zero, *self.mean, *self.outputs}))
 
 
 LayerInterventions = dict[int, RowInterventions]
-"""row of the batch -> what is changed there"""
+"""row of the batch -> its changes"""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What an intervention must fit: of one kind of attention, for one text."""
+    """The sizes of one kind of attention for one text, which an intervention must fit."""
 
     n_layers: int
     n_heads: int
     n_queries: int
     n_keys: int
     width: int | None = None
-    """What a head reads at one position; None where unknown."""
+    """Numbers of a head's output at one position; None where unknown."""
 
 
 def by_layer(
     interventions: Sequence[Intervention | None], shapes: Sequence[Mapping[str, Shape]], device: torch.device | str = "cpu"
 ) -> dict[tuple[str, int], LayerInterventions]:
-    """Sort the interventions of every row of a batch by layer, checking each against the text it is meant for."""
+    """Sort the interventions of every row of a batch by layer, and check each against its text."""
     sorted_: dict[tuple[str, int], LayerInterventions] = {}
     for intervention in interventions:
         _check_form(intervention)
@@ -99,8 +99,8 @@ def by_layer(
             continue
         modes = _modes(intervention.ablate, shape)
         for head, mode in modes.items():
-            here = _row(sorted_, head, row, shape)
-            (here.zero if mode == "zero" else here.mean).append(head.head)
+            changes = _row(sorted_, head, row, shape)
+            (changes.zero if mode == "zero" else changes.mean).append(head.head)
         for edge in intervention.knock_out:
             head, query, key = _edge(edge, shape)
             _row(sorted_, head, row, shape).edges.append((head.head, query, key))
@@ -109,22 +109,22 @@ def by_layer(
             if head in modes:
                 msg = f"{head.label(tuple(shape))} cannot be ablated and patched in one run; leave one of the two out."
                 raise BadIntervention(msg)
-            here = _row(sorted_, head, row, shape)
+            changes = _row(sorted_, head, row, shape)
             patch = _patch(head, values, shape[head.kind])
-            target = here.patterns if isinstance(patch, Pattern) else here.outputs
+            target = changes.patterns if isinstance(patch, Pattern) else changes.outputs
             target[head.head] = torch.tensor(patch.values, dtype=torch.float32).to(device)
     return sorted_
 
 
-def _check_form(given: Any) -> None:
-    if given is not None and not isinstance(given, Intervention):
-        msg = f"What is changed for one text is an Intervention or None, not {type(given).__name__}."
+def _check_form(change: Any) -> None:
+    if change is not None and not isinstance(change, Intervention):
+        msg = f"What is changed for one text is an Intervention or None, not {type(change).__name__}."
         raise BadIntervention(msg)
-    if given and given.patch is not None and not isinstance(given.patch, Mapping):
-        msg = f"patch= is a mapping of heads to what is put there, not {type(given.patch).__name__}."
+    if change and change.patch is not None and not isinstance(change.patch, Mapping):
+        msg = f"patch= is a mapping of heads to what is put there, not {type(change.patch).__name__}."
         raise BadIntervention(msg)
-    if given and (isinstance(given.knock_out, str) or not isinstance(given.knock_out, Iterable)):
-        msg = f"knock_out= is a list of (head, query, key), not {type(given.knock_out).__name__}."
+    if change and (isinstance(change.knock_out, str) or not isinstance(change.knock_out, Iterable)):
+        msg = f"knock_out= is a list of (head, query, key), not {type(change.knock_out).__name__}."
         raise BadIntervention(msg)
 
 
@@ -185,7 +185,7 @@ def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple
 
 def _numbers(head: HeadId, values: Any) -> np.ndarray:
     try:
-        # Contiguous, because torch takes no array that runs backwards.
+        # Contiguous, because torch refuses arrays with negative strides.
         return np.ascontiguousarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         msg = f"The patch of {head} is no array of numbers ({error}); give (query, key) weights or (query, width) outputs."
@@ -196,8 +196,7 @@ def _patch(head: HeadId, values: Any, shape: Shape) -> Pattern | Output:
     array = _numbers(head, values.values if isinstance(values, Pattern | Output) else values)
     pattern, output = (shape.n_queries, shape.n_keys), (shape.n_queries, shape.width)
     if array.shape == pattern and not isinstance(values, Output) and not np.isnan(array).all():
-        # What a trace gives as a head's pattern is NaN where nothing may be seen, in a whole row where all its edges were cut: no
-        # weight.
+        # A pattern of a trace is NaN where masked, and in a whole row whose edges were all knocked out. NaN means no weight.
         array = np.where(np.isnan(array), np.float32(0.0), array)
     if array.ndim != HEAD_AXES or not np.isfinite(array).all():
         msg = f"The patch of {head} has to be a finite array of shape {pattern} (a pattern) or {output} (an output)."
@@ -220,7 +219,7 @@ def _patch(head: HeadId, values: Any, shape: Shape) -> Pattern | Output:
 
 
 def _checked(head: HeadId, patch: Pattern | Output) -> Pattern | Output:
-    """Refuse weights that no softmax gives: the head would read more than there is, or less than nothing."""
+    """Refuse weights that no softmax gives: negative ones, and rows that sum to more than 1."""
     if isinstance(patch, Pattern) and (patch.values.min() < 0 or patch.values.sum(axis=-1).max() > 1 + PATTERN_TOLERANCE):
         msg = f"The pattern of {head} has negative weights or rows that sum to more than 1; attention has neither."
         raise BadIntervention(msg)

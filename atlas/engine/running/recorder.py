@@ -1,7 +1,7 @@
-"""Keeps what a pass shows of its attention: the weights or their ingredients, and the reductions made on the way.
+"""Records the attention of a pass: the weights or the queries and keys they come from, and statistics of them.
 
 A 4,096-token text has 9.7 GB of weights in a 12 x 12 model. They exist here only a few heads at a time: each block is reduced to
-per-row and per-key statistics and a thumbnail, and let go (unless the weights are to be kept).
+per-row and per-key statistics and a thumbnail, and then freed (unless the weights are to be kept).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 Keep = Literal["weights", "qk"]
 
 BLOCK_BYTES = 48 << 20
-"""Scores computed at once when the weights are not kept: small enough to stay near the caches, large enough for the product."""
+"""Bytes of scores computed at once when the weights are not kept: small enough for the caches, large enough for fast products."""
 
 
 @dataclass(slots=True)
-class _Kept:
-    """What is known of one layer of one text while its blocks come in."""
+class _LayerRecord:
+    """The record of one layer of one text while its blocks of heads are computed."""
 
     layer: Layer
     weights: list[np.ndarray] = field(default_factory=list)
     stats: list[dict[str, np.ndarray]] = field(default_factory=list)
     thumbnails: list[np.ndarray] = field(default_factory=list)
     gram: np.ndarray | None = None
-    """W_O W_O^T of every head, (head, width, width), as it was in this run."""
+    """W_O W_O^T of every head, (head, width, width), with the weights of this run."""
 
 
 @dataclass(slots=True)
 class TextShape:
-    """How many tokens one text of a batch has, on each side."""
+    """The number of tokens of one text of a batch, in source and target."""
 
     n_source: int
     n_target: int = 0
@@ -63,7 +63,7 @@ class TextShape:
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as an array that shares its memory where it can (NumPy has no bfloat16: that becomes float32, exactly)."""
+    """A tensor as an array, which shares its memory if possible. NumPy has no bfloat16, which becomes float32, exactly."""
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
@@ -76,14 +76,14 @@ def _joined(blocks: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
 
 
 def own_array(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor as an array that keeps nothing else alive: no padded batch, no fused projection it is a third of."""
+    """A tensor as an array that keeps no larger tensor alive, such as a padded batch or a fused projection."""
     array = to_numpy(tensor)
     shares = tensor.device.type == "cpu" and tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
     return array.copy() if shares else array
 
 
 def _check_patterns(site: AttentionSite, layer: Layer, n_queries: int, n_keys: int) -> None:
-    """Refuse a pattern with weight where nothing may be seen: the run would use it, and every reader would find it masked."""
+    """Refuse a pattern with weight in a masked cell, because the run would use the weight and a reader would see it as masked."""
     for head, pattern in layer.patterns.items():
         visible = layer.visible(head, n_queries, n_keys)
         if visible is not None and pattern[~visible].any():
@@ -97,7 +97,7 @@ def _check_patterns(site: AttentionSite, layer: Layer, n_queries: int, n_keys: i
 
 
 class Recorder(Watcher):
-    """The watcher of a trace: one for a call, however many texts are in the batch."""
+    """The watcher of a call, for all texts of its batch."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Recorder(Watcher):
         self.value_gram = value_gram
         self.changes = changes
         self.layer_done = layer_done
-        self.kept: list[dict[tuple[str, int], _Kept]] = [{} for _ in shapes]
+        self.kept: list[dict[tuple[str, int], _LayerRecord]] = [{} for _ in shapes]
         self._reads: list[dict[tuple[str, int], np.ndarray]] = [{} for _ in shapes]
         self._masks: dict[tuple[int, int], tuple[Mask, Any]] = {}
         self._plans: dict[tuple[int, str], Plans] = {}
@@ -126,14 +126,14 @@ class Recorder(Watcher):
         self._seen_blocks: dict[tuple[int, int, int, int], tuple[np.ndarray | None, Any]] = {}
 
     def block_of_heads(self, site: AttentionSite, terms: Terms) -> int:  # noqa: ARG002 - the protocol's signature
-        """All heads where their weights are kept, else as many as fit the block."""
+        """All heads if weights are kept, else as many as fit into BLOCK_BYTES."""
         if self.keep == "weights":
             return terms.query.shape[1]
         one = terms.query.shape[0] * terms.query.shape[2] * terms.key.shape[2] * terms.query.element_size()
         return max(1, BLOCK_BYTES // one)
 
     def saw_terms(self, site: AttentionSite, terms: Terms) -> None:
-        """Keep the ingredients of every text of the batch, without padding."""
+        """Keep queries, keys and values of every text of the batch, without padding."""
         found = self.value_gram(site.kind, site.layer)
         gram = None if found is None else to_numpy(found)
         for row, shape in enumerate(self.shapes):
@@ -147,7 +147,7 @@ class Recorder(Watcher):
                 value=own_array(terms.value[row, :, :n_keys]),
                 scaling=terms.scaling,
                 softcap=terms.softcap,
-                # A copy: the sinks are the model's own parameter, and a step of training would change the trace.
+                # A copy, because the sinks are a parameter of the model, and a step of training would change the trace.
                 sinks=None if terms.sinks is None else to_numpy(terms.sinks.float()).copy(),
                 bias=self._bias(row, terms, n_queries, n_keys),
                 edges=np.asarray(changed.edges, dtype=np.int64) if changed and changed.edges else None,
@@ -155,10 +155,10 @@ class Recorder(Watcher):
                 replaced=changed.replaced if changed else (),
             )
             _check_patterns(site, layer, n_queries, n_keys)
-            self.kept[row][site.kind, site.layer] = _Kept(layer, gram=gram)
+            self.kept[row][site.kind, site.layer] = _LayerRecord(layer, gram=gram)
 
     def saw_weights(self, site: AttentionSite, terms: Terms, heads: slice, scores: torch.Tensor, weights: torch.Tensor) -> None:
-        """Keep the weights, or reduce a block of heads and let its weights go."""
+        """Keep the weights, or reduce the block of heads to statistics and keep only those."""
         for row, shape in enumerate(self.shapes):
             kept = self.kept[row][site.kind, site.layer]
             n_queries, n_keys = shape.queries(site.kind), shape.keys(site.kind)
@@ -186,19 +186,19 @@ class Recorder(Watcher):
         return found
 
     def saw_output(self, site: AttentionSite, output: torch.Tensor) -> None:
-        """Keep what heads read where the run changed it; elsewhere weights and values give it back."""
+        """Keep the heads' outputs in layers that the run changes; elsewhere they follow from weights and values."""
         for row in self.changes.get((site.kind, site.layer), {}):
             self._reads[row][site.kind, site.layer] = to_numpy(output[row, :, : self.shapes[row].queries(site.kind)]).copy()
         if self.layer_done is not None:
             self.layer_done()
 
     def reads(self, row: int) -> dict[str, dict[Place, np.ndarray]]:
-        """What heads read in the layers that were changed."""
+        """The heads' outputs in the layers that were changed."""
         return {"head_read": dict[Place, np.ndarray](self._reads[row].items())} if self._reads[row] else {}
 
     def attentions(self, row: int) -> dict[str, Attention]:
         """Everything kept of one text, by kind."""
-        kinds: dict[str, list[_Kept]] = {}
+        kinds: dict[str, list[_LayerRecord]] = {}
         for (kind, _), kept in sorted(self.kept[row].items(), key=lambda item: item[0][1]):
             kinds.setdefault(kind, []).append(kept)
         seen = {kind: len(layers) for kind, layers in kinds.items()}
@@ -210,7 +210,7 @@ class Recorder(Watcher):
             raise CaptureMismatch(msg)
         return {kind: self._attention(row, kind, layers) for kind, layers in kinds.items()}
 
-    def _attention(self, row: int, kind: str, layers: list[_Kept]) -> Attention:
+    def _attention(self, row: int, kind: str, layers: list[_LayerRecord]) -> Attention:
         bare = Attention(
             kind=kind,
             n_heads=layers[0].layer.n_heads,
@@ -220,17 +220,17 @@ class Recorder(Watcher):
         )
         grams, tables = [kept.gram for kept in layers], self.tables[row]
         if self.keep == "weights":
-            # The weights stay, so whatever is reduced from them can wait for whoever looks at it.
-            late = LazyArrays(
+            # The weights are kept, so their statistics are computed on first access.
+            stats_on_access = LazyArrays(
                 {}, lambda: {**statistics_of(bare, tables), "log_sum_exp": bare.log_sum_exp(), **value_norms(bare, grams)}
             )
-            return replace(bare, stats=late, small=LazyArrays({}, lambda: {"maximum": thumbnails_of(bare)}))
+            return replace(bare, stats=stats_on_access, small=LazyArrays({}, lambda: {"maximum": thumbnails_of(bare)}))
         stats = stacked([kept.stats[0] if len(kept.stats) == 1 else _joined(kept.stats) for kept in layers])
         thumbnails = [np.concatenate(kept.thumbnails) if len(kept.thumbnails) > 1 else kept.thumbnails[0] for kept in layers]
         return replace(bare, stats=LazyArrays(stats, lambda: value_norms(bare, grams)), small={"maximum": np.stack(thumbnails)})
 
     def _mask(self, row: int, terms: Terms, n_queries: int, n_keys: int) -> Mask:
-        """The mask of one text: by one object for all the layers that share one in the model."""
+        """The mask of one text: one object for all layers that share a mask in the model."""
         if terms.visible is None:
             return Mask(causal=True) if terms.causal else NO_MASK
         key = (id(terms.visible), row)
@@ -243,13 +243,13 @@ class Recorder(Watcher):
         return self._masks[key][0]
 
     def _plans_of(self, row: int, kind: str) -> Plans:
-        """The plans of one text."""
+        """The plans of the row statistics of one text."""
         if (row, kind) not in self._plans:
             self._plans[row, kind] = plans_of(kind, self.tables[row])
         return self._plans[row, kind]
 
     def _moved(self, plan: RowPlan, like: torch.Tensor) -> RowPlan:
-        """The plan with its arrays where the weights are."""
+        """The plan with its arrays on the device of the weights."""
         if id(plan) not in self._on_device:
             self._on_device[id(plan)] = plan.to(lambda array: torch.as_tensor(array, device=like.device)), plan
         return self._on_device[id(plan)][0]
@@ -258,7 +258,7 @@ class Recorder(Watcher):
         if terms.bias is None:
             return None
         shared = terms.bias.shape[0] == 1
-        # A bias shared by the batch is cut to each text's length, so the length belongs to the key.
+        # A bias that the batch shares is cut to each text's length, so the key includes the length.
         key = (id(terms.bias), n_queries * (terms.key.shape[2] + 1) + n_keys if shared else -1 - row)
         if key not in self._biases:
             own = terms.bias[0 if shared else row].expand(-1, terms.query.shape[2], -1)[:, :n_queries, :n_keys]
@@ -285,12 +285,12 @@ class Recorder(Watcher):
 
 
 def _any_visible(visible: np.ndarray | None) -> np.ndarray | None:
-    """Of each block of a thumbnail, whether any of its cells is visible; None where all are."""
+    """For each cell of a thumbnail whether it covers a visible cell; None where all cells are visible."""
     return None if visible is None else to_numpy(pooled(torch.as_tensor(visible)[None].float()))[0] > 0
 
 
 def pooled(weights: torch.Tensor) -> torch.Tensor:
-    """Block maxima of (head, query, key) on a grid of at most THUMBNAIL cells a side; a copy of it where it is small already."""
+    """Block maxima of (head, query, key) on a grid of at most THUMBNAIL cells a side; a copy where the weights are that small."""
     for axis in (1, 2):
         size = weights.shape[axis]
         step = -(-size // THUMBNAIL)
@@ -304,27 +304,28 @@ def pooled(weights: torch.Tensor) -> torch.Tensor:
 
 
 def _log_sum_exp(scores: torch.Tensor, weights: torch.Tensor, sinks: torch.Tensor | None, *, patched: bool) -> torch.Tensor:
-    """Per row, log of the softmax's denominator, sinks included; float64, since it is subtracted from scores of its size."""
+    """For each row, the log of the softmax's denominator, sinks included; float64, because it is subtracted from large scores."""
     top = scores.amax(dim=-1).double()
     nothing = top <= torch.finfo(scores.dtype).min
     if patched or sinks is not None or weights.dtype not in (torch.float32, torch.float64):
-        # A pattern hides the weights, a strong sink leaves none above 0, and a half-precision weight has three digits.
+        # The shortcut below needs the softmax's own weights in full precision. A patch replaces them, a strong sink leaves none
+        # above 0, and a weight in half precision has only three digits.
         lse = torch.logsumexp(scores.double(), dim=-1)
         lse = lse if sinks is None else torch.logaddexp(lse, sinks.double()[:, None].expand_as(lse))
     else:
-        # The top score less the log of the weight it got: two passes over the row less.
+        # The top score minus the log of its weight, which saves two passes over the row.
         lse = top - weights.amax(dim=-1).double().log()
     return torch.where(nothing, torch.full_like(lse, -torch.inf), lse)
 
 
 def _bias_record(cells: np.ndarray) -> Bias:
-    """A bias by distance where it is one (checked on every cell), else as it is."""
+    """A bias by distance if it depends only on the distance (checked in every cell), else cell by cell."""
     if np.array_equal(cells[:, 1:, 1:], cells[:, :-1, :-1]):
         return Bias(diagonals=np.concatenate([cells[:, :0:-1, 0], cells[:, 0, :]], axis=1))
     return Bias(cells=np.ascontiguousarray(cells))
 
 
-def _with_weights(kept: _Kept) -> Layer:
+def _with_weights(kept: _LayerRecord) -> Layer:
     if not kept.weights:
         return kept.layer
     return replace(kept.layer, weights=kept.weights[0] if len(kept.weights) == 1 else np.concatenate(kept.weights))

@@ -1,7 +1,7 @@
-"""What an app with many readers asks of the engine: models loaded once and shared, runs one at a time a model, traces kept.
+"""The engine's service for all sessions: it loads models once, runs one text at a time on each, and caches traces.
 
-Everything kept here is read by all sessions and written by none: a model, a trace. The app queues its runs with `scheduler`; the
-lock of each model remains for callers that do not.
+All sessions read the cached models and traces, and none writes to them. The app queues its runs with `scheduler`; each model also
+has a lock for callers that do not use the queue.
 """
 
 from __future__ import annotations
@@ -22,34 +22,33 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 KEPT_MODELS = 3
-"""Models held in memory beside those in use: a class room compares two or three, and a large one is gigabytes. The kept traces
-belong to no more models than that, since a trace keeps its model alive."""
+"""Models cached in addition to those in use: a class compares two or three, and a large one takes gigabytes. The cached traces
+belong to no more models than that, because a trace keeps its model alive."""
 
 KEPT_TRACES = 16
-"""Traces held for a reload, a shared link or the way back: a few steps of history for a few readers."""
+"""Traces cached for a reload, a shared link or the back button: a few steps of history for a few readers."""
 
 KEPT_BYTES = 2 << 30
-"""Bytes of traces held, whatever their number: a trace of 2,048 tokens may be hundreds of megabytes."""
+"""Bytes of cached traces, because one trace of 2,048 tokens may take hundreds of megabytes."""
 
 IN_MEMORY = "in memory"
-"""The end of the names of models that a caller handed over."""
+"""The ending of the names of models that a caller handed over."""
 
 PATIENCE = 0.2
 """Seconds between two checks whether a caller that waits for a model was cancelled."""
 
-
 Request = tuple[str, str | None, str | None, str | None]
-"""A model as it is asked for: name, revision, device, dtype."""
+"""The key of a model: name, revision, device, dtype."""
 
 
 class Progress(Protocol):
-    """Is told how far a run is. `tell` ends the run where nobody waits for it; `note` never does."""
+    """Receives the progress of a run. `tell` raises where the run was cancelled; `note` never does."""
 
     def tell(self, stage: str, message: str, share: float = ...) -> None:
-        """Report from work of one's own."""
+        """Report progress of work for one caller."""
 
     def note(self, stage: str, message: str, share: float = ...) -> None:
-        """Report from work others wait for too."""
+        """Report progress of work for which several callers wait."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,12 @@ class Run:
     ablate: tuple[Any, ...] = ()
     knock_out: tuple[Any, ...] = ()
     regenerate: bool = False
-    """Whether a target that the model writes is written under the changes."""
+    """Whether a target that the model generates is generated under the interventions."""
 
 
 @dataclass
 class Shelf:
-    """The newest traces, up to a number, to a number of bytes, and to a number of models."""
+    """A cache of the newest traces, bounded by their number, their bytes, and the number of their models."""
 
     most: int = KEPT_TRACES
     most_bytes: int = KEPT_BYTES
@@ -78,14 +77,14 @@ class Shelf:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, key: Run) -> Trace | None:
-        """A kept trace, which is then the newest."""
+        """A cached trace, which becomes the newest."""
         with self.lock:
             if key in self.kept:
                 self.kept.move_to_end(key)
             return self.kept.get(key)
 
     def put(self, key: Run, trace: Trace) -> None:
-        """Keep a trace, and let go of the oldest ones beyond the bounds; one that is too large alone is not kept."""
+        """Cache a trace and drop the oldest ones beyond the bounds. A trace that alone exceeds the bytes is not cached."""
         with self.lock:
             if size_of(trace) > self.most_bytes:
                 return
@@ -103,43 +102,43 @@ class Shelf:
 
 
 class Service:
-    """Loads, runs and remembers for all sessions of a server, or for one notebook."""
+    """Loads models, runs texts and caches traces for all sessions of a server, or for one notebook."""
 
     def __init__(
         self, loader: Callable[..., Model] = load, shelf: Shelf | None = None, scheduler: Scheduler | None = None
     ) -> None:
         self.scheduler = scheduler or Scheduler()
-        """The one queue for what all sessions ask for."""
+        """The queue of the work of all sessions."""
         self._loader = loader
         self._models: SingleFlight = SingleFlight(keep=KEPT_MODELS)
-        self._given: dict[str, Model] = {}
+        self._handed_over: dict[str, Model] = {}
         self._locks: dict[int, threading.Lock] = {}
         self._guard = threading.Lock()
         self.shelf = shelf or Shelf()
 
     def borrow(self, pair: tuple[Any, Any]) -> Model:
-        """A model and tokenizer in memory, ready to be handed over."""
+        """Make a Model of a model and tokenizer in memory."""
         return self._loader(pair)
 
     def give(self, model: Model) -> str:
-        """Hand over a model that is in memory; the name under which it runs, which no other model has."""
-        # The name of a tuned model is often that of the one on the hub, and two of a class are called alike.
+        """Register a model in memory; returns the unique name under which it runs."""
+        # The name is made unique, because a tuned model often has its original's name, and models of one class may share one.
         plain = model.name if model.name.endswith(IN_MEMORY) else f"{model.name} {IN_MEMORY}"
         with self._guard:
             names = (plain if number == 1 else f"{plain} ({number})" for number in itertools.count(1))
-            name = next(name for name in names if name not in self._given or self._given[name].hf is model.hf)
-            self._given[name] = model
+            name = next(name for name in names if name not in self._handed_over or self._handed_over[name].hf is model.hf)
+            self._handed_over[name] = model
         return name
 
     def has(self, wanted: Request) -> bool:
-        """Whether a model is here, so that nobody would wait for it to load."""
-        return wanted[0] in self._given or self._models.holds(wanted)
+        """Whether a model is loaded, so that a run need not wait for it."""
+        return wanted[0] in self._handed_over or self._models.holds(wanted)
 
     def model(self, wanted: Request, progress: Progress) -> Model:
-        """The model itself: handed over, kept, or loaded now; callers that ask for it meanwhile get the same one."""
+        """The model: handed over, cached, or loaded now. Callers that ask while it loads get the same one."""
         name, revision, device, dtype = wanted
-        if name in self._given:
-            return self._given[name]
+        if name in self._handed_over:
+            return self._handed_over[name]
 
         def report(download: Any) -> None:
             share = download.done / download.total if download.total else -1.0
@@ -149,18 +148,18 @@ class Service:
         return self._models(wanted, lambda: self._loader(name, revision, device, dtype, progress=report))
 
     def kept(self, run: Run) -> Trace | None:
-        """The trace of a run where there is no need to wait for it."""
+        """The cached trace of a run, if there is one."""
         return self.shelf.get(run)
 
     def run(self, run: Run, progress: Progress) -> Trace:
-        """The trace of a run: the kept one, or a new one made while nobody else uses the model."""
+        """The trace of a run: the cached one, or a new one made while no other caller runs the model."""
         found = self.shelf.get(run)
         if found is not None:
             return found
-        # A job that was cancelled before its turn must not load a model.
+        # `tell` raises if the job was cancelled while it waited, so that it does not load a model.
         progress.tell("loading", f"Loading {run.model[0]}")
         model = self.model(run.model, progress)
-        with self._alone_with(model, progress):
+        with self._model_lock(model, progress):
             found = self.shelf.get(run)
             if found is not None:  # another caller asked for the same run and was first
                 return found
@@ -175,19 +174,19 @@ class Service:
                 regenerate=run.regenerate,
                 progress=lambda done, of: progress.tell("tracing", f"Running {model.name}", done / of),
             )
-        if run.model[0] not in self._given:  # a model in memory may change between two runs of one text
+        if run.model[0] not in self._handed_over:  # a model in memory may change between two runs of one text
             self.shelf.put(run, trace)
         return trace
 
-    def _alone_with(self, model: Model, progress: Progress) -> _Turn:
+    def _model_lock(self, model: Model, progress: Progress) -> _CancellableLock:
         with self._guard:
             lock = self._locks.setdefault(id(model.hf), threading.Lock())
-        return _Turn(lock, model.name, progress)
+        return _CancellableLock(lock, model.name, progress)
 
 
 @dataclass
-class _Turn:
-    """Waits for the lock of a model, and checks meanwhile whether anybody still waits for the result."""
+class _CancellableLock:
+    """Acquires the lock of a model, and checks while it waits whether the caller was cancelled."""
 
     lock: threading.Lock
     name: str
@@ -202,7 +201,7 @@ class _Turn:
 
 
 def size_of(trace: Trace) -> int:
-    """Bytes a trace holds: weights or q, k and v, and captured groups, also those asked for later; the rest is small beside."""
+    """Bytes of a trace's large arrays: weights or q, k and v, and captured groups, including those captured later."""
     total = 0
     for attention in trace.attentions.values():
         for layer in attention.layers:

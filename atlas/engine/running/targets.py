@@ -1,4 +1,4 @@
-"""What the decoder of an encoder-decoder reads beside the text: a given target, the text itself, or what the model writes."""
+"""The target that the decoder of an encoder-decoder reads: the caller's, the text itself, or what the model generates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from atlas.engine.model import Model
 
 TARGET_TOKENS = 128
-"""Tokens an encoder-decoder writes by itself where no target is given: a paragraph."""
+"""Most tokens that an encoder-decoder generates where no target is given: a paragraph."""
 
 KEPT = (
     "The target is what the unchanged model writes: it was kept although the run was changed, so that both runs can be compared "
@@ -36,9 +36,9 @@ ANEW = "The target was written by the changed model, so its tokens may not be th
 
 
 def with_target(model: Model, encoded: Encoded, target: str | None, change: Intervention | None, *, regenerate: bool) -> Encoded:
-    """The text with what the decoder reads, where there is a decoder beside an encoder.
+    """The text with its target, for an encoder-decoder; other models get the text as it is.
 
-    A target that the model writes is written without the changes of the run, and a note says so; with `regenerate` under them.
+    A generated target is generated without the changes of the run, or with `regenerate` under them; a note says which.
     """
     if "cross" not in model.kinds:
         if target is not None:
@@ -51,22 +51,22 @@ def with_target(model: Model, encoded: Encoded, target: str | None, change: Inte
         raise TextError(msg)
     note = ""
     if target is not None:
-        ids, table = _given(model.tokenizer, model.hf, target, model.limit)
+        ids, table = _from_text(model.tokenizer, model.hf, target, model.limit)
     elif rereads or not model.hf.can_generate():
         ids, table = _shifted(model.tokenizer, model.hf, encoded)
     else:
         note = "" if not change else ANEW if regenerate else KEPT
-        with model.held(), _changed(model, encoded, change if regenerate else None):
-            ids, target, table = _written(model.tokenizer, model.hf, encoded, _to_write(model.limit), cached=note != ANEW)
+        with model.held(), _interventions_active(model, encoded, change if regenerate else None):
+            ids, target, table = _generated(model.tokenizer, model.hf, encoded, _most_generated(model.limit), cached=note != ANEW)
     return replace(encoded, decoder_ids=ids, target=target, target_tokens=table, target_note=note)
 
 
-def _changed(model: Model, encoded: Encoded, change: Intervention | None) -> AbstractContextManager[Any]:
-    """Inside, the model runs under the changes, however many tokens are written by then."""
+def _interventions_active(model: Model, encoded: Encoded, change: Intervention | None) -> AbstractContextManager[Any]:
+    """Run the model under the changes while the context is open, for every number of generated tokens."""
     if not change:
         return nullcontext()
     if not model.interface:
-        return nullcontext()  # the run itself refuses the changes, and says why
+        return nullcontext()  # the run itself raises the error about the changes
     fixed = [head for head in as_heads(change.patch or {}, model.kinds) if head.kind != "encoder"]
     if fixed:
         msg = (
@@ -74,17 +74,17 @@ def _changed(model: Model, encoded: Encoded, change: Intervention | None) -> Abs
             "Give the target, or leave regenerate out."
         )
         raise BadIntervention(msg)
-    shape = TextShape(encoded.n_source, _to_write(model.limit) + 1)
+    shape = TextShape(encoded.n_source, _most_generated(model.limit) + 1)
     return running(Call(sites=model.sites, interventions=by_layer([change], [fitting(model, shape)], model.device)))
 
 
-def _to_write(limit: int | None) -> int:
-    """How many tokens a decoder may write: it reads its start token before them, and that has a position too."""
+def _most_generated(limit: int | None) -> int:
+    """Most tokens that a decoder may generate: one less than its limit, because its start token takes a position too."""
     return TARGET_TOKENS if limit is None else min(TARGET_TOKENS, limit - 1)
 
 
-def _given(tokenizer: Any, hf: torch.nn.Module, target: str, limit: int | None) -> tuple[np.ndarray, pd.DataFrame]:
-    """What the decoder reads for a given target: its start token, then the target without its last token."""
+def _from_text(tokenizer: Any, hf: torch.nn.Module, target: str, limit: int | None) -> tuple[np.ndarray, pd.DataFrame]:
+    """The decoder's input for a caller's target: its start token, then the target without its last token."""
     check_text(target, what="target")
     made = tokenize(tokenizer, target, None, target=True)
     ids = np.asarray([start_token(hf), *made["input_ids"][:-1]], dtype=np.int64)
@@ -105,23 +105,23 @@ def _with_start(tokenizer: Any, start: int, table: pd.DataFrame) -> pd.DataFrame
 
 
 def _shifted(tokenizer: Any, hf: torch.nn.Module, encoded: Encoded) -> tuple[np.ndarray, pd.DataFrame]:
-    """What the decoder of a model that writes nothing reads: the text itself, one place later."""
+    """The decoder's input of a model that does not generate: the text itself, shifted by one position."""
     start = start_token(hf)
     ids = np.concatenate([[start], encoded.inputs["input_ids"][:-1]])
     return ids, _with_start(tokenizer, start, encoded.tokens.iloc[:-1])
 
 
 def _cache_fits(config: Any) -> bool:
-    """Whether transformers makes room for all decoder layers in its cache: it makes T5's as deep as the encoder."""
+    """Whether transformers' cache has room for all decoder layers; it makes T5's as deep as the encoder."""
     deep = getattr(config, "num_decoder_layers", None)
     return deep is None or deep <= getattr(config, "num_layers", deep)
 
 
-def _written(tokenizer: Any, hf: Any, encoded: Encoded, limit: int, *, cached: bool) -> tuple[np.ndarray, str, pd.DataFrame]:
-    """What a model itself writes, greedily: the ids its decoder read, the text, the table.
+def _generated(tokenizer: Any, hf: Any, encoded: Encoded, limit: int, *, cached: bool) -> tuple[np.ndarray, str, pd.DataFrame]:
+    """Generate a target greedily; returns the ids that the decoder read, the text and the token table.
 
-    Without `cached` every step reads all that was written before: a change is meant for positions of the text, and a step that
-    reads one token has none.
+    Without `cached` every step reads all tokens generated before, because interventions name positions of the target, and a
+    cached step reads only one token.
     """
     device = hf.get_input_embeddings().weight.device
     inputs = {name: torch.as_tensor(array)[None].to(device) for name, array in encoded.inputs.items() if name != "token_type_ids"}
