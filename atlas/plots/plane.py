@@ -27,13 +27,8 @@ SLANT = 1.05
 LETTER, WIDE = 6.5, 11.0
 """Pixels of a letter on an axis, and of a letter of a wide script."""
 
-<<<<<<< HEAD
 BESIDE = 42
 """Pixels to the right of the plane, where slanted names end: room for the longest name over the last column."""
-=======
-BESIDE = 30
-"""Pixels to the right of the plane, where slanted names may end."""
->>>>>>> english1
 
 Window = Callable[[float, float, float, float], tuple[Array, float, float, float, float]]
 """(row0, row1, column0, column1) -> values, and the rows and columns that they cover."""
@@ -88,15 +83,9 @@ def tick_step(count: int, low: float, high: float, pixels: int) -> int:
 
 
 def ticks(names: Sequence[str], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
-<<<<<<< HEAD
     """Positions and names for an axis: every one while they are readable, then every k-th, which `stepped` says."""
     first, last = _in_view(len(names), low, high)
     step = tick_step(len(names), low, high, pixels)
-=======
-    """Positions and names for an axis: all of them while they are readable, else every k-th."""
-    first, last = max(0, int(np.floor(low))), min(len(names), int(np.ceil(high)))
-    step = max(1, -(-(last - first) * NAME // max(pixels, NAME)))
->>>>>>> english1
     start = -(-first // step) * step
     # HoloViews cannot draw an axis without a tick, so an invisible one is put beyond the plane.
     return [((index + 0.5) / len(names), short(names[index])) for index in range(start, last, step)] or [(-1.0, "")]
@@ -118,11 +107,7 @@ def _in_view(count: int, low: float, high: float) -> tuple[int, int]:
 
 
 def on_canvas(found: list[tuple[float, str]], low: float, high: float, pixels: int) -> list[tuple[float, str]]:
-<<<<<<< HEAD
     """Slanted names cut so that they end on the canvas: Bokeh would push the last of the others over to another token."""
-=======
-    """The slanted names that end on the canvas, because Bokeh would shift the others to another token."""
->>>>>>> english1
     scale = pixels / (high - low)
     return [(place, _cut(name, (high - place) * scale + BESIDE)) for place, name in found]
 
