@@ -33,7 +33,7 @@ CLICKED = "tool.setv({modifiers: {}}, {sync: false})"
 LEFT = "tool.setv({modifiers: {ctrl: true}}, {sync: false})"
 """Not synchronised: what only the browser needs to know costs no message to the server."""
 
-RESET = "figure.reset.emit()"
+RESET = "if (!cb_obj.modifiers?.shift) { figure.reset.emit() }"
 MOVED = """
 if (panel.aa_due) { return }
 panel.aa_due = true

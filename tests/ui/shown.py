@@ -147,12 +147,13 @@ def bands(seat: Seat) -> tuple[set[int], set[int]]:
 
 def table(seat: Seat) -> list[dict[str, str]]:
     """The rows on the page of the table: title -> what is written, and whether it is selected."""
-    return seat.page.locator(".aa-table .tabulator-row").evaluate_all(
+    found: list[dict[str, str]] = seat.page.locator(".aa-table .tabulator-row").evaluate_all(
         """rows => rows.map(row => ({
           ...Object.fromEntries([...row.querySelectorAll('.tabulator-cell[tabulator-field]')]
             .map(cell => [cell.getAttribute('tabulator-field'), cell.textContent.trim()])),
           selected: row.classList.contains('tabulator-selected') ? 'yes' : 'no'}))"""
     )
+    return [row for row in found if "Head" in row]  # a row that is being drawn has no cells yet
 
 
 def pressed(seat: Seat, name: str) -> set[str]:

@@ -154,6 +154,9 @@ class Seat:
             trace = app.trace
             if trace is not None:
                 app.selection.focus_on(HeadId(trace.kinds[0], 0, 0))
+            for view in app.tabs.made():
+                if view.key == "table":
+                    view.table.page = 1
             display = app.workspace.display
             display.param.update(**{name: display.param[name].default for name in display.param if name != "name"})
 
