@@ -101,9 +101,12 @@ export function render({model}) {
     press(button, event)
   })
 
-  // A drag across a row would select its letters where Shift is held.
+  // A press with Shift would select the letters up to here; what prevents that prevents the focus too.
   root.addEventListener("mousedown", event => {
-    if (event.shiftKey && event.target.closest("button")) { event.preventDefault() }
+    const button = event.target.closest("button")
+    if (!button || !event.shiftKey) { return }
+    event.preventDefault()
+    button.focus()
   })
 
   root.addEventListener("keydown", event => {
