@@ -1,4 +1,4 @@
-"""Groups of rows, each with a name, bars for its shares, a number and a note; rows and headings can be pressed."""
+"""Groups of rows, each row with a name, bars for its shares, a number and a note; rows and headings are buttons."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from atlas.components.assets import script, style
 from atlas.patches.sending import OneWay
 
 LIMIT = 500
-"""Most rows sent, all groups together: a screen shows 40 of them, and a vocabulary has 50,000."""
+"""Most rows sent in all groups together. A screen shows 40 of them, and a vocabulary has 50,000."""
 
 STEPS = 1000
-"""A share is sent as one of so many whole numbers, which are short; a bar has fewer pixels."""
+"""A share is sent as a whole number from 0 to this, which is short; a bar has fewer pixels."""
 
 STATES = ("", "chosen", "against")
-"""What a row can be: not pressed, the chosen one, the one that it is held against."""
+"""States of a row: neither, the chosen one, the one that it is compared with."""
 
 
 class Row(TypedDict):
@@ -26,7 +26,7 @@ class Row(TypedDict):
     key: NotRequired[str]
     label: str
     shares: NotRequired[Sequence[float]]
-    """0 to 1: one bar each, the second in another colour; NaN: not known, no bar."""
+    """0 to 1: one bar for each, the second in another colour; NaN: unknown, no bar."""
     number: NotRequired[str]
     note: NotRequired[str]
     state: NotRequired[str]
@@ -44,7 +44,7 @@ class Group(TypedDict):
 
 
 class Press(TypedDict):
-    """A row or heading that was pressed, and the keys held meanwhile (`control` is Command on a Mac)."""
+    """A row or heading that was pressed, and the modifier keys (`control` is Command on a Mac)."""
 
     key: str
     shift: bool
@@ -52,7 +52,7 @@ class Press(TypedDict):
 
 
 class BarList(OneWay):
-    """Groups of rows with bars. It only tells what is pressed; what is chosen is set from Python."""
+    """Groups of rows with bars. A click only calls the callbacks; Python sets the states of the rows."""
 
     groups = param.List(default=[], item_type=dict, doc="The groups in order, each as `Group` describes it; keys are unique.")
     width_of_group = param.Integer(
@@ -69,11 +69,11 @@ class BarList(OneWay):
         self._press_callbacks: list[Callable[[Press], object]] = []
 
     def on_press(self, callback: Callable[[Press], object]) -> None:
-        """Call back whenever a row or a heading is pressed."""
+        """Call `callback` whenever a row or a heading is pressed."""
         self._press_callbacks.append(callback)
 
     def to_browser(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Send groups with every field there, and no more rows than fit."""
+        """Send groups with all fields, and at most LIMIT rows."""
         if "groups" in params:
             room, sent = LIMIT, []
             for group in params["groups"]:
@@ -83,7 +83,7 @@ class BarList(OneWay):
         return params
 
     def _handle_msg(self, data: Any) -> None:
-        """Take a press from the browser; what was pressed may be gone by now."""
+        """Handle a press; a row or heading that no longer exists is ignored."""
         key = data.get("key")
         known = {each.get("key") for group in self.groups for each in (group, *group["rows"])}
         if isinstance(key, str) and key and key in known:
@@ -120,5 +120,5 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _step(share: float) -> int | None:
-    """A short number; None where the share is not known."""
+    """A share as a whole number up to STEPS; None for an unknown one."""
     return None if share != share else round(STEPS * min(max(float(share), 0.0), 1.0))  # noqa: PLR0124  (NaN alone differs)

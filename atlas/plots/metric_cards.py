@@ -1,4 +1,4 @@
-"""Metrics one below the other, each a strip from its lowest to its highest value with a point for every head."""
+"""Metrics in rows, each a strip from its lowest to its highest value with a point for every head."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from atlas.plots.colours import FONT, Theme, theme
 from atlas.plots.frame import Hook, frame, number
 
 ROW_HEIGHT = 54
-"""Pixels of a metric: room for two lines of words beside it."""
+"""Height of a metric in pixels: room for two lines of text beside it."""
 
 HALF = 0.3
 """Half of a strip's height, in rows."""
 
 ENDS = 0.47
-"""Where the lowest and the highest value are written, in rows below the middle of a strip."""
+"""Position of the lowest and the highest value, in rows below the middle of a strip."""
 
 BELOW = 0.62
-"""Rows below the middle of the last strip: the numbers under it are whole."""
+"""Rows of the plot below the middle of the last strip, so that the numbers under it are not cut."""
 
 SIDE = 0.02
-"""Room to the left and the right of a strip, as a share of it: points at its ends are whole."""
+"""Room to the left and the right of a strip, as a share of it, so that points at its ends are not cut."""
 
 HEAD_SIZE, SHOWN_SIZE = 5.0, 9.0
-"""Pixels across."""
+"""Diameters in pixels."""
 
 HEAD_ALPHA = 0.5
-"""Opacity of a point: where many lie on one another, one sees that they do."""
+"""Opacity of a point, so that overlapping points can be seen."""
 
 WORDS = "words"
-"""Name of the axis at the right, which says the values."""
+"""Name of the axis at the right, whose labels show the values."""
 
 Columns = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -49,31 +49,31 @@ class Strip(NamedTuple):
     values: Floats
     layers: npt.NDArray[np.int64]
     heads: npt.NDArray[np.int64]
-    """Of every value; empty where the values are of steps from one layer to the next."""
+    """The head of every value; empty where the values belong to steps from one layer to the next."""
     shown: npt.NDArray[np.bool_]
     """Which values are marked."""
     value: float
-    """Their mean."""
+    """Mean of the marked values."""
     uniform: float
-    """The same of uniform attention."""
+    """The mean for uniform attention."""
     standing: str
-    """Where the value stands, in words."""
+    """The rank of the value among all, in words."""
 
     def ends(self) -> tuple[float, float]:
-        """The lowest and the highest of the values and of uniform attention; NaN where none is known."""
+        """The lowest and the highest of the values and the value of uniform attention; NaN where none is known."""
         known = np.append(self.values, self.uniform)
         known = known[np.isfinite(known)]
         return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
 
     def place(self, values: npt.ArrayLike) -> Floats:
-        """Where values stand between the ends, 0 to 1; in the middle where both ends are one."""
+        """Positions of values between the ends, 0 to 1; in the middle where both ends are equal."""
         low, high = self.ends()
-        given = np.asarray(values, dtype=float)
-        return (given - low) / (high - low) if high > low else np.where(np.isfinite(given), 0.5, np.nan)
+        array = np.asarray(values, dtype=float)
+        return (array - low) / (high - low) if high > low else np.where(np.isfinite(array), 0.5, np.nan)
 
 
 def heights(strip: Strip, row: int) -> Floats:
-    """Where the points of a strip are, from the first layer at its top to the last at its bottom."""
+    """Vertical positions of the points of a strip, from the first layer at its top to the last at its bottom."""
     layers = strip.layers.astype(float)
     low, high = (layers.min(), layers.max()) if len(layers) else (0.0, 0.0)
     share = (layers - low) / (high - low) if high > low else np.full(len(layers), 0.5)
@@ -83,7 +83,7 @@ def heights(strip: Strip, row: int) -> Floats:
 def metric_columns(strips: Sequence[Strip]) -> dict[str, Columns]:
     """The columns of each element of the plot, in the order in which they are drawn.
 
-    Places are single precision and layers are short integers: 1,200 heads then take a sixth of a megabyte.
+    Positions are in single precision and layers are short integers, so that 1,200 heads take a sixth of a megabyte.
     """
     rows = range(len(strips))
     points = {"heads": _points(strips, steps=False), "steps": _points(strips, steps=True)}
@@ -105,7 +105,7 @@ def metric_columns(strips: Sequence[Strip]) -> dict[str, Columns]:
 def metric_strips(
     strips: Sequence[Strip], *, dark: bool = False, hooks: Mapping[str, Sequence[Hook]] | None = None
 ) -> hv.Overlay:
-    """All metrics; `hooks` are of single elements, by the names that `metric_columns` gives them."""
+    """The plot of all metrics; `hooks` are hooks of single elements, by their names in `metric_columns`."""
     around, columns, listening = theme(dark=dark), metric_columns(strips), hooks or {}
     shared = frame(
         dark=dark,
@@ -150,9 +150,10 @@ def metric_strips(
 
 
 def said(strips: Sequence[Strip], around: Theme) -> Hook:
-    """HoloViews hook: names the strips at the left; says value, standing and uniform value at the right.
+    """HoloViews hook: labels the strips at the left, and shows value, rank and uniform value at the right.
 
-    Both are axes, because an axis is as wide as its words. HoloViews sets the ticks of an overlay once; these follow the data.
+    Both are axes, because an axis is as wide as its labels. HoloViews sets the ticks of an overlay only once; these follow the
+    data.
     """
     titles = {row: strip.title for row, strip in enumerate(strips)}
     words = {row: _words(strip) for row, strip in enumerate(strips)}
@@ -175,7 +176,7 @@ def said(strips: Sequence[Strip], around: Theme) -> Hook:
 
 
 def nearest(strips: Sequence[Strip], x: float, y: float, reach: tuple[float, float]) -> tuple[int, int] | None:
-    """(strip, value) of the point next to a place on the plot; None where none is in reach, across and down."""
+    """(strip, value) of the point nearest to a position on the plot; None if none is within `reach`, (across, down)."""
     row = round(y)
     if not 0 <= row < len(strips):
         return None
@@ -188,12 +189,12 @@ def nearest(strips: Sequence[Strip], x: float, y: float, reach: tuple[float, flo
 
 
 def _words(strip: Strip) -> str:
-    """'0.412 · higher than 40 of 48 heads', and below it the value of uniform attention."""
+    """The label at the right: '0.412 · higher than 40 of 48 heads', and below it the value of uniform attention."""
     return f"{number(strip.value)} · {strip.standing}\nuniform attention: {number(strip.uniform)}"
 
 
 def _ends(strips: Sequence[Strip], which: int) -> list[str]:
-    """The lowest values in words, or the highest; nothing where none is known."""
+    """The lowest (0) or highest (1) values as text; '' where none is known."""
     found = [strip.ends()[which] for strip in strips]
     return [number(end) if math.isfinite(end) else "" for end in found]
 

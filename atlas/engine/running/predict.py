@@ -1,4 +1,4 @@
-"""What a model predicts where tokens of a traced text are masked, or heads are switched off; the trace itself stays as it is."""
+"""Predicts the outcomes of a traced text with masked tokens or ablated heads; the trace itself stays unchanged."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 BATCH_BYTES = 512 << 20
-"""Bytes that the texts of one pass may take beside the model. Larger batches are no faster on a processor, and four texts of 512
-tokens of a BERT-base, with their logits of 60 MB each, are under it."""
+"""Most bytes for the texts of one pass, without the model. Larger batches are no faster on a CPU, and four texts of 512 tokens of
+a BERT-base, with logits of 60 MB each, fit into it."""
 
 SCORES_ALIVE = 3
-"""Score blocks of a layer that exist at once where a head is switched off: scores, their masked copy, weights."""
+"""Score blocks of a layer that exist at once if a head is ablated: scores, their masked copy, weights."""
 
 ACTIVATIONS_ALIVE = 12
-"""Widths of the residual stream that a token takes within a layer: stream, queries, keys, values, and a feed-forward four times
-as wide, before and after its nonlinearity."""
+"""Memory of a token within a layer, in widths of the residual stream: stream, queries, keys, values, and a feed-forward block
+that is four times as wide, before and after its nonlinearity."""
 
 Report = Callable[[int, int], None]
 """(runs done, all runs)"""
@@ -59,15 +59,15 @@ def predict_again(
     Parameters
     ----------
     trace
-        Whose text is run by the model behind it, under the interventions it was made with.
+        The trace whose text is run again by its model, under the trace's interventions.
     positions
-        Where outcomes are read; empty: everywhere. Of a classifier of texts there is one for the whole text.
+        Positions whose outcomes are returned; empty: all. A classifier of texts has one distribution for the whole text.
     masks
-        Each entry is a run of its own, in which these positions are masked; outcomes are read at them, not at `positions`.
+        Each entry is a separate run with these positions masked; the outcomes are those at these positions, not at `positions`.
     heads
-        Heads that are switched off in a second run; each outcome then has its logit in both.
+        Heads that are ablated in a second run; each outcome then has its logit in both runs.
     report
-        Is told how many runs are done, of how many.
+        Called with the number of finished runs and the number of all runs.
     """
     live = trace.live
     if not isinstance(live, Rerun):
@@ -101,7 +101,7 @@ def predict_again(
 
 
 def row_bytes(model: Model, encoded: Encoded) -> int:
-    """Bytes that one text takes in a pass that keeps nothing."""
+    """Bytes of one text in a pass that records nothing."""
     shape = TextShape(encoded.n_source, encoded.n_target)
     tokens = max(shape.n_source, shape.n_target)
     scores = max(kind.n_heads * shape.queries(kind.kind) * shape.keys(kind.kind) for kind in model.size.kinds)
@@ -124,18 +124,18 @@ def _masked(model: Model, encoded: Encoded, positions: Sequence[int]) -> Encoded
 
 
 def _with_ablated(change: Intervention | None, heads: Sequence[HeadId], kinds: Sequence[str]) -> Intervention:
-    """The changes of a run, and some heads switched off besides: what was patched into them goes too."""
-    given = change or Intervention()
-    modes = given.ablate if isinstance(given.ablate, Mapping) else dict.fromkeys(given.ablate, ABLATIONS[0])
+    """The changes of a run with more heads ablated; patches of these heads are removed."""
+    own = change or Intervention()
+    modes = own.ablate if isinstance(own.ablate, Mapping) else dict.fromkeys(own.ablate, ABLATIONS[0])
     ablated: dict[Headlike, Ablation] = {as_head(head, kinds): mode for head, mode in modes.items()}
-    patch = {head: patch for head, patch in (given.patch or {}).items() if as_head(head, kinds) not in set(heads)}
-    return Intervention({**ablated, **dict.fromkeys(heads, ABLATIONS[0])}, given.knock_out, patch or None)
+    patch = {head: patch for head, patch in (own.patch or {}).items() if as_head(head, kinds) not in set(heads)}
+    return Intervention({**ablated, **dict.fromkeys(heads, ABLATIONS[0])}, own.knock_out, patch or None)
 
 
 def _logits(
     model: Model, texts: Sequence[Encoded], places: Sequence[Sequence[int]], change: Intervention | None
 ) -> list[torch.Tensor]:
-    """(position, outcome) logits of each text of a batch at its places; those of all other positions are let go."""
+    """(position, outcome) logits of each text of a batch at its places; those of other positions are freed."""
     shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in texts]
     changes = by_layer([change] * len(texts), [fitting(model, shape) for shape in shapes], model.device)
     with model.held(), torch.no_grad(), running(Call(sites=model.sites, interventions=changes)):
@@ -148,7 +148,7 @@ def _logits(
 
 
 def _distribution(model: Model, position: int, logits: torch.Tensor, changed: torch.Tensor | None) -> Distribution:
-    """The likeliest outcomes before and after the change, all of them by their logit before it."""
+    """The likeliest outcomes before and after the change, sorted by their logits before it."""
     kept = min(OUTCOMES_KEPT, len(logits))
     ids = logits.topk(kept).indices
     if changed is not None:
@@ -165,4 +165,4 @@ def _distribution(model: Model, position: int, logits: torch.Tensor, changed: to
 
 
 TASKS: Mapping[str, Callable[..., Any]] = {PREDICT_AGAIN: predict_again}
-"""What views may ask the model for, by name."""
+"""Work with the model that views may request, by name."""
