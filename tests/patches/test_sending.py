@@ -10,7 +10,7 @@ from panel.io import document
 
 from atlas.components.chips import Chips
 from atlas.errors import LibraryChanged
-from atlas.patches.sending import patch_sending, to_the_end
+from atlas.patches.sending import patch_sending, until_nothing_waits
 
 PANELS = inspect.unwrap(document._dispatch_msgs)
 
@@ -62,7 +62,7 @@ async def said_while_writing():
     return heard, to.heard
 
 
-@pytest.mark.parametrize(("dispatch", "at_once"), [(to_the_end(PANELS), ["first", "second"]), (PANELS, ["first"])])
+@pytest.mark.parametrize(("dispatch", "at_once"), [(until_nothing_waits(PANELS), ["first", "second"]), (PANELS, ["first"])])
 def test_what_is_said_while_something_is_written_is_heard_without_waiting_for_the_next(monkeypatch, dispatch, at_once):
     """If Panel's own does not leave it lying any more, go without the mend."""
     monkeypatch.setattr(document, "_dispatch_msgs", dispatch)
