@@ -79,7 +79,8 @@ def tick_step(count: int, low: float, high: float, pixels: int) -> int:
     first, last = _in_view(count, low, high)
     # The window may reach beyond the names, which then have a part of the pixels.
     shown = max(float(last - first), high - low)
-    return max(1, math.ceil(shown * NAME / max(pixels, NAME)))
+    # No step beyond the names in view: an axis without a name says nothing.
+    return max(1, min(math.ceil(shown * NAME / max(pixels, NAME)), last - first))
 
 
 def ticks(names: Sequence[str], low: float, high: float, pixels: int) -> list[tuple[float, str]]:

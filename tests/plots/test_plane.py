@@ -111,7 +111,7 @@ def test_names_are_at_their_cells_as_many_as_are_readable(count, low, wide, pixe
         return
     assert len(found) <= pixels / NAME + 1
     # Every k-th, of a k that stays the same while one moves along: names do not dance.
-    step = math.ceil(shown * NAME / max(pixels, NAME))
+    step = min(math.ceil(shown * NAME / max(pixels, NAME)), last - first)
     assert at == [index for index in range(first, last) if index % step == 0]
     assert step * max(pixels, NAME) >= NAME * (last - first)
 
