@@ -38,6 +38,9 @@ HEAD_ALPHA = 0.5
 WORDS = "words"
 """Name of the axis at the right, which says the values."""
 
+MARKS = ("uniform", "value", "shown")
+"""Elements that other heads change; the others depend on all heads alone."""
+
 Columns = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
@@ -58,16 +61,12 @@ class Strip(NamedTuple):
     """The same of uniform attention."""
     standing: str
     """Where the value stands, in words."""
-
-    def ends(self) -> tuple[float, float]:
-        """The lowest and the highest of the values and of uniform attention; NaN where none is known."""
-        known = np.append(self.values, self.uniform)
-        known = known[np.isfinite(known)]
-        return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
+    ends: tuple[float, float]
+    """The values at the left and the right end of the strip; NaN where none is known."""
 
     def place(self, values: npt.ArrayLike) -> Floats:
         """Where values stand between the ends, 0 to 1; in the middle where both ends are one."""
-        low, high = self.ends()
+        low, high = self.ends
         given = np.asarray(values, dtype=float)
         return (given - low) / (high - low) if high > low else np.where(np.isfinite(given), 0.5, np.nan)
 
@@ -194,7 +193,7 @@ def _words(strip: Strip) -> str:
 
 def _ends(strips: Sequence[Strip], which: int) -> list[str]:
     """The lowest values in words, or the highest; nothing where none is known."""
-    found = [strip.ends()[which] for strip in strips]
+    found = [strip.ends[which] for strip in strips]
     return [number(end) if math.isfinite(end) else "" for end in found]
 
 
