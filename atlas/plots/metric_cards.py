@@ -38,6 +38,9 @@ HEAD_ALPHA = 0.5
 WORDS = "words"
 """Name of the axis at the right, whose labels show the values."""
 
+MARKS = ("uniform", "value", "shown")
+"""Elements that other heads change; the others depend on all heads alone."""
+
 Columns = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
@@ -58,16 +61,12 @@ class Strip(NamedTuple):
     """The mean for uniform attention."""
     standing: str
     """The rank of the value among all, in words."""
-
-    def ends(self) -> tuple[float, float]:
-        """The lowest and the highest of the values and the value of uniform attention; NaN where none is known."""
-        known = np.append(self.values, self.uniform)
-        known = known[np.isfinite(known)]
-        return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
+    ends: tuple[float, float]
+    """The values at the left and the right end of the strip; NaN where none is known."""
 
     def place(self, values: npt.ArrayLike) -> Floats:
         """Positions of values between the ends, 0 to 1; in the middle where both ends are equal."""
-        low, high = self.ends()
+        low, high = self.ends
         array = np.asarray(values, dtype=float)
         return (array - low) / (high - low) if high > low else np.where(np.isfinite(array), 0.5, np.nan)
 
@@ -194,8 +193,8 @@ def _words(strip: Strip) -> str:
 
 
 def _ends(strips: Sequence[Strip], which: int) -> list[str]:
-    """The lowest (0) or highest (1) values as text; '' where none is known."""
-    found = [strip.ends()[which] for strip in strips]
+    """The lowest values in words, or the highest; nothing where none is known."""
+    found = [strip.ends[which] for strip in strips]
     return [number(end) if math.isfinite(end) else "" for end in found]
 
 

@@ -39,6 +39,9 @@ FROM_WHOLE = ("median", DEPTH)
 QUICK_CELLS = 1_000_000
 """Weights read while the page waits, some 20 ms; for more of them the lens asks."""
 
+QUICK_HEADS = 400
+"""Heads read while the page waits: each takes 30 microseconds, however few its weights are."""
+
 ROUNDING = 1e-9
 """Values nearer than this, as a share, are equal: the mean of equal values may differ from them in its last digit."""
 
@@ -83,6 +86,13 @@ class MetricCard:
         return _mean(self.uniform[self.shown])
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest of all values and of those for uniform attention, whichever heads are looked at."""
+        known = np.append(self.values, self.uniform)
+        known = known[np.isfinite(known)]
+        return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
+
+    @property
     def known(self) -> int:
         """How many heads or steps have a value."""
         return int(np.isfinite(self.values).sum())
@@ -117,6 +127,7 @@ class MetricCardsLens(Lens):
     _table: pd.DataFrame | None = None
     _whole: WholeMetrics | None = None
     _note: str = ""
+    _cards_of: tuple[tuple[HeadId, ...], list[MetricCard]] | None = None
 
     def depends(self) -> Hashable:
         """Not on the heads, which are only marked, nor on the tokens that are looked at."""
@@ -127,6 +138,7 @@ class MetricCardsLens(Lens):
         wanted = (self.workspace.trace, self.kind, self.workspace.selection.queries)
         if wanted != self._made_for:
             self._made_for, self._table, self._whole = wanted, None, None
+        self._cards_of = None
 
     def looked_at(self) -> tuple[HeadId, ...]:
         """The heads whose values are said."""
@@ -140,7 +152,11 @@ class MetricCardsLens(Lens):
 
     def cards(self) -> list[MetricCard]:
         """All metrics, in their order; none where there is no trace."""
-        return self.attempt(self._cards, [])
+        nobody: tuple[HeadId, ...] = ()
+        heads = self.attempt(self.looked_at, nobody)
+        if self._cards_of is None or self._cards_of[0] != heads:
+            self._cards_of = heads, self.attempt(self._cards, [])
+        return self._cards_of[1]
 
     def note(self) -> str:
         """What cannot be shown, and what to do."""
@@ -219,7 +235,7 @@ class MetricCardsLens(Lens):
             kept: WholeMetrics = trace.once(name, lambda: whole_metrics(trace, kind))
             return kept
         try:
-            if cells_of(trace, kind, rows) <= QUICK_CELLS:
+            if cells_of(trace, kind, rows) <= QUICK_CELLS and trace.n_layers(kind) * trace.n_heads(kind) <= QUICK_HEADS:
                 self.drop_asked()
                 return whole_metrics(trace, kind, rows) if rows else trace.once(name, lambda: whole_metrics(trace, kind))
             return self._ask(name, rows)

@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 import param
 
 from atlas.plots.colours import theme
-from atlas.plots.metric_cards import ROW_HEIGHT, Strip, metric_columns, metric_strips, nearest, said
+from atlas.plots.metric_cards import MARKS, ROW_HEIGHT, Strip, metric_columns, metric_strips, nearest, said
 from atlas.state.metric_cards import ALL, DEPTH, SELECTED, SHOWN, MetricCardsLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, gesture
@@ -80,7 +80,7 @@ class MetricCardsView(View):
         """The strips, and what is left out."""
         drawn = hv.DynamicMap(self.drawing(self._strips, no_strips), streams=[self.follows(self, ["dark", "redrawn"])])
         self.visibility.follow_revision(self._update)
-        self.visibility.follow_marks(self._update)
+        self.visibility.follow_marks(self._mark)
         note = self.bound(lambda _: self.metrics.note(), self.visibility.param.revision)
         pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-metric-cards"])
         return pn.Column(pane, plain(KEY, "aa-metric-key"), plain(note, "aa-metric-note"), sizing_mode="stretch_width")
@@ -93,7 +93,8 @@ class MetricCardsView(View):
         """The metrics as the plot takes them."""
         return [
             Strip(
-                card.title, card.values, card.layers, card.heads, card.shown, card.value, card.value_uniform, card.standing()
+                card.title, card.values, card.layers, card.heads, card.shown, card.value, card.value_uniform, card.standing(),
+                card.ends,
             )
             for card in self.metrics.cards()
         ]  # fmt: skip
@@ -108,15 +109,22 @@ class MetricCardsView(View):
         return metric_strips(strips, dark=self.dark, hooks=hooks)
 
     def _update(self) -> None:
-        """Other values and marks on the same axes."""
+        """Other values on the same axes."""
+        self._show(tuple(name for name in DRAWN if name != "lines"))
+
+    def _mark(self) -> None:
+        """Other heads are looked at."""
+        self._show(MARKS)
+
+    def _show(self, names: tuple[str, ...]) -> None:
         strips = self.strips()
         if len(strips) != self._rows:
             self.redrawn += 1
             return
-        hook = said(strips, theme(dark=self.dark))
-        for name, columns in metric_columns(strips).items():
+        columns, hook = metric_columns(strips), said(strips, theme(dark=self.dark))
+        for name in names:
             # The words once: every element is on the one figure.
-            if not self.glyphs[name].mark(columns, hook=hook if name == "value" else None):
+            if not self.glyphs[name].mark(columns[name], hook=hook if name == "value" else None):
                 self.redrawn += 1
                 return
 

@@ -13,6 +13,7 @@ from bokeh.models import GlyphRenderer, HoverTool
 import atlas
 from atlas.ids import HeadId
 from atlas.plots.metric_cards import WORDS, heights, metric_columns
+from atlas.state import metric_cards as state
 from atlas.state.metric_cards import ALL, DEPTH, SHOWN
 from atlas.tracing import metric_cards as tracing
 from atlas.views.metric_cards import MetricCardsView
@@ -196,3 +197,29 @@ def test_1_200_heads_are_less_than_a_gesture_may_send():
     hover = [model for model in root.references() if isinstance(model, HoverTool)]
     assert hover
     assert all(each.formatters == {"@value": "printf"} for each in hover)
+
+
+def test_other_heads_send_marks_alone():
+    room, view = view_of(single())
+    root = pn.panel(view).get_root()
+    columns = metric_columns(view.strips())
+    before = {name: drawn(root)[frozenset(columns[name])]["at_x"] for name in ("heads", "steps")}
+    room.selection.select_heads([HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 1)])
+    for name, places in before.items():
+        assert drawn(root)[frozenset(columns[name])]["at_x"] is places
+    assert len(drawn(root)[frozenset({"x", "y"})]["x"]) == 2 * len(SHOWN) + 1
+
+
+@pytest.mark.parametrize("limit", ["QUICK_CELLS", "QUICK_HEADS"])
+def test_many_weights_are_asked_for_and_give_the_same_numbers(monkeypatch, limit):
+    quick = view_of(single(seed=8))[1]
+    expected = card_of(quick, "median").values
+    monkeypatch.setattr(state, limit, 0)
+    asked, real = [], state.MetricCardsLens.ask
+    monkeypatch.setattr(state.MetricCardsLens, "ask", lambda *given, **more: asked.append(given) or real(*given, **more))
+    room, view = view_of(atlas.from_attention(rows((2, 3, 8, 8), 8), [f"t{i}" for i in range(8)], kind=ENCODER))
+    np.testing.assert_allclose(card_of(view, "median").values, expected)
+    room.selection.select_tokens([1, 2])
+    found = card_of(view, DEPTH).values
+    assert len(asked) == 2
+    np.testing.assert_allclose(found, tracing.whole_metrics(view.metrics.trace, ENCODER, (1, 2)).change)
