@@ -7,6 +7,7 @@ import pytest
 from atlas.components.token_strip import LIMIT
 from atlas.state.link import State
 from atlas.state.opening import Opening
+from atlas.state.plane import NAME_LETTERS
 from atlas.state.share import encode
 from tests.ui.shown import cell_of_map
 from tests.ui.stage import Seat
@@ -114,9 +115,9 @@ def test_a_word_of_ten_thousand_letters_does_not_break_the_page(seat):
 def test_the_lines_under_the_pointer_are_text(seat, word):
     from atlas.ids import HeadId
 
-    at = AT[word]
+    at, name = AT[word], word if len(word) <= NAME_LETTERS else f"{word[: NAME_LETTERS - 1]}…"
     seat.plot(".aa-matrix").point((at + 0.5) / N, (at + 0.5) / N)
-    seat.until(lambda: seat.text(".aa-card-matrix .aa-readout pre").startswith(f"L0 H0   {word} ({at}) → {word} ({at})"))
+    seat.until(lambda: seat.text(".aa-card-matrix .aa-readout pre").startswith(f"L0 H0   {name} ({at}) → {name} ({at})"))
     assert seat.page.locator(".aa-card-matrix .aa-readout pre").evaluate("el => el.childElementCount") == 0
     seat.plot(".aa-map").point(*cell_of_map(HeadId("encoder", 0, 0), at, at, N, N))
     seat.until(lambda: f"{word} ({at}) → {word} ({at})" in seat.text(".aa-card-map .aa-readout pre"))
