@@ -85,10 +85,10 @@ def state_of_opening(first: Opening, workspace: Workspace) -> State:
 
 
 def begin(shared: SharedState, first: Opening) -> None:
-    """Put the opening in a workspace and run it; where there is no model, say so."""
+    """Put the opening in a workspace and run it; where there is no model, say so. What was said of a link that failed stays."""
     pipeline = shared.workspace.pipeline
     if first.model and first.text and not first.problem:
-        shared.put(state_of_opening(first, shared.workspace))
+        shared.put(state_of_opening(first, shared.workspace), filter(None, [shared.complaint]))
         return
     assert pipeline.input is not None
     pipeline.choose(first.model)

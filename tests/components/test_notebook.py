@@ -5,6 +5,8 @@ from __future__ import annotations
 import panel as pn
 import panel_material_ui as pmui
 import pytest
+from bokeh.document import Document
+from panel.io.state import set_curdoc
 from pyviz_comms import Comm
 
 from atlas.components import notebook
@@ -17,7 +19,8 @@ def nothing_loaded(monkeypatch):
 
 def bundled(css_class):
     """The models of an input on a page of that class which come with a bundle of scripts."""
-    with pn.config.set(inline=True):
+    # A document of its own: in that of a server, which another test may have left, scripts are sent as addresses.
+    with pn.config.set(inline=True), set_curdoc(Document()):
         root = pn.Row(pmui.Divider(), css_classes=[css_class]).get_root(comm=Comm())
     return root, [model for model in root.references() if getattr(model, "bundle", None) not in {None, "url"}]
 

@@ -65,7 +65,7 @@ def test_a_device_that_computes_wrong_numbers_is_not_believed(part: str, monkeyp
     # Captured and own weights agree on the device, both of them wrong: on a device nobody doubts the model is taken as it is.
     assert load((hf, family.tokenizer())).interface
     monkeypatch.setattr(verify, "DOUBTED", ("cpu",))
-    with pytest.raises(UnsupportedModel, match=r"something else than on the CPU.*device='cpu'"):
+    with pytest.raises(UnsupportedModel, match=r"other results than on the CPU.*device='cpu'"):
         load((hf, family.tokenizer()))
 
 

@@ -27,8 +27,8 @@ class Learner:
 
 def turns(happened, **options):
     return {
-        "one": build.Visibility(Learner("one", happened, **options), PLAN, 10, 5.0, reads_text=True),
-        "two": build.Visibility(Learner("two", happened, **options), Plan(steps=2, learning_rate=1.0), 10, None),
+        "one": build.Turn(Learner("one", happened, **options), PLAN, 10, 5.0, reads_text=True),
+        "two": build.Turn(Learner("two", happened, **options), Plan(steps=2, learning_rate=1.0), 10, None),
     }
 
 

@@ -159,8 +159,8 @@ def test_its_turn_comes_after_the_encoder(tmp_path):
 
     plan = build.Plan(steps=4, learning_rate=1.0)
     turns = {
-        "above": build.Visibility(learner("above"), plan, 1, None, after="below"),
-        "below": build.Visibility(learner("below"), plan, 1, 1.0),
+        "above": build.Turn(learner("above"), plan, 1, None, after="below"),
+        "below": build.Turn(learner("below"), plan, 1, 1.0),
     }
     build.run(turns, tmp_path, "cpu", None)
     assert happened == ["below", "below", "above", "above"]

@@ -164,10 +164,11 @@ def pressed(seat: Seat, name: str) -> set[str]:
 
 def chips_of(seat: Seat, heads: Collection[HeadId]) -> set[str]:
     """Groups that are exactly these heads."""
-    groups = {"role:previous token": {PREVIOUS}, "role:unnamed": set(EVERY) - {PREVIOUS}}
-    groups |= {f"layer:{at}": {head for head in EVERY if head.layer == at} for at in range(LAYERS)}
-    names = seat.app.workspace.lens(HeadsLens).table()["cluster"]
-    groups |= {f"cluster:{name}": {head for head, own in zip(EVERY, names, strict=True) if own == name} for name in set(names)}
+    groups = {f"layer:{at}": {head for head in EVERY if head.layer == at} for at in range(LAYERS)}
+    table = seat.app.workspace.lens(HeadsLens).table()
+    for column in ("cluster", "role"):
+        names = list(table[column])
+        groups |= {f"{column}:{name}": {head for head, own in zip(EVERY, names, strict=True) if own == name} for name in names}
     return {key for key, members in groups.items() if members == set(heads)}
 
 

@@ -189,6 +189,8 @@ class Seat:
 
     def unfold(self) -> None:
         """Show the whole text, with the groups its tokens fall into."""
+        if self.display.unfolded:
+            return
         self.page.locator(".aa-strip-source .fold").click()
         self.until(lambda: self.display.unfolded)
         self.page.locator(".aa-strip-source .folded").wait_for(state="detached")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -113,7 +114,11 @@ def _press_layer(seat: Seat) -> Wanted:
 
 
 def _row(seat: Seat, head: HeadId) -> object:
-    return seat.page.locator(".aa-table .tabulator-row").nth(EVERY.index(head))
+    view = seat.app.tabs.view("table")
+    page = view.order().index(EVERY.index(head)) // view.table.page_size + 1
+    seat.do(lambda: setattr(view.table, "page", page))
+    name = seat.page.locator('[tabulator-field="Head"]', has_text=re.compile(f"^{head}$"))
+    return seat.page.locator(".aa-table .tabulator-row").filter(has=name)
 
 
 def _click_row(seat: Seat) -> Wanted:

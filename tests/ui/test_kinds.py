@@ -118,7 +118,8 @@ def test_a_cell_of_cross_attention_selects_a_target_row_and_a_source_column(seat
     seat.plot(".aa-matrix").tap(5.5 / columns, 2.5 / rows)
     seat.until(lambda: (seat.selection.queries, seat.selection.keys) == ({2}, {5}))
     weights = seat.app.trace.attention("cross", queries=[2]).to_numpy()
-    expected = weights.mean(axis=(0, 1))[0]
+    focus = seat.selection.focus  # with no head selected, all views of tokens show the head in focus
+    expected = weights[focus.layer, focus.head, 0]
     seat.until(lambda: "from 1 selected token" in seat.page.locator(".aa-strip-line pre").first.inner_text())
     lens = next(strip for strip in seat.app.text.strips if strip.lens.side == "source").lens
     np.testing.assert_allclose(lens.weights(), expected, atol=1e-6)

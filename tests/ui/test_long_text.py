@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers as tr
 
-from atlas.app import AttentionAtlas
+from atlas.app import worked_out
 from atlas.engine.loading.load import load
 from atlas.engine.loading.quiet_libraries import quiet_transformers
 from atlas.engine.running.service import Service
@@ -59,7 +59,7 @@ def visit(browser):
     name = service.give(load((long_gpt(), tokenizer(special=False))))
     text = " ".join(np.random.default_rng(0).choice(WORDS, TOKENS))
     first = Opening(name, text)
-    AttentionAtlas(service).run(first.job(), Ticket())  # traces are shared: the page then waits for nothing but itself
+    worked_out(service, first.job(), Ticket())  # traces are shared: the page then waits for nothing but itself
     with seated(browser, first, service, patience=PATIENCE) as seat:
         yield seat
 

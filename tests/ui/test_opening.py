@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.app import AttentionAtlas
+from atlas.app import worked_out
 from atlas.scheduler import Ticket
 from atlas.state.link import State
 from atlas.state.opening import Opening
@@ -22,7 +22,7 @@ FIRST = Opening("planted", TEXT)
 def kept():
     """A service that has run the text before."""
     made = service()
-    AttentionAtlas(made).run(FIRST.job(), Ticket())
+    worked_out(made, FIRST.job(), Ticket())
     return made
 
 
