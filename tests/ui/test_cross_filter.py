@@ -10,7 +10,7 @@ import pytest
 from atlas.ids import HeadId
 from atlas.state.heads import HeadsLens
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS
-from tests.ui.shown import EVERY, TOKENS, Wanted, assert_shown, cell_of_matrix, metrics_on_axes
+from tests.ui.shown import EVERY, TOKENS, Wanted, assert_shown, cell_of_matrix, metrics_on_axes, table
 from tests.ui.stage import Seat, head_place
 
 pytestmark = pytest.mark.ui
@@ -117,6 +117,10 @@ def _row(seat: Seat, head: HeadId) -> object:
     view = seat.app.tabs.view("table")
     page = view.order().index(EVERY.index(head)) // view.table.page_size + 1
     seat.do(lambda: setattr(view.table, "page", page))
+    # A click on a row while the table is ranked anew would be about another row, or about none.
+    first = (page - 1) * view.table.page_size
+    ranked = [str(EVERY[at]) for at in view.order()][first : first + view.table.page_size]
+    seat.until(lambda: [row["Head"] for row in table(seat)] == ranked)
     name = seat.page.locator('[tabulator-field="Head"]', has_text=re.compile(f"^{head}$"))
     return seat.page.locator(".aa-table .tabulator-row").filter(has=name)
 
