@@ -122,6 +122,9 @@ class Tabs(pn.viewable.Viewer):
             self._used = [*(each for each in self._used if each != key), key]
             grid = self._grid(key)
             if grid not in list(self.stage):
+                if self._document_complete:
+                    # All cards in one message: of two changes that follow each other quickly the browser may lose the second.
+                    self._complete(key)
                 self.stage.append(grid)
             for dropped in self._used[:-KEPT_TABS]:
                 self.stage.remove(self._grids[dropped])
