@@ -22,7 +22,6 @@ from atlas.components.scheme import Scheme
 from atlas.components.window_size import WindowSize
 from atlas.engine.loading.catalog import entries, on_disk
 from atlas.engine.model import Model
-from atlas.engine.running.predict import TASKS
 from atlas.engine.running.service import Run, Service
 from atlas.errors import UnknownName
 from atlas.patches.browser import BrowserPatches
@@ -39,6 +38,7 @@ from atlas.state.restore import job_of
 from atlas.state.share import decode
 from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
+from atlas.tasks import TASKS
 from atlas.trace import Trace
 from atlas.tracing import groups
 from atlas.views.base import after_paint, bind_rule, one_message

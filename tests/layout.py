@@ -28,6 +28,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "patches": frozenset(),
     "components": frozenset({"patches"}),
     "views": frozenset({"state", "plots", "components", "patches", "trace"}),
+    "tasks": frozenset({"engine", "attribution", "bias"}),
     "__main__": frozenset({"cli"}),
     "apps": frozenset({"app", PACKAGE}),
 }

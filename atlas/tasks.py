@@ -1,0 +1,13 @@
+"""What needs torch and views ask for, by name: the app hands these callables to a Workspace, because state imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from atlas.engine.running import predict
+
+TASKS: Mapping[str, Callable[..., Any]] = {
+    **predict.TASKS,
+}
+"""Every module that has such work names it in a TASKS of its own."""
