@@ -77,6 +77,41 @@ function commanded(view) {
   }
 }
 
+// Bokeh (3.9) lays out the whole page once for each element that got another size, and once for each property that may change one:
+// a tab that opens has some hundred of them, and the page stood still for seconds. One layout in the next frame does for all.
+function gathered(view) {
+  let layout = view
+  while (!Object.hasOwn(layout, "compute_layout")) { layout = Object.getPrototypeOf(layout) }
+  const {_after_resize: after_resize, invalidate_layout} = layout
+  const root_of = each => {
+    while (each.parent instanceof layout.constructor) { each = each.parent }
+    return each
+  }
+
+  function await_layout(root, anew) {
+    root.aa_anew ||= anew
+    if (root.aa_awaits_layout) { return }
+    root.aa_awaits_layout = true
+    requestAnimationFrame(() => {
+      if (root.aa_anew) { root.update_layout() }
+      root.aa_awaits_layout = root.aa_anew = false
+      root.compute_layout()
+    })
+  }
+
+  layout._after_resize = function() {
+    const root = root_of(this)
+    if (!root._was_built) { return after_resize.call(this) }
+    this._layout_computed = true
+    await_layout(root, false)
+  }
+  layout.invalidate_layout = function() {
+    const root = root_of(this)
+    if (!root._was_built || !root._layout_computed) { return invalidate_layout.call(this) }
+    await_layout(root, true)
+  }
+}
+
 let touched = -Infinity // when the reader last did something
 for (const name of ["pointerdown", "keydown", "input"]) {
   addEventListener(name, () => { touched = performance.now() }, {capture: true, passive: true})
@@ -114,5 +149,6 @@ export function render() {
   once(REACT, heard)
   once("GlyphRenderer", overtaken)
   once("WheelZoomTool", commanded)
+  once("Column", gathered)
   return document.createElement("div")
 }

@@ -158,6 +158,34 @@ def test_what_is_wrong_with_the_newest_data_is_an_error(page):
     assert page.evaluate(OVERTAKEN, [points(12), points(8), True])[0] > 0
 
 
+LAID_OUT = """async () => {
+  const plots = [...Bokeh.index.query(({model}) => model.type === "Figure")]
+  let root = plots[0], layouts = 0
+  while (root.parent?.compute_layout) { root = root.parent }
+  const compute = root.compute_layout
+  root.compute_layout = function() { layouts += 1; return compute.call(this) }
+  for (const height of [150, 250]) {
+    for (const {model} of plots) { model.height = height }
+    await new Promise(later => setTimeout(later, 300))
+  }
+  return [layouts, plots.map(plot => plot.bbox.height)]
+}"""
+"""Give all plots another height, twice: (how often the page was laid out, how high the plots are)."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_page_is_laid_out_once_for_all_sizes_that_change_together(page, mended):
+    plots = [pn.pane.Bokeh(_cloud()) for _ in range(4)]
+    served(page, pn.Column(*plots, *([BrowserPatches()] if mended else [])), "canvas")
+    layouts, heights = page.evaluate(LAID_OUT)
+    assert heights == [250] * 4
+    if mended:
+        assert layouts <= 2 * 2, "once for the property, once for the size that follows from it"
+    else:
+        assert layouts >= 2 * len(plots), "then go without the mend"
+
+
 def _cloud() -> object:
     plot = figure(width=300, height=200)
     drawn = plot.scatter("x", "y", source=ColumnDataSource(points(3)))
