@@ -112,6 +112,17 @@ function gathered(view) {
   }
 }
 
+// Bokeh (3.9) builds the children of a column step by step. A second change that comes meanwhile builds those that are still to come
+// once more, and of the two views of a card the page shows the one that is not kept up to date, or none.
+function in_turn(view) {
+  const {update_children} = view
+  view.update_children = function() {
+    const update = (this.aa_children ?? Promise.resolve()).then(() => update_children.call(this))
+    this.aa_children = update.catch(() => {}) // the next change is tried whatever became of this one
+    return update
+  }
+}
+
 let touched = -Infinity // when the reader last did something
 for (const name of ["pointerdown", "keydown", "input"]) {
   addEventListener(name, () => { touched = performance.now() }, {capture: true, passive: true})
@@ -150,5 +161,6 @@ export function render() {
   once("GlyphRenderer", overtaken)
   once("WheelZoomTool", commanded)
   once("Column", gathered)
+  once("panel.models.layout.Column", in_turn)
   return document.createElement("div")
 }

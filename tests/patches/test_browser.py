@@ -186,6 +186,30 @@ def test_a_page_is_laid_out_once_for_all_sizes_that_change_together(page, mended
         assert layouts >= 2 * len(plots), "then go without the mend"
 
 
+FILLED = """async () => {
+  const plots = [...Bokeh.index.query(({model}) => model.type === "Figure")]
+  const [column] = [...Bokeh.index.query(({model}) => model.children?.some(child => child === plots[0].model))]
+  const {model} = column, all = [...model.children]
+  model.children = []
+  await new Promise(later => setTimeout(later, 300))
+  model.children = all.slice(0, 1)
+  for (let step = 0; step < 5; step += 1) { await null }
+  model.children = all
+  await new Promise(later => setTimeout(later, 1000))
+  const inside = [...column.shadow_el.children].filter(el => el.shadowRoot)
+  return [inside.length, column.child_views.filter(view => inside.includes(view.el)).length]
+}"""
+"""Give a column its first child, and all while that one is built: (how many elements are in it, how many of them belong to its children)."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_column_shows_all_its_children_where_two_changes_follow_each_other(page, mended):
+    column = pn.Column(*(pn.pane.Bokeh(_cloud()) for _ in range(4)))
+    served(page, pn.Column(column, *([BrowserPatches()] if mended else [])), "canvas")
+    assert (page.evaluate(FILLED) == [4, 4]) == mended  # without the mend, the first is there twice
+
+
 def _cloud() -> object:
     plot = figure(width=300, height=200)
     drawn = plot.scatter("x", "y", source=ColumnDataSource(points(3)))
