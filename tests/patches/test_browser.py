@@ -199,7 +199,7 @@ FILLED = """async () => {
   const inside = [...column.shadow_el.children].filter(el => el.shadowRoot)
   return [inside.length, column.child_views.filter(view => inside.includes(view.el)).length]
 }"""
-"""Give a column its first child, and all while that one is built: (how many elements are in it, how many of them belong to its children)."""
+"""Give a column its first child, and all while that one is built: (elements in it, how many of them are its children)."""
 
 
 @pytest.mark.ui
