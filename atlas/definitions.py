@@ -332,6 +332,19 @@ _READINGS = (
         "mid-ranks, as in any rank test",
     ),
     Definition(
+        "role_z",
+        "role",
+        "Standing in a role (z)",
+        "(excess − mean) / standard deviation of the excess, over all heads of the kind, or over those of the layer",
+        "How far a head is from the other heads of this model and text, not how much it does: a head may be far above the others "
+        "and still give the role little. Below 0: less than most. Among n heads no z exceeds √(n − 1). Unknown where the role "
+        "rests on fewer than five rows, among fewer than three heads, and where the heads are alike: standard deviation of value "
+        "− uniform under 0.01.",
+        "0 on average; beside it, how many heads reach the highest z in one of their roles",
+        "−√(n − 1) to √(n − 1)",
+        "standard scores, as in any textbook; the roles are those of the first Attention Atlas (pinthoz/attention-atlas)",
+    ),
+    Definition(
         "cluster",
         "cluster",
         "Cluster",

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import holoviews as hv
 import numpy as np
 import numpy.typing as npt
-from bokeh.models import FixedTicker, LinearAxis
 
 from atlas.plots.colours import FONT, Theme, theme
 from atlas.plots.frame import Hook, frame, number
+from atlas.plots.row_words import row_words
 
 ROW_HEIGHT = 54
 """Height of a metric in pixels: room for two lines of text beside it."""
@@ -34,9 +34,6 @@ HEAD_SIZE, SHOWN_SIZE = 5.0, 9.0
 
 HEAD_ALPHA = 0.5
 """Opacity of a point, so that overlapping points can be seen."""
-
-WORDS = "words"
-"""Name of the axis at the right, whose labels show the values."""
 
 MARKS = ("uniform", "value", "shown")
 """Elements that other heads change; the others depend on all heads alone."""
@@ -149,29 +146,8 @@ def metric_strips(
 
 
 def said(strips: Sequence[Strip], around: Theme) -> Hook:
-    """HoloViews hook: labels the strips at the left, and shows value, rank and uniform value at the right.
-
-    Both are axes, because an axis is as wide as its labels. HoloViews sets the ticks of an overlay only once; these follow the
-    data.
-    """
-    titles = {row: strip.title for row, strip in enumerate(strips)}
-    words = {row: _words(strip) for row, strip in enumerate(strips)}
-
-    def hook(plot: Any, _: Any) -> None:
-        figure = plot.state
-        if not any(axis.name == WORDS for axis in figure.right):
-            axis = LinearAxis(name=WORDS, axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
-            axis.update(major_label_text_font=FONT, major_label_text_font_size="12px")
-            figure.add_layout(axis, "right")
-        (right,) = (axis for axis in figure.right if axis.name == WORDS)
-        for axis, names in ((figure.left[0], titles), (right, words)):
-            if not isinstance(axis.ticker, FixedTicker) or list(axis.ticker.ticks) != list(names):
-                axis.ticker = FixedTicker(ticks=list(names))
-            if axis.major_label_overrides != names:
-                axis.major_label_overrides = names
-            axis.major_label_text_color = around.ink
-
-    return hook
+    """HoloViews hook: labels the strips at the left, and shows value, rank and uniform value at the right."""
+    return row_words([strip.title for strip in strips], [_words(strip) for strip in strips], around)
 
 
 def nearest(strips: Sequence[Strip], x: float, y: float, reach: tuple[float, float]) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
+from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
 from atlas.views.table import TableView
 
@@ -25,6 +26,6 @@ class Tab(NamedTuple):
 
 
 TABS: tuple[Tab, ...] = (
-    Tab("overview", "Overview", (PredictionsView, MetricCardsView)),
+    Tab("overview", "Overview", (PredictionsView, RolesView, MetricCardsView)),
     Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView)),
 )

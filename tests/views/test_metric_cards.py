@@ -12,7 +12,8 @@ from bokeh.models import GlyphRenderer, HoverTool
 
 import atlas
 from atlas.ids import HeadId
-from atlas.plots.metric_cards import WORDS, heights, metric_columns
+from atlas.plots.metric_cards import heights, metric_columns
+from atlas.plots.row_words import WORDS
 from atlas.state import metric_cards as state
 from atlas.state.metric_cards import ALL, DEPTH, SHOWN
 from atlas.tracing import metric_cards as tracing
