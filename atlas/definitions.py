@@ -397,6 +397,27 @@ _READINGS = (
         needs=("parse", "one_axis"),
     ),
     Definition(
+        "flow_share",
+        "plane",
+        "Share of the attention shown",
+        "Σ p over the drawn links / Σ p over all links; the strongest links of the whole picture, not of each query, are drawn "
+        "until the share is reached (layer by layer: in each layer). Keys that are left out as sinks are in neither sum",
+        "High with few links: a few links carry the attention. What is not drawn is not 0: it is spread over many weak links.",
+        "where attention is spread evenly, a share of the links carries the same share of the attention",
+        "0 to 1",
+        f"the flow of {FIRST_ATLAS}, there cut at a weight of 0.04 whatever the length of the text",
+    ),
+    Definition(
+        "flow_link",
+        "plane",
+        "Weight of a link",
+        "p of its query i and key j; of several heads their mean, or the largest",
+        "High: the query looks at this key. A weight says where a head looks, not how much of what it reads matters.",
+        "spread evenly: 1/nᵢ, of several heads aggregated alike",
+        "0 to 1",
+        VIG,
+    ),
+    Definition(
         "sentence_mass",
         "plane",
         "Attention between sentences",

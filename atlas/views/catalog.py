@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from atlas.views.base import View
+from atlas.views.flow import FlowView
 from atlas.views.heads import HeadsView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
@@ -26,6 +27,6 @@ class Tab(NamedTuple):
 
 
 TABS: tuple[Tab, ...] = (
-    Tab("overview", "Overview", (PredictionsView, RolesView, MetricCardsView)),
-    Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView)),
+    Tab("overview", "Overview", (PredictionsView, MetricCardsView, RolesView)),
+    Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView)),
 )
