@@ -31,6 +31,8 @@ HENNIG = "Hennig 2007, Cluster-wise Assessment of Cluster Stability"
 KAUFMAN = "Kaufman & Rousseeuw 1990, Finding Groups in Data"
 COHEN = "Cohen 1988, Statistical Power Analysis for the Behavioral Sciences"
 BRIDLE = "Bridle 1990, Probabilistic Interpretation of Feedforward Classification Network Outputs"
+NOSTALGEBRAIST = "nostalgebraist 2020, interpreting GPT: the logit lens"
+BELROSE = "Belrose et al. 2023, Eliciting Latent Predictions from Transformers with the Tuned Lens"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
@@ -47,7 +49,8 @@ class Definition:
         Column or key it stands under.
     group
         'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
-        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model) or 'depth' (two successive layers).
+        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction) or 'depth'
+        (two successive layers).
     title
         What the screen calls it.
     formula
@@ -460,6 +463,37 @@ _READINGS = (
         "0: heads that do nothing for this outcome",
         "−1 to 1",
         MICHEL,
+    ),
+    Definition(
+        "lens_probability",
+        "lens",
+        "Probability of the final token",
+        "softmax(unembed(state after layer l))ₜ, t the likeliest token of the last layer",
+        "High from a layer on: the model has made up its mind there, as far as its own unembedding can read the state. States of "
+        "early layers lie in other directions than the last ones, so a low value there says little.",
+        "1 / number of tokens in the vocabulary",
+        "0 to 1",
+        f"{NOSTALGEBRAIST}; {BELROSE}",
+    ),
+    Definition(
+        "lens_rank",
+        "lens",
+        "Rank of the final token",
+        "log₁₀(1 + number of tokens with a larger logit than t after layer l)",
+        "0: t is the likeliest token already; 3: a thousand tokens are likelier.",
+        "log₁₀ of half the vocabulary",
+        "0 to log₁₀ of the vocabulary",
+        NOSTALGEBRAIST,
+    ),
+    Definition(
+        "lens_entropy",
+        "lens",
+        "Entropy of a layer's prediction",
+        "−Σ p ln p over all tokens",
+        "Low: the layer would predict a few tokens. A layer may be sure of another token than the last one is.",
+        "ln of the vocabulary, where all tokens are equally likely",
+        "0 to ln of the vocabulary",
+        NOSTALGEBRAIST,
     ),
     Definition(
         "depth_change",

@@ -346,10 +346,13 @@ class Model:
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of any state of the residual stream (the logit lens)."""
-        state = torch.tensor(hidden).to(self.device, self.hf.dtype)
-        with self.held(), torch.no_grad():
-            logits: np.ndarray = internals.unembed(self.hf, self._anatomy, state).float().cpu().numpy()
+        logits: np.ndarray = self.unembedded(torch.tensor(hidden)).cpu().numpy()
         return logits
+
+    def unembedded(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The same for who goes on reckoning on the model's device: float32 logits, which stay there."""
+        with self.held(), torch.no_grad():
+            return internals.unembed(self.hf, self._anatomy, hidden.to(self.device, self.hf.dtype)).float()
 
     def outcome_names(self, ids: np.ndarray) -> np.ndarray:
         """Outcomes as text: tokens, or a classifier's labels."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from atlas.views.base import View
 from atlas.views.flow import FlowView
 from atlas.views.heads import HeadsView
+from atlas.views.logit_lens import LogitLensView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
@@ -29,4 +30,5 @@ class Tab(NamedTuple):
 TABS: tuple[Tab, ...] = (
     Tab("overview", "Overview", (PredictionsView, MetricCardsView, RolesView)),
     Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView)),
+    Tab("deep", "Deep dive", (LogitLensView,)),
 )

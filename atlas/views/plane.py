@@ -242,8 +242,12 @@ class PlaneView(RasterView):
 
     # -- the plot ------------------------------------------------------------------------------------------------------
 
+    def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
+        """What lies over the image, from back to front, each with its blank element."""
+        return [(self._band(what), no_bands) for what in self.bands]
+
     def _pane(self) -> Any:
-        image, *over = self.parts(*((self._band(what), no_bands) for what in self.bands))
+        image, *over = self.parts(*self.over())
         pointer = streams.PointerXY(source=image)
         pointer.add_subscriber(self._pointed)
         # The object that is drawn: a link to the one before its options would find nothing.

@@ -1,0 +1,122 @@
+"""The logit lens: what every layer would predict, written where there is room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import panel_material_ui as pmui
+
+from atlas.errors import AtlasError
+from atlas.plots.colours import text_on
+from atlas.plots.map import labels
+from atlas.plots.map_words import LETTER, ROOM, Squares, Word, middle_words
+from atlas.plots.raster import coded, quantised
+from atlas.state.logit_lens import ENTROPY, PROBABILITY, RANK, LogitLensLens
+from atlas.state.workspace import Workspace
+from atlas.trace import Trace
+from atlas.tracing.logit_lens import without_lens
+from atlas.views.base import TIGHT
+from atlas.views.glyph import Glyph
+from atlas.views.map import looks_of_words, no_labels
+from atlas.views.plane import POINT, PlaneView
+
+if TYPE_CHECKING:
+    import holoviews as hv
+
+SHOWN = {"probability of the final token": PROBABILITY, "rank of the final token": RANK, "entropy": ENTROPY}
+
+MOST_WORDS = 1_500
+"""Words drawn at once: 60 kB, and more of them than can be read."""
+
+LEAST_LETTERS = 3
+"""Of a token in a cell: cut to fewer it could be any."""
+
+
+class LogitLensView(PlaneView):
+    """What the model would predict if it stopped at a layer."""
+
+    key: ClassVar = "lens"
+    title: ClassVar = "Logit lens"
+    question: ClassVar = "When does the model make up its mind?"
+    help: ClassVar = (
+        "Columns are positions, rows the states of the residual stream, from the embedding at the top to the last layer, whose "
+        "row is the model's own prediction. Every state is read through the model's own final norm and unembedding. A causal "
+        "model predicts the token after the position, a masked model the one at it. In a cell stands its likeliest token. The "
+        "final token is the likeliest one of the last row. Early layers were not trained to be read this way: that a token "
+        "cannot be read yet does not mean that the layer does not hold it. Click a cell to explain its token and select its "
+        "position, a name at the left to select the heads of a layer."
+    )
+    defines: ClassVar = ("lens_probability", "lens_rank", "lens_entropy")
+    lens_type: ClassVar = LogitLensLens
+    wide: ClassVar = True
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        self.words = Glyph()
+
+    @classmethod
+    def fits(cls, trace: Trace) -> str:
+        """A model that predicts tokens, and is here."""
+        return without_lens(trace)
+
+    @property
+    def logit_lens(self) -> LogitLensLens:
+        """What is shown."""
+        assert isinstance(self.lens, LogitLensLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """What the colours say."""
+        show = self.logit_lens.choices.param.show
+        return [pmui.Select.from_param(show, label="Colour", options=SHOWN, size="small", margin=TIGHT, width=230)]
+
+    def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
+        """The marks, and the tokens in front of them."""
+        return [*super().over(), (self._labels, no_labels)]
+
+    def written(self) -> list[Word]:
+        """The likeliest token of every cell on screen, cut to its cell; none where a cell is too small."""
+        plane = self.plane.plane()
+        if not plane.rows:
+            return []
+        view, (wide, high) = self.window(len(plane.columns), len(plane.rows)), self.pixels
+        columns, rows = (range(int(low), int(np.ceil(end))) for low, end in ((view.x0, view.x1), (view.y0, view.y1)))
+        squares = Squares(
+            len(plane.columns), len(plane.rows), columns, rows, wide / (view.x1 - view.x0), high / (view.y1 - view.y0)
+        )
+        most = int((squares.wide - ROOM) / LETTER)
+        if most < LEAST_LETTERS or len(rows) * len(columns) > MOST_WORDS:
+            return []
+
+        def line(row: int, column: int) -> list[str]:
+            word = self.logit_lens.word(row, column)
+            return [word if len(word) <= most else f"{word[: most - 1]}…"]
+
+        return middle_words(squares, line)
+
+    def _looks(self, words: list[Word]) -> dict[str, list[Any]]:
+        """The ink of every word on the colour of its cell."""
+        whole = self.plane.plane().whole
+        if whole is None:
+            return {"ink": [], "ground": []}
+        palette, levels = self.palette(), quantised(coded(whole), self.scale(), hatch=False)
+        return {"ink": [text_on(palette[levels[word.row, word.column]]) for word in words], "ground": [0.0] * len(words)}
+
+    def _labels(self, **_: Any) -> hv.Labels:
+        words = self.written()
+        return labels([word[:3] for word in words]).opts(hooks=[self.words.hook, looks_of_words(self._looks(words))])
+
+    def _redraw(self) -> None:
+        super()._redraw()
+        words = self.written()
+        self.words.write(words, **self._looks(words))
+
+    def write(self) -> None:
+        """Write what the cell under the pointer predicts."""
+        found = self._cell(*self._pointer)
+        try:
+            self.under.object = POINT if found is None else self.logit_lens.cell_in_words(*found)
+        except AtlasError as error:
+            self.under.object = str(error)
