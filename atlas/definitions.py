@@ -33,6 +33,7 @@ COHEN = "Cohen 1988, Statistical Power Analysis for the Behavioral Sciences"
 BRIDLE = "Bridle 1990, Probabilistic Interpretation of Feedforward Classification Network Outputs"
 NOSTALGEBRAIST = "nostalgebraist 2020, interpreting GPT: the logit lens"
 BELROSE = "Belrose et al. 2023, Eliciting Latent Predictions from Transformers with the Tuned Lens"
+ELHAGE = "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
@@ -49,8 +50,8 @@ class Definition:
         Column or key it stands under.
     group
         'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
-        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction) or 'depth'
-        (two successive layers).
+        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction), 'stream'
+        (what a layer writes) or 'depth' (two successive layers).
     title
         What the screen calls it.
     formula
@@ -494,6 +495,39 @@ _READINGS = (
         "ln of the vocabulary, where all tokens are equally likely",
         "0 to ln of the vocabulary",
         NOSTALGEBRAIST,
+    ),
+    Definition(
+        "stream_length",
+        "stream",
+        "Length",
+        "mean over tokens of ‖state‖, or of ‖what a block writes into it‖",
+        "A block that writes little next to the stream changes little of what later layers read, unless they read just that "
+        "direction. What a norm inside the block does is included; the norm after the addition of a post-norm model is not.",
+        "none: compare the blocks and layers with each other",
+        "0 and more",
+        ELHAGE,
+    ),
+    Definition(
+        "stream_cosine",
+        "stream",
+        "Cosine to the stream",
+        "mean over tokens of (w · x) / (‖w‖ ‖x‖), w what a block writes, x the state it is added to",
+        "Above 0: it makes what is there larger; near 0: it adds something else; below 0: it takes some of it away.",
+        "0, give or take 1 / √width, for two directions that have nothing to do with each other",
+        "−1 to 1",
+        ELHAGE,
+    ),
+    Definition(
+        "stream_change",
+        "stream",
+        "Change by add & norm",
+        "mean over tokens of ‖out − in‖ / ‖in‖, in: the state before a block is added, out: after the addition and the norm, if "
+        "any, that follows it",
+        "0: the block leaves the state as it is; 1: the difference is as long as the state. In a post-norm model the norm's "
+        "own scaling is part of the change.",
+        "none: compare the blocks and layers with each other",
+        "0 and more",
+        "add & norm of the first Attention Atlas (pinthoz/attention-atlas)",
     ),
     Definition(
         "depth_change",

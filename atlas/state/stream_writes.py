@@ -1,0 +1,109 @@
+"""What the view of the residual stream shows: what every layer adds at the selected tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import param
+
+from atlas.errors import NotCaptured
+from atlas.state.asking import Progress
+from atlas.state.lens import Lens, counted, listed
+from atlas.state.words import token_names
+from atlas.tracing.stream_writes import STREAM, StreamWrites, ordinary_positions, stream_of, stream_writes
+
+COSINE, CHANGE = "cosine", "change"
+"""What the lower plot shows."""
+
+QUICK_NUMBERS = 4_000_000
+"""Numbers of the stream that are read while the page waits; for more of them, and for a run of the model, the lens asks."""
+
+
+class StreamWritesChoices(param.Parameterized):
+    """Choices of the view of the residual stream."""
+
+    show = param.Selector[str](objects=[COSINE, CHANGE], default=COSINE, doc="What the lower plot shows: direction, or change.")
+
+
+class StreamWritesLens(Lens):
+    """The residual stream on screen."""
+
+    key: ClassVar = "stream"
+    choices_type: ClassVar = StreamWritesChoices
+    reads: ClassVar = {"selection": ("focus", "queries", "keys")}
+
+    _shown: StreamWrites | None = None
+
+    def depends(self) -> Hashable:
+        """On the stream of the kind on screen, not on the head in focus."""
+        return self.stream, self.selected(), self.choices.show
+
+    def forget(self) -> None:
+        """Drop what was worked out."""
+        self._shown = None
+
+    @property
+    def stream(self) -> str:
+        """The stream that is shown: 'encoder' or 'decoder'."""
+        return stream_of(self.kind)
+
+    def selected(self) -> tuple[int, ...]:
+        """The selected positions of the stream, on whichever axis."""
+        selection, trace = self.workspace.selection, self.trace
+        side = trace.side(self.stream, "query")
+        fields = {"query": selection.queries, "key": selection.keys}
+        return tuple(sorted({at for axis, field in fields.items() if trace.side(self.kind, axis) == side for at in field}))
+
+    def found(self) -> StreamWrites | None:
+        """The numbers of every layer; None while they are being made, or where there are none."""
+        if self._shown is None:
+            self._shown = self.attempt(self._work_out, None)
+        return self._shown
+
+    def _work_out(self) -> StreamWrites | None:
+        trace, stream = self.trace, self.stream
+        positions = self.selected() or ordinary_positions(trace, stream)
+        held = trace.held_arrays().get("hidden", {}).get((stream, 0))
+        size = 0 if held is None else held.shape[-1] * len(positions) * 5 * trace.n_layers(stream)
+        if held is not None and size <= QUICK_NUMBERS:
+            found: StreamWrites | None = stream_writes(trace, stream, positions)
+        else:
+
+            def made(progress: Progress) -> StreamWrites:
+                progress.tell("Measuring what the layers write")
+                return stream_writes(trace, stream, positions)
+
+            found = self.ask(f"{stream} at {positions}", made, None, needs_model=held is None, keep=False)
+        if found is not None:
+            self.line = self._describe(found)
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """One row a layer and part: length, cosine and change."""
+        found = self.found()
+        if found is None:
+            raise NotCaptured(self.problem or self.empty or "The layers are still being measured.")
+        n = len(found.stream) - 1
+        unknown = np.full(n, np.nan)
+        parts = [
+            pd.DataFrame({
+                "layer": np.arange(n), "part": part, "length": found.lengths.get(part, found.stream[:-1]),
+                "cosine": found.cosines.get(part, unknown), "change": found.changes.get(part, unknown),
+            })
+            for part in (STREAM, *found.lengths)
+        ]  # fmt: skip
+        return pd.concat(parts, ignore_index=True)
+
+    def _describe(self, found: StreamWrites) -> str:
+        trace, chosen = self.trace, self.selected()
+        stream = f" of the {self.stream}" if len(trace.kinds) > 1 else ""
+        if chosen:
+            names = listed(token_names(trace, trace.side(self.stream, "query"), frozenset(chosen)))
+            return f"{'Mean of ' if len(chosen) > 1 else ''}{counted(len(chosen), 'token')}{stream}: {names}"
+        left_out = "special tokens and the first" if self.stream == "decoder" else "special tokens"
+        n = len(trace.token_tables[trace.side(self.stream, "query")])
+        without = f", without {left_out}" if len(found.positions) < n else ""
+        return f"Mean of {counted(len(found.positions), 'token')}{stream}{without}"
