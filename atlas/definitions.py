@@ -35,6 +35,8 @@ NOSTALGEBRAIST = "nostalgebraist 2020, interpreting GPT: the logit lens"
 BELROSE = "Belrose et al. 2023, Eliciting Latent Predictions from Transformers with the Tuned Lens"
 ELHAGE = "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
+VASWANI = "Vaswani et al. 2017, Attention Is All You Need"
+KOBAYASHI = "Kobayashi, Kuribayashi, Yokoi & Inui 2020, Attention is Not Only a Weight"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
 UNIFORM = "the same statistic of attention spread evenly over the keys each row may see"
@@ -444,6 +446,29 @@ _READINGS = (
         "0 by construction",
         "−1 to 1",
         f"inter-sentence attention of {FIRST_ATLAS}",
+    ),
+    Definition(
+        "attention_steps",
+        "plane",
+        "Weight, step by step",
+        "s = Σ_d q_d k_d; × scaling; c · tanh(s / c) where scores are capped; + position bias; masked keys left out; weight = "
+        "e^(s − max s) / (Σ over the keys of e^(s − max s) + e^(sink − max s) where the head has a learned sink)",
+        "A weight says how much a key wins over the other keys of its row: the same score has another weight among other "
+        "keys. q and k of a rotary model are those after the rotation.",
+        "1 / number of keys that the query may look at",
+        "0 to 1; a row sums to 1, less the sink",
+        f"{VASWANI}; as BertViz's neuron view, for any architecture",
+    ),
+    Definition(
+        "head_written",
+        "plane",
+        "What the head writes",
+        "‖Σ_j weight_j v_j Wₒ‖; of one key ‖weight v Wₒ‖; Wₒ is the head's block of the output projection",
+        "A key with a large weight and a small value moves little, as sinks do. Lengths of single keys do not add up to that of "
+        "the sum, because their vectors may cancel. It is what is added to the stream, before any norm between both.",
+        "none: compare heads and keys of the same model",
+        "0 or more",
+        KOBAYASHI,
     ),
     Definition(
         "prediction_probability",

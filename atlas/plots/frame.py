@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from bokeh.models import LassoSelectTool
+from bokeh.models import LassoSelectTool, PlainText
 
 from atlas.plots.colours import FONT, theme
 from atlas.plots.zoom import bound_zoom
@@ -20,6 +20,9 @@ least height at its first update, for any size of the pane around it."""
 
 PADDING = 0.06
 """Share of the range left free around the outermost marks, so that no mark is cut."""
+
+FORMULAS = ("$$", "\\(", "\\[")
+"""What a formula begins with, for Bokeh."""
 
 Limits = tuple[float, float]
 Hook = Callable[[Any, Any], None]
@@ -32,6 +35,11 @@ def number(value: float) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     return f"{value:.3g}".replace("-", "−")
+
+
+def tick_label(name: str) -> str | PlainText:
+    """A name on an axis, as it is: Bokeh takes text between formula marks for a formula, and fetches MathJax for it."""
+    return PlainText(text=name) if any(mark in name for mark in FORMULAS) else name
 
 
 def limits(values: npt.ArrayLike) -> Limits:

@@ -64,23 +64,23 @@ def steps_in_words(found: Distribution, at: int, place: str) -> dict[str, Any]:
     """One outcome from its logit to its probability, as a group of rows with a number and its formula each."""
     name = f"'{_name(found, at)}'"
     steps = found.steps(at)
-    rows = [("Logit z", _digits(steps.logit), f"what the model gives {name}")]
+    rows = [("Logit z", digits(steps.logit), f"what the model gives {name}")]
     if found.form == SIGMOID:
         rows += [
-            ("Exponent", _digits(steps.exponent), f"e^(−z) = e^{_digits(steps.relative)}"),
-            ("Sum", _digits(steps.total), "1 + e^(−z): this label has a probability of its own"),
-            ("Probability", percent(steps.probability), f"1 / {_digits(steps.total)} = {_digits(steps.probability)}"),
+            ("Exponent", digits(steps.exponent), f"e^(−z) = e^{digits(steps.relative)}"),
+            ("Sum", digits(steps.total), "1 + e^(−z): this label has a probability of its own"),
+            ("Probability", percent(steps.probability), f"1 / {digits(steps.total)} = {digits(steps.probability)}"),
         ]
     elif found.form != SCORE:
         top = f"'{_name(found, int(found.logits.argmax()))}'"
         rows += [
-            ("Relative to the largest", _digits(steps.relative), f"z − {_digits(steps.largest)}, the largest logit, of {top}"),
-            ("Exponent", _digits(steps.exponent), f"e^{_digits(steps.relative)}"),
-            ("Sum", _digits(steps.total), f"of the exponents of all {found.n_outcomes:,} outcomes"),
+            ("Relative to the largest", digits(steps.relative), f"z − {digits(steps.largest)}, the largest logit, of {top}"),
+            ("Exponent", digits(steps.exponent), f"e^{digits(steps.relative)}"),
+            ("Sum", digits(steps.total), f"of the exponents of all {found.n_outcomes:,} outcomes"),
             (
                 "Probability",
                 percent(steps.probability),
-                f"{_digits(steps.exponent)} / {_digits(steps.total)} = {_digits(steps.probability)}",
+                f"{digits(steps.exponent)} / {digits(steps.total)} = {digits(steps.probability)}",
             ),
         ]
     heading = f"{place}: how {name} gets its probability" if found.form != SCORE else f"{place}: its score"
@@ -91,6 +91,6 @@ def _name(found: Distribution, at: int) -> str:
     return outcome_labels([str(found.names[at])])[0]
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Six significant digits: the next number can be worked out from this one to the three that are shown elsewhere."""
     return f"{value:.6g}".replace("-", "−")

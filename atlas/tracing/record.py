@@ -190,9 +190,17 @@ class Attention:
         return 4 if array is None else array.dtype.itemsize
 
     def scores(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> dict[str, Array]:
-        """The steps from q·k to the masked score, for one head: `dot`, `scaled`, `masked`.
+        """The steps from q·k to the masked score, for one head: `dot`, `scaled` (and capped, where scores are), `masked`.
 
         `masked` is NaN where the model may not look, and -inf where it might and the run knocked the edge out.
+        """
+        steps = self.score_steps(layer, head, rows, columns)
+        return {"dot": steps["dot"], "scaled": steps.get("capped", steps["scaled"]), "masked": steps["masked"]}
+
+    def score_steps(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> dict[str, Array]:
+        """Each operation on the scores of one head by itself, in order: `dot`, `scaled`, `capped`, `biased`, `masked`.
+
+        `capped` is there only in a model with a softcap, `biased` only where positions have a bias. `masked` is as in `scores`.
         """
         here = self.layers[layer]
         if here.query is None or here.key is None or here.scaling is None:
@@ -201,20 +209,25 @@ class Attention:
         query = here.query[head][rows].astype(np.float32, copy=False)
         key = here.key[here.key_head(head)][columns].astype(np.float32, copy=False)
         dot = query @ key.T
-        scaled = dot * np.float32(here.scaling)
+        score = dot * np.float32(here.scaling)
+        steps = {"dot": dot, "scaled": score}
         if here.softcap is not None:
             cap = np.float32(here.softcap)
-            scaled = np.tanh(scaled / cap) * cap
-        masked = scaled
+            score = steps["capped"] = np.tanh(score / cap) * cap
         if here.bias is not None:
-            masked = masked + here.bias.block(self.n_queries, self.n_keys, head, rows, columns)
+            score = steps["biased"] = score + here.bias.block(self.n_queries, self.n_keys, head, rows, columns)
         visible = here.mask.visible(self.n_queries, self.n_keys, head, rows, columns)
         cut = here.cut_cells(head, self.n_queries, self.n_keys, rows, columns)
         if cut is not None:
-            masked = np.where(cut, np.float32(-np.inf), masked)
+            score = np.where(cut, np.float32(-np.inf), score)
         if visible is not None:
-            masked = np.where(visible, masked, np.float32(np.nan))
-        return {"dot": dot, "scaled": scaled, "masked": masked}
+            score = np.where(visible, score, np.float32(np.nan))
+        return steps | {"masked": score}
+
+    def denominator(self, layer: int, head: int, rows: Index = ALL) -> tuple[Array, Array]:
+        """(top, total) of whole rows: a weight is exp(score - top) / total, and the total contains the share of a sink."""
+        _, total, top = self._softmax_parts(self.layers[layer], head, self._cut_scores(layer, head, rows, ALL))
+        return top, total
 
     def block(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> Array:
         """Weights of one head for some queries and keys; NaN where a query may not look, by the mask or by a knocked-out edge."""

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
-from atlas.tracing.record import Attention
+from atlas.tracing.record import ALL, Attention, Index
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -69,30 +69,32 @@ def derived_vectors(trace: Trace, name: str, kind: str | None, layer: int | None
     chosen = trace.attention_of(kind)
     layers = _layers(len(chosen.layers), layer)
     heads = range(chosen.n_heads) if head is None else [_checked(head, chosen.n_heads, "head")]
-    read = np.stack([_read(trace, chosen, at, heads) for at in layers])
+    read = np.stack([heads_read(trace, chosen, at, heads) for at in layers])
     if name == "head_output":
-        out = trace.captured("output_projection")
-        missing = [at for at in layers if (chosen.kind, at) not in out]
-        if missing:
-            msg = (
-                f"The output projection of {chosen.kind} layer {missing[0]} was not found, so what its heads write is not known."
-            )
-            raise NotCaptured(msg)
-        read = np.stack([read[i] @ out[chosen.kind, at][list(heads)] for i, at in enumerate(layers)])
+        read = np.stack([read[i] @ output_projection(trace, chosen.kind, at)[list(heads)] for i, at in enumerate(layers)])
     return _labelled(read, ("layer", "head", "position", "width"), layers, heads, layer, head, name, chosen.kind)
 
 
-def _read(trace: Trace, chosen: Attention, layer: int, heads: range | list[int]) -> np.ndarray:
+def output_projection(trace: Trace, kind: str, layer: int) -> np.ndarray:
+    """(head, width, d_model): the matrices by which the heads of a layer write; from one more run where it was not captured."""
+    out = trace.captured("output_projection")
+    if (kind, layer) not in out:
+        msg = f"The output projection of {kind} layer {layer} was not found, so what its heads write is not known."
+        raise NotCaptured(msg)
+    return out[kind, layer]
+
+
+def heads_read(trace: Trace, chosen: Attention, layer: int, heads: range | list[int], rows: Index = ALL) -> np.ndarray:
     """Weights times values; where the run changed what heads read, what they read then."""
     changed = trace.arrays.get("head_read", {}).get((chosen.kind, layer))
     if changed is not None:
-        return np.asarray(changed[list(heads)])
+        return np.asarray(changed[list(heads)][:, rows])
     here = chosen.layers[layer]
     if here.value is None:
         msg = "This trace holds no value vectors, so what heads read is not known."
         raise NotCaptured(msg)
     return np.stack(
-        [np.nan_to_num(chosen.block(layer, head)) @ here.value[here.key_head(head)].astype(np.float32) for head in heads]
+        [np.nan_to_num(chosen.block(layer, head, rows)) @ here.value[here.key_head(head)].astype(np.float32) for head in heads]
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from weakref import WeakMethod
 
 from bokeh.events import AxisClick
-from bokeh.models import FixedTicker, PlainText
+from bokeh.models import FixedTicker
 
-from atlas.plots.frame import Hook
+from atlas.plots.frame import Hook, tick_label
 from atlas.plots.plane import SLANT
 from atlas.plots.raster import Viewport
 from atlas.views.events import Range
@@ -28,9 +28,6 @@ TO_KEY, FROM_QUERY = "to (key)", "from (query)"
 
 REST = 100
 """Milliseconds the wheel must rest before the window it has come to is drawn; Bokeh waits for half a second."""
-
-FORMULAS = ("$$", "\\(", "\\[")
-"""What a formula begins with, for Bokeh."""
 
 HEIGHT = 460
 """Pixels of a plot. Fixed, because a plot that stretches both ways falls back to its least height."""
@@ -100,7 +97,7 @@ def named_axes(
                     axis.on_event(
                         AxisClick, lambda event, name=name, method=method: method(name, clicked_place(event.value, figure, name))
                     )
-            axis.major_label_overrides = {place: label(name) for place, name in ticks}
+            axis.major_label_overrides = {place: tick_label(name) for place, name in ticks}
         figure.xaxis[0].major_label_orientation = SLANT if slanted else 0.0
 
     return hook
@@ -111,11 +108,6 @@ def clicked_place(value: float, figure: Any, axis: str) -> float:
     first, last = (figure.x_range.start, figure.x_range.end) if axis == "x" else (figure.y_range.end, figure.y_range.start)
     share = abs(value - first) / abs(last - first)
     return float(first + share * (last - first))
-
-
-def label(name: str) -> str | PlainText:
-    """A name on an axis, as it is: Bokeh takes text between formula marks for a formula, and fetches MathJax for it."""
-    return PlainText(text=name) if any(mark in name for mark in FORMULAS) else name
 
 
 def readout(text: str) -> Any:

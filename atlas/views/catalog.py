@@ -15,6 +15,7 @@ from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
 from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
+from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
 from atlas.views.table import TableView
 
@@ -30,6 +31,6 @@ class Tab(NamedTuple):
 
 TABS: tuple[Tab, ...] = (
     Tab("overview", "Overview", (PredictionsView, MetricCardsView, RolesView)),
-    Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView)),
+    Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, StepsView)),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView)),
 )
