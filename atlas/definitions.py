@@ -54,8 +54,6 @@ class Definition:
         'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
         'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction), 'stream'
         (what a layer writes) or 'depth' (two successive layers).
-        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction) or 'depth'
-        (two successive layers).
     title
         What the screen calls it.
     formula
