@@ -30,7 +30,7 @@ class Tab(NamedTuple):
 
 
 TABS: tuple[Tab, ...] = (
-    Tab("overview", "Overview", (PredictionsView, MetricCardsView, RolesView)),
+    Tab("overview", "Overview", (PredictionsView, RolesView, MetricCardsView)),
     Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, StepsView)),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView)),
 )
