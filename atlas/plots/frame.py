@@ -105,6 +105,8 @@ def hold(x_range: Limits, y_range: Limits) -> Hook:
             return
         _LAST_RANGES[figure] = wanted
         for axis, (low, high) in zip((figure.x_range, figure.y_range), wanted, strict=True):
+            # The limits of the last range first: the browser shrinks a longer one around its middle as soon as it arrives.
+            axis.update(min_interval=None, max_interval=None)
             axis.update(start=low, end=high, reset_start=low, reset_end=high)
         bound_zoom(figure, x_range, y_range)
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import panel_material_ui as pmui
+from bokeh.core.properties import value
 
 from atlas.errors import AtlasError
-from atlas.plots.colours import text_on
+from atlas.plots.colours import BACKGROUND, FONT, text_on
 from atlas.plots.map import labels
 from atlas.plots.map_words import LETTER, ROOM, Squares, Word, middle_words
 from atlas.plots.raster import coded, quantised
@@ -20,7 +21,7 @@ from atlas.tracing.logit_lens import without_lens
 from atlas.views.base import TIGHT
 from atlas.views.glyph import Glyph
 from atlas.views.map import looks_of_words, no_labels
-from atlas.views.plane import POINT, PlaneView
+from atlas.views.plane import PlaneView
 
 if TYPE_CHECKING:
     import holoviews as hv
@@ -32,6 +33,9 @@ MOST_WORDS = 1_500
 
 LEAST_LETTERS = 3
 """Of a token in a cell: cut to fewer it could be any."""
+
+
+POINT = "Point at a cell for the tokens its layer would predict; click it to explain its likeliest token and select the position."
 
 
 class LogitLensView(PlaneView):
@@ -55,6 +59,7 @@ class LogitLensView(PlaneView):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self.words = Glyph()
+        self.under.object = POINT
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -70,7 +75,7 @@ class LogitLensView(PlaneView):
     def tools(self) -> list[Any]:
         """What the colours say."""
         show = self.logit_lens.choices.param.show
-        return [pmui.Select.from_param(show, label="Colour", options=SHOWN, size="small", margin=TIGHT, width=230)]
+        return [pmui.Select.from_param(show, label="Colour", options=SHOWN, size="small", margin=TIGHT, width=260)]
 
     def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
         """The marks, and the tokens in front of them."""
@@ -106,7 +111,11 @@ class LogitLensView(PlaneView):
 
     def _labels(self, **_: Any) -> hv.Labels:
         words = self.written()
-        return labels([word[:3] for word in words]).opts(hooks=[self.words.hook, looks_of_words(self._looks(words))])
+        hooks = [self.words.hook, looks_of_words(self._looks(words))]
+        look = {"text_font": value(FONT), "text_font_size": "8pt", "text_align": "left", "text_baseline": "top"}
+        return labels([word[:3] for word in words]).opts(
+            background_fill_color=self.palette()[BACKGROUND], default_tools=[], hooks=hooks, **look
+        )
 
     def _redraw(self) -> None:
         super()._redraw()

@@ -63,7 +63,7 @@ class StreamWritesView(View):
     def tools(self) -> list[Any]:
         """What the lower plot shows."""
         show = self.writes.choices.param.show
-        return [pmui.Select.from_param(show, label="Below", options=SHOWN, size="small", margin=TIGHT, width=190)]
+        return [pmui.Select.from_param(show, label="Below", options=SHOWN, size="small", margin=TIGHT, width=230)]
 
     def body(self) -> Any:
         """The two plots, what their colours mean, and what is not known."""
