@@ -123,6 +123,45 @@ function in_turn(view) {
   }
 }
 
+// Bokeh (3.9) takes models that came from the server for new ones until it sends something, and then sends them back whole: a
+// theme that gives a table on the page a style sheet makes the server warn of all the others.
+function known() {
+  const prototype = window.Bokeh.documents[0]?.constructor.prototype
+  if (!prototype || Object.hasOwn(prototype, "aa_mended")) { return }
+  prototype.aa_mended = true
+  const {apply_json_patch, create_json_patch} = prototype
+  const forget = (document, came) => {
+    for (const model of document._new_models) {
+      if (came.has(model.id)) { document._new_models.delete(model) }
+    }
+  }
+  prototype.apply_json_patch = function(patch, ...given) {
+    const came = collect(patch, new Set())
+    this.aa_came = came // what changes in answer is sent before this returns
+    try {
+      return apply_json_patch.call(this, patch, ...given)
+    } finally {
+      forget(this, came)
+      this.aa_came = undefined
+    }
+  }
+  prototype.create_json_patch = function(events) {
+    if (this.aa_came) { forget(this, this.aa_came) }
+    return create_json_patch.call(this, events)
+  }
+}
+
+// The ids of the models that a message brings.
+function collect(part, ids) {
+  if (Array.isArray(part)) {
+    if (typeof part[0] !== "number") { for (const each of part) { collect(each, ids) } }
+  } else if (part !== null && typeof part === "object" && !ArrayBuffer.isView(part) && !(part instanceof ArrayBuffer)) {
+    if (part.type === "object" && part.id !== undefined) { ids.add(part.id) }
+    for (const each of Object.values(part)) { collect(each, ids) }
+  }
+  return ids
+}
+
 let touched = -Infinity // when the reader last did something
 for (const name of ["pointerdown", "keydown", "input"]) {
   addEventListener(name, () => { touched = performance.now() }, {capture: true, passive: true})
@@ -162,5 +201,6 @@ export function render() {
   once("WheelZoomTool", commanded)
   once("Column", gathered)
   once("panel.models.layout.Column", in_turn)
+  known()
   return document.createElement("div")
 }

@@ -41,6 +41,9 @@ LEAST, MOST = 340, 620
 """Pixels of a plot that fills the window: lower its names would not be read, higher it would not be seen as a whole in a column
 half as wide as the window."""
 
+UNBUILT = 420
+"""Pixels kept free for a body that is built when its card comes on screen: without them all cards of a tab would be on screen."""
+
 EDGES = 60
 """Pixels to the left and right of what is in an enlarged card."""
 
@@ -62,7 +65,7 @@ def one_message() -> Iterator[None]:
 def after_paint(work: Callable[[], None], after: int = PAINTED) -> None:
     """Run `work` when the browser has painted what was changed so far (sent it, for 0); at once where no page is served."""
     document = pn.state.curdoc
-    if document is None or document.session_context is None:
+    if document is None or not _is_served():
         work()
     else:
         document.add_timeout_callback(work, after)
@@ -118,6 +121,7 @@ class View(pn.viewable.Viewer):
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
     unfit = param.String(default="", doc="Why the trace on screen cannot have this view; its card is then hidden.")
+    later = param.Boolean(default=False, doc="Whether a page that is served builds the body when its card comes on screen.")
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(**params)
@@ -126,6 +130,7 @@ class View(pn.viewable.Viewer):
         self.faults = Faults()
         self.visibility = Visibility(self.lens, workspace.one_message, self._attempt)
         self._heights: dict[Any, int] = {}
+        self._waits = False
 
     @classmethod
     def fits(cls, trace: Trace) -> str:  # noqa: ARG003  (a subclass looks at the trace)
@@ -189,7 +194,8 @@ class View(pn.viewable.Viewer):
 
     def __panel__(self) -> Any:
         lens, pipeline = self.lens, self.workspace.pipeline
-        body = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._waits = self.later and _is_served()
+        body = pn.Column(sizing_mode="stretch_width", margin=0, min_height=UNBUILT if self._waits else None)
         self._fill(body)
         self.workspace.param.watch(lambda _: self._fit_window(), "window_height")
         self.param.watch(lambda _: self._fill(body), "unfit")
@@ -210,15 +216,26 @@ class View(pn.viewable.Viewer):
             dark=self.param.dark,
             shown=bind_rule(self.param.unfit, lambda reason: not reason),
         )
+        card.head.seen = not self._waits
         self.visibility.seen = card.head.param.seen
+        # After the line before: the lens is awake when the body is built, and the body is drawn once.
+        card.head.param.watch(lambda event: self._first_seen(body, seen=event.new), "seen")
         card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
         card.head.on_export(lambda: self.faults.gesture(self.export, "export"))
         card.notice.on_cancel(lens.cancel)
         return card
 
+    def _first_seen(self, body: pn.Column, *, seen: bool) -> None:
+        """Build the body that was left for when its card comes on screen."""
+        if self._waits and seen:
+            self._waits = False
+            with one_message():
+                body.min_height = None
+                self._fill(body)
+
     def _fill(self, body: pn.Column) -> None:
-        """Build the body when the first trace comes that can have it."""
-        if not self.unfit and not len(body):
+        """Build the body when the first trace comes that can have it, and the card is or was on screen."""
+        if not self.unfit and not self._waits and not len(body):
             body.append(self._built())
             panes = body.select(pn.pane.HoloViews)
             for pane in panes:
@@ -266,6 +283,11 @@ class View(pn.viewable.Viewer):
                 plot.state.height = height
                 if height == self._heights.get(pane):
                     plot.state.update(max_width=None, styles={"margin-left": "0px"})
+
+
+def _is_served() -> bool:
+    """Whether a browser will say which cards are on screen."""
+    return pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
 
 
 def with_aspect(figure: Any, width: int, height: int) -> tuple[int, int]:

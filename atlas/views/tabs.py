@@ -8,7 +8,7 @@ from typing import Any
 import panel as pn
 import param
 
-from atlas.components.grid import empty_grid, fill, show
+from atlas.components.grid import PLACES, empty_grid, fill, show
 from atlas.components.tab_bar import TabBar
 from atlas.state.lens import sentence
 from atlas.state.workspace import Workspace
@@ -144,8 +144,11 @@ class Tabs(pn.viewable.Viewer):
 
     def _make(self, key: str, view_type: type[View]) -> View:
         trace = self.workspace.trace
+        later = len(self.views[key]) >= PLACES
         try:
-            view = view_type(self.workspace, dark=self.dark, unfit=_unfit(view_type, trace) if trace is not None else "")
+            view = view_type(
+                self.workspace, dark=self.dark, later=later, unfit=_unfit(view_type, trace) if trace is not None else ""
+            )
         except Exception as error:  # noqa: BLE001  (shown and logged by the view that stands in)
             view = Unmade(view_type, self.workspace, error, dark=self.dark)
         view.visibility.opened = key == self.open and not view.unfit

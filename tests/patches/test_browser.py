@@ -210,6 +210,16 @@ def test_a_column_shows_all_its_children_where_two_changes_follow_each_other(pag
     assert (page.evaluate(FILLED) == [4, 4]) == mended  # without the mend, the first is there twice
 
 
+@pytest.mark.ui
+@pytest.mark.parametrize("mended", [True, False])
+def test_the_browser_knows_that_the_server_knows_what_came_from_it(page, mended):
+    column = pn.Column(pn.pane.Str("first"))
+    served(page, pn.Column(column, *([BrowserPatches()] if mended else [])), "text=first")
+    column.append(pn.pane.Str("second"))
+    page.locator("text=second").wait_for()
+    assert (page.evaluate("Bokeh.documents[0]._new_models.size") == 0) == mended  # without the mend it is taken for new
+
+
 def _cloud() -> object:
     plot = figure(width=300, height=200)
     drawn = plot.scatter("x", "y", source=ColumnDataSource(points(3)))
