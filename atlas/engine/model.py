@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from atlas.engine.anatomy import internals
+from atlas.engine.anatomy.attention_norms import NORM_ARRAYS, attention_norms
 from atlas.engine.anatomy.probe_recording import writes_into
 from atlas.engine.anatomy.records import GROUPS
 from atlas.engine.loading.examine import alone_in_a_batch, examine
@@ -311,7 +312,7 @@ class Model:
 
     def group_of(self, name: str) -> str | None:
         """The capture group that holds an array; None where this model has no such array."""
-        if name in ("output_projection", "output_bias"):
+        if name in ("output_projection", "output_bias", *NORM_ARRAYS):
             return "head_outputs" if self._anatomy.projections else None
         return next((group for group, names in GROUPS.items() if name in names and name not in self._anatomy.absent), None)
 
@@ -343,6 +344,10 @@ class Model:
         """The biases of the output projections that have one, (d_model,). No head writes them."""
         found = {place: internals.output_bias(self._anatomy, *place) for place in self._anatomy.projections}
         return {place: bias for place, bias in found.items() if bias is not None}
+
+    def attention_norms(self) -> dict[str, dict[tuple[str, int], torch.Tensor]]:
+        """Scale and offset of the norms that follow attention, by name and layer; names in `NORM_ARRAYS`."""
+        return attention_norms(self.hf, self._anatomy)
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of any state of the residual stream (the logit lens)."""

@@ -127,11 +127,7 @@ def rollout(trace: Trace, kind: str, layer: int) -> Array:
 
 def _rolled(trace: Trace, kind: str, layer: int) -> Array:
     attention = trace.attention_of(kind)
-    mixed = np.zeros((attention.n_queries, attention.n_queries), dtype=np.float32)
-    for head in range(attention.n_heads):
-        if head not in attention.layers[layer].replaced:
-            mixed += np.nan_to_num(attention.block(layer, head))
-    mixed /= 2 * attention.n_heads
+    mixed = halved_mean(attention, layer)
     mixed[np.diag_indices_from(mixed)] += 1 - mixed.sum(axis=1)
     made = mixed if layer == 0 else mixed @ np.nan_to_num(rollout(trace, kind, layer - 1))
     if all(_looks_back(each.mask) for each in attention.layers[: layer + 1]):
@@ -139,6 +135,16 @@ def _rolled(trace: Trace, kind: str, layer: int) -> Array:
         made[np.triu_indices(len(made), 1)] = np.nan
     made.setflags(write=False)
     return made
+
+
+def halved_mean(attention: Attention, layer: int) -> Array:
+    """(query, key) half of the mean weights of all heads of a layer; 0 where masked and for heads whose output was replaced."""
+    mixed = np.zeros((attention.n_queries, attention.n_keys), dtype=np.float32)
+    for head in range(attention.n_heads):
+        if head not in attention.layers[layer].replaced:
+            mixed += np.nan_to_num(attention.block(layer, head))
+    mixed /= 2 * attention.n_heads
+    return mixed
 
 
 def _looks_back(mask: Mask) -> bool:
