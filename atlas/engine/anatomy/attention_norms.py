@@ -5,10 +5,12 @@ With them, and the size that a norm divided by in one run, what each head wrote 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from transformers import PreTrainedModel
 
-from atlas.engine.anatomy.records import Anatomy
+from atlas.engine.anatomy.records import Anatomy, Tap
 
 ROLES = ("attention_norm", "attention_post_norm", "cross_norm", "cross_post_norm")
 """Norms after the addition (post-norm models) or before the block (the others); `post`: between the block and the addition."""
@@ -26,13 +28,8 @@ def attention_norms(hf: PreTrainedModel, anatomy: Anatomy) -> dict[str, dict[tup
     because norms keep their scale in different ways: Gemma adds 1 to its weight.
     """
     found: dict[str, dict[tuple[str, int], torch.Tensor]] = {}
-    for tap in anatomy.taps:
-        role = tap.name.removesuffix("_out")
-        if role not in ROLES or role == tap.name:
-            continue
+    for role, tap in _norms(anatomy):
         norm = hf.get_submodule(tap.module)
-        if anatomy.widths[tap.kind] % 2:
-            continue
         weight = next(norm.parameters(), next(hf.parameters()))
         signs = torch.ones(anatomy.widths[tap.kind], dtype=weight.dtype, device=weight.device)
         signs[1::2] = -1
@@ -41,3 +38,16 @@ def attention_norms(hf: PreTrainedModel, anatomy: Anatomy) -> dict[str, dict[tup
         found.setdefault(f"{role}_scale", {})[tap.kind, tap.layer] = (plus - minus) / 2 * signs.float()
         found.setdefault(f"{role}_offset", {})[tap.kind, tap.layer] = (plus + minus) / 2
     return found
+
+
+def norm_numbers(anatomy: Anatomy) -> int:
+    """How many numbers `attention_norms` gives, for estimates of memory."""
+    return sum(2 * anatomy.widths[tap.kind] for _, tap in _norms(anatomy))
+
+
+def _norms(anatomy: Anatomy) -> Iterator[tuple[str, Tap]]:
+    """The norms of `ROLES`, each with its role. With an odd width the probe's mean would not be 0."""
+    for tap in anatomy.taps:
+        role, output, _ = tap.name.rpartition("_out")
+        if output and role in ROLES and anatomy.widths[tap.kind] % 2 == 0:
+            yield role, tap
