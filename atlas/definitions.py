@@ -37,6 +37,8 @@ ELHAGE = "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 VASWANI = "Vaswani et al. 2017, Attention Is All You Need"
 KOBAYASHI = "Kobayashi, Kuribayashi, Yokoi & Inui 2020, Attention is Not Only a Weight"
+FERRANDO = "Ferrando, Gállego & Costa-jussà 2022, Measuring the Mixing of Contextual Information in the Transformer"
+ABNAR = "Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
 UNIFORM = "the same statistic of attention spread evenly over the keys each row may see"
@@ -54,6 +56,8 @@ class Definition:
         'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
         'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction), 'stream'
         (what a layer writes) or 'depth' (two successive layers).
+        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'depth' (two successive layers) or
+        'influence' (through all layers).
     title
         What the screen calls it.
     formula
@@ -553,6 +557,29 @@ _READINGS = (
         "none: compare the blocks and layers with each other",
         "0 and more",
         "add & norm of the first Attention Atlas (pinthoz/attention-atlas)",
+        "influence_contribution",
+        "influence",
+        "Influence by contribution",
+        "yᵢ = Σⱼ Tᵢ(xⱼ), Tᵢ(xⱼ) = Σₕ pₕᵢⱼ vₕⱼ Wₕ, with xᵢ and all biases in Tᵢ(xᵢ); share of j in i: max(0, ‖yᵢ‖₁ − "
+        "‖yᵢ − Tᵢ(xⱼ)‖₁), divided by its sum over j; influence: the product of these matrices over the layers",
+        "High: much of what the token is after the last layer came from there. y is the residual stream after attention; in a "
+        "post-norm model after the norm too, which is taken as linear with the size it divided by in this run. Feed-forward "
+        "blocks pass shares on. A heuristic of closeness, not a cause: ablate to be sure.",
+        "each token's share of the others spread evenly over those it may look at",
+        "0 to 1; sums to 1 over the input tokens",
+        FERRANDO,
+    ),
+    Definition(
+        "influence_rollout",
+        "influence",
+        "Influence by attention rollout",
+        "product over the layers of (P + I) / 2, P the mean weights of all heads of a layer; what a row of P leaves over stays "
+        "with its token",
+        "High: much attention leads there. It reads weights only: a token that is attended to and writes nothing counts in full, "
+        "and the residual stream always counts one half.",
+        "the same with uniform attention under the same masks",
+        "0 to 1; sums to 1 over the input tokens",
+        ABNAR,
     ),
     Definition(
         "depth_change",

@@ -59,10 +59,10 @@ export function render({model}) {
     }
   }
 
-  // The same columns in all groups, so that bars can be compared: as wide as the longest of each, labels no wider than 13 letters.
+  // The same columns in all groups, so that bars can be compared: as wide as the longest of each, up to a limit.
   function columns() {
     const rows = model.groups.flatMap(group => group.rows)
-    for (const [name, most] of [["label", 13], ["number", 30], ["note", 30]]) {
+    for (const [name, most] of [["label", model.letters], ["number", 30], ["note", 30]]) {
       const longest = Math.max(0, ...rows.map(row => row[name].length))
       root.style.setProperty(`--${name}`, `${Math.min(longest, most)}ch`)
     }

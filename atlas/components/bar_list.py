@@ -58,6 +58,7 @@ class BarList(OneWay):
     width_of_group = param.Integer(
         default=280, bounds=(120, None), doc="Pixels below which groups are not put beside each other."
     )
+    letters = param.Integer(default=13, bounds=(1, None), doc="Letters of a label at most; longer ones are cut.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     one_way = frozenset({"groups"})

@@ -19,7 +19,6 @@ from atlas.tracing.mixing import (
     stream_of,
     streams_of,
     tokens_of,
-    without_method,
 )
 
 if TYPE_CHECKING:
@@ -308,8 +307,3 @@ def _position(token: int, size: int) -> int:
         msg = f"There is no token {token!r}: there are {size}, counted from 0."
         raise UnknownName(msg)
     return int(token) % size
-
-
-def offered(trace: Trace, stream: str) -> tuple[str, ...]:
-    """The methods that a trace can be read by."""
-    return tuple(method for method in METHODS if not without_method(trace, method, stream))

@@ -71,16 +71,24 @@ def without_method(trace: Trace, method: str, stream: str) -> str:
         if method == CONTRIBUTION and any(layer.value is None for layer in layers):
             return (
                 "Contributions need values and the output projection, and this trace holds weights only (recorded attention, or "
-                f"a model outside the attention interface). Use method={ROLLOUT!r}."
+                "a model outside the attention interface)."
             )
     return ""
+
+
+def offered(trace: Trace, stream: str) -> tuple[str, ...]:
+    """The methods that a trace can be read by."""
+    return tuple(method for method in METHODS if not without_method(trace, method, stream))
 
 
 def steps(trace: Trace, method: str, stream: str, report: Report | None = None) -> tuple[Step, ...]:
     """The shares of every layer, from the first layer of the first stream to the last one of `stream`; kept on the trace."""
     reason = without_method(trace, method, stream)
+    if reason and method in METHODS:
+        other = f" Use method={ROLLOUT!r}." if method == CONTRIBUTION and not without_method(trace, ROLLOUT, stream) else ""
+        raise NotCaptured(reason + other)
     if reason:
-        raise (NotCaptured if method in METHODS else UnknownName)(reason)
+        raise UnknownName(reason)
     streams = streams_of(trace, stream)
     _refuse_too_large(trace, method, streams)
     made: tuple[Step, ...] = trace.once(f"mixing {method} {stream}", lambda: tuple(_made(trace, method, streams, report)))

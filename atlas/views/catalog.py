@@ -7,6 +7,7 @@ from typing import NamedTuple
 from atlas.views.base import View
 from atlas.views.flow import FlowView
 from atlas.views.heads import HeadsView
+from atlas.views.influence import InfluenceView
 from atlas.views.logit_lens import LogitLensView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
@@ -31,6 +32,10 @@ class Tab(NamedTuple):
 
 TABS: tuple[Tab, ...] = (
     Tab("overview", "Overview", (PredictionsView, RolesView, MetricCardsView)),
-    Tab("explore", "Explore", (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, StepsView)),
+    Tab(
+        "explore",
+        "Explore",
+        (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, StepsView, InfluenceView),
+    ),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView)),
 )

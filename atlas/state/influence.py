@@ -1,0 +1,226 @@
+"""What the influence view shows: the strongest paths into a token through all layers, and the influence of every input token."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+import param
+
+from atlas.errors import NotCaptured, TooLarge, UnknownName
+from atlas.ids import HeadId
+from atlas.state.asking import Progress
+from atlas.state.influence_tree import Branch, branches
+from atlas.state.lens import Lens, counted
+from atlas.state.outcome_line import percent
+from atlas.state.words import shown_token
+from atlas.tracing.influence import (
+    CONTRIBUTION,
+    METHODS,
+    NO_HEAD,
+    Graph,
+    NodeKey,
+    Totals,
+    edges_table,
+    graph,
+    head_of_edge,
+    totals,
+)
+from atlas.tracing.mixing import steps, stream_of
+from atlas.tracing.predictions import masks_of
+
+GRAPH, TREE = "graph", "tree"
+"""All strongest paths at once; one path after the other, opened by the reader."""
+
+EDGES_DRAWN = 1_200
+"""Edges of all layers on screen at most: with words for each they are 150 kB, and more of them are a grey surface."""
+
+LEAST_A_LAYER = 12
+"""Edges of a layer on screen at least, however many layers there are."""
+
+
+class InfluenceChoices(param.Parameterized):
+    """Choices of the influence view."""
+
+    method = param.Selector[str](objects=list(METHODS), default=CONTRIBUTION, doc="How the shares of a layer are measured.")
+    mass = param.Number(default=0.8, bounds=(0.05, 1.0), step=0.05, doc="Share of the influence that the shown paths carry.")
+    form = param.Selector[str](objects=[GRAPH, TREE], default=GRAPH, doc="All paths at once, or one after the other.")
+
+
+class Root(NamedTuple):
+    """The token whose influences are shown."""
+
+    stream: str
+    token: int
+    why: str
+    """Why it is this one."""
+
+
+class Shown(NamedTuple):
+    """All that is on screen."""
+
+    graph: Graph
+    totals: dict[str, tuple[Totals, ...]]
+    """Method -> influence of the input tokens, stream by stream."""
+    reasons: dict[str, str]
+    """Method -> why it cannot be had."""
+
+
+class InfluenceLens(Lens):
+    """The influence on one token."""
+
+    key: ClassVar = "influence"
+    choices_type: ClassVar = InfluenceChoices
+    reads: ClassVar = {"selection": ("focus", "queries")}
+
+    _shown: Shown | None = None
+    _opened: tuple[Hashable, set[tuple[tuple[int, int], ...]]] = (None, set())
+
+    def depends(self) -> Hashable:
+        """On the token and the choices; the head in focus changes nothing but its kind."""
+        return self.root(), *self.choices.param.values().values()
+
+    def forget(self) -> None:
+        """Drop the graph."""
+        self._shown = None
+
+    def root(self) -> Root:
+        """The first selected token that looks; else the last one of a causal text, the mask or the middle of another."""
+        trace, kind = self.trace, self.kind
+        stream = stream_of(kind)
+        attention = trace.attention_of(kind)
+        if self.workspace.selection.queries:
+            return Root(stream, min(self.workspace.selection.queries), "the first selected token")
+        if stream == "decoder":
+            return Root(stream, attention.n_queries - 1, "the last token")
+        if masks := masks_of(trace):
+            return Root(stream, masks[0], "the first mask")
+        return Root(stream, attention.n_queries // 2, "the token in the middle")
+
+    def shown(self) -> Shown | None:
+        """The graph and the totals; None while they are computed, or where there is no trace."""
+        if self._shown is None:
+            self._shown = self.attempt(self._found, None)
+        return self._shown
+
+    def _found(self) -> Shown | None:
+        trace, root = self.trace, self.root()
+
+        def mixed(progress: Progress) -> dict[str, str]:
+            reasons = {}
+            for method in METHODS:
+
+                def tell(done: int, every: int, method: str = method) -> None:
+                    progress.tell(f"Measuring {method} in layer {done + 1:,} of {every:,}", done / every)
+
+                try:
+                    steps(trace, method, root.stream, tell)
+                except (NotCaptured, TooLarge, UnknownName) as error:
+                    reasons[method] = str(error)
+            return reasons
+
+        reasons: dict[str, str] | None = self.ask(f"mixing {root.stream}", mixed, None, needs_model=True)
+        if reasons is None:
+            return None
+        possible = [method for method in (self.choices.method, *METHODS) if method not in reasons]
+        if not possible:
+            raise NotCaptured(next(iter(reasons.values())))
+        n_steps = len(steps(trace, possible[0], root.stream))
+        most = max(EDGES_DRAWN // n_steps, LEAST_A_LAYER)
+        found = graph(trace, root.token, possible[0], root.stream, self.choices.mass, most)
+        known = {method: totals(trace, root.token, method, root.stream) for method in METHODS if method not in reasons}
+        self.line = self._describe(root, found)
+        return Shown(found, known, reasons)
+
+    def note(self) -> str:
+        """What is left out, and what cannot be had."""
+        found = self.shown()
+        if found is None:
+            return ""
+        said = list(found.reasons.values())
+        left_out = int(found.graph.paths.left_out.sum())
+        if left_out and self.choices.form == GRAPH:
+            said.append(f"… and {left_out:,} weaker edges. The shares of what is shown are rescaled to sum to 1 without them.")
+        return " ".join(said)
+
+    def token_name(self, node: NodeKey) -> str:
+        """A token and its position."""
+        return f"{self.names(node.kind)[node.token]} ({node.token})"
+
+    def names(self, stream: str) -> tuple[str, ...]:
+        """The tokens of a stream."""
+        table = self.trace.reading(self.trace.side(stream, "query")).table
+        return tuple(shown_token(str(token)) for token in table["token"])
+
+    def select(self, node: NodeKey, origin: str) -> None:
+        """Select a token; of the source while its decoder is on screen, as what cross-attention looks at."""
+        trace, selection = self.trace, self.workspace.selection
+        side = trace.side(node.kind, "query")
+        if side not in {trace.side(self.kind, axis) for axis in ("query", "key")}:
+            selection.show_kind("cross", origin=origin)
+        selection.select_tokens([node.token], side=side, origin=origin)
+
+    def focus_edge(self, edge: int, origin: str) -> None:
+        """Show the head that makes most of an edge; nothing where the residual stream alone makes it."""
+        found = self.shown()
+        if found is None:
+            return
+        kind, layer, head = head_of_edge(self.trace, found.graph, edge)
+        if head != NO_HEAD:
+            self.workspace.selection.focus_on(HeadId(kind, layer, head), origin=origin)
+
+    # -- tree ----------------------------------------------------------------------------------------------------------
+
+    def tree(self) -> list[Branch]:
+        """The rows of the tree, from the root down; empty while there is none."""
+        found = self.shown()
+        return [] if found is None else branches(found.graph, self.choices.mass, self._open())
+
+    def toggle(self, path: tuple[tuple[int, int], ...]) -> None:
+        """Open a row of the tree, or close it and all below it."""
+        opened = self._open()
+        if path in opened:
+            opened -= {each for each in opened if each[: len(path)] == path}
+        else:
+            opened.add(path)
+
+    def _open(self) -> set[tuple[tuple[int, int], ...]]:
+        found = self.shown()
+        of = (self.workspace.trace, self.root(), self.choices.method)
+        if self._opened[0] != of:
+            top = () if found is None else ((len(found.graph.steps), found.graph.starts[of[1].stream] + of[1].token),)
+            self._opened = of, {top}
+        return self._opened[1]
+
+    # -- words and tables ----------------------------------------------------------------------------------------------
+
+    def table(self) -> pd.DataFrame:
+        """The edges of the graph, and of every input token its influence by each method with that of uniform attention."""
+        found = self.shown()
+        if found is None:
+            return pd.DataFrame()
+        edges = edges_table(self.trace, found.graph).assign(part="edge")
+        parts = [edges]
+        for method, each in found.totals.items():
+            parts += [
+                pd.DataFrame({
+                    "part": "input token", "method": method, "kind": one.kind, "from": np.arange(len(one.influence)),
+                    "token": list(self.names(one.kind)), "influence": one.influence, "influence_uniform": one.even,
+                })
+                for one in each
+            ]  # fmt: skip
+        root = found.graph.root
+        whole = pd.concat(parts, ignore_index=True).assign(root=root.token, root_token=self.token_name(root))
+        whole["method"] = whole["method"].fillna(found.graph.method)
+        return whole
+
+    def _describe(self, root: Root, found: Graph) -> str:
+        paths, here = found.paths, len({(node.kind, node.token) for node, *_ in found.nodes()})
+        every = sum(len(self.names(kind)) for kind in found.starts)
+        said = f"{found.method} into {self.token_name(found.root)}, {root.why}, after {counted(found.root.level, 'layer')}"
+        if self.choices.form == TREE:
+            return said
+        few = f"; {here:,} of {every:,} tokens" if here < every else ""
+        return f"{said}: {percent(paths.kept)} of the influence is shown in {counted(len(paths.edges.to), 'edge')}{few}"
