@@ -1,0 +1,238 @@
+"""The influence view without a page: what is drawn is what is computed, a gesture selects, and nothing is too large to send."""
+
+from __future__ import annotations
+
+import functools
+
+import holoviews as hv
+import numpy as np
+import pytest
+from bokeh.core.serialization import Serializer
+from bokeh.document import Document
+from bokeh.events import Tap
+
+import atlas
+from atlas.ids import HeadId
+from atlas.plots.influence import EDGE_WIDTHS, NODE_SIZES, influence_graph, influence_strip, tapped
+from atlas.state.influence import EDGES_DRAWN, TREE
+from atlas.tracing import mixing
+from atlas.tracing.influence import graph, influence, totals
+from atlas.views.influence import InfluenceView
+from tests.engine.families import TARGET, TEXT, loaded
+from tests.state.readers import CROSS, DECODER, ENCODER, both, rows, single, workspace
+
+GESTURE_BYTES = 300_000
+
+
+@pytest.fixture(autouse=True)
+def _bokeh():
+    hv.extension("bokeh", logo=False)
+
+
+@functools.cache
+def traced(name):
+    model = atlas.load(name) if name.endswith("mini") else loaded(name)
+    return model.trace(TEXT, **({"target": TARGET} if "cross" in model.kinds else {}))
+
+
+def view_of(trace, kind=None):
+    room = workspace(trace)
+    if kind:
+        room.selection.show_kind(kind)
+    return room, InfluenceView(room)
+
+
+def source_of(element):
+    return hv.render(element).renderers[0].data_source.data
+
+
+def at_of(view, node):
+    """Where a token is on the plot."""
+    drawing, nodes = view.graph()
+    index = nodes.index(node)
+    return drawing.node_x[index], drawing.node_y[index]
+
+
+def happens(figure, x, y):
+    figure.document.callbacks.trigger_event(Tap(figure, x=x, y=y, modifiers={}))
+
+
+def shown(overlay):
+    figure = hv.render(overlay)
+    Document().add_root(figure)
+    return figure
+
+
+@pytest.mark.parametrize(("name", "kind"), [("GPT-2", DECODER), ("BERT", ENCODER), ("T5", CROSS), ("gpt-mini", DECODER)])
+def test_sizes_widths_and_bars_are_the_numbers(name, kind):
+    trace = traced(name)
+    room, view = view_of(trace, kind)
+    room.selection.select_tokens([3])
+    stream = "decoder" if kind == CROSS else kind
+    n_steps = sum(trace.n_layers(each) for each in trace.kinds if each != CROSS) if name == "T5" else trace.n_layers(stream)
+    found = influence(trace, 3, kind=stream, mass=0.8, most=EDGES_DRAWN // n_steps)
+    drawing, nodes = view.graph()
+    assert view.lens.line.startswith("contribution into")
+    assert "the first selected token" in view.lens.line
+    of_node = {tuple(node): at for at, node in enumerate(nodes)}
+    assert len(of_node) == len(found.nodes)
+    for row in found.nodes.itertuples():
+        assert drawing.share[of_node[row.kind, row.layer, row.token]] == pytest.approx(row.share, abs=1e-6)
+    assert np.sort(drawing.flow) == pytest.approx(np.sort(found.edges["flow"]), abs=1e-6)
+    edges, points = influence_graph(drawing).values()
+    np.testing.assert_allclose(points["size"], NODE_SIZES[0] + (NODE_SIZES[1] - NODE_SIZES[0]) * np.sqrt(drawing.share))
+    np.testing.assert_allclose(
+        np.sort(edges["width"]), np.sort(EDGE_WIDTHS[0] + (EDGE_WIDTHS[1] - EDGE_WIDTHS[0]) * found.edges["flow"]), rtol=1e-5
+    )
+    lines, names, places = view.strip()
+    for row in lines:
+        expected = totals(trace, 3, row.title, stream)
+        values = np.concatenate([each.influence for each in expected])
+        even = np.concatenate([each.even for each in expected])
+        real = [at for at, place in enumerate(places) if place is not None]
+        np.testing.assert_array_equal(row.values[real], values)
+        np.testing.assert_array_equal(row.even[real], even)
+    assert [row.title for row in lines] == ["rollout", "contribution"]
+    bars = influence_strip(lines, names, 3).values()[1].data
+    highest = max(np.nanmax(row.values) for row in lines)
+    upper = bars[bars["about"].str.startswith("contribution")]
+    known = lines[1].values[~np.isnan(lines[1].values)]
+    reach = max(highest, *(np.nanmax(row.even) for row in lines))
+    np.testing.assert_allclose(upper["y1"] - upper["y0"], 0.8 * known / reach, atol=1e-6)
+
+
+def test_the_root_is_the_first_selected_token_else_what_the_text_is_about():
+    room, view = view_of(traced("GPT-2"))
+    last = len(traced("GPT-2").tokens()) - 1
+    assert view.influence.root()[:2] == ("decoder", last)
+    assert "the last token" in view.lens.line or view.influence.shown() is None or "the last token" in view.lens.line
+    room.selection.select_tokens([7, 4], axis="from")
+    assert view.influence.root()[:2] == ("decoder", 4)
+    masked = loaded("BERT").trace("the cat [MASK] after the dog")
+    assert view_of(masked)[1].influence.root()[1:] == (3, "the first mask")
+    assert view_of(traced("BERT"))[1].influence.root()[1:] == (12, "the token in the middle")
+    _, of_two = view_of(both(), DECODER)
+    assert of_two.influence.root()[:2] == ("decoder", 4)
+
+
+def test_a_tap_on_a_token_selects_it_and_the_graph_is_drawn_anew():
+    trace = traced("GPT-2")
+    room, view = view_of(trace)
+    figure = shown(view._graph())
+    node = next(node for node in view.graph()[1] if node.token != 21 and node.level == 0)
+    happens(figure, *at_of(view, node))
+    assert room.selection.queries == room.selection.keys == {node.token}
+    assert view.influence.shown().graph.root.token == node.token
+    strip = shown(view._strip())
+    happens(strip, 9.2, 0.1)
+    assert room.selection.queries == {9}
+
+
+def test_a_source_token_in_a_decoders_graph_is_selected_as_what_is_looked_at():
+    room, view = view_of(traced("T5"), DECODER)
+    node = next(node for node in view.graph()[1] if node.kind == ENCODER)
+    happens(shown(view._graph()), *at_of(view, node))
+    assert room.selection.kind == CROSS
+    assert room.selection.keys == {node.token}
+    assert not room.selection.queries
+
+
+def test_a_tap_on_an_edge_shows_the_head_that_makes_most_of_it():
+    trace = traced("gpt-mini")
+    room, view = view_of(trace)
+    drawing, nodes = view.graph()
+    found = graph(trace, -1, "contribution", "decoder", 0.8, EDGES_DRAWN // 6)
+    slanted = [
+        at for at in range(len(drawing.flow)) if drawing.node_x[drawing.edge_to[at]] != drawing.node_x[drawing.edge_from[at]]
+    ]
+    edge = max(slanted, key=lambda at: drawing.flow[at])
+    x, y = (
+        (axis[drawing.edge_to[edge]] * 0.45 + axis[drawing.edge_from[edge]] * 0.55) for axis in (drawing.node_x, drawing.node_y)
+    )
+    assert tapped(drawing, x, y) == (-1, edge)
+    table = influence(trace, -1, mass=0.8, most=EDGES_DRAWN // 6).edges.iloc[edge]
+    assert (table["to"], table["from"]) == (nodes[drawing.edge_to[edge]].token, nodes[drawing.edge_from[edge]].token)
+    happens(shown(view._graph()), x, y)
+    assert room.selection.focus == HeadId(DECODER, int(table["layer"]), int(table["head"]))
+    assert view.influence.shown().graph.root == found.root
+    assert tapped(drawing, -0.7, len(drawing.rows) - 0.6) == (-1, -1)
+
+
+def test_the_tree_shows_the_shares_of_each_level_and_says_how_many_it_leaves_out():
+    trace = traced("BERT")
+    room, view = view_of(trace)
+    room.selection.select_tokens([5])
+    view.body()
+    view.influence.choices.form = TREE
+    view.influence.choices.mass = 0.5
+    view._grow()
+    (group,) = view.bars.groups
+    steps = mixing.steps(trace, "contribution", "encoder")
+    shares = np.sort(steps[-1].own[5])[::-1]
+    listed = [row for row in group["rows"][1:] if "key" in row]
+    np.testing.assert_allclose([row["shares"][0] for row in listed], shares[: len(listed)])
+    assert sum(shares[: len(listed) - 1]) < 0.5 <= sum(shares[: len(listed)]) + 1e-6
+    leaf = group["rows"][-1]
+    assert leaf["label"].strip() == f"… and {np.count_nonzero(shares) - len(listed):,} weaker ones"
+    assert leaf["shares"][0] == pytest.approx(1 - sum(shares[: len(listed)]), abs=1e-5)
+    view._pressed({"key": listed[0]["key"], "shift": False, "control": False})
+    below = [row for row in view.bars.groups[0]["rows"] if row.get("key", "").startswith(listed[0]["key"] + " ")]
+    first = int(np.argmax(steps[-1].own[5]))
+    assert below[0]["shares"][0] == pytest.approx(steps[-2].own[first].max())
+    assert below[0]["note"].startswith(f"{100 * shares[0] * steps[-2].own[first].max():.3g} %")
+    view._pressed({"key": listed[0]["key"], "shift": False, "control": False})
+    assert len(view.bars.groups[0]["rows"]) == len(group["rows"])
+    view._pressed({"key": listed[-1]["key"], "shift": True, "control": False})
+    assert len(room.selection.queries) == 1
+    assert view.influence.shown().graph.root.token == min(room.selection.queries)
+
+
+def test_a_recording_shows_rollout_and_says_why():
+    room, view = view_of(single())
+    assert view.influence.shown().graph.method == "rollout"
+    assert view.lens.line.startswith("rollout into she (4)")
+    assert view.influence.note().startswith("Contributions need values")
+    assert not view.problem
+    cross = {"source": list("abc"), "target": list("de")}
+    only = atlas.from_attention({CROSS: rows((1, 1, 2, 3))}, cross)
+    assert "no encoder attention" in InfluenceView.fits(only)
+    assert room.selection.is_empty
+
+
+@pytest.mark.parametrize("count", [8, 64, 512])
+def test_a_gesture_sends_little_and_many_heads_are_no_problem(count):
+    heads = 300 if count == 8 else 4
+    weights = rows((4, heads, count, count), causal=True)
+    trace = atlas.from_attention(weights, [f"word{at}" for at in range(count)], kind=DECODER)
+    _, view = view_of(trace)
+    assert len(view.graph()[0].flow) <= EDGES_DRAWN
+    sent = 0
+    for element in (view._graph(), view._strip()):
+        for renderer in hv.render(element).renderers:
+            encoded = Serializer().encode(renderer.data_source.data)
+            sent += size_of(encoded)
+    assert sent < GESTURE_BYTES
+    if count == 512:
+        assert "weaker edges" in view.influence.note()
+
+
+def size_of(value):
+    """Bytes of an encoded value: buffers as they are, the rest as text."""
+    if isinstance(value, dict):
+        return sum(len(str(key)) + size_of(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return sum(map(size_of, value))
+    nbytes = getattr(value, "nbytes", None) or len(getattr(value, "data", b"") or b"")
+    return nbytes or len(str(value)) + 3
+
+
+def test_too_long_a_text_says_what_can_be_done(monkeypatch):
+    monkeypatch.setattr(mixing, "CONTRIBUTION_PRODUCTS", 10)
+    _, view = view_of(loaded("GPT-2").trace(TEXT))
+    assert view.influence.shown().graph.method == "rollout"
+    assert "Use a shorter text" in view.influence.note()
+    monkeypatch.setattr(mixing, "ROLLOUT_TOKENS", 3)
+    _, view = view_of(loaded("GPT-2").trace(TEXT))
+    assert view.influence.shown() is None
+    assert "billion" in view.problem
+    assert len(view._graph().values()) == 2
