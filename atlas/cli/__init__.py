@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
 from atlas.cli.serve import add_serve
+from atlas.cli.writing import add_writing, check_writing, read_messages, run_model
 from atlas.errors import AtlasError, TextError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ EXAMPLES = """examples:
   atlas trace gpt2 "The cat sat on the mat." -o cat.nc
   atlas heads gpt2 "The cat sat. The cat sat." --sort induction --top 5
   atlas heads bert-base-uncased @story.txt -o heads.parquet
+  atlas trace gpt2 "The cat sat" --write 20 --sample --seed 7 -o on.nc
+  atlas trace ./my-chat-model --messages talk.json --write 100 -o talk.nc
   atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
 
 exit codes: 0 done, 1 something can be mended (the line says what), 2 wrong usage, 130 interrupted
@@ -92,7 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     trace = commands.add_parser(
         "trace", help="run a text through a model and save what its attention did", description=_trace.__doc__
     )
-    _add_run(trace)
+    _add_run(trace, required=False)
+    add_writing(trace)
     trace.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FILE", help="where to save: NAME.nc (NetCDF) or NAME.zarr"
     )
@@ -113,9 +117,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_run(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument("model", metavar="MODEL", help="a name of `atlas models`, a folder, or a hub id such as owner/name")
-    parser.add_argument("text", metavar="TEXT", help="the text; @FILE reads a file (UTF-8), - reads standard input")
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs=None if required else "?",
+        help="the text; @FILE reads a file (UTF-8), - reads standard input",
+    )
     parser.add_argument("--pair", metavar="TEXT", help="a second segment, for models that take pairs")
     parser.add_argument(
         "--target", metavar="TEXT", help="what an encoder-decoder's decoder reads (default: what it writes itself)"
@@ -178,6 +187,7 @@ def _trace(args: argparse.Namespace) -> None:
     if args.output.suffix not in (".nc", ".zarr"):
         msg = f"A trace is saved as NAME.nc or NAME.zarr, not {args.output.name!r}."
         raise TextError(msg)
+    check_writing(args)
     groups = (group.strip() for group in args.capture.split(","))
     trace = _run(args, tuple(group for group in groups if group))
     path = trace.save(args.output)
@@ -256,22 +266,15 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def _run(args: argparse.Namespace, capture: Sequence[str]) -> Trace:
-    text = read_text(args.text)
-    with _bars(quiet=args.quiet) as (download, layers):
+    messages = getattr(args, "messages", None)
+    prompt = read_text(args.text) if messages is None else read_messages(messages, read_text)
+    with _bars(quiet=args.quiet) as (download, layers, tokens):
         from atlas.engine.loading.load import load
 
         model = load(
             args.model, args.revision, args.device, args.dtype, trust_remote_code=args.trust_remote_code, progress=download
         )
-        return model.trace(
-            text,
-            args.pair,
-            args.target,
-            keep=args.keep,
-            capture=capture,
-            truncate=args.truncate,
-            progress=layers,
-        )
+        return run_model(model, args, capture, prompt, layers, tokens)
 
 
 def read_text(argument: str) -> str:
@@ -310,10 +313,12 @@ def _notes(trace: Trace) -> Iterable[str]:
 
 
 @contextmanager
-def _bars(*, quiet: bool) -> Iterator[tuple[Callable[[Any], None] | None, Callable[[int, int], None] | None]]:
-    """Progress bars on standard error for downloads and for the layers of a pass, only if it is a terminal."""
+def _bars(
+    *, quiet: bool
+) -> Iterator[tuple[Callable[[Any], None] | None, Callable[[int, int], None] | None, Callable[[int, int], None] | None]]:
+    """Progress bars on standard error for downloads, layers of a pass and written tokens, only if it is a terminal."""
     if quiet or not sys.stderr.isatty():
-        yield None, None
+        yield None, None, None
         return
     from tqdm import tqdm
 
@@ -330,6 +335,7 @@ def _bars(*, quiet: bool) -> Iterator[tuple[Callable[[Any], None] | None, Callab
         yield (
             lambda progress: show(progress.what, progress.done, progress.total, unit="B", unit_scale=True),
             lambda done, total: show("layers", done, total, unit="layer"),
+            lambda done, total: show("writing", done, total, unit="token"),
         )
     finally:
         for bar in open_bars.values():

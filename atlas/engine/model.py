@@ -14,14 +14,19 @@ from atlas.engine.anatomy import internals
 from atlas.engine.anatomy.attention_norms import NORM_ARRAYS, attention_norms
 from atlas.engine.anatomy.probe_recording import writes_into
 from atlas.engine.anatomy.records import GROUPS
-from atlas.engine.loading.examine import alone_in_a_batch, examine
+from atlas.engine.loading.examine import examine
 from atlas.engine.loading.identity import Identity, described
 from atlas.engine.running import budget, capture
-from atlas.engine.running.encode import Encoded, Encoding, encode, usable_length
+from atlas.engine.running.batches import in_batches
+from atlas.engine.running.chat import Message, read
+from atlas.engine.running.draft import draft_of
+from atlas.engine.running.encode import Encoded, Encoding, encode, pair_of, usable_length
 from atlas.engine.running.interventions import Intervention
 from atlas.engine.running.recorder import Keep, TextShape
+from atlas.engine.running.sampling import OnToken, Sampling
 from atlas.engine.running.targets import with_target
-from atlas.errors import BadIntervention, TextError, UnknownName, UnsupportedModel
+from atlas.engine.running.write import write_trace
+from atlas.errors import BadIntervention, TextError, UnsupportedModel
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -94,10 +99,11 @@ class Model:
 
     def trace(
         self,
-        text: str | Encoding,
+        text: str | Encoding | None = None,
         pair: str | None = None,
         target: str | None = None,
         *,
+        messages: Sequence[Message] | None = None,
         keep: str = "auto",
         capture: Sequence[str] = capture.DEFAULT_CAPTURE,
         truncate: bool = False,
@@ -117,6 +123,9 @@ class Model:
             A second segment.
         target
             The text that the decoder of an encoder-decoder reads. By default the text that the model generates, greedily.
+        messages
+            Instead of a text: `{'role': ..., 'content': ...}` one after another, written out by the tokenizer's chat template.
+            `tokens()` then has a column `span` with the role of every token; '' for those the template adds.
         keep
             'weights'; 'qk', from which any weight is recomputed exactly; or 'auto', which chooses by size.
         capture
@@ -136,9 +145,53 @@ class Model:
             Called with the number of finished layers and the number of all layers.
         """
         change = Intervention(ablate, knock_out, patch)
-        encoded = self._encode(text, pair, truncate=truncate)
+        encoded = read(self, text, pair, messages, truncate=truncate)
         encoded = with_target(self, encoded, target, change, regenerate=regenerate)
-        return self._traced([encoded], [change or None], keep, capture, progress)[0]
+        return self.traced([encoded], [change or None], keep, capture, progress)[0]
+
+    def write(
+        self,
+        text_or_messages: str | Encoding | Sequence[Message],
+        tokens: int = 50,
+        sample: bool = False,  # noqa: FBT001, FBT002 - the public signature
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        *,
+        begun: Sequence[int] = (),
+        on_token: OnToken | None = None,
+        progress: Progress | None = None,
+        keep: str = "auto",
+        capture: Sequence[str] = capture.DEFAULT_CAPTURE,
+        truncate: bool = False,
+        ablate: Sequence[Headlike] | Mapping[Headlike, Any] = (),
+        knock_out: Sequence[tuple[Headlike, int, int]] = (),
+    ) -> Trace:
+        """Let the model write on, and trace prompt and written tokens in one pass over the whole text.
+
+        A causal model writes on in the text, an encoder-decoder writes its target. `tokens()` has a column `span` ('prompt',
+        'written', a role, '') and a column `probability` of the written tokens: the model's own, before temperature and top-p.
+        The alternatives at position p are the `predictions` at p - 1. The model stops at its end token, which is no part of the
+        trace; the notes of the provenance say why it stopped.
+
+        Parameters
+        ----------
+        text_or_messages
+            The prompt, as `trace` takes it, or messages; the assistant's answer is then written.
+        tokens
+            How many tokens are written at most.
+        sample, temperature, top_p, seed
+            Draw each token, from this seed alone; without `sample` the likeliest token is taken each time.
+        begun
+            Ids of written tokens that are there already: the model writes on from them.
+        on_token, progress
+            Called with every `WrittenToken` as it comes; with the number of written tokens and the most there will be.
+        keep, capture, truncate, ablate, knock_out
+            As for `trace`. The heads and edges are switched off while the model writes too.
+        """
+        draft = draft_of(self, text_or_messages, begun, Intervention(ablate, knock_out), truncate=truncate)
+        sampling = Sampling(sample, temperature, top_p, seed)
+        return write_trace(draft, tokens, sampling, keep=keep, groups=capture, on_token=on_token, progress=progress)
 
     def traces(
         self,
@@ -171,41 +224,14 @@ class Model:
         if not isinstance(batch_size, int) or batch_size < 1:
             msg = f"A batch has at least one text; batch_size={batch_size} was asked for."
             raise TextError(msg)
-        pairs = [_pair_of(text) for text in batch_texts]
+        pairs = [pair_of(text) for text in batch_texts]
         shared = Intervention(ablate, knock_out, patch) or None
         if shared and interventions is not None:
             msg = "Give either interventions=, one for each text, or ablate=, knock_out= and patch= for all of them."
             raise BadIntervention(msg)
         changes = list(interventions or [shared] * len(batch_texts))
         targets = list(targets or [None] * len(batch_texts))
-        return self._batches(pairs, targets, changes, batch_size, keep, capture, truncate=truncate, regenerate=regenerate)
-
-    def _batches(
-        self,
-        pairs: Sequence[tuple[Any, str | None]],
-        targets: Sequence[str | None],
-        changes: Sequence[Intervention | None],
-        batch_size: int,
-        keep: str,
-        groups: Sequence[str],
-        *,
-        truncate: bool,
-        regenerate: bool,
-    ) -> Iterator[Trace]:
-        size = 1 if alone_in_a_batch(self.hf, self.task, self.kinds) else batch_size
-        # All texts are encoded first, so that a bad last text is found before an hour of work, not after it. Targets are
-        # generated batch by batch, because that takes time and the first trace should not wait for all of them.
-        encoded = [self._encode(text, pair, truncate=truncate) for text, pair in pairs]
-        for start in range(0, len(encoded), size):
-            chunk = slice(start, start + size)
-            batch = [
-                with_target(self, text, target, change, regenerate=regenerate)
-                for text, target, change in zip(encoded[chunk], targets[chunk], changes[chunk], strict=True)
-            ]
-            traces = self._traced(batch, changes[chunk], keep, groups)
-            while traces:
-                # Popped, so that this list keeps no trace alive: a caller that drops a trace frees it before the batch ends.
-                yield traces.pop(0)
+        return in_batches(self, pairs, targets, changes, batch_size, keep, capture, truncate=truncate, regenerate=regenerate)
 
     def release(self) -> None:
         """Give a borrowed model back as it was: remove the hooks and restore its own attention implementation."""
@@ -256,7 +282,7 @@ class Model:
             options.setdefault("use_cache", False)
         return self.hf(**{name: tensor for name, tensor in inputs.items() if name in self.accepts}, **options)
 
-    def _traced(
+    def traced(
         self,
         batch: Sequence[Encoded],
         changes: Sequence[Intervention | None],
@@ -264,35 +290,28 @@ class Model:
         groups: Sequence[str],
         progress: Progress | None = None,
     ) -> list[Trace]:
-        wanted = self._groups(groups)
+        """Run encoded texts under their changes, if what is to be kept of them fits into memory."""
         if not self.interface and any(changes):
             msg = f"{self.name} does not use transformers' attention interface, so its heads cannot be ablated, cut or patched."
             raise BadIntervention(msg)
         longest = TextShape(max(e.n_source for e in batch), max(e.n_target for e in batch))
+        return self.run(batch, changes, self.sized(longest, keep, groups, len(batch)), capture.checked_groups(groups), progress)
+
+    def sized(self, longest: TextShape, keep: str, groups: Sequence[str], n_texts: int = 1) -> Keep:
+        """What can be kept of texts up to a size; raises where it does not fit into memory."""
         # A model outside the interface can only keep weights; a misspelt `keep` is still an error there.
         outside = not self.interface and keep in ("auto", "qk")
-        sized = budget.choose(self.size, longest, "weights" if outside else keep, wanted, len(batch))
-        return self.run(batch, changes, sized, wanted, progress)
+        return budget.choose(self.size, longest, "weights" if outside else keep, capture.checked_groups(groups), n_texts)
 
-    def _encode(self, text: str | Encoding, pair: str | None, *, truncate: bool) -> Encoded:
+    def encode(self, text: str | Encoding, pair: str | None = None, *, truncate: bool = False, **options: Any) -> Encoded:
+        """The inputs of a text; `options` are the tokenizer's own."""
         # `check` refuses a text that cannot fit before the token tables are made and before a target is generated.
         decoder = 1 if "cross" in self.kinds else 0
         keep = "auto" if self.interface else "weights"
         return encode(
             self.tokenizer, self.hf, text, pair, truncate=truncate, limit=self.limit,
-            check=lambda n_tokens: budget.choose(self.size, TextShape(n_tokens, decoder), keep, ()),
+            check=lambda n_tokens: budget.choose(self.size, TextShape(n_tokens, decoder), keep, ()), **options,
         )  # fmt: skip
-
-    def _groups(self, groups: Sequence[str]) -> tuple[str, ...]:
-        if groups is not None and not isinstance(groups, Iterable):
-            msg = f"capture= is a list of {', '.join(capture.GROUPS)}, not {type(groups).__name__}."
-            raise UnknownName(msg)
-        wanted = tuple(dict.fromkeys((groups,) if isinstance(groups, str) else groups or ()))
-        unknown = [group for group in wanted if group not in capture.GROUPS]
-        if unknown:
-            msg = f"{unknown[0]!r} is no capture group; there are {', '.join(capture.GROUPS)}."
-            raise UnknownName(msg)
-        return wanted
 
     # -- what a run needs to know --------------------------------------------------------------------------------------
 
@@ -369,13 +388,3 @@ class Model:
     def provenance(self, encoded: Encoded, keep: str, change: Intervention | None) -> dict[str, Any]:
         """The origin of a trace, as plain values."""
         return described(self, encoded, keep, change)
-
-
-def _pair_of(text: Any) -> tuple[Any, str | None]:
-    """Split off the second segment: a tuple of strings is a pair of texts, a tuple of numbers is one encoding."""
-    if not isinstance(text, tuple) or not any(isinstance(part, str) for part in text):
-        return text, None
-    if len(text) != len(("text", "pair")):
-        msg = f"A pair of texts is a tuple of two strings; this one has {len(text)} parts."
-        raise TextError(msg)
-    return text[0], text[1]

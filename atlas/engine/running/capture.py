@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from atlas.engine.running.context import Call, running
 from atlas.engine.running.encode import INPUTS, Encoded
 from atlas.engine.running.interventions import Intervention, Shape, by_layer
 from atlas.engine.running.recorder import Keep, Recorder, TextShape, own_array, to_numpy
-from atlas.errors import NotCaptured
+from atlas.errors import NotCaptured, UnknownName
 from atlas.text.pieces import surface
 from atlas.trace import Place, Texts, Trace
 from atlas.tracing.outcomes import CLASSIFIES_TEXT, Predictions
@@ -34,6 +34,19 @@ ROWS_AT_ONCE = 16
 
 GROUPS = ("stream", "ffn", "norms", "head_outputs", "predictions")
 DEFAULT_CAPTURE = ("stream", "predictions")
+
+
+def checked_groups(groups: Any) -> tuple[str, ...]:
+    """The capture groups asked for, each once."""
+    if groups is not None and not isinstance(groups, Iterable):
+        msg = f"capture= is a list of {', '.join(GROUPS)}, not {type(groups).__name__}."
+        raise UnknownName(msg)
+    wanted = tuple(dict.fromkeys((groups,) if isinstance(groups, str) else groups or ()))
+    unknown = [group for group in wanted if group not in GROUPS]
+    if unknown:
+        msg = f"{unknown[0]!r} is no capture group; there are {', '.join(GROUPS)}."
+        raise UnknownName(msg)
+    return wanted
 
 
 def run(

@@ -92,23 +92,25 @@ def encode(
     truncate: bool,
     limit: int | None,
     check: Callable[[int], object] = lambda _: None,
+    **options: Any,
 ) -> Encoded:
     """Tokenize a text, or take a ready encoding. Too long a text is cut with `truncate`, else refused.
 
-    `check` is called with the number of tokens, and raises if a run of so many does not fit into memory.
+    `check` is called with the number of tokens, and raises if a run of so many does not fit into memory. `options` are the
+    tokenizer's own.
     """
     if not isinstance(text, str):
         return _ready(tokenizer, hf, text, pair, limit)
     check_text(text)
     if pair is not None:
         check_text(pair, what="second text")
-    made = tokenize(tokenizer, text, pair)
+    made = tokenize(tokenizer, text, pair, **options)
     n_full = len(made["input_ids"])
     cut = 0
     if limit is not None and n_full > limit:
         if not truncate:
             raise TextTooLong(too_long(n_full, limit))
-        made = tokenize(tokenizer, text, pair, truncation=True, max_length=limit)
+        made = tokenize(tokenizer, text, pair, truncation=True, max_length=limit, **options)
         cut = n_full - len(made["input_ids"])
     if not len(made["input_ids"]):
         msg = "The tokenizer found no token in this text. Type something the model's vocabulary knows."
@@ -119,6 +121,16 @@ def encode(
     inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
     check_ids(hf, inputs["input_ids"])
     return Encoded(inputs, table_of(tokenizer, made, text, pair), text, pair, cut)
+
+
+def pair_of(text: Any) -> tuple[Any, str | None]:
+    """Split off the second segment: a tuple of strings is a pair of texts, a tuple of numbers is one encoding."""
+    if not isinstance(text, tuple) or not any(isinstance(part, str) for part in text):
+        return text, None
+    if len(text) != len(("text", "pair")):
+        msg = f"A pair of texts is a tuple of two strings; this one has {len(text)} parts."
+        raise TextError(msg)
+    return text[0], text[1]
 
 
 def too_long(n_tokens: int, limit: int, what: str = "text", advice: str = CAN_BE_CUT) -> str:

@@ -89,7 +89,7 @@ def predict_again(
         for each in changes:
             if report is not None:
                 report(done, len(texts) * len(changes))
-            logits.append(_logits(model, batch, where, each))
+            logits.append(logits_at(model, batch, where, each))
             done += len(batch)
         for row, at in enumerate(where):
             before, after = logits[0][row], logits[1][row] if heads else None
@@ -132,7 +132,7 @@ def _with_ablated(change: Intervention | None, heads: Sequence[HeadId], kinds: S
     return Intervention({**ablated, **dict.fromkeys(heads, ABLATIONS[0])}, own.knock_out, patch or None)
 
 
-def _logits(
+def logits_at(
     model: Model, texts: Sequence[Encoded], places: Sequence[Sequence[int]], change: Intervention | None
 ) -> list[torch.Tensor]:
     """(position, outcome) logits of each text of a batch at its places; those of other positions are freed."""

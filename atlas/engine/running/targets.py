@@ -111,7 +111,7 @@ def _shifted(tokenizer: Any, hf: torch.nn.Module, encoded: Encoded) -> tuple[np.
     return ids, _with_start(tokenizer, start, encoded.tokens.iloc[:-1])
 
 
-def _cache_fits(config: Any) -> bool:
+def cache_fits(config: Any) -> bool:
     """Whether transformers' cache has room for all decoder layers; it makes T5's as deep as the encoder."""
     deep = getattr(config, "num_decoder_layers", None)
     return deep is None or deep <= getattr(config, "num_layers", deep)
@@ -127,14 +127,19 @@ def _generated(tokenizer: Any, hf: Any, encoded: Encoded, limit: int, *, cached:
     inputs = {name: torch.as_tensor(array)[None].to(device) for name, array in encoded.inputs.items() if name != "token_type_ids"}
     with torch.no_grad():
         made = hf.generate(
-            **inputs, max_new_tokens=limit, do_sample=False, num_beams=1, use_cache=cached and _cache_fits(hf.config)
+            **inputs, max_new_tokens=limit, do_sample=False, num_beams=1, use_cache=cached and cache_fits(hf.config)
         )
     ids = made[0].cpu().numpy().astype(np.int64)
     ends = hf.generation_config.eos_token_id
     ends = ends if isinstance(ends, list) else [ends]
     ids = ids[:-1] if len(ids) > 1 and int(ids[-1]) in ends else ids
+    return ids, *target_of(tokenizer, ids)
+
+
+def target_of(tokenizer: Any, ids: np.ndarray) -> tuple[str, pd.DataFrame]:
+    """The text and the token table of what a decoder wrote after its start token, which is the first of the ids."""
     text = tokenizer.decode(ids, skip_special_tokens=True)
     again = tokenize(tokenizer, text, None, target=True) if text else {"input_ids": [], "special_tokens_mask": []}
     if list(again["input_ids"][:-1]) == [int(i) for i in ids[1:]] and len(ids) > 1:
-        return ids, text, _with_start(tokenizer, int(ids[0]), table_of(tokenizer, again, text).iloc[:-1])
-    return ids, text, ids_table(tokenizer, ids, start=True)
+        return text, _with_start(tokenizer, int(ids[0]), table_of(tokenizer, again, text).iloc[:-1])
+    return text, ids_table(tokenizer, ids, start=True)

@@ -1,0 +1,215 @@
+"""Lets a model write on, then runs one pass over the whole text, which records everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.engine.running.capture import Rerun, fitting
+from atlas.engine.running.completed import completed, places_written
+from atlas.engine.running.draft import NO_CHANGE, Draft, cut_to, ends_of, open_ended, reason_against, settings_of, steps
+from atlas.engine.running.encode import Encoded, tokenize
+from atlas.engine.running.interventions import Intervention
+from atlas.engine.running.predict import logits_at
+from atlas.engine.running.recorder import TextShape
+from atlas.engine.running.sampling import OnToken, Sampling, written_token
+from atlas.errors import NotCaptured, TextError, UnsupportedModel
+from atlas.ids import as_head
+from atlas.trace import NO_MODEL
+from atlas.tracing.spans import with_column
+from atlas.tracing.writing import END, ENOUGH, FULL, PROBABILITY, WRITE_ON, Continuation, WrittenToken
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.engine.model import Model
+    from atlas.trace import Trace
+
+MEANS = (
+    "Heads are replaced by their mean over the text. While the text was written that was the text so far, so that the "
+    "probabilities of this trace are not those by which the tokens were chosen."
+)
+
+
+def write_trace(
+    draft: Draft,
+    tokens: int,
+    sampling: Sampling,
+    *,
+    keep: str,
+    groups: Sequence[str],
+    on_token: OnToken | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trace:
+    """Let a model write, then trace the whole text in one pass."""
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
+        msg = f"tokens={tokens!r} has to be a whole number from 1: so many tokens are written at most."
+        raise TextError(msg)
+    model = draft.model
+    room = draft.room(tokens)
+    # Refused before an hour of writing, not after it.
+    model.sized(draft.shape(room), keep, groups)
+    done = 0
+
+    def report(token: WrittenToken) -> None:
+        nonlocal done
+        done += 1
+        if on_token is not None:
+            on_token(token)
+        if progress is not None:
+            progress(done, room)
+
+    ids, stopped = steps(draft, tokens, sampling, report)
+    encoded = completed(draft, ids)
+    change, notes = _fitting_change(draft, encoded)
+    (trace,) = model.traced([encoded], [change or None], keep, groups)
+    notes = [*_notes(draft, ids, stopped, sampling), *notes]
+    about = {
+        "tokens": tokens, "written": len(ids), "begun": len(draft.begun), "stopped": stopped, "sample": sampling.sample,
+        "temperature": sampling.temperature, "top_p": sampling.top_p, "seed": sampling.seed,
+    }  # fmt: skip
+    return replace(
+        trace,
+        token_tables=_with_probabilities(draft, trace, encoded, change),
+        provenance={**trace.provenance, "notes": [*trace.provenance["notes"], *notes], "writing": about},
+    )
+
+
+def _fitting_change(draft: Draft, encoded: Encoded) -> tuple[Intervention, list[str]]:
+    """The changes of the last pass, without edges of positions that were never written."""
+    change = draft.change
+    kept = [edge for edge in change.knock_out if _exists(edge, draft.model, encoded)]
+    lost = len(change.knock_out) - len(kept)
+    notes = [f"{lost} of the edges to cut name a position that was not written."] if lost else []
+    return replace(change, knock_out=kept), [*notes, *([MEANS] if draft.means else [])]
+
+
+def _exists(edge: Any, model: Model, encoded: Encoded) -> bool:
+    kind = as_head(edge[0], model.kinds).kind
+    shape = fitting(model, TextShape(encoded.n_source, encoded.n_target))[kind]
+    return bool(edge[1] < shape.n_queries and edge[2] < shape.n_keys)
+
+
+def _notes(draft: Draft, ids: Sequence[int], stopped: str, sampling: Sampling) -> list[str]:
+    how = (
+        f"sampled with temperature {sampling.temperature:g}, top-p {sampling.top_p:g} and seed {sampling.seed}"
+        if sampling.sample
+        else "the likeliest each time"
+    )
+    why = {
+        END: " Then the model ended the text.",
+        FULL: f" Then the {draft.model.limit:,} positions of the model were used up." if draft.model.limit else "",
+        ENOUGH: "",
+    }[stopped]
+    several = f"{len(ids):,} token" + ("" if len(ids) == 1 else "s")
+    notes = [f"The model wrote {several}, {how}.{why}"]
+    settings = settings_of(draft.model)
+    if settings:
+        notes.append(
+            f"Its generation settings ({', '.join(settings)}) had a say in the choice; probabilities are the model's own."
+        )
+    return notes
+
+
+def _with_probabilities(draft: Draft, trace: Trace, encoded: Encoded, change: Intervention) -> dict[str, pd.DataFrame]:
+    """The token tables with the probability of every written token, from the pass over the whole text."""
+    side = "target" if draft.two_sides else "source"
+    table = trace.token_tables[side]
+    chances = np.full(len(table), np.nan)
+    missing = []
+    for at in places_written(draft, encoded):
+        row, outcomes = at - 1, trace.outcomes
+        places = [] if outcomes is None else np.flatnonzero(outcomes.ids[row] == int(table["id"].iloc[at])).tolist()
+        if outcomes is not None and places:
+            chances[at] = np.exp(float(outcomes.logits[row, places[0]]) - float(outcomes.log_sum_exp[row]))
+        else:
+            missing.append(at)
+    if missing:
+        # A sampled token may be none of the likeliest that a trace keeps.
+        rows = logits_at(draft.model, [encoded], [[at - 1 for at in missing]], change or None)[0].double().log_softmax(-1)
+        for row, at in zip(rows, missing, strict=True):
+            chances[at] = float(row[int(table["id"].iloc[at])].exp())
+    return {**trace.token_tables, side: with_column(table, PROBABILITY, chances)}
+
+
+# -- for the page --------------------------------------------------------------------------------------------------------
+
+
+def write_on(
+    trace: Trace,
+    kept: int | None = None,
+    begun: Sequence[int] = (),
+    tokens: int = 50,
+    sampling: Mapping[str, Any] | None = None,
+    on_token: OnToken | None = None,
+) -> Continuation:
+    """Let the model of a trace write on.
+
+    Parameters
+    ----------
+    trace
+        The trace whose model writes, under the trace's interventions.
+    kept
+        So many tokens of the trace stay, on the side that is written; None: all of a text, and none of a decoder's target.
+    begun
+        Ids of tokens that come next, such as an alternative that the reader chose.
+    tokens
+        How many tokens are written at most; 0: only those of `begun` are measured.
+    sampling
+        Fields of `Sampling`; None: greedy.
+    on_token
+        Called with every token as it is written.
+    """
+    live = trace.live
+    if not isinstance(live, Rerun):
+        raise NotCaptured(NO_MODEL)
+    live.check_weights()
+    model, encoded, change = live.model, live.encoded, live.change or NO_CHANGE
+    reason = reason_against(model)
+    if reason:
+        raise UnsupportedModel(reason)
+    if encoded.pair is not None:
+        msg = "A text with a second segment cannot be written on. Put both into one text."
+        raise TextError(msg)
+    if "cross" in model.kinds:
+        own = [] if encoded.decoder_ids is None or kept is None else [int(token) for token in encoded.decoder_ids[1:kept]]
+        prompt = replace(encoded, decoder_ids=None, target=None, target_tokens=None)
+        draft = Draft(model, prompt, (*own, *begun), change)
+    else:
+        prompt = open_ended(encoded, ends_of(model)) if kept is None else cut_to(encoded, kept)
+        own = []
+        draft = Draft(model, prompt, tuple(begun), change)
+    ids, stopped = steps(draft, tokens, Sampling(**(sampling or {})), on_token or (lambda _: None))
+    whole = completed(draft, ids)
+    change, _ = _fitting_change(draft, whole)
+    every = [*draft.begun, *ids]
+    found: list[WrittenToken] = []
+    if every:
+        places = [at - 1 for at in places_written(draft, whole)]
+        rows = logits_at(model, [whole], [places], change or None)[0]
+        found = [written_token(model.tokenizer, token, row) for token, row in zip(every, rows.cpu(), strict=True)]
+    return Continuation(tuple(found[len(own) :]), stopped, *_to_read_anew(draft, whole))
+
+
+def _to_read_anew(draft: Draft, whole: Encoded) -> tuple[str, bool]:
+    """The text that another run reads, and whether that run will have the same tokens."""
+    tokenizer = draft.model.tokenizer
+    if draft.two_sides:
+        text, ids = whole.target or "", list(whole.decoder_ids if whole.decoder_ids is not None else [])
+        again = list(tokenize(tokenizer, text, None, target=True)["input_ids"]) if text else []
+        return text, again[:-1] == [int(token) for token in ids[1:]]
+    ids = [int(token) for token in whole.inputs["input_ids"]]
+    text = whole.text if whole.text is not None else tokenizer.decode(ids, skip_special_tokens=True)
+    # A chat template writes the BOS into the text; read anew, the tokenizer would put a second one before it.
+    first = str(getattr(tokenizer, "bos_token", None) or "")
+    for candidate in dict.fromkeys([text, text.removeprefix(first)]):
+        if candidate and list(tokenize(tokenizer, candidate, None)["input_ids"][: len(ids)]) == ids:
+            return candidate, True
+    return text, False
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {WRITE_ON: write_on}
+"""Work with the model that views may request, by name."""

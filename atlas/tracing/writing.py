@@ -1,0 +1,90 @@
+"""What a model wrote: its tokens one by one, each with its probability and with what else could have stood there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from atlas.tracing.predictions import MASKED, SEQ2SEQ, task_of
+from atlas.tracing.spans import written_positions
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+WRITE_ON = "write on"
+"""Name of the task that lets a model write on."""
+
+ALTERNATIVES = 10
+"""Likeliest tokens shown of a position."""
+
+PROBABILITY = "probability"
+"""Column of a token table: the probability of each written token; NaN for tokens that the model did not write."""
+
+END, ENOUGH, FULL = "end", "tokens", "limit"
+"""Why a model stopped: it wrote its end token, it wrote as many tokens as were asked for, or its positions are used up."""
+
+WRITES = ("causal-lm", SEQ2SEQ)
+"""Tasks whose models write."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WrittenToken:
+    """One written token. All probabilities are the model's own, before temperature and top-p."""
+
+    id: int
+    token: str
+    probability: float
+    ids: np.ndarray
+    """(rank,) of the alternatives, the likeliest first; the token itself is among them where it is likely enough."""
+    names: np.ndarray
+    probabilities: np.ndarray
+
+
+class Continuation(NamedTuple):
+    """What a model wrote from some place on."""
+
+    tokens: tuple[WrittenToken, ...]
+    """All tokens after the kept ones, also those that were given."""
+    stopped: str
+    """END, ENOUGH or FULL."""
+    text: str
+    """The whole text with what was written; of an encoder-decoder, what it wrote."""
+    exact: bool
+    """Whether the text, read anew, has exactly these tokens."""
+
+
+def written(trace: Trace, k: int = ALTERNATIVES) -> tuple[WrittenToken, ...]:
+    """The tokens of a trace that the model wrote; empty where it wrote none."""
+    side, positions = written_positions(trace)
+    table, outcomes = trace.token_tables[side], trace.outcomes
+    if not positions or PROBABILITY not in table or outcomes is None:
+        return ()
+    found = []
+    for position in positions:
+        row = position - 1  # a row predicts the token after it
+        chances = np.exp(outcomes.logits[row, :k].astype(np.float64) - outcomes.log_sum_exp[row])
+        found.append(
+            WrittenToken(
+                int(table["id"].iloc[position]), str(table["token"].iloc[position]), float(table[PROBABILITY].iloc[position]),
+                outcomes.ids[row, :k], outcomes.names[row, :k], chances,
+            )
+        )  # fmt: skip
+    return tuple(found)
+
+
+def without_writing(trace: Trace) -> str:
+    """Why the model of a trace cannot write on; empty: it can."""
+    task = task_of(trace)
+    if task not in WRITES and not (task == MASKED and "target" in trace.token_tables):
+        return f"its model ({task}) fills in or classifies and does not write. A causal model or an encoder-decoder does."
+    if trace.live is None:
+        return "its model is not here to write on."
+    return ""
+
+
+def text_of(tokens: Sequence[WrittenToken]) -> str:
+    """The tokens as running text."""
+    return "".join(token.token for token in tokens)
