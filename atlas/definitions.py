@@ -30,6 +30,7 @@ SAM = "Tusher, Tibshirani & Chu 2001, Significance Analysis of Microarrays"
 HENNIG = "Hennig 2007, Cluster-wise Assessment of Cluster Stability"
 KAUFMAN = "Kaufman & Rousseeuw 1990, Finding Groups in Data"
 COHEN = "Cohen 1988, Statistical Power Analysis for the Behavioral Sciences"
+HOLTZMAN = "Holtzman, Buys, Du, Forbes & Choi 2020, The Curious Case of Neural Text Degeneration"
 BRIDLE = "Bridle 1990, Probabilistic Interpretation of Feedforward Classification Network Outputs"
 NOSTALGEBRAIST = "nostalgebraist 2020, interpreting GPT: the logit lens"
 BELROSE = "Belrose et al. 2023, Eliciting Latent Predictions from Transformers with the Tuned Lens"
@@ -482,6 +483,17 @@ _READINGS = (
         "1 / number of outcomes",
         "0 to 1",
         BRIDLE,
+    ),
+    Definition(
+        "sampling",
+        "prediction",
+        "How a token is drawn",
+        "P(o) ∝ e^(zₒ / T) among the likeliest outcomes that together have at least top-p; greedy: the outcome with largest z",
+        "A temperature T below 1 makes likely tokens likelier, one above 1 unlikely ones; top-p leaves out the tail. Neither "
+        "changes the probabilities that are shown.",
+        "1 / number of outcomes, for a very high T",
+        "0 to 1",
+        HOLTZMAN,
     ),
     Definition(
         "prediction_difference",

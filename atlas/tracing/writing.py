@@ -36,6 +36,9 @@ class WrittenToken:
 
     id: int
     token: str
+    """As the vocabulary has it, with the space before a word."""
+    text: str
+    """What it adds to the text, with the white space before it; '' for a token that is a part of a letter."""
     probability: float
     ids: np.ndarray
     """(rank,) of the alternatives, the likeliest first; the token itself is among them where it is likely enough."""
@@ -62,13 +65,19 @@ def written(trace: Trace, k: int = ALTERNATIVES) -> tuple[WrittenToken, ...]:
     table, outcomes = trace.token_tables[side], trace.outcomes
     if not positions or PROBABILITY not in table or outcomes is None:
         return ()
+    whole = trace.texts.target if side == "target" else trace.texts.text
+    ends = table["end"].to_numpy(dtype=np.float64, na_value=np.nan)
     found = []
     for position in positions:
         row = position - 1  # a row predicts the token after it
         chances = np.exp(outcomes.logits[row, :k].astype(np.float64) - outcomes.log_sum_exp[row])
+        token = str(table["token"].iloc[position])
+        before = ends[:position][~np.isnan(ends[:position])]
+        known = whole is not None and not np.isnan(ends[position])
+        text = str(whole)[int(before.max()) if len(before) else 0 : int(ends[position])] if known else token
         found.append(
             WrittenToken(
-                int(table["id"].iloc[position]), str(table["token"].iloc[position]), float(table[PROBABILITY].iloc[position]),
+                int(table["id"].iloc[position]), token, text, float(table[PROBABILITY].iloc[position]),
                 outcomes.ids[row, :k], outcomes.names[row, :k], chances,
             )
         )  # fmt: skip
@@ -87,4 +96,4 @@ def without_writing(trace: Trace) -> str:
 
 def text_of(tokens: Sequence[WrittenToken]) -> str:
     """The tokens as running text."""
-    return "".join(token.token for token in tokens)
+    return "".join(token.text for token in tokens)

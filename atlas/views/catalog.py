@@ -19,6 +19,7 @@ from atlas.views.sentences import SentencesView
 from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
 from atlas.views.table import TableView
+from atlas.views.writing import WritingView
 
 
 class Tab(NamedTuple):
@@ -31,7 +32,7 @@ class Tab(NamedTuple):
 
 
 TABS: tuple[Tab, ...] = (
-    Tab("overview", "Overview", (PredictionsView, RolesView, MetricCardsView)),
+    Tab("overview", "Overview", (PredictionsView, RolesView, WritingView, MetricCardsView)),
     Tab(
         "explore",
         "Explore",

@@ -13,7 +13,7 @@ import atlas
 from atlas.engine.loading.load import load
 from atlas.engine.running.write import MEANS, write_on
 from atlas.errors import BadIntervention, TextError, TextTooLong, UnsupportedModel
-from atlas.tracing.writing import END, ENOUGH, FULL, written
+from atlas.tracing.writing import END, ENOUGH, FULL, text_of, written
 from tests.engine.families import BY_NAME, gptj, loaded, tokenizer
 
 PROMPT = "the doctor said that she was tired"
@@ -284,6 +284,10 @@ def test_the_page_gets_what_the_trace_would_hold(name):
     assert [token.id for token in found.tokens] == ids_of(trace)[first_written(trace) :] == [token.id for token in seen]
     own = written(trace)
     assert np.allclose([token.probability for token in found.tokens], [token.probability for token in own], atol=1e-6)
+    assert trace.texts.target is not None or trace.texts.text == traced.texts.text + text_of(own)
+    if name.endswith("-mini"):  # pieces of the others are pieces of words, which a decoder without them joins by spaces
+        assert [token.text.strip() for token in found.tokens] == [token.text.strip() for token in own]
+        assert [token.text for token in seen] == [token.text for token in found.tokens]
     assert [token.names.tolist() for token in found.tokens] == [token.names.tolist() for token in own]
     assert found.text == (trace.texts.target if side_of(trace) == "target" else trace.texts.text)
     if found.exact:

@@ -78,7 +78,7 @@ class Chooser(transformers.LogitsProcessor):
             self.ended = True
         else:
             self.ids.append(chosen)
-            self.on_token(written_token(self.tokenizer, chosen, row))
+            self.on_token(written_token(self.tokenizer, self.ids, row))
         only = torch.full_like(scores, float("-inf"))
         only[0, chosen] = 0.0
         return only
@@ -95,10 +95,13 @@ class Enough(transformers.StoppingCriteria):
         return torch.tensor([len(self.chooser.ids) >= self.tokens], device=input_ids.device)
 
 
-def written_token(tokenizer: Any, token: int, logits: torch.Tensor) -> WrittenToken:
-    """A token with its probability and its alternatives, from the logits at its place."""
-    chances = logits.double().softmax(-1)
+def written_token(tokenizer: Any, written: Sequence[int], logits: torch.Tensor) -> WrittenToken:
+    """The last of some written tokens with its probability and its alternatives, from the logits at its place."""
+    chances, token = logits.double().softmax(-1), int(written[-1])
     top = chances.topk(min(ALTERNATIVES, len(chances)))
     ids = to_numpy(top.indices)
     names = token_names(tokenizer, np.append(ids, token))
-    return WrittenToken(token, str(names[-1]), float(chances[token]), ids, names[:-1], to_numpy(top.values))
+    # A difference of texts, because a token decoded alone loses the space before it in some vocabularies.
+    before, after = (tokenizer.decode(list(part), clean_up_tokenization_spaces=False) for part in (written[:-1], written))
+    added = after[len(before) :] if before else (" " if names[-1].startswith(" ") and not after.startswith(" ") else "") + after
+    return WrittenToken(token, str(names[-1]), added, float(chances[token]), ids, names[:-1], to_numpy(top.values))

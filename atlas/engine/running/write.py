@@ -190,7 +190,7 @@ def write_on(
     if every:
         places = [at - 1 for at in places_written(draft, whole)]
         rows = logits_at(model, [whole], [places], change or None)[0]
-        found = [written_token(model.tokenizer, token, row) for token, row in zip(every, rows.cpu(), strict=True)]
+        found = [written_token(model.tokenizer, every[: at + 1], row) for at, row in enumerate(rows.cpu())]
     return Continuation(tuple(found[len(own) :]), stopped, *_to_read_anew(draft, whole))
 
 
