@@ -35,6 +35,7 @@ BRIDLE = "Bridle 1990, Probabilistic Interpretation of Feedforward Classificatio
 NOSTALGEBRAIST = "nostalgebraist 2020, interpreting GPT: the logit lens"
 BELROSE = "Belrose et al. 2023, Eliciting Latent Predictions from Transformers with the Tuned Lens"
 ELHAGE = "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits"
+YEH = "Yeh et al. 2023, AttentionViz: A Global View of Transformer Attention"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 VASWANI = "Vaswani et al. 2017, Attention Is All You Need"
 KOBAYASHI = "Kobayashi, Kuribayashi, Yokoi & Inui 2020, Attention is Not Only a Weight"
@@ -59,6 +60,7 @@ class Definition:
         (what a layer writes) or 'depth' (two successive layers).
         'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'depth' (two successive layers) or
         'influence' (through all layers).
+        (what a layer writes), 'vectors' (queries, keys and values) or 'depth' (two successive layers).
     title
         What the screen calls it.
     formula
@@ -592,6 +594,50 @@ _READINGS = (
         "the same with uniform attention under the same masks",
         "0 to 1; sums to 1 over the input tokens",
         ABNAR,
+    ),
+    Definition(
+        "qk_cosine",
+        "vectors",
+        "Cosine of query and key",
+        "(q · k) / (‖q‖ ‖k‖), both as the head compares them",
+        "Near 1: the query asks for just what the key offers. A key that is long gets attention even where its direction fits "
+        "badly, which the cosine does not show and the scaled product does.",
+        "0, give or take 1 / √width, for two directions that have nothing to do with each other",
+        "−1 to 1",
+        VASWANI,
+    ),
+    Definition(
+        "qk_scaled",
+        "vectors",
+        "Scaled product",
+        "q · k × scaling (1 / √width in most models); c tanh(that / c) where the model caps its scores at c",
+        "What the softmax of a row is made of, before a position bias and the mask. Only differences within a row count: what is "
+        "added to all of a row changes no weight.",
+        "equal in all of a row: uniform attention",
+        "any",
+        VASWANI,
+    ),
+    Definition(
+        "vector_length",
+        "vectors",
+        "Length of a vector",
+        "‖q‖, ‖k‖, ‖v‖",
+        "A long query makes its row more focused, a long key is looked at or avoided more strongly, a short value passes little "
+        "on: heads rest their attention on tokens with short values.",
+        "none: compare the tokens with each other",
+        "0 and more",
+        KOBAYASHI,
+    ),
+    Definition(
+        "joint_map",
+        "vectors",
+        "Queries and keys on one map",
+        "first two principal components of all q and k together, their mean taken off",
+        "A query close to a key points a similar way, as far as two axes can show it. Queries and keys often form two separate "
+        "clouds; what decides is then the direction from cloud to cloud.",
+        "the share of variance an axis shows: 1 / width each, were all directions alike",
+        "any",
+        YEH,
     ),
     Definition(
         "depth_change",

@@ -14,6 +14,7 @@ from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
+from atlas.views.qkv import QKView
 from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
 from atlas.views.steps import StepsView
@@ -38,5 +39,5 @@ TABS: tuple[Tab, ...] = (
         "Explore",
         (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, StepsView, InfluenceView),
     ),
-    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView)),
+    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView)),
 )

@@ -11,7 +11,7 @@ import panel_material_ui as pmui
 
 from atlas.ids import HeadId
 from atlas.patches.panes import Markup
-from atlas.plots.depth import PARTS, Line, depth_lines
+from atlas.plots.lines import Line, depth_lines, key_of_parts
 from atlas.state.stream_writes import CHANGE, COSINE, StreamWritesLens
 from atlas.trace import Trace
 from atlas.tracing.stream_writes import STREAM, StreamWrites, without_stream
@@ -106,19 +106,12 @@ class StreamWritesView(View):
         )  # fmt: skip
 
     def _key(self, _: object) -> str:
-        """What the colours mean; names of parts, none of which a reader wrote."""
+        """What the colours mean."""
         found = self.writes.found() if self.workspace.trace is not None else None
         if found is None:
             return ""
-        parts = "".join(
-            f'<span style="white-space:nowrap"><span style="color:{PARTS[part].colour}" aria-hidden="true">'
-            f"{PARTS[part].letter}</span> {part}{' (below: the whole layer)' if self._whole_layer(part) else ''}</span>"
-            for part in (STREAM, *found.lengths)
-        )
-        return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{parts}</div>'
-
-    def _whole_layer(self, part: str) -> bool:
-        return part == STREAM and self.writes.choices.show == CHANGE
+        whole = f"{STREAM} (below: the whole layer)" if self.writes.choices.show == CHANGE else STREAM
+        return key_of_parts({STREAM: whole, **{block: block for block in found.lengths}})
 
     def _notes(self) -> str:
         found: StreamWrites | None = self.writes.found() if self.workspace.trace is not None else None

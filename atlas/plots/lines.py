@@ -1,0 +1,122 @@
+"""Numbers as lines over layers or tokens, one line for each part, with a mark for every number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import holoviews as hv
+import numpy as np
+import numpy.typing as npt
+
+from atlas.plots.colours import BLUE, CIRCLE, DIAMOND, GREEN, GREY, ORANGE, SQUARE, TRIANGLE, VERMILION, Category, theme
+from atlas.plots.frame import Hook, Limits, frame, limits, number, tooltip
+
+PARTS: Mapping[str, Category] = MappingProxyType({
+    "attention": Category(BLUE, CIRCLE),
+    "cross-attention": Category(GREEN, DIAMOND),
+    "feed-forward": Category(ORANGE, SQUARE),
+    "residual stream": Category(GREY, TRIANGLE),
+    "query": Category(BLUE, CIRCLE),
+    "key": Category(VERMILION, SQUARE),
+    "value": Category(GREEN, TRIANGLE),
+})  # fmt: skip
+"""How parts of a layer, and the vectors of a head, are drawn in every plot. They are no categories of heads, which have a table
+of their own; queries and keys have the colours of selected rows and columns."""
+
+TICKS = 16
+"""Most layers named along the axis."""
+
+MARK = 7.0
+"""Pixels across."""
+
+
+class Line(NamedTuple):
+    """One part, from left to right."""
+
+    part: str
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    names: Sequence[str]
+    """Of the points, such as 'L3: attention'."""
+
+
+def part_lines(
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    x_range: Limits,
+    label: str,
+    reference: float = np.nan,
+    ticks: Sequence[tuple[float, str]] = (),
+    dark: bool = False,
+    height: int = 220,
+    hooks: Sequence[Hook] = (),
+) -> hv.Overlay:
+    """The lines and their marks; `reference` is a value drawn as a dashed line, 0 is always in view."""
+    around = theme(dark=dark)
+    values = np.concatenate([line.y for line in lines] or [np.empty(0)])
+    y_range = limits(np.append(values, [reference, 0.0]))
+    options = frame(dark=dark, x_label=x_label, y_label=label, x_range=x_range, y_range=y_range, height=height)
+    options["default_tools"] = ["reset"]
+    if ticks:
+        options["xticks"] = list(ticks)
+    dashed = [(x_range[0], reference, x_range[1], reference)] if np.isfinite(reference) else []
+    parts = [
+        hv.Segments(dashed, ["x0", "y0", "x1", "y1"]).opts(color=around.muted, line_dash="dashed", line_width=1.0),
+        hv.Segments(_pieces(lines), ["x0", "y0", "x1", "y1"], "colour").opts(color="colour", line_width=2.0),
+        hv.Points(_points(lines, label), ["x", "y"], ["name", "about", "colour", "marker"]).opts(
+            color="colour", marker="marker", size=MARK, line_color=around.paper, line_width=0.5, tools=["hover"],
+            hover_tooltips=tooltip("name", "about"),
+        ),
+    ]  # fmt: skip
+    drawn = [part.opts(**options) for part in parts]
+    # On one element alone: every element has a plot, and a tap reported by each of them would be several.
+    drawn[-1] = drawn[-1].opts(hooks=[*options["hooks"], *hooks])
+    return hv.Overlay(drawn).opts(**options, show_legend=False)
+
+
+def depth_lines(lines: Sequence[Line], *, n_layers: int, label: str, **look: Any) -> hv.Overlay:
+    """Lines over the layers; what leaves the last one stands at the end."""
+    step = max(1, -(-n_layers // TICKS))
+    ticks = [*((float(layer), str(layer)) for layer in range(0, n_layers, step)), (float(n_layers), "end")]
+    return part_lines(lines, x_label="layer", x_range=(-0.5, n_layers + 0.5), label=label, ticks=ticks, **look)
+
+
+def token_lines(lines: Sequence[Line], *, n_tokens: int, label: str, **look: Any) -> hv.Overlay:
+    """Lines over the positions of tokens."""
+    return part_lines(lines, x_label="position", x_range=(-0.5, max(n_tokens, 1) - 0.5), label=label, **look)
+
+
+def key_of_parts(parts: Mapping[str, str]) -> str:
+    """Marks and words that say what the colours mean, as HTML: part -> how it is called here, in words of the app."""
+    return key_of_marks({words: PARTS[part] for part, words in parts.items()})
+
+
+def key_of_marks(marks: Mapping[str, Category]) -> str:
+    """The same of any categories; the words are the app's, because a reader's would have to be escaped."""
+    items = "".join(
+        f'<span style="white-space:nowrap"><span style="color:{how.colour}" aria-hidden="true">{how.letter}</span> {words}</span>'
+        for words, how in marks.items()
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{items}</div>'
+
+
+def _pieces(lines: Sequence[Line]) -> list[tuple[float, float, float, float, str]]:
+    """From point to point, where both are known."""
+    return [
+        (*map(float, ends), PARTS[line.part].colour)
+        for line in lines
+        for ends in zip(line.x[:-1], line.y[:-1], line.x[1:], line.y[1:], strict=True)
+        if np.isfinite(ends).all()
+    ]
+
+
+def _points(lines: Sequence[Line], label: str) -> list[tuple[Any, ...]]:
+    return [
+        (float(x), float(y), name, f"{label}: {number(float(y))}", PARTS[line.part].colour, PARTS[line.part].marker)
+        for line in lines
+        for x, y, name in zip(line.x, line.y, line.names, strict=True)
+        if np.isfinite(y)
+    ]
