@@ -35,6 +35,7 @@ BRIDLE = "Bridle 1990, Probabilistic Interpretation of Feedforward Classificatio
 NOSTALGEBRAIST = "nostalgebraist 2020, interpreting GPT: the logit lens"
 BELROSE = "Belrose et al. 2023, Eliciting Latent Predictions from Transformers with the Tuned Lens"
 ELHAGE = "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits"
+ENDRES = "Endres & Schindelin 2003, A New Metric for Probability Distributions"
 YEH = "Yeh et al. 2023, AttentionViz: A Global View of Transformer Attention"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 VASWANI = "Vaswani et al. 2017, Attention Is All You Need"
@@ -61,6 +62,8 @@ class Definition:
         'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'depth' (two successive layers) or
         'influence' (through all layers).
         (what a layer writes), 'vectors' (queries, keys and values) or 'depth' (two successive layers).
+        (what a layer writes), 'vectors' (queries, keys and values), 'similarity' (two heads) or 'depth' (two
+        successive layers).
     title
         What the screen calls it.
     formula
@@ -594,6 +597,29 @@ _READINGS = (
         "the same with uniform attention under the same masks",
         "0 to 1; sums to 1 over the input tokens",
         ABNAR,
+    ),
+    Definition(
+        "head_similarity",
+        "similarity",
+        "Similarity of where two heads look",
+        "1 − √(mean over i of ½ Σⱼ a log₂(a / m) + ½ Σⱼ b log₂(b / m)), m = (a + b) / 2; a, b: row i of the two heads",
+        "1: the same pattern; 0: they never look at the same key. Only rows that see two keys or more count. Heads that rest on "
+        "the first token are alike whatever else they do, and so are two broad heads: on this text they do the same, which is "
+        "not to say that they are for the same.",
+        "the mean of 200 random pairs of heads of different layers, the weights of one of them shuffled within each row",
+        "0 to 1",
+        f"{ENDRES}; heads compared by this divergence in {CLARK}",
+    ),
+    Definition(
+        "write_cosine",
+        "similarity",
+        "Cosine of what two heads write",
+        "mean over i of (w · u) / (‖w‖ ‖u‖), w, u: what the heads add to the stream at token i",
+        "Near 1: both move the state the same way; below 0: one takes back what the other writes. Heads may look at the same "
+        "tokens and write other things, and the other way round.",
+        "the mean of 200 random pairs of heads of different layers, each at another token",
+        "−1 to 1",
+        ELHAGE,
     ),
     Definition(
         "qk_cosine",

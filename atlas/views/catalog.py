@@ -17,6 +17,7 @@ from atlas.views.profile import ProfileView
 from atlas.views.qkv import QKView
 from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
+from atlas.views.similar_heads import SimilarHeadsView
 from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
 from atlas.views.table import TableView
@@ -39,5 +40,5 @@ TABS: tuple[Tab, ...] = (
         "Explore",
         (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, StepsView, InfluenceView),
     ),
-    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView)),
+    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, SimilarHeadsView, VectorsView)),
 )

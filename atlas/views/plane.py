@@ -5,7 +5,7 @@ A view of a plane names its lens, and adds controls or help; image, axes, readou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -46,6 +46,8 @@ class PlaneView(RasterView):
     """The numbers of a plane, and those of the cell under the pointer."""
 
     lens_type: ClassVar[type[PlaneLens]] = PlaneLens
+    colours: ClassVar[Mapping[str, str]] = COLOURS
+    """What can be marked, and the meaning whose colour it has."""
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -193,7 +195,7 @@ class PlaneView(RasterView):
 
     def _band(self, what: str) -> Callable[..., hv.Rectangles]:
         def drawn(**_: Any) -> hv.Rectangles:
-            colour = marks(dark=self.dark)[COLOURS[what]]
+            colour = marks(dark=self.dark)[self.colours[what]]
             return plots.bands(self._boxes()[what], colour).opts(hooks=[self.bands[what].hook], default_tools=[])
 
         return drawn
