@@ -9,7 +9,8 @@ import holoviews as hv
 import numpy as np
 import numpy.typing as npt
 from bokeh.core.properties import expr, field
-from bokeh.models import CustomJSExpr, Patches, Quad
+from bokeh.models import CustomJSExpr
+from bokeh.models.glyphs import Patches, Quad
 
 from atlas.plots.colours import BLUE, FONT, SKY, category, theme
 from atlas.plots.frame import Hook, frame
@@ -163,7 +164,6 @@ def flow_plot(flow: Flow, look: Look, *, height: int, hooks: Mapping[str, Sequen
         hv.Segments(ribbons, list(RIBBON), list(ABOUT_RIBBON)).opts(
             **hover,
             hover_tooltips=_tooltip("@link", "weight @weight{%.3g}", "spread evenly @chance{%.3g}"),
-            hover_formatters={"@weight": "printf", "@chance": "printf"},
             **options("ribbons", as_ribbons),
         ),
         hv.Rectangles(bars, list(BOX), list(ABOUT_BAR)).opts(
@@ -185,11 +185,12 @@ def as_ribbons(plot: Any, _: Any) -> None:
     renderer = plot.handles["glyph_renderer"]
     if not isinstance(renderer.glyph, Patches):
         curve = {"across": ACROSS.tolist(), "down": DOWN.tolist()}
-        outline = {name: expr(CustomJSExpr(args=curve, code=code)) for name, code in OUTLINE.items()}
+        outline: dict[str, Any] = {name: expr(CustomJSExpr(args=curve, code=code)) for name, code in OUTLINE.items()}
         glyph = Patches(**outline, fill_color=field("colour"), line_color=field("colour"), line_width=0.5)
         _replace_glyph(renderer, glyph)
     # Of many ribbons under the pointer the strongest, which come first, are named.
-    plot.handles["hover"].limit = 4
+    # HoloViews writes braces around the columns of a tooltip, and Bokeh finds formatters by the name with its braces.
+    plot.handles["hover"].update(limit=4, formatters=dict.fromkeys(("@{weight}", "@{chance}"), "printf"))
 
 
 def as_bars(plot: Any, _: Any) -> None:
@@ -197,7 +198,7 @@ def as_bars(plot: Any, _: Any) -> None:
     renderer = plot.handles["glyph_renderer"]
     wanted = field("colour")
     if renderer.glyph.fill_color != wanted:
-        places = {name: field(name) for name in BOX}
+        places: dict[str, Any] = {name: field(name) for name in BOX}
         _replace_glyph(renderer, Quad(**places, fill_color=wanted, line_color=None))
 
 

@@ -144,7 +144,7 @@ def layers_flow(steps: Sequence[Step]) -> Flow:
 
 def total(places: Ints, weight: Floats, n: int) -> Floats:
     """The sum of the weights at each of so many places."""
-    return np.bincount(places, weights=weight, minlength=n)
+    return np.bincount(places, weights=weight, minlength=n).astype(float)
 
 
 def stacked(group: Ints, order: Ints, width: Floats, middle: Floats) -> Floats:

@@ -58,7 +58,7 @@ class ShownFlow:
     @property
     def count(self) -> int:
         """Links there are."""
-        return sum(step.count for step in self.steps)
+        return sum(step.cells for step in self.steps)
 
     @property
     def share(self) -> float:
@@ -134,7 +134,7 @@ class FlowLens(Lens):
     def select_link(self, query: int, key: int, origin: str) -> None:
         """Select the ends of a link; the same again lets go of them."""
         selection = self.workspace.selection
-        if (selection.queries, selection.keys) == ({query}, {key}):
+        if selection.queries == {query} and selection.keys == {key}:
             selection.clear("tokens", origin=origin)
         else:
             selection.select_pairs([query], [key], origin=origin)
@@ -201,10 +201,10 @@ class FlowLens(Lens):
             return None
         trace, kind, share = self.trace, self.kind, self.choices.share
         sides = [trace.side(kind, axis) for axis in ("query", "key")]
-        names = [tuple(shown_token(str(token)) for token in trace.reading(side).table["token"]) for side in sides]
+        queries, keys = (tuple(shown_token(str(token)) for token in trace.reading(side).table["token"]) for side in sides)
         categories = token_categories(trace, sides[0]) if self.choices.colour == CATEGORY else ()
         steps = tuple(each.until(share) for each in found)
-        shown = ShownFlow(self.through, steps, *names, categories)
+        shown = ShownFlow(self.through, steps, queries, keys, categories)
         self.line = self._describe(shown)
         return shown
 

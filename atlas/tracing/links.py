@@ -42,7 +42,7 @@ class Links(NamedTuple):
     """The sum of all weights, those of the keys that are left out excepted."""
     left_out: float
     """The sum of the weights of the keys that are left out."""
-    count: int
+    cells: int
     """How many links there are, drawn or not: cells where a query may look, keys that are left out excepted."""
     sent: Array
     received: Array
@@ -111,7 +111,8 @@ def _links(attention: Attention, heads: Sequence[HeadId], aggregate: str, left_o
     hidden = float(np.nansum(weights[:, left_out], dtype=np.float64))
     weights[:, left_out] = np.nan
     query, key = strongest(weights, most)
-    received, sent = (np.nansum(weights, axis=axis, dtype=np.float64) for axis in (0, 1))
+    known = np.nan_to_num(weights).astype(np.float64)
+    sent, received = known.sum(axis=1), known.sum(axis=0)
     return Links(
         query, key, weights[query, key], chances(attention, heads, query, key, aggregate), float(sent.sum()), hidden,
         int(np.count_nonzero(~np.isnan(weights))), sent, received,

@@ -51,7 +51,7 @@ def plain(trace, heads, aggregate, hidden=()):
 
 
 def agree(found, expected, left_out, most):
-    assert found.count == len(expected)
+    assert found.cells == len(expected)
     assert found.mass == pytest.approx(sum(weight for weight, *_ in expected), rel=1e-5)
     assert found.left_out == pytest.approx(left_out, rel=1e-5, abs=1e-6)
     drawn = [row for row in expected if row[0] > 0][:most]
@@ -118,7 +118,7 @@ def test_chance_of_a_head_that_lost_edges_is_that_of_its_own_mask():
         agree(head_links(trace, heads, most=10_000), *plain(trace, heads, "mean"), 10_000)
     n = len(trace.tokens())
     alone = head_links(trace, [HeadId("encoder", 0, 1)], most=10_000)
-    assert alone.count == n * n - len(cut)
+    assert alone.cells == n * n - len(cut)
     assert set(alone.chance[alone.query == 3]) == {np.float32(1 / (n - len(cut)))}
 
 

@@ -10,7 +10,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import pytest
-from bokeh.models import GlyphRenderer, Patches
+from bokeh.models import GlyphRenderer, HoverTool, Patches
 
 import atlas
 from atlas.ids import HeadId
@@ -134,6 +134,18 @@ def test_selected_heads_are_shown_together_and_the_line_says_over_how_many():
     assert "largest of the 2 selected heads in 2 layers:" in view.lens.line
     room.selection.select_heads(heads[:1])
     assert "; the other layers: of all their heads" in view.lens.line
+
+
+def test_the_tooltip_names_the_ends_the_weight_and_chance_in_three_digits():
+    _, view = view_of(single())
+    (hover,) = (tool for tool in ROOTS[view].select({"type": HoverTool}) if "@{link}" in str(tool.tooltips))
+    assert "weight @{weight}{%.3g}" in hover.tooltips
+    assert hover.formatters == {"@{weight}": "printf", "@{chance}": "printf"}
+    assert [type(renderer.glyph) for renderer in hover.renderers] == [Patches]
+    table = view.export().table
+    names = [f"{row['from']} ({row['query']}) → {row['to']} ({row['key']})" for _, row in table.iterrows()]
+    assert list(drawn(view)["ribbons"]["link"]) == names
+    np.testing.assert_allclose(drawn(view)["ribbons"]["chance"], 1 / 8)
 
 
 def test_no_more_links_are_drawn_than_the_ceiling_and_the_line_says_so():
