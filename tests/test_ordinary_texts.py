@@ -153,6 +153,7 @@ class Card:
         self.plots = [model for model in models if isinstance(model, Plot)]
         self.sources = [model for model in models if isinstance(model, ColumnDataSource)]
         self.bars = [model for model in models if isinstance(getattr(model, "groups", None), list)]
+        self.lines = [model for model in models if isinstance(getattr(model, "links", None), dict)]
 
     def close(self) -> None:
         """Take the plots off the list on which HoloViews keeps them: a sweep makes thousands."""
@@ -162,11 +163,12 @@ class Card:
         self.shown._cleanup(self.root)
 
     def is_drawn(self) -> bool:
-        """Whether there is anything to see: rows of data or of bars, and in an image a colour beside the background."""
+        """Whether there is anything to see: rows of data or of bars, lines, and in an image a colour beside the background."""
         glyphs = [each for plot in self.plots for each in plot.renderers if isinstance(each, GlyphRenderer) and each.visible]
         seen = [glyph.data_source for glyph in glyphs] if self.plots else self.sources
         listed = any(group.get("rows") for model in self.bars for group in model.groups)
-        return listed or any(map(has_something, seen))
+        linked = any(model.links.get("count") for model in self.lines)
+        return listed or linked or any(map(has_something, seen))
 
 
 def has_something(source) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,10 @@ from atlas.state.words import heads_in_words, shown_token, token_names
 from atlas.trace import Trace
 from atlas.tracing.links import DRAWN_LINKS, Links, check_size, head_links, heads_of_layer, layer_links, token_categories
 from atlas.tracing.token_scores import sinks
+
+if TYPE_CHECKING:
+    from atlas.state.selection import Axis
+    from atlas.state.workspace import Workspace
 
 HEADS, LAYERS = "heads", "layers"
 """The heads looked at, together; every layer by itself."""
@@ -139,19 +143,6 @@ class FlowLens(Lens):
         else:
             selection.select_pairs([query], [key], origin=origin)
 
-    def select_token(self, at: int, axis: str, origin: str, *, additive: bool = False) -> None:
-        """Select a token of a column of queries, of keys, or of both, as the switch of the text says; again: let go of it."""
-        selection, both = self.workspace.selection, self.workspace.display.axis
-        ways: dict[str, Any] = {"query": "from", "key": "to", "token": both}
-        way = ways[axis]
-        fields = {"from": ("queries",), "to": ("keys",), "both": ("queries", "keys")}[way]
-        if additive:
-            selection.toggle_tokens([at], axis=way, origin=origin)
-        elif all(getattr(selection, name) == {at} for name in fields):
-            selection.clear(fields[0] if len(fields) == 1 else "tokens", origin=origin)
-        else:
-            selection.select_tokens([at], axis=way, origin=origin)
-
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _ranking(self) -> tuple[Hashable, ...]:
@@ -236,13 +227,30 @@ class FlowLens(Lens):
         return f"{said}{heads_in_words(self.workspace)}{alone if self.choices.through == LAYERS else ''}"
 
     def _without(self, shown: ShownFlow) -> str:
-        """Which keys are left out, and what they receive."""
-        places = frozenset(np.flatnonzero(sinks(self.trace, self.kind)).tolist())
-        if not self.hidden or not places:
-            return ""
-        names = listed(token_names(self.trace, self.trace.side(self.kind, "key"), places))
-        verb = "receives" if len(places) == 1 else "receive"
-        return f"; left out as sinks: {names}, which {verb} {percent(shown.left_out)} of all"
+        return sinks_in_words(self.trace, self.kind, shown.left_out) if self.hidden else ""
+
+
+def sinks_in_words(trace: Trace, kind: str, share: float) -> str:
+    """Which keys are left out, and which share of all attention they receive; empty where the text has no sinks."""
+    places = frozenset(np.flatnonzero(sinks(trace, kind)).tolist())
+    if not places:
+        return ""
+    names = listed(token_names(trace, trace.side(kind, "key"), places))
+    return f"; left out as sinks: {names}, which {'receives' if len(places) == 1 else 'receive'} {percent(share)} of all"
+
+
+def select_token(workspace: Workspace, at: int, axis: str, origin: str, *, additive: bool = False) -> None:
+    """Select a token of a column of queries, of keys, or of both, as the switch of the text says; again: let go of it."""
+    selection = workspace.selection
+    ways: dict[str, Axis] = {"query": "from", "key": "to", "token": workspace.display.axis}
+    way = ways[axis]
+    fields = {"from": ("queries",), "to": ("keys",), "both": ("queries", "keys")}[way]
+    if additive:
+        selection.toggle_tokens([at], axis=way, origin=origin)
+    elif all(getattr(selection, name) == {at} for name in fields):
+        selection.clear(fields[0] if len(fields) == 1 else "tokens", origin=origin)
+    else:
+        selection.select_tokens([at], axis=way, origin=origin)
 
 
 def percent(share: float) -> str:

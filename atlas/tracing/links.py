@@ -26,6 +26,12 @@ LINK_CELLS = 40_000_000
 DRAWN_LINKS = 3_000
 """Most links of one picture: the browser draws them in a twentieth of a second, and they are 200 kB. More would be one grey."""
 
+LINES = 5_000
+"""Most links of several heads beside each other: 45 kB, which the browser redraws while the pointer moves."""
+
+SEGMENTS = {"A": 0, "B": 1}
+"""The texts of a pair, as the token table numbers them; special tokens are in neither."""
+
 WORDS = "content words"
 """The category of all words here: a ribbon has no shape, and the categories of words differ in nothing else."""
 
@@ -137,6 +143,67 @@ def chances(attention: Attention, heads: Sequence[HeadId], query: Array, key: Ar
                 known[of] = np.where(seen, 1 / np.maximum(visible.sum(axis=1)[query], 1), np.nan).astype(np.float32)
         found.append(known[of])
     return combined(found, aggregate)
+
+
+class HeadLinks(NamedTuple):
+    """The strongest links of several heads of one layer, each head by itself, the strongest first."""
+
+    head: Array
+    query: Array
+    key: Array
+    weight: Array
+    mass: float
+    """The sum of all weights of these heads that may be drawn."""
+    whole: float
+    """The sum of all their weights."""
+    cells: int
+    """How many links may be drawn."""
+
+    @property
+    def share(self) -> float:
+        """The share of the weights that may be drawn which the strongest links carry."""
+        return float(self.weight.sum(dtype=np.float64)) / self.mass if self.mass else 0.0
+
+
+def several_links(
+    trace: Trace, heads: Sequence[HeadId], between: str = "", *, without_sinks: bool = False, most: int = LINES
+) -> HeadLinks:
+    """The strongest links of several heads of one kind, beside each other.
+
+    `between` 'AB' keeps those from the first text of a pair to the second; empty: all. Keys that are sinks may be left out.
+    """
+    kind = one_kind(heads)
+    attention = trace.attention_of(kind)
+    check_size(attention, len(heads))
+    rows, columns = np.ones(attention.n_queries, bool), np.ones(attention.n_keys, bool)
+    if between:
+        rows, columns = (
+            trace.token_tables[trace.side(kind, axis)]["segment"].to_numpy() == SEGMENTS[name]
+            for axis, name in zip(("query", "key"), between, strict=True)
+        )
+    if without_sinks:
+        columns = columns & ~sinks(trace, kind)
+    whole, mass, cells = 0.0, 0.0, 0
+    found: list[tuple[Array, ...]] = []
+    for head in heads:
+        weights = attention.block(head.layer, head.head)
+        whole += float(np.nansum(weights, dtype=np.float64))
+        weights[~rows] = np.nan
+        weights[:, ~columns] = np.nan
+        mass += float(np.nansum(weights, dtype=np.float64))
+        cells += int(np.count_nonzero(~np.isnan(weights)))
+        query, key = strongest(weights, most)
+        found.append((np.full(len(query), head.head), query, key, weights[query, key]))
+    parts = [np.concatenate(part) for part in zip(*found, strict=True)]
+    order = np.lexsort((*parts[2::-1], -parts[3]))[:most]
+    head_, query, key, weight = (part[order] for part in parts)
+    return HeadLinks(head_, query, key, weight, mass, whole, cells)
+
+
+def has_pair(trace: Trace, kind: str) -> bool:
+    """Whether queries and keys are the tokens of a pair of texts."""
+    tables = [trace.token_tables[trace.side(kind, axis)] for axis in ("query", "key")]
+    return all("segment" in table and (table["segment"] == SEGMENTS["B"]).any() for table in tables)
 
 
 def token_categories(trace: Trace, side: str) -> tuple[str, ...]:

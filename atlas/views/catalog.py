@@ -8,13 +8,14 @@ from atlas.views.base import View
 from atlas.views.flow import FlowView
 from atlas.views.heads import HeadsView
 from atlas.views.influence import InfluenceView
+from atlas.views.lines import LinesView
 from atlas.views.logit_lens import LogitLensView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
-from atlas.views.qkv import QKView
+from atlas.views.qkv import QKView, VectorsView
 from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
 from atlas.views.similar_heads import SimilarHeadsView
@@ -38,7 +39,7 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "explore",
         "Explore",
-        (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, StepsView, InfluenceView),
+        (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, LinesView, StepsView, InfluenceView),
     ),
-    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, SimilarHeadsView, VectorsView)),
+    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView)),
 )

@@ -12,7 +12,7 @@ import param
 
 from atlas.plots.flow import ELEMENTS, Look, flow_columns, flow_plot, marked_columns
 from atlas.plots.ribbons import Column, Flow, Ribbons, Step, heads_flow, layers_flow, ribbon_at, token_at
-from atlas.state.flow import CATEGORY, HEADS, LAYERS, ONE, FlowLens, ShownFlow, percent
+from atlas.state.flow import CATEGORY, HEADS, LAYERS, ONE, FlowLens, ShownFlow, percent, select_token
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import Range, on_range, on_tap
@@ -178,7 +178,7 @@ class FlowView(View):
             column = flow.columns[0] if x < 0.5 else flow.columns[-1]
             at = token_at(column, y)
             if at is not None:
-                self.links.select_token(at, column.axis, ORIGIN, additive=additive)
+                select_token(self.workspace, at, column.axis, ORIGIN, additive=additive)
             return
         found = ribbon_at(flow.ribbons, x, y, REACH * (high - low) / height)
         if found is not None:
