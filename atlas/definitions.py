@@ -574,6 +574,8 @@ _READINGS = (
         "none: compare the blocks and layers with each other",
         "0 and more",
         "add & norm of the first Attention Atlas (pinthoz/attention-atlas)",
+    ),
+    Definition(
         "influence_contribution",
         "influence",
         "Influence by contribution",
