@@ -56,14 +56,19 @@ class Definition:
     name
         Column or key it stands under.
     group
-        'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
-        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction), 'stream'
-        (what a layer writes) or 'depth' (two successive layers).
-        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'depth' (two successive layers) or
-        'influence' (through all layers).
-        (what a layer writes), 'vectors' (queries, keys and values) or 'depth' (two successive layers).
-        (what a layer writes), 'vectors' (queries, keys and values), 'similarity' (two heads) or 'depth' (two
-        successive layers).
+        One of
+        'metric' (a column of the head table),
+        'role' (how metrics are read as roles),
+        'cluster' (how heads are grouped),
+        'relation' (syntax),
+        'plane' (a matrix),
+        'prediction' (an outcome of the model),
+        'influence' (through all layers),
+        'lens' (a layer's prediction),
+        'stream' (what a layer writes),
+        'vectors' (queries, keys and values),
+        'similarity' (two heads) and
+        'depth' (two successive layers).
     title
         What the screen calls it.
     formula
