@@ -10,10 +10,13 @@ import pandas as pd
 import param
 
 from atlas.state.asking import Progress
-from atlas.state.lens import Lens
+from atlas.state.lens import Lens, counted
+from atlas.state.outcome_line import percent
+from atlas.state.prediction_words import outcome_labels
+from atlas.state.words import shown_token
 from atlas.trace import Trace
-from atlas.tracing.spans import WRITTEN
-from atlas.tracing.writing import WRITE_ON, Continuation, WrittenToken, without_writing, written
+from atlas.tracing.spans import WRITTEN, prompt_spans, spans_of, written_positions
+from atlas.tracing.writing import END, FULL, WRITE_ON, Continuation, WrittenToken, text_of, without_writing, written
 
 MOST_TOKENS = 200
 """Most tokens written at once: a page of text, of which each token is a button."""
@@ -131,6 +134,135 @@ class WritingLens(Lens):
 
     def _alternatives(self, tokens: tuple[WrittenToken, ...], at: int) -> dict[str, Any]:
         token = tokens[at]
+        rows = [
+            {
+                "key": f"{at}:{int(number)}",
+                "label": name,
+                "shares": [float(chance)],
+                "number": percent(float(chance)),
+                "state": "chosen" if int(number) == token.id else "",
+            }
+            for number, name, chance in zip(
+                token.ids, outcome_labels([str(name) for name in token.names]), token.probabilities, strict=True
+            )
+        ]
+        if token.id not in token.ids:
+            rows.append(
+                {"label": outcome_labels([token.token])[0], "shares": [token.probability], "number": percent(token.probability),
+                 "note": f"less likely than the first {len(token.ids)}"}
+            )  # fmt: skip
+        return {"name": f"In place of '{shown_token(token.token.strip() or token.token)}' ({at + 1})", "rows": rows}
+
+    def spans(self) -> tuple[dict[str, Any], ...]:
+        """Chips that select what the reader gave, what the model wrote, and the messages of each role."""
+        if self.workspace.trace is None:
+            return ()
+        groups = []
+        for side, title in SIDES.items():
+            selection = self.workspace.selection
+            held = {
+                position
+                for axis, chosen in (("query", selection.queries), ("key", selection.keys))
+                if selection.side(axis) == side
+                for position in chosen
+            }
+            chips = [
+                {"key": f"{side}:{name}", "label": name, "count": len(positions), "active": set(positions) <= held,
+                 "title": f"Select the {counted(len(positions), 'token')}"}
+                for name, positions in spans_of(self.trace, side).items()
+            ]  # fmt: skip
+            if chips:
+                groups.append({"name": title, "chips": chips})
+        return tuple(groups)
+
+    # -- what a reader does --------------------------------------------------------------------------------------------
+
+    def write_on(self) -> None:
+        """Write on after all that is shown."""
+        self._ask_for(self.shown().tokens)
+
+    def pick(self, at: int) -> None:
+        """Show the alternatives of a token; picked again, it is let go of."""
+        self._picked = None if self._picked == at or not 0 <= at < len(self.shown().tokens) else at
+        self._draw_again()
+
+    def choose(self, key: str) -> None:
+        """Write on from an alternative in place of the picked token."""
+        at, _, number = key.partition(":")
+        tokens = self.shown().tokens
+        if int(at) >= len(tokens):
+            return  # the text changed while the press was on its way
+        self._ask_for(tokens[: int(at)], int(number))
+
+    def start_anew(self) -> None:
+        """Drop what was written here."""
+        self.drop_asked()
+        self._request, self._halted, self._picked, self._before, self._coming = None, None, None, NO_TOKENS, []
+        self._redraw()
+
+    def cancel(self) -> None:
+        """Stop the writing; what is there stays."""
+        if self.busy:
+            so_far = self.coming()
+            self.drop_asked()
+            self._halted = so_far
+            self._redraw()
+
+    def analyse(self) -> None:
+        """Make the text with what was written the text of the Atlas, and run it."""
+        given, trace = self.workspace.pipeline.input, self.trace
+        assert given is not None
+        tokens, found = self._tokens()
+        text = trace.texts.text or ""
+        if "target" in trace.token_tables:
+            given.param.update(text=text, pair="", target=text_of(tokens).strip() if found is None else found.text)
+        else:
+            given.param.update(text=text + text_of(tokens) if found is None else found.text, pair="", target="")
+        self.workspace.pipeline.run()
+
+    @property
+    def can_analyse(self) -> bool:
+        """Whether there is a text that is not the one on screen."""
+        return bool(self.shown().tokens) and not self.busy and (self._request is not None or self._halted is not None)
+
+    @property
+    def begun(self) -> bool:
+        """Whether something was written here."""
+        return self._request is not None
+
+    def _ask_for(self, before: tuple[WrittenToken, ...], more: int | None = None) -> None:
+        choices, trace = self.choices, self.trace
+        sampling = {"sample": choices.sample}
+        if choices.sample:
+            sampling |= {"temperature": choices.temperature, "top_p": choices.top_p, "seed": choices.seed}
+        _, positions = written_positions(trace)
+        ids = (*(token.id for token in before), *(() if more is None else (more,)))
+        self.drop_asked()
+        self._request = Request(positions[0] if positions else None, ids, choices.tokens, tuple(sampling.items()))
+        self._halted, self._picked, self._before, self._coming = None, None, before, []
+        self._redraw()
+
+    # -- in words, and to take away ------------------------------------------------------------------------------------
+
+    def _describe(self, tokens: tuple[WrittenToken, ...], found: Continuation | None) -> str:
+        if self._request is None:
+            here = f"{counted(len(tokens), 'token')} of the text on screen were written by the model" if tokens else ""
+            return here or (f"Nothing is written on: {self.reason}" if self.reason else "Nothing is written yet: press Write on")
+        how = dict(self._request.sampling)
+        by = (
+            f"drawn with temperature {how['temperature']:g}, top-p {how['top_p']:g}, seed {how['seed']}"
+            if how["sample"]
+            else "the likeliest each time"
+        )
+        state = "cancelled after " if self._halted is not None else ""
+        ended = {END: "; then the model ended the text", FULL: "; then all positions of the model were used up"}
+        return f"{state}{counted(len(tokens), 'token')}, {by}{ended.get(found.stopped, '') if found is not None else ''}"
+
+    def table(self) -> pd.DataFrame:
+        """The text and what was written on it: one row a token of the text, one a written token and alternative."""
+        trace = self.trace
+        side, there = written_positions(trace)
+        own = trace.token_tables[side]
         prompt = own.iloc[: there[0] if there else len(own)]
         rows: list[dict[str, Any]] = [
             {"span": name, "token": str(token)} for name, token in zip(prompt_spans(prompt), prompt["token"], strict=True)
