@@ -42,10 +42,6 @@ def view_of(trace, kind=None):
     return room, InfluenceView(room)
 
 
-def source_of(element):
-    return hv.render(element).renderers[0].data_source.data
-
-
 def at_of(view, node):
     """Where a token is on the plot."""
     drawing, nodes = view.graph()
@@ -105,7 +101,8 @@ def test_the_root_is_the_first_selected_token_else_what_the_text_is_about():
     room, view = view_of(traced("GPT-2"))
     last = len(traced("GPT-2").tokens()) - 1
     assert view.influence.root()[:2] == ("decoder", last)
-    assert "the last token" in view.lens.line or view.influence.shown() is None or "the last token" in view.lens.line
+    assert view.influence.shown().graph.root.token == last
+    assert "(21), the last token" in view.lens.line
     room.selection.select_tokens([7, 4], axis="from")
     assert view.influence.root()[:2] == ("decoder", 4)
     masked = loaded("BERT").trace("the cat [MASK] after the dog")
@@ -142,10 +139,8 @@ def test_a_tap_on_an_edge_shows_the_head_that_makes_most_of_it():
     room, view = view_of(trace)
     drawing, nodes = view.graph()
     found = graph(trace, -1, "contribution", "decoder", 0.8, EDGES_DRAWN // 6)
-    slanted = [
-        at for at in range(len(drawing.flow)) if drawing.node_x[drawing.edge_to[at]] != drawing.node_x[drawing.edge_from[at]]
-    ]
-    edge = max(slanted, key=lambda at: drawing.flow[at])
+    slanted = np.flatnonzero(drawing.node_x[drawing.edge_to] != drawing.node_x[drawing.edge_from])
+    edge = int(slanted[drawing.flow[slanted].argmax()])
     x, y = (
         (axis[drawing.edge_to[edge]] * 0.45 + axis[drawing.edge_from[edge]] * 0.55) for axis in (drawing.node_x, drawing.node_y)
     )
@@ -211,7 +206,7 @@ def test_a_gesture_sends_little_and_many_heads_are_no_problem(count):
         for renderer in hv.render(element).renderers:
             encoded = Serializer().encode(renderer.data_source.data)
             sent += size_of(encoded)
-    assert sent < GESTURE_BYTES
+    assert 2_000 < sent < GESTURE_BYTES
     if count == 512:
         assert "weaker edges" in view.influence.note()
 
