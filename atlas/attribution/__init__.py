@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from atlas.attribution.attribute import attribute
+from atlas.attribution.methods import METHODS, Method
+from atlas.tracing.explained import Attribution, Target
+from atlas.tracing.influence import influence
 
-if TYPE_CHECKING:
-    from atlas.tracing.influence import influence
-
-__all__ = ["influence"]
-
-_HOMES = {"influence": ("atlas.tracing.influence", "influence")}
-"""Where each name lives, and what it is called there: what needs torch is fetched when it is first used."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        msg = f"module 'atlas.attribution' has no attribute {name!r}; it offers {', '.join(__all__)}"
-        raise AttributeError(msg)
-    module, attribute = _HOMES[name]
-    value = getattr(importlib.import_module(module), attribute)
-    globals()[name] = value  # the next access does not come here
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = ["METHODS", "Attribution", "Method", "Target", "attribute", "influence"]

@@ -31,6 +31,7 @@ from atlas.errors import BadIntervention, TextError, UnsupportedModel
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from atlas.engine.anatomy.records import Tap
     from atlas.ids import Headlike
     from atlas.trace import Trace
 
@@ -328,6 +329,10 @@ class Model:
     def taps_of(self, groups: Sequence[str]) -> tuple[str, ...]:
         """The names of the arrays of these capture groups that this model has."""
         return tuple(name for group in groups for name in GROUPS.get(group, ()) if name not in self._anatomy.absent)
+
+    def places_of(self, name: str) -> dict[str, Tap]:
+        """Where a named tensor of a stream is captured in its first layer, by kind of stream."""
+        return {tap.kind: tap for tap in self._anatomy.taps if tap.name == name and tap.layer == 0}
 
     def group_of(self, name: str) -> str | None:
         """The capture group that holds an array; None where this model has no such array."""

@@ -1,0 +1,1 @@
+"""Attribution and ablation that need torch: gradients of a prediction, occluded tokens, switched-off heads."""

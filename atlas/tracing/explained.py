@@ -1,0 +1,95 @@
+"""What is explained (a target), and what an explanation of it is (an attribution): plain records without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.errors import UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ATTRIBUTE, HEAD_EFFECTS = "attribute", "head effects"
+"""Names of the tasks that explain a prediction of a trace."""
+
+LOGIT, PROBABILITY, LOG_PROBABILITY = "logit", "probability", "log-probability"
+MEASURES = (LOGIT, PROBABILITY, LOG_PROBABILITY)
+"""Numbers of an outcome that can be explained. A probability saturates: where it is near 1, its gradients are near 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The decision that is explained: an outcome at a position, perhaps against another outcome.
+
+    Parameters
+    ----------
+    position
+        Where the model predicts; negative positions count from the end. For a causal model position i predicts token i + 1, for a
+        masked language model position i itself. -1 of a masked language model means the last mask, where the text has one. A
+        classifier of texts has no positions.
+    outcome
+        A token, a label, or its id. None: the likeliest outcome.
+    against
+        Another outcome, whose number is subtracted ("she" rather than "he"). None: nothing.
+    of
+        'logit' (by default), 'probability' or 'log-probability'.
+    """
+
+    position: int = -1
+    outcome: str | int | None = None
+    against: str | int | None = None
+    of: str = LOGIT
+
+    def __post_init__(self) -> None:
+        if self.of not in MEASURES:
+            msg = f"A target is explained by its {', '.join(MEASURES)}, not by {self.of!r}."
+            raise UnknownName(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A target as a model has it."""
+
+    position: int
+    """`WHOLE_TEXT` for a classifier of texts."""
+    side: str
+    """The tokens that the position counts: 'source', or 'target' for a decoder that reads a target."""
+    outcome: str
+    outcome_id: int
+    against: str = ""
+    against_id: int | None = None
+    of: str = LOGIT
+    value: float = np.nan
+    """The explained number: the measure of the outcome, minus that of `against`."""
+    probability: float = np.nan
+    """The probability of the outcome; NaN where the outcomes have none (a regression)."""
+    words: str = ""
+    """The target in words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """One score for every token: how much it contributes to the target, by one method."""
+
+    method: str
+    target: Resolved
+    tokens: pd.DataFrame
+    """side, position, token, special, score: the source first, then the target of an encoder-decoder."""
+    delta: float | None = None
+    """Completeness gap as a share of what was to be explained: |sum of scores - (f(x) - f(baseline))| / |f(x) - f(baseline)|.
+    None for methods whose scores do not add up to anything."""
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Scores of the source's tokens."""
+        return self.side("source")
+
+    def side(self, side: str) -> np.ndarray:
+        """Scores of the tokens of one side; empty where the text has no such side."""
+        return self.tokens.loc[self.tokens["side"] == side, "score"].to_numpy(dtype=float)
