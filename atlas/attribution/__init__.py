@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from atlas.attribution.agreement import agreement
 from atlas.attribution.attribute import attribute
+from atlas.attribution.effects import head_effects
 from atlas.attribution.methods import METHODS, Method
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
 
-__all__ = ["METHODS", "Attribution", "Method", "Target", "attribute", "influence"]
+__all__ = ["METHODS", "Attribution", "Method", "Target", "agreement", "attribute", "head_effects", "influence"]

@@ -334,6 +334,14 @@ class Model:
         """Where a named tensor of a stream is captured in its first layer, by kind of stream."""
         return {tap.kind: tap for tap in self._anatomy.taps if tap.name == name and tap.layer == 0}
 
+    def states(self) -> list[Tap]:
+        """Where the states of a model's only stream are captured, from the first layer's input to the last layer's output."""
+        return [tap for tap in self._anatomy.taps if tap.name == "hidden"] if len(self.kinds) == 1 else []
+
+    def last_module(self) -> str:
+        """The last module on the way to the logits; empty where it was not found."""
+        return next((stage.module for stage in reversed(self._anatomy.unembedding) if stage.what == "apply"), "")
+
     def group_of(self, name: str) -> str | None:
         """The capture group that holds an array; None where this model has no such array."""
         if name in ("output_projection", "output_bias", *NORM_ARRAYS):

@@ -140,7 +140,7 @@ class Subject:
         Parameters
         ----------
         count
-            Copies of the text in the batch.
+            Copies of the text in the batch, unless `encoded` or `changes` has its rows.
         vectors
             Token vectors in place of the model's own, by side.
         encoded
@@ -148,7 +148,7 @@ class Subject:
         changes
             What is changed in each row; by default what the trace's own run changed.
         """
-        texts = list(encoded) if encoded is not None else [self.encoded] * count
+        texts = list(encoded) if encoded is not None else [self.encoded] * (count if changes is None else len(changes))
         own = list(changes) if changes is not None else [self.change] * len(texts)
         shapes = [fitting(self.model, TextShape(text.n_source, text.n_target)) for text in texts]
         interventions = by_layer(own, shapes, self.model.device) if any(own) else {}
@@ -169,9 +169,13 @@ class Subject:
 
     def measured(self, logits: torch.Tensor, of: str | None = None) -> torch.Tensor:
         """(row,) the explained number: of the outcome, minus that of the one it is held against."""
-        target, values = self.target, _measure(logits, of or self.target.of, self.form)
+        target, values = self.target, self.measured_all(logits, of or self.target.of)
         found = values[:, target.outcome_id]
         return found if target.against_id is None else found - values[:, target.against_id]
+
+    def measured_all(self, logits: torch.Tensor, of: str) -> torch.Tensor:
+        """(row, outcome) logit, probability or log-probability of every outcome."""
+        return _measure(logits, of, self.form)
 
     def value(self, count: int = 1, **options: Any) -> torch.Tensor:
         """(row,) the explained number of each row of a batch."""

@@ -1,0 +1,135 @@
+"""How far the attention of each head, and one method, agree with another about which tokens matter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from atlas.attribution.statistics import (
+    false_discovery,
+    jaccard,
+    kendall,
+    rank_biased_overlap,
+    spearman,
+)
+from atlas.errors import UnknownName
+from atlas.tracing.explained import Attribution
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+    from atlas.tracing.record import Mask
+
+TOP = 5
+"""Tokens compared by Jaccard's index."""
+
+
+def agreement(
+    trace: Trace,
+    attribution: Attribution,
+    specials: bool = False,  # noqa: FBT001, FBT002 - the signature is public
+    permutations: int = 999,
+    seed: int = 0,
+    *,
+    top: int = TOP,
+    signed: bool = False,
+) -> pd.DataFrame:
+    """How far each head attends to the tokens that an attribution says matter, one row a head.
+
+    A head's score of a token is the attention that the token receives: its mean over the queries that may see it. In a causal
+    model only tokens up to the position of the target count, and only queries up to it: later ones cannot have made it.
+
+    Parameters
+    ----------
+    trace
+        Its heads are compared.
+    attribution
+        Of the same text.
+    specials
+        Whether special tokens are compared too. They take much of the attention and have no words, so they would decide the rank
+        correlation of a short text.
+    permutations, seed
+        Of the null: how often the attribution is permuted over the tokens.
+    top
+        How many of the largest scores `jaccard` compares.
+    signed
+        Whether tokens that speak against the target rank last. By default the magnitude counts: attention has no sign, and a head
+        may attend to a token because it speaks against the target.
+
+    Returns
+    -------
+    kind, layer, head, rho (Spearman) with lo and hi (95 %), p (permutations), q (Benjamini-Hochberg over all heads), tau
+    (Kendall's tau-b), jaccard, rbo (rank-biased overlap, extrapolated), n (tokens compared).
+    """
+    parts = [
+        _of_kind(trace, attribution, kind, permutations, seed, top, specials=specials, signed=signed) for kind in trace.kinds
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(table.columns.get_loc("p") + 1, "q", false_discovery(table["p"]))
+    return table
+
+
+def _of_kind(
+    trace: Trace,
+    attribution: Attribution,
+    kind: str,
+    permutations: int,
+    seed: int,
+    top: int,
+    *,
+    specials: bool,
+    signed: bool,
+) -> pd.DataFrame:
+    side, attention = trace.side(kind, "key"), trace.attention_of(kind)
+    scores = attribution.side(side)
+    if len(scores) != attention.n_keys:
+        msg = f"The attribution has {len(scores)} {side} tokens, and this trace {attention.n_keys}: they are not of one text."
+        raise UnknownName(msg)
+    queries, keys = _looked_at(trace, attribution, kind)
+    if not specials:
+        special = trace.token_tables[side]["special"].to_numpy(dtype=bool)
+        keys = keys[~special[keys]]
+    received = np.concatenate([_received(trace, kind, layer, queries, keys) for layer in range(trace.n_layers(kind))])
+    values = scores[keys] if signed else np.abs(scores[keys])
+    table = pd.DataFrame(
+        {
+            "kind": kind,
+            "layer": np.repeat(np.arange(trace.n_layers(kind)), attention.n_heads),
+            "head": np.tile(np.arange(attention.n_heads), trace.n_layers(kind)),
+        }
+    )
+    if not len(keys):
+        return table.assign(**dict.fromkeys(("rho", "lo", "hi", "p", "tau", "jaccard", "rbo"), np.nan), n=0)
+    found = spearman(received, values, permutations=permutations, seed=seed)
+    # A row that does not vary has no order, and its ties would be ranked as the text goes.
+    ordered = np.where(np.isnan(found.rho), np.nan, 1.0)
+    return table.assign(
+        **found._asdict(),
+        tau=kendall(received, values),
+        jaccard=jaccard(received, values, min(top, len(keys))) * ordered,
+        rbo=rank_biased_overlap(received, values) * ordered,
+        n=len(keys),
+    )
+
+
+def _looked_at(trace: Trace, attribution: Attribution, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The queries and keys that can have made the prediction."""
+    attention, target = trace.attention_of(kind), attribution.target
+    queries, keys = np.arange(attention.n_queries), np.arange(attention.n_keys)
+    if "decoder" in trace.kinds and _looks_back(trace.attention_of("decoder").layers[0].mask) and target.position >= 0:
+        queries = queries[: target.position + 1] if kind in ("decoder", "cross") else queries
+        keys = keys[: target.position + 1] if kind == "decoder" else keys
+    return queries, keys
+
+
+def _looks_back(mask: Mask) -> bool:
+    """Whether no query may see a later token."""
+    return mask.causal if mask.cells is None else not bool(np.triu(mask.cells, 1).any())
+
+
+def _received(trace: Trace, kind: str, layer: int, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(head, key) mean attention over the queries that may see a key; 0 for a key that none may see."""
+    weights = trace.attention(kind, layer, queries=queries, keys=keys).to_numpy().astype(float)
+    seen = np.isfinite(weights)
+    return np.asarray(np.where(seen, weights, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))

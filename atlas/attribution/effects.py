@@ -1,0 +1,96 @@
+"""What each head does for a prediction, by switching it off or replacing its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from atlas.trace import Trace
+from atlas.tracing.explained import HEAD_EFFECTS, Target
+
+if TYPE_CHECKING:
+    from atlas.engine.model import Model
+    from atlas.ids import Headlike
+
+Report = Callable[[int, int], None]
+"""(heads done, all heads)"""
+
+
+def head_effects(
+    model: Model,
+    text: str | Trace | Any,
+    target: Target | None = None,
+    how: str = "zero",
+    heads: Iterable[Headlike] | None = None,
+    *,
+    other: str | Trace | Any = None,
+    pair: str | None = None,
+    decoder: str | None = None,
+    seed: int = 0,
+    progress: Report | None = None,
+) -> pd.DataFrame:
+    """The effect of every head on one prediction, each in a run of its own: kind, layer, head, effect, log_probability, kl.
+
+    `effect` is the explained number (the logit of the target) before minus after: above 0, the head speaks for the target.
+    `log_probability` is the same of the outcome's log-probability, and `kl` how far the outcomes after are from those before, in
+    nats. Results hang on `how`, so compare several.
+
+    Parameters
+    ----------
+    model
+        The model, as `atlas.load` gives it.
+    text
+        The text, a ready encoding, or a trace of the model.
+    target
+        What is explained; by default the likeliest outcome at the last position.
+    how
+        What a head's output is replaced by: 'zero'; 'mean', its mean over the text; 'resample', its output in `other` (of random
+        positions beyond the end of a shorter text); 'patch', its output in `other`, which needs as many tokens.
+    heads
+        The heads; by default all.
+    other
+        Another text or trace, for 'resample' and 'patch'. An encoder-decoder reads it with the same decoder text.
+    pair, decoder
+        A second segment; the text that the decoder of an encoder-decoder reads.
+    seed
+        Of the positions that 'resample' draws.
+    progress
+        Called with the number of heads done and the number of all heads.
+    """
+    trace = text if isinstance(text, Trace) else model.trace(text, pair, decoder, capture=("predictions",))
+    if other is not None and not isinstance(other, Trace):
+        other = model.trace(other, None, trace.texts.target, capture=("predictions",))
+    return head_effects_of_trace(trace, target, how, heads, other, progress, seed)
+
+
+def head_effects_of_trace(
+    trace: Trace,
+    target: Target | None = None,
+    how: str = "zero",
+    heads: Iterable[Headlike] | None = None,
+    other: Trace | None = None,
+    report: Report | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The same for a trace whose model is here; `attrs` of the table say what was explained and how."""
+    from atlas.engine.gradients.heads import head_effects as effects
+
+    found = effects(trace, target, how, heads, other, report, seed)
+    table = pd.DataFrame(
+        {
+            "kind": [head.kind for head in found.heads],
+            "layer": [head.layer for head in found.heads],
+            "head": [head.head for head in found.heads],
+            "effect": found.effect,
+            "log_probability": found.log_probability,
+            "kl": found.kl,
+        }
+    )
+    table.attrs = {"target": found.target.words, "how": how}
+    return table
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {HEAD_EFFECTS: head_effects_of_trace}
+"""Work with the model that views may request, by name."""

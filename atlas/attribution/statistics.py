@@ -1,0 +1,113 @@
+"""Rank statistics of many rows against one vector at once: scipy's numbers, without a Python loop over rows and permutations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import false_discovery_control, norm, rankdata
+
+Floats = npt.NDArray[np.float64]
+
+LEAST = 4
+"""Fewest pairs of which a correlation has an interval."""
+
+PAIRS_AT_ONCE = 4_000_000
+"""Signs of pairs held at once, 32 MB: of 2,000 tokens there are two million pairs."""
+
+PERSISTENCE = 0.9
+"""Of rank-biased overlap: how likely a reader who looked at one rank looks at the next."""
+
+ROUNDING = 1e-12
+"""Correlations closer than this are equal: the same ranks in another order may differ in the last digit of their sum."""
+
+
+class Correlation(NamedTuple):
+    """Spearman's correlation of each row, (row,) each; NaN where a row or the vector does not vary."""
+
+    rho: Floats
+    lo: Floats
+    hi: Floats
+    p: Floats
+
+
+def standard_ranks(values: npt.ArrayLike) -> Floats:
+    """Ranks along the last axis, ties averaged, with mean 0 and length 1; NaN where all are equal."""
+    ranks = rankdata(np.asarray(values, dtype=float), axis=-1)
+    ranks -= ranks.mean(axis=-1, keepdims=True)
+    length = np.sqrt((ranks**2).sum(axis=-1, keepdims=True))
+    return np.divide(ranks, length, out=np.full_like(ranks, np.nan), where=length > 0)
+
+
+def spearman(rows: npt.ArrayLike, vector: npt.ArrayLike, *, permutations: int = 999, seed: int = 0) -> Correlation:
+    """Spearman's correlation of every row with a vector, its 95 % interval, and a two-sided permutation p.
+
+    The interval is Fisher's z with the variance (1 + rho² / 2) / (n - 3) (Bonett & Wright 2000). The null permutes the vector,
+    with the same permutations for every row.
+    """
+    ranks, other = standard_ranks(rows), standard_ranks(vector)
+    rho = np.clip(ranks @ other, -1, 1)
+    count = len(other)
+    shuffled = np.random.default_rng(seed).permuted(np.tile(other, (permutations, 1)), axis=1)
+    beyond = (np.abs(ranks @ shuffled.T) >= np.abs(rho)[:, None] - ROUNDING).sum(axis=1)
+    p = np.where(np.isnan(rho), np.nan, (1 + beyond) / (1 + permutations))
+    if count < LEAST:
+        return Correlation(rho, *np.full((2, len(rho)), np.nan), p)
+    with np.errstate(divide="ignore"):
+        z, half = np.arctanh(rho), norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (count - 3))
+    return Correlation(rho, np.tanh(z - half), np.tanh(z + half), p)
+
+
+def kendall(rows: npt.ArrayLike, vector: npt.ArrayLike) -> Floats:
+    """Kendall's tau-b of every row with a vector; NaN where a row or the vector does not vary."""
+    values, other = np.asarray(rows, dtype=float), np.asarray(vector, dtype=float)
+    first, second = np.triu_indices(len(other), 1)
+    agree, untied, untied_other = np.zeros(len(values)), np.zeros(len(values)), 0.0
+    size = max(1, PAIRS_AT_ONCE // max(1, len(values)))
+    for start in range(0, len(first), size):
+        one, two = first[start : start + size], second[start : start + size]
+        signs = np.sign(values[:, one] - values[:, two])
+        others = np.sign(other[one] - other[two])
+        agree += signs @ others
+        untied += np.abs(signs).sum(axis=1)
+        untied_other += np.abs(others).sum()
+    scale = np.sqrt(untied * untied_other)
+    return np.divide(agree, scale, out=np.full(len(values), np.nan), where=scale > 0)
+
+
+def order_of(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Places along the last axis by falling value; ties in the order of the text."""
+    return np.argsort(-np.asarray(values, dtype=float), axis=-1, kind="stable")
+
+
+def jaccard(rows: npt.ArrayLike, vector: npt.ArrayLike, k: int) -> Floats:
+    """How much the k largest of every row and of the vector are the same: shared / all of both."""
+    top, other = order_of(rows)[:, :k], order_of(vector)[:k]
+    shared = np.isin(top, other).sum(axis=1)
+    return np.asarray(shared / (2 * top.shape[1] - shared))
+
+
+def rank_biased_overlap(rows: npt.ArrayLike, vector: npt.ArrayLike, persistence: float = PERSISTENCE) -> Floats:
+    """Rank-biased overlap (Webber, Moffat & Zobel 2010), extrapolated from all ranks: 1 for equal orders.
+
+    The sum over the ranks alone is a lower bound that cannot reach 1: of five ranks at p = .9 it is .41 at most.
+    """
+    places, other = np.argsort(order_of(rows), axis=1), np.argsort(order_of(vector))
+    depth = len(other)
+    # At depth d, shared are the tokens whose worse rank of the two is among the first d.
+    worse = np.maximum(places, other)
+    counts = np.apply_along_axis(np.bincount, 1, worse, minlength=depth)
+    shared = counts.cumsum(axis=1)
+    depths = np.arange(1, depth + 1)
+    parts = (shared / depths * persistence**depths).sum(axis=1) * (1 - persistence) / persistence
+    return np.asarray(parts + shared[:, -1] / depth * persistence**depth)
+
+
+def false_discovery(p: npt.ArrayLike) -> Floats:
+    """Benjamini & Hochberg's q of every p; NaN where p is unknown, which then counts as no test."""
+    values = np.asarray(p, dtype=float)
+    q, known = np.full(len(values), np.nan), np.isfinite(values)
+    if known.any():
+        q[known] = false_discovery_control(values[known])
+    return q

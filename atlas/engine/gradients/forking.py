@@ -1,0 +1,137 @@
+"""One pass for many changed runs of a text: each run is split off where it starts to differ from the unchanged one.
+
+A head that is switched off in layer 8 changes nothing before it. So the batch has one row at first, and grows at the entrance of
+every layer by the rows whose change is in that layer. Of 12 layers this saves nearly half the work, and the unembedding computes
+the position of the target alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from atlas.engine.gradients.subject import Subject
+from atlas.engine.running.capture import fitting, logits_where_known, stacked
+from atlas.engine.running.context import Call, current, running
+from atlas.engine.running.interventions import Intervention, LayerInterventions, by_layer
+from atlas.engine.running.recorder import TextShape
+from atlas.tracing.outcomes import CLASSIFIES_TEXT
+
+if TYPE_CHECKING:
+    from atlas.engine.anatomy.records import Tap
+    from atlas.engine.model import Model
+
+ALL_AXES = 3
+"""Axes of logits of every position: (row, position, outcome)."""
+
+
+@dataclass(eq=False, slots=True)
+class _AtState:
+    """Hook at one state of the stream: appends copies of its first row."""
+
+    call: Call
+    tap: Tap
+    copies: int
+
+    def _mine(self) -> bool:
+        if current() is not self.call:
+            return False
+        turn = self.call.seen[id(self)] % self.tap.uses
+        self.call.seen[id(self)] += 1
+        return turn == self.tap.use
+
+    def _changed(self, state: torch.Tensor) -> torch.Tensor:
+        return torch.cat([state, state[:1].expand(self.copies, *state.shape[1:])])
+
+    def before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
+        """Change an argument of a module."""
+        if not self._mine():
+            return None
+        item = self.tap.place.item
+        if isinstance(item, str):
+            return args, kwargs | {item: self._changed(kwargs[item])}
+        return tuple(self._changed(value) if at == item else value for at, value in enumerate(args)), kwargs
+
+    def after(self, module: torch.nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG002
+        """Change an output of a module."""
+        if not self._mine():
+            return None
+        item = self.tap.place.item
+        if item is None:
+            return self._changed(output)
+        return tuple(self._changed(value) if at == item else value for at, value in enumerate(output))
+
+
+@dataclass(eq=False, slots=True)
+class _AtUnembedding:
+    """Hook before the last module: keeps the position of the target alone, because no other has to be unembedded."""
+
+    call: Call
+    position: int
+
+    def before(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:  # noqa: ARG002
+        """Cut the first argument."""
+        if current() is not self.call or not args:
+            return None
+        return (args[0][:, self.position : self.position + 1], *args[1:])
+
+
+def can_fork(model: Model) -> bool:
+    """Whether the states between all layers were found, in a model of one stream."""
+    taps = model.states()
+    return len(model.kinds) == 1 and len(taps) == model.size.kinds[0].n_layers + 1 and all(t.layout == "plain" for t in taps)
+
+
+def forked(subject: Subject, changes: Sequence[Intervention | None], layers: Sequence[int]) -> torch.Tensor:
+    """(1 + row, outcome) logits at the target: of the unchanged run, then of each change; call it inside `held`.
+
+    `layers` has the first layer that each change acts in, and is sorted.
+    """
+    model, encoded = subject.model, subject.encoded
+    taps = model.states()
+    rows = [subject.change, *changes]
+    shape = fitting(model, TextShape(encoded.n_source, encoded.n_target))
+    found = by_layer(rows, [shape] * len(rows), model.device)
+    there = [1 + sum(first <= layer for first in layers) for layer in range(len(taps) - 1)]
+    call = Call(sites=model.sites, interventions=_of_rows_there(found, there))
+    last = model.last_module()
+    with ExitStack() as stack:
+        for layer, tap in enumerate(taps[:-1]):
+            if copies := there[layer] - (there[layer - 1] if layer else 1):
+                stack.enter_context(_hooked(model, _AtState(call, tap, copies)))
+        if last and model.task != CLASSIFIES_TEXT:
+            cut = _AtUnembedding(call, subject.target.position)
+            stack.callback(model.hf.get_submodule(last).register_forward_pre_hook(cut.before).remove)
+        with running(call):
+            logits = logits_where_known(model, model.forward(stacked(model, [encoded])))
+    assert logits is not None
+    subject.passes += len(rows)
+    cut_to_one = logits.ndim == ALL_AXES and logits.shape[1] == 1
+    return logits[:, 0].float() if cut_to_one else subject.at_target(logits)
+
+
+def _of_rows_there(
+    found: Mapping[tuple[str, int], LayerInterventions], there: Sequence[int]
+) -> dict[tuple[str, int], LayerInterventions]:
+    """The changes of rows that are in the batch at their layer: the trace's own act in every row, also in those not yet there."""
+    return {
+        (kind, layer): {row: change for row, change in rows.items() if row < there[layer]}
+        for (kind, layer), rows in found.items()
+    }
+
+
+@contextmanager
+def _hooked(model: Model, hook: _AtState) -> Iterator[None]:
+    module = model.hf.get_submodule(hook.tap.module)
+    if hook.tap.place.side == "in":
+        handle = module.register_forward_pre_hook(hook.before, with_kwargs=True)
+    else:
+        handle = module.register_forward_hook(hook.after)
+    try:
+        yield
+    finally:
+        handle.remove()
