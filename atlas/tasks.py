@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import effects
-from atlas.attribution.attribute import TASKS as ATTRIBUTION
+from atlas.attribution import compare, effects
 from atlas.engine.running import logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
     **predict.TASKS,
     **logit_lens.TASKS,
     **write.TASKS,
-    **ATTRIBUTION,
+    **compare.TASKS,
     **effects.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

@@ -19,7 +19,6 @@ from atlas.tracing.explained import Attribution
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
-    from atlas.tracing.record import Mask
 
 TOP = 5
 """Tokens compared by Jaccard's index."""
@@ -117,14 +116,17 @@ def _looked_at(trace: Trace, attribution: Attribution, kind: str) -> tuple[np.nd
     """The queries and keys that can have made the prediction."""
     attention, target = trace.attention_of(kind), attribution.target
     queries, keys = np.arange(attention.n_queries), np.arange(attention.n_keys)
-    if "decoder" in trace.kinds and _looks_back(trace.attention_of("decoder").layers[0].mask) and target.position >= 0:
+    if looks_back(trace) and target.position >= 0:
         queries = queries[: target.position + 1] if kind in ("decoder", "cross") else queries
         keys = keys[: target.position + 1] if kind == "decoder" else keys
     return queries, keys
 
 
-def _looks_back(mask: Mask) -> bool:
-    """Whether no query may see a later token."""
+def looks_back(trace: Trace) -> bool:
+    """Whether the stream that predicts sees no later token."""
+    if "decoder" not in trace.kinds:
+        return False
+    mask = trace.attention_of("decoder").layers[0].mask
     return mask.causal if mask.cells is None else not bool(np.triu(mask.cells, 1).any())
 
 

@@ -14,7 +14,7 @@ from atlas.attribution import flows
 from atlas.attribution.methods import METHODS
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.trace import Trace
-from atlas.tracing.explained import ATTRIBUTE, Attribution, Target
+from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.windows import ROLLOUT_TOKENS
 
 if TYPE_CHECKING:
@@ -272,6 +272,3 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "occlusion": _occlusion,
 }
 assert set(_METHODS) == set(METHODS)
-
-TASKS: Mapping[str, Callable[..., Any]] = {ATTRIBUTE: attribute_trace}
-"""Work with the model that views may request, by name."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from atlas.errors import UnknownName
+from atlas.tracing.predictions import LABELS, MASKED, masks_of, side_of_predictions, task_of, without_predictions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ATTRIBUTE, HEAD_EFFECTS = "attribute", "head effects"
+    from atlas.trace import Trace
+
+COMPARE, HEAD_EFFECTS = "compare attributions", "head effects"
 """Names of the tasks that explain a prediction of a trace."""
 
 LOGIT, PROBABILITY, LOG_PROBABILITY = "logit", "probability", "log-probability"
@@ -93,3 +96,35 @@ class Attribution:
     def side(self, side: str) -> np.ndarray:
         """Scores of the tokens of one side; empty where the text has no such side."""
         return self.tokens.loc[self.tokens["side"] == side, "score"].to_numpy(dtype=float)
+
+
+class Comparison(NamedTuple):
+    """Two methods beside each other, for one target."""
+
+    found: tuple[Attribution | str, ...]
+    """Of each method its attribution, or why the model cannot have it."""
+    rho: float = np.nan
+    """Spearman's correlation between the two; NaN where it is unknown."""
+    lo: float = np.nan
+    hi: float = np.nan
+    p: float = np.nan
+    n: int = 0
+    signed: bool = False
+    """Whether signed scores were ranked; else their magnitudes, because one of the two methods has no sign."""
+
+
+def usual_position(trace: Trace) -> int:
+    """The position that is explained where the reader chose none: the last mask, the last word's token, or the last token.
+
+    A masked language model and a classifier of tokens say nothing at the separator that ends their texts.
+    """
+    table = trace.token_tables[side_of_predictions(trace)]
+    words = np.flatnonzero(~table["special"].to_numpy(dtype=bool))
+    if task_of(trace) in (MASKED, LABELS) and not masks_of(trace) and len(words):
+        return int(words[-1])
+    return -1
+
+
+def without_model(trace: Trace) -> str:
+    """Why no prediction of a trace can be explained; empty: it can."""
+    return without_predictions(trace) or ("" if trace.live is not None else "its model is not here to run the text again.")

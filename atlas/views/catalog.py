@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.flow import FlowView
 from atlas.views.heads import HeadsView
@@ -42,4 +43,5 @@ TABS: tuple[Tab, ...] = (
         (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, LinesView, StepsView, InfluenceView),
     ),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView)),
+    Tab("faithfulness", "Faithfulness", (AttributionView,)),
 )

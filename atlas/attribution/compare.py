@@ -1,0 +1,72 @@
+"""Two attributions of one prediction beside each other, and how far they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.attribution.agreement import looks_back
+from atlas.attribution.attribute import attribute_trace
+from atlas.attribution.methods import METHODS
+from atlas.attribution.statistics import spearman
+from atlas.errors import NotCaptured, TooLarge
+from atlas.tracing.explained import COMPARE, Attribution, Comparison, Target
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+Tell = Callable[[str, float], None]
+"""(message, share done)"""
+
+
+def compare(trace: Trace, target: Target, methods: Sequence[str], tell: Tell | None = None) -> Comparison:
+    """Attributions of a trace by two methods, each kept on the trace, and their rank correlation.
+
+    What a model cannot have stands as its reason, so that the other method is shown all the same.
+    """
+    found = tuple(_found(trace, target, method, tell) for method in methods)
+    attributions = [each for each in found if isinstance(each, Attribution)]
+    if len(attributions) != len(methods) or len(set(methods)) < len(methods):
+        return Comparison(found)
+    signed = all(METHODS[method].signed for method in methods)
+    kept = counted(trace, attributions[0])
+    first, second = (each.tokens["score"].to_numpy(dtype=float)[kept] for each in attributions)
+    if not signed:
+        first, second = np.abs(first), np.abs(second)
+    if not kept.any():
+        return Comparison(found)
+    rank = spearman(first[None], second)
+    return Comparison(found, *(float(value[0]) for value in rank), n=int(kept.sum()), signed=signed)
+
+
+def counted(trace: Trace, attribution: Attribution) -> np.ndarray:
+    """Which tokens are compared: not the special ones, nor those after the target of a model that only looks back.
+
+    Both would agree by themselves: special tokens are kept by every baseline, and later tokens have the score 0 in every method.
+    """
+    tokens, target = attribution.tokens, attribution.target
+    kept = ~tokens["special"].to_numpy(dtype=bool)
+    if looks_back(trace) and target.position >= 0:
+        side = "target" if "cross" in trace.kinds else "source"
+        kept &= (tokens["side"] != side).to_numpy() | (tokens["position"] <= target.position).to_numpy()
+    return np.asarray(kept)
+
+
+def _found(trace: Trace, target: Target, method: str, tell: Tell | None) -> Attribution | str:
+    title = METHODS[method].title
+
+    def report(done: int, of: int) -> None:
+        if tell is not None:
+            tell(title, done / max(of, 1))
+
+    try:
+        made: Attribution = trace.once(f"attribution {method} {target}", lambda: attribute_trace(trace, target, method, report))
+    except (NotCaptured, TooLarge) as error:
+        return str(error)
+    return made
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {COMPARE: compare}
+"""Work with the model that views may request, by name."""

@@ -1,0 +1,189 @@
+"""What the attribution view shows: which tokens decide the prediction that is explained, by two methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+import param
+
+from atlas.definitions import DEFINITIONS
+from atlas.errors import TooLarge
+from atlas.state.asking import Progress
+from atlas.state.lens import Lens, counted
+from atlas.state.outcome_line import percent
+from atlas.state.words import shown_token
+from atlas.trace import NO_MODEL
+from atlas.tracing.explained import COMPARE, LOGIT, PROBABILITY, Attribution, Comparison, Target, usual_position
+
+METHODS = tuple(name for name, item in DEFINITIONS.items() if item.group == "attribution")
+"""All methods, by name."""
+
+MOST_TOKENS = 1_000
+"""Tokens with bars: of more, a bar is narrower than a pixel, and their numbers are more than a gesture may send."""
+
+NOT_YET = "not there yet"
+
+
+class AttributionChoices(param.Parameterized):
+    """Choices of the attribution view."""
+
+    first = param.Selector[str](objects=list(METHODS), default="integrated_gradients", doc="The method in the first row.")
+    second = param.Selector[str](objects=list(METHODS), default="rollout", doc="The method in the second row.")
+    of = param.Selector[str](
+        objects=[LOGIT, PROBABILITY], default=LOGIT, doc="Whether the logit is explained or its probability."
+    )
+
+
+class Scored(NamedTuple):
+    """The scores of one method."""
+
+    method: str
+    title: str
+    signed: bool
+    values: np.ndarray
+    """One for each token of `Shown`; NaN where there is none."""
+    reason: str
+    """Why there are none."""
+
+
+class Shown(NamedTuple):
+    """All that is on screen."""
+
+    tokens: tuple[str, ...] = ()
+    """Of the source, then of the target."""
+    sides: tuple[str, ...] = ()
+    positions: tuple[int, ...] = ()
+    scored: tuple[Scored, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class AttributionLens(Lens):
+    """The scores of all tokens for the prediction that is explained."""
+
+    key: ClassVar = "attribution"
+    choices_type: ClassVar = AttributionChoices
+    reads: ClassVar = {"target": ("position", "outcome", "against")}
+    marked_by: ClassVar = ("queries", "keys", "focus")
+
+    _shown: Shown | None = None
+
+    def depends(self) -> Hashable:
+        """On the target and the methods; selected tokens are marked only."""
+        return self.target(), self.methods
+
+    def forget(self) -> None:
+        """Drop what was found."""
+        self._shown = None
+
+    @property
+    def methods(self) -> tuple[str, str]:
+        """The two methods."""
+        return self.choices.first, self.choices.second
+
+    def target(self) -> Target:
+        """The prediction that the reader chose; without one, the likeliest outcome at the usual position."""
+        chosen = self.workspace.target
+        position = chosen.position
+        if position < 0 and self.workspace.trace is not None:
+            position = usual_position(self.trace)
+        return Target(position, chosen.outcome or None, chosen.against or None, self.choices.of)
+
+    def shown(self) -> Shown:
+        """All that is on screen; of unknown scores until they are there."""
+        if self._shown is None:
+            self._shown = self.attempt(self._work_out, Shown())
+        return self._shown
+
+    def marked(self) -> tuple[int, ...]:
+        """Places of the selected tokens among those shown."""
+        shown, selection, trace = self.shown(), self.workspace.selection, self.workspace.trace
+        if trace is None:
+            return ()
+        chosen = {
+            (trace.side(self.kind, axis), position)
+            for axis, positions in (("query", selection.queries), ("key", selection.keys))
+            for position in positions
+        }
+        return tuple(at for at, token in enumerate(zip(shown.sides, shown.positions, strict=True)) if token in chosen)
+
+    def table(self) -> pd.DataFrame:
+        """Every token with its score by each method."""
+        shown = self.shown()
+        table = pd.DataFrame({"side": shown.sides, "position": shown.positions, "token": shown.tokens})
+        for scored in shown.scored:
+            table[scored.method] = scored.values
+        return table
+
+    # -- what is found -------------------------------------------------------------------------------------------------
+
+    def _work_out(self) -> Shown:
+        trace = self.trace
+        places = [(side, at) for side, table in trace.token_tables.items() for at in range(len(table))]
+        names = [shown_token(str(name)) for table in trace.token_tables.values() for name in table["token"]]
+        if len(places) > MOST_TOKENS:
+            msg = (
+                f"{len(places):,} tokens are more than the {MOST_TOKENS:,} that have room for bars. Shorten the text, or use "
+                "atlas.attribution.attribute in Python."
+            )
+            raise TooLarge(msg)
+        found = self._compared()
+        scored = tuple(map(self._scored, self.methods, found.found or (NOT_YET, NOT_YET), [len(places)] * len(self.methods)))
+        self.line = self._describe(found)
+        sides, positions = zip(*places, strict=True)
+        return Shown(tuple(names), sides, positions, scored, self._notes(found))
+
+    def _compared(self) -> Comparison:
+        tasks = self.workspace.tasks
+        if COMPARE not in tasks:
+            return Comparison((NO_MODEL,) * len(self.methods))
+        task, trace, target, methods = tasks[COMPARE], self.trace, self.target(), self.methods
+
+        def work(progress: Progress) -> Comparison:
+            made: Comparison = task(trace, target, methods, progress.tell)
+            return made
+
+        return self.ask(f"{methods} of {target}", work, Comparison(()), needs_model=True)
+
+    @staticmethod
+    def _scored(method: str, found: Attribution | str, count: int) -> Scored:
+        words = DEFINITIONS[method]
+        signed = words.range == "any number"
+        if isinstance(found, str):
+            return Scored(method, words.title, signed, np.full(count, np.nan), found)
+        return Scored(method, words.title, signed, found.tokens["score"].to_numpy(dtype=float), "")
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    def _describe(self, found: Comparison) -> str:
+        made = next((each for each in found.found if isinstance(each, Attribution)), None)
+        if made is None:
+            return "The prediction that is explained, by two methods"
+        target = made.target
+        said = target.words[:1].upper() + target.words[1:]
+        if not math.isnan(target.probability):
+            said += f"; probability {percent(target.probability)}"
+        return said if self.workspace.target.outcome else f"{said}; the likeliest outcome, because none is chosen"
+
+    def _notes(self, found: Comparison) -> tuple[str, ...]:
+        notes = []
+        for method, each in zip(self.methods, found.found, strict=False):
+            title = DEFINITIONS[method].title
+            notes += [f"{title}: {each}"] if isinstance(each, str) else [f"{title}: {note}" for note in each.notes]
+        if found.n and not math.isnan(found.rho):
+            ranked = "signed scores" if found.signed else "magnitudes"
+            interval = "" if math.isnan(found.lo) else f" (95 % interval {_signed(found.lo)} to {_signed(found.hi)})"
+            notes.append(
+                f"The two methods agree with ρ = {_signed(found.rho)}{interval} on the {ranked} of "
+                f"{counted(found.n, 'token')} that are not special; permuted scores reach that in {percent(found.p)} of cases."
+            )
+        elif found.n:
+            notes.append("The scores of one method are all equal, so there is no rank correlation.")
+        return tuple(dict.fromkeys(notes))
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
