@@ -33,13 +33,13 @@ class AttributionView(View):
     title: ClassVar = "Attribution"
     question: ClassVar = "Which tokens decide the prediction?"
     help: ClassVar = (
-        "Each row of bars is a method, each bar a token of the text; its height is the score as a share of the largest of its "
-        "row. Methods with a sign have bars upwards for tokens that speak for the prediction, downwards for those against it; the "
-        "others have magnitudes only. Choose the prediction in the view of predictions: a click explains it, a click with Shift "
-        "holds it against another outcome. Where two methods disagree, at least one of them is wrong about this prediction; "
-        "attention methods are the same for every outcome at a position. The probability saturates: where it is near 1, its "
-        "gradients are near 0, so the logit is explained by default. Special tokens are kept by every baseline, so they have no "
-        "score there, and they are left out of the correlation. Click a token to select it."
+        "Each row of bars is a method, each bar a token of the text; its height is a share of the largest score of its row. "
+        "Methods with a sign have bars upwards for tokens that speak for the prediction, downwards for those against it; others "
+        "have magnitudes only. Choose the prediction in the view of predictions: a click explains it, a click with Shift holds "
+        "it against another outcome. Where two methods disagree, at least one of them is wrong about this prediction; attention "
+        "methods are the same for every outcome at a position. The probability saturates: where it is near 1, its gradients are "
+        "near 0, so the logit is explained by default. Special tokens are kept by every baseline, so they have no score there, "
+        "and they are left out of the correlation. Click a token to select it."
     )
     defines: ClassVar = METHODS
     lens_type: ClassVar = AttributionLens
