@@ -61,7 +61,7 @@ class VectorsView(View):
 
     key: ClassVar = "vectors"
     title: ClassVar = "Vectors"
-    question: ClassVar = "How long are its vectors, and where do they point?"
+    question: ClassVar = "How long are they, and where do they lie?"
     help: ClassVar = (
         "The head in focus. Above: the length of each token's query, key and value. A token whose value is short passes little "
         "on, however much attention it gets. Below: queries and keys together on the two axes along which they differ most (PCA "
