@@ -8,8 +8,11 @@ const FONT = "Roboto, Helvetica, Arial, sans-serif"
 const LEAST = 4, MOST = 18, WANTED = 900, NAME = 11, BESIDE = 10
 // Lines of a token that the words under the plot name.
 const NAMED = 6
-// Opacity of the strongest line and of the weakest; the share of it that lines keep which have one selected end of two, or none.
-const STRONG = 0.9, WEAK = 0.03, HALF = 0.5, FADED = 0.1
+// Opacity of the strongest line; the share of its own that a line keeps which has one selected end of two, or none.
+const STRONG = 0.9, HALF = 0.5, FADED = 0.1
+// Opacity grows faster than the weight where all lines are drawn, else thousands of weak ones lie over the strong ones as a haze;
+// of one token alone it grows slower, so that its weak lines are seen.
+const ALL_LINES = 1.5, OF_ONE = 0.5
 
 const element = (tag, name, text) => {
   const el = document.createElement(tag)
@@ -59,14 +62,16 @@ export function render({model}) {
     const drawn = model.heads.filter(each => each.drawn).map(each => each.head)
     const place = new Map(drawn.map((head, i) => [head, drawn.length < 2 ? 0 : (i / (drawn.length - 1) - 0.5) * high * 0.6]))
     const left = new Set(model.selected_left), right = new Set(model.selected_right)
-    const top = links.count ? links.weight[0] : 1
-    ctx.lineWidth = Math.max(1, Math.min(2, high / 7))
+    const own = i => !at || links[at.side][i] === at.at
+    let top = 0
+    for (let i = 0; i < links.count && !top; i++) { top = own(i) ? links.weight[i] : 0 }
+    ctx.lineWidth = Math.max(at ? 1.5 : 1, Math.min(2, high / 7))
     for (let i = links.count - 1; i >= 0; i--) {
       const from = links.left[i], to = links.right[i], look = looks.get(links.head[i])
-      if (!look || (at && (at.side === "left" ? from : to) !== at.at)) { continue }
+      if (!look || !own(i)) { continue }
       const ends = at ? [] : [...(left.size ? [left.has(from)] : []), ...(right.size ? [right.has(to)] : [])]
       const lit = ends.every(Boolean) ? 1 : ends.some(Boolean) ? HALF : FADED
-      ctx.globalAlpha = (WEAK + (STRONG - WEAK) * links.weight[i] / top) * lit
+      ctx.globalAlpha = STRONG * lit * (links.weight[i] / top) ** (at ? OF_ONE : ALL_LINES)
       ctx.strokeStyle = look.colour
       ctx.setLineDash(look.dash)
       const shift = high / 2 + (place.get(look.head) ?? 0)
@@ -155,7 +160,7 @@ export function render({model}) {
     }
     const more = count > NAMED ? ` · and ${count - NAMED} more` : ""
     const verb = at.side === "left" ? "looks at" : "is looked at by"
-    const said = count ? ` ${verb} ${found.join(" · ")}${more}` : " has no line among the strongest"
+    const said = count ? ` ${verb} ${found.join(" · ")}${more}` : " has no line that is drawn"
     readout.replaceChildren(element("b", "", `${names(at.side)[at.at]} (${at.at})`), said)
   }
 

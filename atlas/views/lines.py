@@ -34,7 +34,7 @@ class LinesView(View):
     question: ClassVar = "Which head links which tokens?"
     help: ClassVar = (
         "A line goes from a token that looks, at the left, to one that is looked at, at the right (in cross-attention from the "
-        "target to the source); its colour and dash say which head, its opacity how large the weight is. Point at a token for "
+        "target to the source); its colour and dash say which head, its opacity grows with the weight. Point at a token for "
         "its lines alone and their weights; click it to select it. Click a head above to draw it or not, double-click for it "
         "alone, click it with Shift to select it; selected heads of the layer are what is drawn. Of two texts, A is the first "
         "and B the second; special tokens are in neither. Only the strongest links of the heads drawn are sent, and said to be "
