@@ -42,6 +42,9 @@ VASWANI = "Vaswani et al. 2017, Attention Is All You Need"
 KOBAYASHI = "Kobayashi, Kuribayashi, Yokoi & Inui 2020, Attention is Not Only a Weight"
 FERRANDO = "Ferrando, Gállego & Costa-jussà 2022, Measuring the Mixing of Contextual Information in the Transformer"
 ABNAR = "Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers"
+ETHAYARAJH = "Ethayarajh 2019, How Contextual are Contextualized Word Representations?"
+MU = "Mu & Viswanath 2018, All-but-the-Top: Simple and Effective Postprocessing for Word Representations"
+PEARSON = "Pearson 1901, On Lines and Planes of Closest Fit to Systems of Points in Space"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
 
 AGREES = "another method for the same target: two methods that disagree cannot both be right"
@@ -72,6 +75,9 @@ class Definition:
         'similarity' (two heads),
         'attribution' (what tokens do for a target f, from their vectors x and a head's weights A) and
         'depth' (two successive layers).
+        'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
+        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction), 'stream'
+        (what a layer writes), 'state' (the tokens' vectors at a layer) or 'depth' (two successive layers).
     title
         What the screen calls it.
     formula
@@ -687,6 +693,37 @@ _READINGS = (
         "0 where both layers have the same masks, else the divergence of attention spread evenly under each",
         "0 to 1",
         f"{LIN}; between layers as in {FIRST_ATLAS}",
+    ),
+    Definition(
+        "state_variance",
+        "state",
+        "Share of the variance",
+        "square sum along a principal component / square sum of all states, both around their mean",
+        "High: the picture shows most of how the states differ; low: tokens that are near each other in it may be far apart. One "
+        "very long state, as of a token that others rest their attention on, takes most of the variance of a layer.",
+        "at least 2 / min(width of the stream, n − 1) for both axes together, however even the directions of n tokens are",
+        "0 to 1",
+        PEARSON,
+    ),
+    Definition(
+        "state_cosine",
+        "state",
+        "Mean cosine",
+        "mean over all pairs of different tokens of a·b / (|a| |b|), a and b the states that enter a layer",
+        "High: states point the same way whatever the token (anisotropy), so a high cosine between two tokens says little.",
+        "0 where directions are even",
+        "−1 / (n − 1) to 1",
+        ETHAYARAJH,
+    ),
+    Definition(
+        "state_cosine_centred",
+        "state",
+        "Mean cosine without the mean",
+        "the same of a − m and b − m, m the mean state of the layer in this text",
+        "Near 0 where the raw cosine is high: what the tokens have in common is one direction, and the rest tells them apart.",
+        "about −1 / (n − 1): n vectors around their own mean point away from each other",
+        "−1 / (n − 1) to 1",
+        MU,
     ),
 )
 

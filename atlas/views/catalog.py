@@ -8,6 +8,7 @@ from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.flow import FlowView
 from atlas.views.heads import HeadsView
+from atlas.views.hidden import HiddenView
 from atlas.views.influence import InfluenceView
 from atlas.views.lines import LinesView
 from atlas.views.logit_lens import LogitLensView
@@ -36,7 +37,7 @@ class Tab(NamedTuple):
 
 
 TABS: tuple[Tab, ...] = (
-    Tab("overview", "Overview", (PredictionsView, RolesView, WritingView, MetricCardsView)),
+    Tab("overview", "Overview", (PredictionsView, RolesView, WritingView, HiddenView, MetricCardsView)),
     Tab(
         "explore",
         "Explore",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -19,6 +18,7 @@ from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_colu
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
+from atlas.views.colour_key import key_markup
 from atlas.views.events import on_reset, on_select
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
@@ -166,15 +166,10 @@ class HeadsView(View):
         """What the colours mean, as marks and words."""
         if self.workspace.trace is None:
             return ""
-        parts = [
-            f'<span style="white-space:nowrap"><span style="color:{how.colour}" aria-hidden="true">{how.letter}</span> '
-            f"{html.escape(words)}</span>"
-            for words, how in colour_key(self.heads.points(), **self.config())
-        ]
         display = self.workspace.display
-        title = f"<span>{html.escape(title_of(display.colour))}:</span>" if display.colour not in CATEGORIES else ""
-        size = f"<span>larger: more {html.escape(title_of(display.size).lower())}</span>" if display.size else ""
-        return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{title}{"".join(parts)}{size}</div>'
+        title = f"{title_of(display.colour)}:" if display.colour not in CATEGORIES else ""
+        size = f"larger: more {title_of(display.size).lower()}" if display.size else ""
+        return key_markup(colour_key(self.heads.points(), **self.config()), title, size)
 
     def _note(self, *_: object) -> str:
         display = self.workspace.display
