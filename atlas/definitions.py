@@ -71,13 +71,11 @@ class Definition:
         'influence' (through all layers),
         'lens' (a layer's prediction),
         'stream' (what a layer writes),
+        'state' (the tokens' vectors at a layer),
         'vectors' (queries, keys and values),
         'similarity' (two heads),
         'attribution' (what tokens do for a target f, from their vectors x and a head's weights A) and
         'depth' (two successive layers).
-        'metric' (a column of the head table), 'role' (how metrics are read as roles), 'cluster' (how heads are grouped),
-        'relation' (syntax), 'plane' (a matrix), 'prediction' (an outcome of the model), 'lens' (a layer's prediction), 'stream'
-        (what a layer writes), 'state' (the tokens' vectors at a layer) or 'depth' (two successive layers).
     title
         What the screen calls it.
     formula
