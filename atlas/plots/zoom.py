@@ -87,7 +87,8 @@ def bound_zoom(figure: Any, x: Limits, y: Limits, nearest: float = NEAREST) -> N
 
     The share is the same for both axes, so that both ends are reached by both at once and the aspect never changes.
     """
-    for range_, (low, high) in zip((figure.x_range, figure.y_range), (x, y), strict=True):
+    for range_, limits in zip((figure.x_range, figure.y_range), (x, y), strict=True):
+        low, high = sorted(limits)  # an axis that runs downwards names its larger end first
         ends = (high, low) if range_.start > range_.end else (low, high)
         span = high - low
         wanted = {

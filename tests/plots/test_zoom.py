@@ -52,11 +52,11 @@ def test_other_limits_are_other_ends_of_the_zoom_and_the_controls_are_there_once
         return hv.Points([(0, 0)]).opts(hooks=hooks, default_tools=["pan", "wheel_zoom", "reset"], xlim=x_range, ylim=y_range)
 
     plot = hv.renderer("bokeh").get_plot(points((0, 1), (0, 2)))
-    for limits in (((0.0, 1.0), (0.0, 2.0)), ((2.0, 9.0), (-1.0, 3.0))):
+    for limits in (((0.0, 1.0), (0.0, 2.0)), ((2.0, 9.0), (-1.0, 3.0)), ((2.0, 9.0), (6.5, -0.5))):  # the last runs downwards
         hold(*limits)(plot, None)
         for axis, (low, high) in zip((plot.state.x_range, plot.state.y_range), limits, strict=True):
             assert (axis.start, axis.end, axis.reset_start, axis.reset_end) == (low, high, low, high)
-            assert (axis.min_interval, axis.max_interval) == pytest.approx((NEAREST * (high - low), high - low))
+            assert (axis.min_interval, axis.max_interval) == pytest.approx((NEAREST * abs(high - low), abs(high - low)))
     assert len(plot.state.elements) == 1
     (tool,) = (tool for tool in plot.state.tools if isinstance(tool, WheelZoomTool))
     assert (tool.zoom_on_axis, tool.maintain_focus, tool.modifiers) == (False, True, {"ctrl": True})
