@@ -163,13 +163,11 @@ class HiddenView(View):
             glyph.mark(columns.get(name, {}), chosen_rows(points) if name == "points" else None)
 
     def _likeness(self, **_: Any) -> hv.Overlay:
-        found = self.states.cloud()
-        if found is None:
-            return no_likeness()
-        hooks = self.faults.hooks(self._layers)
-        marks = self.faults.hooks([self.layer_mark.hook])
-        layer = self.states.layer
-        return likeness(found.cosine, found.cosine_centred, layer, dark=self.dark, hooks=hooks, mark_hooks=marks)
+        found, nothing = self.states.cloud(), np.empty(0)
+        # With hooks also while there is nothing to draw: HoloViews keeps those of the first drawing.
+        hooks, marks = self.faults.hooks(self._layers), self.faults.hooks([self.layer_mark.hook])
+        raw, centred, layer = (nothing, nothing, 0) if found is None else (found.cosine, found.cosine_centred, self.states.layer)
+        return likeness(raw, centred, layer, dark=self.dark, hooks=hooks, mark_hooks=marks)
 
     def _words(self, *_: object) -> str:
         states = self.states

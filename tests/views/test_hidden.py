@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import panel as pn
 import pytest
-from bokeh.models import GlyphRenderer
+from bokeh.document import Document
+from bokeh.events import Tap
+from bokeh.models import GlyphRenderer, Plot
 
 from atlas.ids import HeadId
 from atlas.plots.hidden import FRAME, GAP, LABELLED, LETTER, LINE, MOST_PATHS, marked_columns, names_apart, point_places
@@ -77,10 +79,12 @@ def test_layers_scales_and_selected_tokens_change_what_is_on_screen_without_draw
     assert (view.redrawn, view.problem) == (drawn, "")
 
 
-def test_a_page_that_opens_before_its_text_is_drawn_when_the_trace_comes():
+def test_a_page_that_opens_before_its_text_is_drawn_when_the_trace_comes_and_hears_taps():
     room, view = view_of(None)
     view.dark = True
-    root = pn.panel(view).get_root()
+    document = Document()
+    root = pn.panel(view).get_root(document)
+    document.add_root(root)
     for trace, ticks in ((traced(), [0, 1, 2, 3]), (traced("T5"), [0, 1, 2])):
         room.pipeline.show(trace)
         assert view.problem == ""
@@ -91,6 +95,11 @@ def test_a_page_that_opens_before_its_text_is_drawn_when_the_trace_comes():
         axes = [model for model in root.references() if getattr(model, "axis_label", None)]
         assert [list(axis.ticker.ticks) for axis in axes if axis.axis_label.startswith("layer")] == [ticks]
         assert f"component 1 ({expected.explained[0]:.0%} of the variance)" in {axis.axis_label for axis in axes}
+        figures = [model for model in root.references() if isinstance(model, Plot)]
+        (alike,) = (each for each in figures if each.below[0].axis_label.startswith("layer"))
+        document.callbacks.trigger_event(Tap(alike, sx=1, sy=1, x=1.2, y=0.2))
+        assert (view.states.layer, view.slider.value, list(column(root, "mark_x")[0])) == (1, 1, [1])
+        view.slider.value = 0
 
 
 def test_the_layer_is_that_of_the_focused_head_until_another_is_chosen_and_again_when_it_is_chosen():
