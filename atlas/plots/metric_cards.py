@@ -139,7 +139,7 @@ def metric_strips(
                 line_alpha=0.0,
                 tools=["hover"],
                 hover_tooltips=_hover(steps=name == "steps"),
-                hover_formatters={"@value": "printf"},
+                hover_formatters={"@{value}": "printf"},
             )
         drawn.append(element.opts(**(shared | {"hooks": [*shared["hooks"], *listening.get(name, ())]})))
     return hv.Overlay(drawn).opts(**(shared | {"hooks": [*shared["hooks"], said(strips, around)]}), show_legend=False)

@@ -197,7 +197,7 @@ def test_1_200_heads_are_less_than_a_gesture_may_send():
     assert size < GESTURE_BYTES
     hover = [model for model in root.references() if isinstance(model, HoverTool)]
     assert hover
-    assert all(each.formatters == {"@value": "printf"} for each in hover)
+    assert all(each.formatters == {"@{value}": "printf"} and "@{value}{%.3g}" in each.tooltips for each in hover)
 
 
 def test_other_heads_send_marks_alone():
