@@ -96,6 +96,8 @@ def influence_graph(drawing: GraphDrawing, *, dark: bool = False, hooks: Sequenc
         "label": [about.partition("\n")[0] for about in drawing.node_about],
         "about": [about.partition("\n")[2] for about in drawing.node_about],
     })  # fmt: skip
+    edges = with_column_of(edges, ["x0", "y0", "x1", "y1"], width=EDGE_WIDTHS, colour=(ramp[0], ramp[-1]))
+    nodes = with_column_of(nodes, ["x", "y"], size=NODE_SIZES, colour=(around.accent, around.muted))
     lines = hv.Segments(edges, ["x0", "y0", "x1", "y1"], ["width", "colour", "upper", "lower"]).opts(
         color="colour", line_width="width", line_cap="round", tools=["hover"], hover_tooltips=tooltip("upper", "lower"),
         **shared,
@@ -126,6 +128,17 @@ def edge_columns(drawing: GraphDrawing, ramp: Sequence[str]) -> pd.DataFrame:
         "upper": [each[0] for each in about],
         "lower": [each[2] for each in about],
     })  # fmt: skip
+
+
+def with_column_of(data: pd.DataFrame, place: Sequence[str], **styles: tuple[Any, Any]) -> pd.DataFrame:
+    """The marks, and two that are nowhere and differ in every style.
+
+    HoloViews makes no column for a style that is the same in all marks; a plot that was drawn with such a column, or without
+    marks, then looks for it in vain when the data change.
+    """
+    nowhere = pd.DataFrame({name: list(styles.get(name, ("", ""))) for name in data.columns if name not in place})
+    nowhere = nowhere.assign(**{name: np.float32(np.nan) for name in place})[list(data.columns)]
+    return nowhere if not len(data) else pd.concat([nowhere, data], ignore_index=True)
 
 
 def tapped(drawing: GraphDrawing, x: float, y: float) -> tuple[int, int]:
@@ -161,6 +174,7 @@ def influence_strip(
     bars, chance, out = strip_columns(rows, names)
     fill = SKY if dark else BLUE
     bars["colour"] = [around.accent if at == root else fill for at in bars["token"]]
+    bars = with_column_of(bars.drop(columns="token"), ["x0", "y0", "x1", "y1"], colour=(around.accent, around.muted))
     drawn = hv.Rectangles(bars, ["x0", "y0", "x1", "y1"], ["colour", "label", "about"]).opts(
         color="colour", line_alpha=0.0, tools=["hover"], hover_tooltips=tooltip("label", "about"),
         **(shared | {"hooks": [*shared["hooks"], *hooks]}),

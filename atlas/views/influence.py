@@ -108,16 +108,16 @@ class InfluenceView(View):
         strip = hv.DynamicMap(self.drawing(self._strip, no_strip), streams=streams)
         form = self.influence.choices.param.form
         wide: dict[str, Any] = {"sizing_mode": "stretch_width"}
-        graph_pane = self.plot_pane(
-            graph, height=GRAPH_HEIGHT, css_classes=["aa-influence"], visible=bind_rule(form, _is(GRAPH)), **wide
-        )
+        graph_pane = self.plot_pane(graph, height=GRAPH_HEIGHT, css_classes=["aa-influence"], **wide)
+        # Around the pane, because Panel hands all properties of a HoloViews pane that is hidden to the figure, which has others.
+        graph_box = pn.Column(graph_pane, margin=0, visible=bind_rule(form, _is(GRAPH)), **wide)
         tree = pn.Column(self.bars, scroll=True, height=GRAPH_HEIGHT, margin=0, visible=bind_rule(form, _is(TREE)), **wide)
         strip_pane = self.plot_pane(strip, height=STRIP_HEIGHT, css_classes=["aa-influence-strip"], **wide)
         note = self.bound(lambda _: self.influence.note(), self.visibility.param.revision)
         self.visibility.follow_revision(self._grow)
         self._grow()
         return pn.Column(
-            graph_pane, tree, plain(note, "aa-influence-note"), strip_pane, plain(KEY, "aa-influence-key"),
+            graph_box, tree, plain(note, "aa-influence-note"), strip_pane, plain(KEY, "aa-influence-key"),
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ import functools
 
 import holoviews as hv
 import numpy as np
+import param
 import pytest
 from bokeh.core.serialization import Serializer
 from bokeh.document import Document
@@ -17,7 +18,7 @@ from atlas.plots.influence import EDGE_WIDTHS, NODE_SIZES, influence_graph, infl
 from atlas.state.influence import EDGES_DRAWN, TREE
 from atlas.tracing import mixing
 from atlas.tracing.influence import graph, influence, totals
-from atlas.views.influence import InfluenceView
+from atlas.views.influence import InfluenceView, no_graph, no_strip
 from tests.engine.families import TARGET, TEXT, loaded
 from tests.state.readers import CROSS, DECODER, ENCODER, both, rows, single, workspace
 
@@ -75,7 +76,7 @@ def test_sizes_widths_and_bars_are_the_numbers(name, kind):
     for row in found.nodes.itertuples():
         assert drawing.share[of_node[row.kind, row.layer, row.token]] == pytest.approx(row.share, abs=1e-6)
     assert np.sort(drawing.flow) == pytest.approx(np.sort(found.edges["flow"]), abs=1e-6)
-    edges, points = influence_graph(drawing).values()
+    edges, points = (element.dframe().dropna() for element in influence_graph(drawing).values())
     np.testing.assert_allclose(points["size"], NODE_SIZES[0] + (NODE_SIZES[1] - NODE_SIZES[0]) * np.sqrt(drawing.share))
     np.testing.assert_allclose(
         np.sort(edges["width"]), np.sort(EDGE_WIDTHS[0] + (EDGE_WIDTHS[1] - EDGE_WIDTHS[0]) * found.edges["flow"]), rtol=1e-5
@@ -89,7 +90,7 @@ def test_sizes_widths_and_bars_are_the_numbers(name, kind):
         np.testing.assert_array_equal(row.values[real], values)
         np.testing.assert_array_equal(row.even[real], even)
     assert [row.title for row in lines] == ["rollout", "contribution"]
-    bars = influence_strip(lines, names, 3).values()[1].data
+    bars = influence_strip(lines, names, 3).values()[1].dframe().dropna()
     highest = max(np.nanmax(row.values) for row in lines)
     upper = bars[bars["about"].str.startswith("contribution")]
     known = lines[1].values[~np.isnan(lines[1].values)]
@@ -231,3 +232,25 @@ def test_too_long_a_text_says_what_can_be_done(monkeypatch):
     assert view.influence.shown() is None
     assert "billion" in view.problem
     assert len(view._graph().values()) == 2
+
+
+def test_a_plot_that_was_empty_or_had_one_colour_shows_what_comes_next():
+    """Every style keeps its column, and the ranges follow: the first drawing on a page has no data yet."""
+    _, view = view_of(traced("GPT-2"))
+    for empty, later in ((no_graph, view._graph), (no_strip, view._strip)):
+        follows = Listens()
+        drawn = hv.DynamicMap(lambda n, empty=empty, later=later: later() if n else empty(), streams=[hv.streams.Params(follows)])
+        figure = hv.renderer("bokeh").get_plot(drawn).state
+        columns = [set(renderer.data_source.data) for renderer in figure.renderers]
+        narrow = figure.x_range.end
+        follows.n = 1
+        assert figure.x_range.end > narrow
+        assert figure.x_range.max_interval == pytest.approx(figure.x_range.end - figure.x_range.start)
+        assert [set(renderer.data_source.data) for renderer in figure.renderers] == columns
+        assert len(figure.yaxis[0].ticker.ticks) > 1
+
+
+class Listens(param.Parameterized):
+    """What a plot follows."""
+
+    n = param.Integer(default=0)
