@@ -56,6 +56,8 @@ class Shown(NamedTuple):
     """All that is on screen."""
 
     tokens: tuple[WrittenToken, ...] = NO_TOKENS
+    start: int = 0
+    """Position of the first of them."""
     picked: int | None = None
     """The token whose alternatives are shown."""
     alternatives: tuple[dict[str, Any], ...] = ()
@@ -112,8 +114,9 @@ class WritingLens(Lens):
         exact = found is None or found.exact or not found.tokens
         return Shown(
             tokens,
+            self.start if found is None else found.start,
             picked,
-            () if picked is None else (self._alternatives(tokens, picked),),
+            () if picked is None else (self._alternatives(tokens, picked, self.start if found is None else found.start),),
             "" if exact else "Read anew, this text is split into other tokens than those that were written.",
         )
 
@@ -128,11 +131,18 @@ class WritingLens(Lens):
         found = self.ask(self._request.key, work, nothing, needs_model=True)
         return ((*self._before, *self._coming), None) if found is None else (found.tokens, found)
 
+    @property
+    def start(self) -> int:
+        """Position of the first written token, as far as it is known before the model has written."""
+        positions = written_positions(self.trace)[1]
+        tables = self.trace.token_tables
+        return positions[0] if positions else 1 if "target" in tables else len(tables["source"])
+
     def coming(self) -> tuple[WrittenToken, ...]:
         """The tokens so far, while the model writes."""
         return (*self._before, *self._coming)
 
-    def _alternatives(self, tokens: tuple[WrittenToken, ...], at: int) -> dict[str, Any]:
+    def _alternatives(self, tokens: tuple[WrittenToken, ...], at: int, start: int) -> dict[str, Any]:
         token = tokens[at]
         rows = [
             {
@@ -151,7 +161,7 @@ class WritingLens(Lens):
                 {"label": outcome_labels([token.token])[0], "shares": [token.probability], "number": percent(token.probability),
                  "note": f"less likely than the first {len(token.ids)}"}
             )  # fmt: skip
-        return {"name": f"In place of '{shown_token(token.token.strip() or token.token)}' ({at + 1})", "rows": rows}
+        return {"name": f"In place of '{shown_token(token.token.strip() or token.token)}' ({start + at})", "rows": rows}
 
     def spans(self) -> tuple[dict[str, Any], ...]:
         """Chips that select what the reader gave, what the model wrote, and the messages of each role."""
@@ -250,10 +260,12 @@ class WritingLens(Lens):
             return here or (f"Nothing is written on: {self.reason}" if self.reason else "Nothing is written yet: press Write on")
         how = dict(self._request.sampling)
         by = (
-            f"drawn with temperature {how['temperature']:g}, top-p {how['top_p']:g}, seed {how['seed']}"
+            f"sampled with temperature {how['temperature']:g}, top-p {how['top_p']:g}, seed {how['seed']}"
             if how["sample"]
             else "the likeliest each time"
         )
+        if found is None and self._halted is None:
+            return f"writing up to {counted(self._request.tokens, 'token')}, {by}"
         state = "cancelled after " if self._halted is not None else ""
         ended = {END: "; then the model ended the text", FULL: "; then all positions of the model were used up"}
         return f"{state}{counted(len(tokens), 'token')}, {by}{ended.get(found.stopped, '') if found is not None else ''}"

@@ -55,6 +55,8 @@ class Continuation(NamedTuple):
     """END, ENOUGH or FULL."""
     text: str
     """The whole text with what was written; of an encoder-decoder, what it wrote."""
+    start: int
+    """Position of the first of these tokens."""
     exact: bool
     """Whether the text, read anew, has exactly these tokens."""
 

@@ -77,26 +77,30 @@ class WritingView(View):
         return self.lens
 
     def tools(self) -> list[Any]:
-        """How many tokens, and how each is chosen."""
+        """How many tokens, how each is chosen, and what is done."""
         choices = self.writing.choices.param
         drawn = {"size": "small", "margin": TIGHT, "visible": choices.sample}
         return [
             pmui.IntInput.from_param(choices.tokens, label="Tokens", size="small", margin=TIGHT, width=92),
-            pmui.Switch.from_param(choices.sample, label="Draw", size="small", margin=TIGHT, css_classes=["aa-sample"]),
+            pmui.Switch.from_param(choices.sample, label="Sample", size="small", margin=TIGHT, css_classes=["aa-sample"]),
             pmui.FloatInput.from_param(choices.temperature, label="Temperature", step=0.1, width=112, **drawn),
             pmui.FloatInput.from_param(choices.top_p, label="Top-p", step=0.05, width=92, **drawn),
             pmui.IntInput.from_param(choices.seed, label="Seed", width=92, **drawn),
+            # Here and not in the body, which is hidden while there is a problem: they are the way out of one.
+            self.write,
+            self.anew,
+            self.analyse,
         ]
 
     def body(self) -> Any:
-        """Buttons, the written tokens, the alternatives of one, and the spans."""
+        """The written tokens, the alternatives of one, and the spans."""
         self._draw()
         self.visibility.follow_revision(self._draw)
         self.visibility.follow_marks(self._mark)
         self.writing.param.watch(lambda _: self.writing.attempt_drawing(self._draw_coming), "waiting")
+        self.writing.param.watch(lambda _: self.writing.attempt_drawing(self._free), "busy")
         self.param.watch(lambda _: self.writing.attempt_drawing(self._draw), "dark")
-        buttons = pn.Row(self.write, self.anew, self.analyse, margin=0)
-        return pn.Column(buttons, self.strip, self.note, self.bars, self.chips, sizing_mode="stretch_width", margin=0)
+        return pn.Column(self.strip, self.note, self.bars, self.chips, sizing_mode="stretch_width", margin=0)
 
     def export(self) -> Export:
         """The text, the written tokens and their alternatives."""
@@ -107,23 +111,27 @@ class WritingView(View):
         palette = list(sequential(dark=self.dark))
         if self.strip.palette != palette:
             self.strip.palette = palette
-        self._show(shown.tokens, shown.picked)
+        self._show(shown.tokens, shown.start, shown.picked)
         self.bars.param.update(groups=list(shown.alternatives), visible=bool(shown.alternatives))
         self.note.param.update(object=shown.note, visible=bool(shown.note))
-        self.write.disabled = bool(lens.reason) or lens.busy
+        self._free()
         self.anew.visible = lens.begun
         self.analyse.visible = lens.can_analyse
         self._mark()
 
+    def _free(self) -> None:
+        """Whether the button can be pressed: also after what failed."""
+        self.write.disabled = bool(self.writing.reason) or self.writing.busy
+
     def _draw_coming(self) -> None:
         """The tokens so far, while the model writes."""
         if self.writing.busy:
-            self._show(self.writing.coming(), None)
+            self._show(self.writing.coming(), self.writing.start, None)
 
-    def _show(self, tokens: tuple[WrittenToken, ...], picked: int | None) -> None:
-        marked = [] if picked is None else [picked]
+    def _show(self, tokens: tuple[WrittenToken, ...], start: int, picked: int | None) -> None:
+        marked = [] if picked is None else [start + picked]
         self.strip.param.update(
-            tokens=[_row(at, token) for at, token in enumerate(tokens)],
+            tokens=[_row(at, token) for at, token in enumerate(tokens, start)],
             weights=[token.probability for token in tokens],
             values=[percent(token.probability) for token in tokens],
             selected_from=marked,
@@ -150,7 +158,7 @@ class WritingView(View):
     @gesture
     def _picked(self, pick: Pick) -> None:
         if pick["positions"] and not self.writing.busy:
-            self.writing.pick(pick["positions"][0])
+            self.writing.pick(pick["positions"][0] - self.writing.shown().start)
         elif self.writing.shown().picked is not None:
             self.writing.pick(-1)
 

@@ -50,8 +50,9 @@ def press(view, key):
     view.bars._handle_msg({"key": key})
 
 
-def pick(view, *positions):
-    view.strip._handle_msg({"positions": list(positions), "mode": "replace"})
+def pick(view, number):
+    """One of the written tokens, clicked."""
+    view.strip._handle_msg({"positions": [view.strip.tokens[number]["position"]], "mode": "replace"})
 
 
 @pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5", "gpt-mini", "t5-mini"])
@@ -73,7 +74,8 @@ def test_every_number_on_screen_is_that_of_one_plain_pass(name):
         assert [row["key"] for row in group["rows"]] == [f"{number}:{token}" for token in best]
         assert [row["shares"][0] for row in group["rows"]] == pytest.approx(chances[at - 1 + number, best], abs=1e-5)
         assert group["rows"][0]["state"] == "chosen"
-        assert view.strip.selected_from == [number]
+        assert view.strip.selected_from == [at + number], "not its position in the whole text"
+        assert group["name"].endswith(f"({at + number})")
     pick(view, len(expected) - 1)
     assert not view.bars.visible
     table = view.export().table
@@ -109,7 +111,7 @@ def test_drawing_is_by_the_choices_at_the_moment_of_writing():
     view._write()
     expected = model("Llama").write(prompt_of("Llama"), tokens=5, sample=True, temperature=3.0, top_p=0.9, seed=7)
     assert [token.id for token in view.writing.shown().tokens] == ids_of(expected)[first_written(expected) :]
-    assert "drawn with temperature 3, top-p 0.9, seed 7" in view.lens.line
+    assert "sampled with temperature 3, top-p 0.9, seed 7" in view.lens.line
     before = view.writing.shown().tokens
     choices.seed = 8
     assert view.writing.shown().tokens is before, "a choice writes nothing by itself"
@@ -224,3 +226,13 @@ def test_tokens_appear_as_they_come_and_stay_when_the_writing_is_cancelled():
         assert ended.is_set(), "the model still writes"
 
     asyncio.run(scene())
+
+
+def test_a_text_that_leaves_no_room_is_a_sentence_with_a_way_out():
+    _, view, _ = opened(model("GPT-2").trace("the cat " * 32))
+    view._write()
+    assert "too many" in view.problem
+    assert not view.write.disabled
+    assert view.anew.visible
+    view._anew()
+    assert view.problem == ""

@@ -191,7 +191,8 @@ def write_on(
         places = [at - 1 for at in places_written(draft, whole)]
         rows = logits_at(model, [whole], [places], change or None)[0]
         found = [written_token(model.tokenizer, every[: at + 1], row) for at, row in enumerate(rows.cpu())]
-    return Continuation(tuple(found[len(own) :]), stopped, *_to_read_anew(draft, whole))
+    text, exact = _to_read_anew(draft, whole)
+    return Continuation(tuple(found[len(own) :]), stopped, text, draft.used - len(begun), exact)
 
 
 def _to_read_anew(draft: Draft, whole: Encoded) -> tuple[str, bool]:
