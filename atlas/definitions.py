@@ -36,6 +36,9 @@ NOSTALGEBRAIST = "nostalgebraist 2020, interpreting GPT: the logit lens"
 BELROSE = "Belrose et al. 2023, Eliciting Latent Predictions from Transformers with the Tuned Lens"
 ELHAGE = "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits"
 ENDRES = "Endres & Schindelin 2003, A New Metric for Probability Distributions"
+GEVA21 = "Geva, Schuster, Berant & Levy 2021, Transformer Feed-Forward Layers Are Key-Value Memories"
+GEVA22 = "Geva, Caciularu, Wang & Goldberg 2022, Feed-Forward Layers Build Predictions by Promoting Concepts"
+LI = "Li et al. 2023, The Lazy Neuron Phenomenon"
 YEH = "Yeh et al. 2023, AttentionViz: A Global View of Transformer Attention"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 VASWANI = "Vaswani et al. 2017, Attention Is All You Need"
@@ -74,7 +77,8 @@ class Definition:
         'state' (the tokens' vectors at a layer),
         'vectors' (queries, keys and values),
         'similarity' (two heads),
-        'attribution' (what tokens do for a target f, from their vectors x and a head's weights A) and
+        'attribution' (what tokens do for a target f, from their vectors x and a head's weights A),
+        'unit' (of a feed-forward block) and
         'depth' (two successive layers).
     title
         What the screen calls it.
@@ -634,6 +638,40 @@ _READINGS = (
         "the mean of 200 random pairs of heads of different layers, each at another token",
         "−1 to 1",
         ELHAGE,
+    ),
+    Definition(
+        "unit_activation",
+        "unit",
+        "Activation of a unit",
+        "mean over tokens of aᵢ = f(pre-activation) (× the gate's other half in gated blocks); the unit writes aᵢ × its row of "
+        "the second linear map",
+        "Far from 0: the unit writes much at these tokens. What it promotes and suppresses are the tokens whose logits its row, "
+        "with the sign of the activation, raises and lowers most through the final norm and the unembedding, as if it stood "
+        "alone. Later layers may use what it writes for other things.",
+        "none: compare the units with each other",
+        "any",
+        f"{GEVA21}; {GEVA22}",
+    ),
+    Definition(
+        "units_firing",
+        "unit",
+        "Units that fire",
+        "share of units with a pre-activation above 0; of gated blocks, that of the gate",
+        "Low: the block is sparse, few units answer to a token. Gelu and silu let a little of a negative pre-activation through, "
+        "which does not count as firing.",
+        "0.5, for pre-activations that are as often above 0 as below",
+        "0 to 1",
+        LI,
+    ),
+    Definition(
+        "units_holding",
+        "unit",
+        "Units that hold 90 %",
+        "mean over tokens of the smallest share of units that together have 90 % of Σ |a|",
+        "Low: a few units do nearly all of the work.",
+        "0.9, where all units are equally active",
+        "0 to 0.9",
+        LI,
     ),
     Definition(
         "qk_cosine",

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from atlas.attribution import compare, effects
-from atlas.engine.running import logit_lens, predict, write
+from atlas.engine.running import feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
     **predict.TASKS,
     **logit_lens.TASKS,
+    **feed_forward.TASKS,
     **write.TASKS,
     **compare.TASKS,
     **effects.TASKS,

@@ -12,6 +12,7 @@ import torch
 
 from atlas.engine.anatomy import internals
 from atlas.engine.anatomy.attention_norms import NORM_ARRAYS, attention_norms
+from atlas.engine.anatomy.feedforward import unit_writes
 from atlas.engine.anatomy.probe_recording import writes_into
 from atlas.engine.anatomy.records import GROUPS
 from atlas.engine.loading.examine import examine
@@ -390,6 +391,11 @@ class Model:
         """The same for who goes on reckoning on the model's device: float32 logits, which stay there."""
         with self.held(), torch.no_grad():
             return internals.unembed(self.hf, self._anatomy, hidden.to(self.device, self.hf.dtype)).float()
+
+    def unit_writes(self, kind: str, layer: int, units: Sequence[int]) -> torch.Tensor:
+        """(unit, width) what units of a feed-forward block write at activation 1."""
+        with self.held():
+            return unit_writes(self.hf, self._anatomy, kind, layer, units)
 
     def outcome_names(self, ids: np.ndarray) -> np.ndarray:
         """Outcomes as text: tokens, or a classifier's labels."""

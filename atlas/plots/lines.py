@@ -10,7 +10,7 @@ import holoviews as hv
 import numpy as np
 import numpy.typing as npt
 
-from atlas.plots.colours import BLUE, CIRCLE, DIAMOND, GREEN, GREY, ORANGE, SQUARE, TRIANGLE, VERMILION, Category, theme
+from atlas.plots.colours import BLUE, CIRCLE, DIAMOND, GREEN, GREY, ORANGE, PURPLE, SQUARE, TRIANGLE, VERMILION, Category, theme
 from atlas.plots.frame import Hook, Limits, frame, limits, number, tooltip
 
 PARTS: Mapping[str, Category] = MappingProxyType({
@@ -18,6 +18,8 @@ PARTS: Mapping[str, Category] = MappingProxyType({
     "cross-attention": Category(GREEN, DIAMOND),
     "feed-forward": Category(ORANGE, SQUARE),
     "residual stream": Category(GREY, TRIANGLE),
+    "units that fire": Category(ORANGE, SQUARE),
+    "units that hold 90 %": Category(PURPLE, DIAMOND),
     "query": Category(BLUE, CIRCLE),
     "key": Category(VERMILION, SQUARE),
     "value": Category(GREEN, TRIANGLE),

@@ -52,10 +52,7 @@ class StreamWritesLens(Lens):
 
     def selected(self) -> tuple[int, ...]:
         """The selected positions of the stream, on whichever axis."""
-        selection, trace = self.workspace.selection, self.trace
-        side = trace.side(self.stream, "query")
-        fields = {"query": selection.queries, "key": selection.keys}
-        return tuple(sorted({at for axis, field in fields.items() if trace.side(self.kind, axis) == side for at in field}))
+        return selected_positions(self, self.stream)
 
     def found(self) -> StreamWrites | None:
         """The numbers of every layer; None while they are being made, or where there are none."""
@@ -78,7 +75,7 @@ class StreamWritesLens(Lens):
 
             found = self.ask(f"{stream} at {positions}", made, None, needs_model=held is None, keep=False)
         if found is not None:
-            self.line = self._describe(found)
+            self.line = sentence_case(positions_in_words(self, stream, self.selected(), found.positions))
         return found
 
     def table(self) -> pd.DataFrame:
@@ -97,13 +94,27 @@ class StreamWritesLens(Lens):
         ]  # fmt: skip
         return pd.concat(parts, ignore_index=True)
 
-    def _describe(self, found: StreamWrites) -> str:
-        trace, chosen = self.trace, self.selected()
-        stream = f" of the {self.stream}" if len(trace.kinds) > 1 else ""
-        if chosen:
-            names = listed(token_names(trace, trace.side(self.stream, "query"), frozenset(chosen)))
-            return f"{'Mean of ' if len(chosen) > 1 else ''}{counted(len(chosen), 'token')}{stream}: {names}"
-        left_out = "special tokens and the first" if self.stream == "decoder" else "special tokens"
-        n = len(trace.token_tables[trace.side(self.stream, "query")])
-        without = f", without {left_out}" if len(found.positions) < n else ""
-        return f"Mean of {counted(len(found.positions), 'token')}{stream}{without}"
+
+def sentence_case(words: str) -> str:
+    """Words with a capital first letter."""
+    return words[:1].upper() + words[1:]
+
+
+def selected_positions(lens: Lens, stream: str) -> tuple[int, ...]:
+    """The selected positions of a stream, on whichever axis its tokens are."""
+    selection, trace = lens.workspace.selection, lens.trace
+    side = trace.side(stream, "query")
+    fields = {"query": selection.queries, "key": selection.keys}
+    return tuple(sorted({at for axis, field in fields.items() if trace.side(lens.kind, axis) == side for at in field}))
+
+
+def positions_in_words(lens: Lens, stream: str, chosen: tuple[int, ...], shown: tuple[int, ...]) -> str:
+    """Over which tokens of a stream the means go: the chosen ones, else those that are shown."""
+    trace = lens.trace
+    of = f" of the {stream}" if len(trace.kinds) > 1 else ""
+    if chosen:
+        names = listed(token_names(trace, trace.side(stream, "query"), frozenset(chosen)))
+        return f"{'mean of ' if len(chosen) > 1 else ''}{counted(len(chosen), 'token')}{of}: {names}"
+    left_out = "special tokens and the first" if stream == "decoder" else "special tokens"
+    n = len(trace.token_tables[trace.side(stream, "query")])
+    return f"mean of {counted(len(shown), 'token')}{of}{f', without {left_out}' if len(shown) < n else ''}"

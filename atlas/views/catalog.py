@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
+from atlas.views.feed_forward import FeedForwardView
 from atlas.views.flow import FlowView
 from atlas.views.heads import HeadsView
 from atlas.views.hidden import HiddenView
@@ -43,6 +44,6 @@ TABS: tuple[Tab, ...] = (
         "Explore",
         (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, LinesView, StepsView, InfluenceView),
     ),
-    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView)),
+    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView)),
     Tab("faithfulness", "Faithfulness", (AttributionView,)),
 )

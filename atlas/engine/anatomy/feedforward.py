@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ import torch
 from atlas.engine.anatomy.arithmetic import PART_TOLERANCE, Write, downstream, mismatch, tolerance_of
 from atlas.engine.anatomy.layers import Layer
 from atlas.engine.anatomy.probe_recording import Event, Seen, is_linear, is_norm, key_of
+from atlas.engine.anatomy.records import Anatomy
+from atlas.engine.running.context import Call, running
 
 MIXTURE = "a mixture of experts: every token goes through a few feed-forward blocks of its own, so there is no one inside to show"
 EXPERT_WORDS = ("expert", "moe", "router")
@@ -115,3 +118,15 @@ def _why_whole(layer: Layer) -> str:
     if any(word in name for name in names for word in EXPERT_WORDS):
         return MIXTURE
     return "what the feed-forward block writes is not the output of one linear map"
+
+
+def unit_writes(hf: torch.nn.Module, anatomy: Anatomy, kind: str, layer: int, units: Sequence[int]) -> torch.Tensor:
+    """(unit, width) what each unit of a layer writes at activation 1, by the model's own second linear map, in float32."""
+    tap = next(tap for tap in anatomy.taps if (tap.name, tap.kind, tap.layer) == ("ffn_act", kind, layer))
+    down, like = hf.get_submodule(tap.module), next(hf.parameters())
+    alone = torch.zeros(len(units) + 1, anatomy.tap_widths[kind, "ffn_act"], device=like.device, dtype=like.dtype)
+    alone[range(len(units)), list(units)] = 1.0
+    with torch.no_grad(), running(Call(sites={})):  # a call of its own, so that the taps do not record it
+        found = down(alone).float()
+    # The last row is without any unit: the bias is nobody's.
+    return found[:-1] - found[-1]
