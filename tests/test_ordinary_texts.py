@@ -57,6 +57,7 @@ LOOKS = 4
 """Looks of each kind of attention in a round; the others come in the next rounds. `--all-texts` takes all of them."""
 
 KNOWN_PROBLEMS = (
+    r"Patterns compare positions of one text, and cross-attention links two\. Choose encoder or decoder\.",
     r"Rollout follows one stream of tokens through the layers; cross-attention links two\. Choose encoder or decoder\.",
 )
 """Sentences (as regular expressions) a view may show instead of its plot, because the text or the model has nothing to draw."""

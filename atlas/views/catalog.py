@@ -16,6 +16,7 @@ from atlas.views.logit_lens import LogitLensView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
+from atlas.views.patterns import PatternsView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
 from atlas.views.qkv import QKView, VectorsView
@@ -42,7 +43,19 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "explore",
         "Explore",
-        (MapView, MatrixView, HeadsView, TableView, ProfileView, SentencesView, FlowView, LinesView, StepsView, InfluenceView),
+        (
+            MapView,
+            MatrixView,
+            HeadsView,
+            TableView,
+            ProfileView,
+            PatternsView,
+            SentencesView,
+            FlowView,
+            LinesView,
+            StepsView,
+            InfluenceView,
+        ),
     ),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView)),
     Tab("faithfulness", "Faithfulness", (AttributionView,)),

@@ -1,0 +1,105 @@
+"""Patterns in words: the best heads of each with score, chance and n, and what a head makes of a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from atlas.definitions import DEFINITIONS
+from atlas.ids import HeadId
+from atlas.state.lens import counted
+from atlas.state.outcome_line import percent
+from atlas.tracing.patterns import DIRECTIONS, MIN_ARCS, MIN_ROWS, Arcs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BEST = 3
+"""Heads listed of a pattern: the next ones are in the exported table."""
+
+SHORT = {DIRECTIONS[0]: "d→h", DIRECTIONS[1]: "h→d", "": ""}
+"""Where a relation is read: in the row of the dependent, or in the row of its head."""
+
+ALL = "all"
+
+
+def title_of_pattern(name: str, *, relation: bool) -> str:
+    """What the screen calls a pattern; a relation has the name that the parser gives it."""
+    if relation:
+        return "all relations" if name == ALL else name
+    return DEFINITIONS[name].title
+
+
+def groups_of(table: pd.DataFrame, kind: str, chosen: Collection[HeadId], beyond: float) -> list[dict[str, Any]]:
+    """The best heads of each pattern, with two bars each: score and chance."""
+    groups = []
+    for name, part in table.groupby("pattern", sort=False):
+        best = part.sort_values(["score", "chance"], ascending=[False, True], kind="stable").head(BEST)
+        relation = bool((part["direction"] != "").any())
+        follow = part[part["q"] <= beyond]
+        count = follow.groupby(["layer", "head"]).ngroups
+        groups.append({
+            "key": f"pattern {name}" if count else "",
+            "name": title_of_pattern(str(name), relation=relation),
+            "note": _about(part, relation=relation, follow=count),
+            "pressed": False,
+            "rows": [_row(row, str(name), kind, chosen, beyond) for row in best.itertuples()],
+        })  # fmt: skip
+    return groups
+
+
+def _row(row: Any, name: str, kind: str, chosen: Collection[HeadId], beyond: float) -> dict[str, Any]:
+    head = HeadId(kind, int(row.layer), int(row.head))
+    # Where nothing is tested, the heading says so.
+    said = "beyond" if row.direction else "beyond chance"
+    verdict = "" if math.isnan(row.q) else said if row.q <= beyond else f"q {row.q:.2g}"
+    return {
+        "key": f"head {name} {row.direction or 'place'} {head.layer}.{head.head}",
+        "label": f"L{head.layer} H{head.head}",
+        "shares": [float(row.score), float(row.chance)],
+        "number": f"{share(float(row.score))} ({share(float(row.chance))})",
+        "note": ", ".join(filter(None, [SHORT[row.direction], verdict])),
+        "state": "chosen" if head in chosen else "",
+    }
+
+
+def share(value: float) -> str:
+    """A share in percent; one that is exactly 0, as no hits are, is not 'under' anything."""
+    return percent(value) if value else "0 %"
+
+
+def _about(part: pd.DataFrame, *, relation: bool, follow: int) -> str:
+    """On how many rows or arcs a pattern rests, and how many heads follow it."""
+    most = int(part["n"].max()) if part["n"].notna().any() else 0
+    heads = part.groupby(["layer", "head"]).ngroups
+    on = f"{counted(most, 'arc' if relation else 'row')}"
+    if most < (MIN_ARCS if relation else MIN_ROWS):
+        return f"{on}, too few to test"
+    if part["q"].isna().all():
+        return f"{on}, not tested"
+    return f"{on}; {follow:,} of {counted(heads, 'head')} beyond chance"
+
+
+def arcs_in_words(found: Arcs, relations: pd.DataFrame, head: HeadId, direction: str) -> str:
+    """'L1 H2 finds the syntactic head of 5 of 12 words of this sentence ...'."""
+    hits = sum(hit for *_, hit in found.found)
+    seen = len(found.found) + found.outside
+    parts = [f"{head}, the head in focus, finds {hits:,} of {counted(seen, 'arc')} here"]
+    mine = relations[
+        (relations["pattern"] == ALL)
+        & (relations["direction"] == direction)
+        & (relations["layer"] == head.layer)
+        & (relations["head"] == head.head)
+    ]
+    if len(mine):
+        row = mine.iloc[0]
+        parts.append(
+            f"in the whole text {share(float(row['score']))} of {int(row['n']):,}, without punctuation; the best fixed offset, "
+            f"{int(row['offset']):+d}, {share(float(row['chance']))}".replace("-", "−")
+        )
+    if found.outside:
+        parts.append(f"for {counted(found.outside, 'word')} it points out of what is drawn")
+    if found.unseen:
+        parts.append(f"{counted(found.unseen, 'arc')} that it may not see")
+    return "; ".join(parts) + "."
