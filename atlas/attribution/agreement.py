@@ -65,7 +65,7 @@ def agreement(
         _of_kind(trace, attribution, kind, permutations, seed, top, specials=specials, signed=signed) for kind in trace.kinds
     ]
     table = pd.concat(parts, ignore_index=True)
-    table.insert(table.columns.get_loc("p") + 1, "q", false_discovery(table["p"]))
+    table.insert(list(table.columns).index("p") + 1, "q", false_discovery(table["p"]))
     return table
 
 
@@ -132,6 +132,6 @@ def looks_back(trace: Trace) -> bool:
 
 def _received(trace: Trace, kind: str, layer: int, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """(head, key) mean attention over the queries that may see a key; 0 for a key that none may see."""
-    weights = trace.attention(kind, layer, queries=queries, keys=keys).to_numpy().astype(float)
+    weights = trace.attention(kind, layer, queries=queries.tolist(), keys=keys.tolist()).to_numpy().astype(float)
     seen = np.isfinite(weights)
     return np.asarray(np.where(seen, weights, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))

@@ -38,7 +38,8 @@ def compare(trace: Trace, target: Target, methods: Sequence[str], tell: Tell | N
     if not kept.any():
         return Comparison(found)
     rank = spearman(first[None], second)
-    return Comparison(found, *(float(value[0]) for value in rank), n=int(kept.sum()), signed=signed)
+    rho, low, high, p = (float(value[0]) for value in rank)
+    return Comparison(found, rho, low, high, p, n=int(kept.sum()), signed=signed)
 
 
 def counted(trace: Trace, attribution: Attribution) -> np.ndarray:

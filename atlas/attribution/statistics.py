@@ -53,7 +53,8 @@ def spearman(rows: npt.ArrayLike, vector: npt.ArrayLike, *, permutations: int = 
     beyond = (np.abs(ranks @ shuffled.T) >= np.abs(rho)[:, None] - ROUNDING).sum(axis=1)
     p = np.where(np.isnan(rho), np.nan, (1 + beyond) / (1 + permutations))
     if count < LEAST:
-        return Correlation(rho, *np.full((2, len(rho)), np.nan), p)
+        unknown = np.full(len(rho), np.nan)
+        return Correlation(rho, unknown, unknown, p)
     with np.errstate(divide="ignore"):
         z, half = np.arctanh(rho), norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (count - 3))
     return Correlation(rho, np.tanh(z - half), np.tanh(z + half), p)

@@ -8,7 +8,7 @@ shares. `trace_back` follows it down from one token; `strongest_paths` keeps the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,7 +259,7 @@ class _Kept(NamedTuple):
     contribution: Floats
 
 
-def _heaviest(flow: Floats, wanted: float, most: int) -> Integers:
+def _heaviest(flow: NDArray[np.floating[Any]], wanted: float, most: int) -> Integers:
     """The fewest cells that sum to `wanted`, heaviest first; at most `most`."""
     here = np.flatnonzero(flow)
     if len(here) > most:

@@ -83,7 +83,7 @@ def bar_columns(tokens: Sequence[str], sides: Sequence[str], rows: Sequence[Bars
         parts["bottom"].append(np.minimum(foot, tip)[known])
         parts["top"].append(np.maximum(foot, tip)[known])
         parts["colour"] += coloured(share[known], ends, colours, around.rule)
-        parts["token"] += [tokens[i] for i in np.flatnonzero(known)]
+        parts["token"] += [tokens[int(i)] for i in np.flatnonzero(known)]
         parts["about"] += [f"{bars.title}: {number(value)}" for value in bars.values[known]]
     joined = {
         name: np.concatenate(parts[name] or [np.empty(0)]).astype(np.float32) for name in ("left", "bottom", "right", "top")

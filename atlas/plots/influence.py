@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 from bokeh.models import FixedTicker
 
-from atlas.plots.colours import BLUE, SKY, coloured, mixed, sequential, theme
+from atlas.plots.colours import BLUE, SKY, coloured, sequential, theme
 from atlas.plots.frame import Hook, frame, tooltip
+from atlas.plots.oklab import mixed
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,9 +107,16 @@ def influence_graph(drawing: GraphDrawing, *, dark: bool = False, hooks: Sequenc
         color="colour", size="size", line_color=around.paper, line_width=1.0, tools=["hover"],
         hover_tooltips=tooltip("label", "about"), **(shared | {"hooks": [*shared["hooks"], *hooks]}),
     )  # fmt: skip
-    names = _names(drawing.columns), dict(enumerate(drawing.rows))
+    columns, rows = _names(drawing.columns), dict(enumerate(drawing.rows))
     return hv.Overlay([lines, points]).opts(
-        **(shared | {"hooks": [*shared["hooks"], named(*names)], "default_tools": ["pan", "reset"]}), show_legend=False
+        **(
+            shared
+            | {
+                "hooks": [*shared["hooks"], named(columns, {float(at): name for at, name in rows.items()})],
+                "default_tools": ["pan", "reset"],
+            }
+        ),
+        show_legend=False,
     )
 
 

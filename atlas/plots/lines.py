@@ -108,10 +108,10 @@ def key_of_marks(marks: Mapping[str, Category]) -> str:
 def _pieces(lines: Sequence[Line]) -> list[tuple[float, float, float, float, str]]:
     """From point to point, where both are known."""
     return [
-        (*map(float, ends), PARTS[line.part].colour)
+        (float(x0), float(y0), float(x1), float(y1), PARTS[line.part].colour)
         for line in lines
-        for ends in zip(line.x[:-1], line.y[:-1], line.x[1:], line.y[1:], strict=True)
-        if np.isfinite(ends).all()
+        for x0, y0, x1, y1 in zip(line.x[:-1], line.y[:-1], line.x[1:], line.y[1:], strict=True)
+        if np.isfinite([x0, y0, x1, y1]).all()
     ]
 
 

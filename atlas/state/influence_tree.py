@@ -60,7 +60,7 @@ def _children(graph: Graph, branch: Branch, mass: float, opened: set[Path]) -> l
         shares = np.concatenate([shares, step.cross[row]])
         positions = np.concatenate([positions, np.arange(step.cross.shape[1])])
     order = np.argsort(-shares, kind="stable")[: np.count_nonzero(shares)]
-    kept = int(min(np.searchsorted(np.cumsum(shares[order], dtype=np.float64), mass * (1 - 1e-7)) + 1, MOST_CHILDREN))
+    kept = min(int(np.searchsorted(np.cumsum(shares[order], dtype=np.float64), mass * (1 - 1e-7))) + 1, MOST_CHILDREN)
     found = []
     for place in order[:kept]:
         path = (*branch.path, (at, int(positions[place])))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import UnknownName
-from atlas.metrics.influence import NO_HEAD, Paths, Step, reached, strongest_heads, strongest_paths, trace_back
+from atlas.metrics.influence import NO_HEAD as NO_HEAD  # for those who may not import the metrics
+from atlas.metrics.influence import Paths, Step, reached, strongest_heads, strongest_paths, trace_back
 from atlas.tracing.mixing import (
     CONTRIBUTION,
     METHODS,

@@ -184,7 +184,7 @@ def attention_block(trace: Trace, kind: str, layer: int) -> Block:
     reads = trace.arrays.get("head_read", {}).get((kind, layer))
     if reads is None:
         reads = np.stack([weights[head] @ values[here.key_head(head)] for head in range(attention.n_heads)])
-    heads_sum = sum((reads[head] @ projection[head] for head in range(attention.n_heads)), np.float32(0))
+    heads_sum: Array = np.sum([reads[head] @ projection[head] for head in range(attention.n_heads)], axis=0)
     bias = trace.captured("output_bias").get((kind, layer)) if "output_bias" in trace.held_arrays() else None
     heads_sum = heads_sum if bias is None else heads_sum + bias
     weights[list(here.replaced)] = 0

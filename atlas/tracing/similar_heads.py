@@ -174,7 +174,7 @@ def _writes(trace: Trace, attention: Attention, heads: list[HeadId], rows: list[
         report(start / len(rows))
         chunk = slice(start, start + step)
         written = _written(read, projections, np.arange(len(rows))[chunk])
-        known = written.any(-1).astype(np.float32)
+        known = np.asarray(written.any(-1), dtype=np.float32)
         for at in range(written.shape[1]):
             found += written[:, at] @ written[:, at].T
             counted += np.outer(known[:, at], known[:, at])
@@ -190,4 +190,5 @@ def _writes(trace: Trace, attention: Attention, heads: list[HeadId], rows: list[
 def _written(read: list[Array], projections: list[Array], rows: Array) -> Array:
     """(head, row, d_model) direction of what each head writes at some rows."""
     parts = [states[:, rows].astype(np.float32) @ out.astype(np.float32) for states, out in zip(read, projections, strict=True)]
-    return directions(np.concatenate(parts))
+    found: Array = directions(np.concatenate(parts))
+    return found

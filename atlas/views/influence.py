@@ -221,7 +221,7 @@ class InfluenceView(View):
 
     @gesture
     def _tapped_strip(self, x: float, _: float, *, additive: bool = False) -> None:  # noqa: ARG002
-        _, _, places = self.strip()
+        places = self.strip()[2]
         node = places[round(x)] if 0 <= round(x) < len(places) else None
         if node is not None:
             self.influence.select(node, ORIGIN)

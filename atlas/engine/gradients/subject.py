@@ -202,7 +202,8 @@ class Subject:
             msg = f"{target.against!r} is the outcome itself; hold it against another one, or leave against out."
             raise UnknownName(msg)
         names = [str(name) for name in model.outcome_names(np.array([outcome] if against is None else [outcome, against]))]
-        self.target = Resolved(position, side, names[0], outcome, *(names[1:] or [""]), against, target.of)
+        held = names[1] if len(names) > 1 else ""
+        self.target = Resolved(position, side, names[0], outcome, held, against, target.of)
         probability = float("nan") if self.form == SCORE else float(_measure(logits, PROBABILITY, self.form)[0, outcome])
         self.target = replace(
             self.target,

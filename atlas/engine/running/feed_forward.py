@@ -52,7 +52,7 @@ def feed_forward_units(trace: Trace, kind: str, layer: int, positions: Sequence[
     firing = [before[kind, at][here] if (kind, at) in before else acts[at] for at in layers]
     mean = acts[layer].astype(np.float64).mean(0)
     units = np.argsort(-np.abs(mean), kind="stable")[:TOP_UNITS]
-    written = model.unit_writes(kind, layer, units)
+    written = model.unit_writes(kind, layer, units.tolist())
     tokens = _tokens(trace, model, kind, written * torch.tensor(np.sign(mean[units]))[:, None].to(written))
     return FeedForwardUnits(
         kind, layer, tuple(here), _function(model, before.get((kind, layer)), gate.get((kind, layer)), after[kind, layer]),
