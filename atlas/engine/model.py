@@ -11,10 +11,8 @@ import numpy as np
 import torch
 
 from atlas.engine.anatomy import internals
-from atlas.engine.anatomy.attention_norms import NORM_ARRAYS, attention_norms
-from atlas.engine.anatomy.feedforward import unit_writes
+from atlas.engine.anatomy.parts import Parts
 from atlas.engine.anatomy.probe_recording import writes_into
-from atlas.engine.anatomy.records import GROUPS
 from atlas.engine.loading.examine import examine
 from atlas.engine.loading.identity import Identity, described
 from atlas.engine.running import budget, capture
@@ -32,7 +30,6 @@ from atlas.errors import BadIntervention, TextError, UnsupportedModel
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from atlas.engine.anatomy.records import Tap
     from atlas.ids import Headlike
     from atlas.trace import Trace
 
@@ -40,7 +37,7 @@ Progress = Callable[[int, int], None]
 """(layers done, all layers)"""
 
 
-class Model:
+class Model(Parts):
     """A model and its tokenizer, checked once and ready to be traced. `atlas.load` makes it."""
 
     def __init__(
@@ -327,75 +324,9 @@ class Model:
                 return value
         return 0
 
-    def taps_of(self, groups: Sequence[str]) -> tuple[str, ...]:
-        """The names of the arrays of these capture groups that this model has."""
-        return tuple(name for group in groups for name in GROUPS.get(group, ()) if name not in self._anatomy.absent)
-
-    def places_of(self, name: str) -> dict[str, Tap]:
-        """Where a named tensor of a stream is captured in its first layer, by kind of stream."""
-        return {tap.kind: tap for tap in self._anatomy.taps if tap.name == name and tap.layer == 0}
-
-    def states(self) -> list[Tap]:
-        """Where the states of a model's only stream are captured, from the first layer's input to the last layer's output."""
-        return [tap for tap in self._anatomy.taps if tap.name == "hidden"] if len(self.kinds) == 1 else []
-
-    def last_module(self) -> str:
-        """The last module on the way to the logits; empty where it was not found."""
-        return next((stage.module for stage in reversed(self._anatomy.unembedding) if stage.what == "apply"), "")
-
-    def group_of(self, name: str) -> str | None:
-        """The capture group that holds an array; None where this model has no such array."""
-        if name in ("output_projection", "output_bias", *NORM_ARRAYS):
-            return "head_outputs" if self._anatomy.projections else None
-        return next((group for group, names in GROUPS.items() if name in names and name not in self._anatomy.absent), None)
-
-    def reason(self, name: str) -> str:
-        """Why this model has no array of that name."""
-        if name == "predictions":
-            return f"{self.name} has no output that can be read as likelier and less likely outcomes ({self.task})."
-        known = sorted(
-            {name for group in GROUPS for name in self.taps_of([group])} | {"query", "key", "value", "head_output", "logit_lens"}
-        )
-        why = self._anatomy.absent.get(name)
-        return f"{self.name} has no {name!r}: {why}." if why else f"There is no vector {name!r}; there are {', '.join(known)}."
-
     def weights_version(self) -> int:
         """A number that changes whenever a weight changes, because autograd counts every write into a tensor."""
         return hash(tuple((parameter.data_ptr(), writes_into(parameter)) for parameter in self._parameters))
-
-    def value_gram(self, kind: str, layer: int) -> torch.Tensor | None:
-        """W_O W_O^T of every head of a layer; None where the output projection was not found."""
-        if (kind, layer) not in self._anatomy.projections:
-            return None
-        return internals.value_gram(self._anatomy, kind, layer)
-
-    def output_projections(self) -> dict[tuple[str, int], torch.Tensor]:
-        """(head, width, d_model) of every layer whose output projection was found."""
-        return internals.output_projections(self._anatomy)
-
-    def output_biases(self) -> dict[tuple[str, int], torch.Tensor]:
-        """The biases of the output projections that have one, (d_model,). No head writes them."""
-        found = {place: internals.output_bias(self._anatomy, *place) for place in self._anatomy.projections}
-        return {place: bias for place, bias in found.items() if bias is not None}
-
-    def attention_norms(self) -> dict[str, dict[tuple[str, int], torch.Tensor]]:
-        """Scale and offset of the norms that follow attention, by name and layer; names in `NORM_ARRAYS`."""
-        return attention_norms(self.hf, self._anatomy)
-
-    def unembed(self, hidden: np.ndarray) -> np.ndarray:
-        """Logits of any state of the residual stream (the logit lens)."""
-        logits: np.ndarray = self.unembedded(torch.tensor(hidden)).cpu().numpy()
-        return logits
-
-    def unembedded(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The same for who goes on reckoning on the model's device: float32 logits, which stay there."""
-        with self.held(), torch.no_grad():
-            return internals.unembed(self.hf, self._anatomy, hidden.to(self.device, self.hf.dtype)).float()
-
-    def unit_writes(self, kind: str, layer: int, units: Sequence[int]) -> torch.Tensor:
-        """(unit, width) what units of a feed-forward block write at activation 1."""
-        with self.held():
-            return unit_writes(self.hf, self._anatomy, kind, layer, units)
 
     def outcome_names(self, ids: np.ndarray) -> np.ndarray:
         """Outcomes as text: tokens, or a classifier's labels."""

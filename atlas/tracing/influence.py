@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import UnknownName
-from atlas.metrics.influence import NO_HEAD as NO_HEAD  # for those who may not import the metrics
+from atlas.metrics import influence as formulas
 from atlas.metrics.influence import Paths, Step, reached, strongest_heads, strongest_paths, trace_back
 from atlas.tracing.mixing import (
     CONTRIBUTION,
@@ -24,6 +24,9 @@ from atlas.tracing.mixing import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+NO_HEAD = formulas.NO_HEAD
+"""For those who may not import the metrics."""
 
     from atlas.trace import Trace
 
