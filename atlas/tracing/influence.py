@@ -25,12 +25,12 @@ from atlas.tracing.mixing import (
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_HEAD = formulas.NO_HEAD
-"""For those who may not import the metrics."""
-
     from atlas.trace import Trace
 
 Array = np.ndarray
+
+NO_HEAD = formulas.NO_HEAD
+"""For those who may not import the metrics."""
 
 EDGES_A_LAYER = 2_000
 """Edges of a layer in a graph at most: more than a reader can follow, and all of them for texts of up to 44 tokens."""
