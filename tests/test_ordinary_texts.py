@@ -83,6 +83,10 @@ def service() -> Service:
     return Service()
 
 
+PRESSED = frozenset({"writing"})
+"""Views that show nothing until a reader presses their button: their own tests press it."""
+
+
 class Selector(NamedTuple):
     """A choice of the reader and what it can be."""
 
@@ -207,7 +211,8 @@ class Page:
         problems |= {card.view.key: card.view.problem for card in self.cards}
         unknown = {key: said for key, said in problems.items() if said and not any(re.fullmatch(k, said) for k in KNOWN_PROBLEMS)}
         assert not unknown
-        undrawn = [card.view.key for card in self.cards if not problems[card.view.key] and not card.is_drawn()]
+        owing = [card for card in self.cards if card.view.key not in PRESSED and not problems[card.view.key]]
+        undrawn = [card.view.key for card in owing if not card.is_drawn()]
         assert not undrawn, f"nothing is drawn in {undrawn}"
 
     def check_sent(self) -> None:

@@ -112,6 +112,16 @@ function gathered(view) {
   }
 }
 
+// The frame may come while a plot is still being built; it takes part in the layout that follows.
+function unfinished(view) {
+  for (const name of ["measure_layout", "after_layout"]) {
+    const method = view[name]
+    view[name] = function() {
+      if (this.layout) { method.call(this) }
+    }
+  }
+}
+
 // Bokeh (3.9) builds the children of a column step by step. A second change that comes meanwhile builds those that are still to come
 // once more, and of the two views of a card the page shows the one that is not kept up to date, or none.
 function in_turn(view) {
@@ -200,6 +210,7 @@ export function render() {
   once("GlyphRenderer", overtaken)
   once("WheelZoomTool", commanded)
   once("Column", gathered)
+  once("Figure", unfinished)
   once("panel.models.layout.Column", in_turn)
   known()
   return document.createElement("div")
