@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
 
 import holoviews as hv
 import numpy as np
@@ -29,6 +30,8 @@ from atlas.tracing.mixing import offered, without_method
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+
+Drawn = TypeVar("Drawn")
 
 ORIGIN = "influence"
 
@@ -79,6 +82,7 @@ class InfluenceView(View):
         self._strip_hears = [on_tap(self._tapped_strip)]
         self._paths: dict[str, tuple[tuple[int, int], ...]] = {}
         self._nodes: dict[str, NodeKey] = {}
+        self._last: tuple[Trace | None, dict[str, Any]] = (None, {})
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -182,7 +186,18 @@ class InfluenceView(View):
         return column, names
 
     def _graph(self, **_: Any) -> hv.Overlay:
-        return influence_graph(self.graph()[0], dark=self.dark, hooks=self.faults.hooks(self._hears))
+        drawing = self._kept("graph", lambda: self.graph()[0], NOTHING)
+        return influence_graph(drawing, dark=self.dark, hooks=self.faults.hooks(self._hears))
+
+    def _kept(self, name: str, make: Callable[[], Drawn], otherwise: Drawn) -> Drawn:
+        """What is drawn; while the shares of other layers of the same text are measured, what was drawn last stays."""
+        trace = self.workspace.trace
+        if trace is not self._last[0]:
+            self._last = trace, {}
+        if self.influence.shown() is not None or not self.lens.busy:
+            self._last[1][name] = make()
+        drawn: Drawn = self._last[1].get(name, otherwise)
+        return drawn
 
     @gesture
     def _tapped(self, x: float, y: float, *, additive: bool = False) -> None:  # noqa: ARG002  (what Bokeh reports)
@@ -214,10 +229,14 @@ class InfluenceView(View):
         return rows[::-1], names, places
 
     def _strip(self, **_: Any) -> hv.Overlay:
-        rows, names, places = self.strip()
-        found = self.influence.shown()
-        root = -1 if found is None else places.index(found.graph.root._replace(level=0))
-        return influence_strip(rows, names, root, dark=self.dark, hooks=self.faults.hooks(self._strip_hears))
+        def found() -> tuple[list[StripRow], list[str], int]:
+            rows, names, places = self.strip()
+            shown = self.influence.shown()
+            return rows, names, -1 if shown is None else places.index(shown.graph.root._replace(level=0))
+
+        nothing: tuple[list[StripRow], list[str], int] = ([], [], -1)
+        drawn = self._kept("strip", found, nothing)
+        return influence_strip(*drawn, dark=self.dark, hooks=self.faults.hooks(self._strip_hears))
 
     @gesture
     def _tapped_strip(self, x: float, _: float, *, additive: bool = False) -> None:  # noqa: ARG002
