@@ -254,3 +254,18 @@ class Listens(param.Parameterized):
     """What a plot follows."""
 
     n = param.Integer(default=0)
+
+
+def test_the_last_graph_of_a_text_stays_while_other_shares_are_measured():
+    room, view = view_of(traced("T5"), ENCODER)
+    before = len(view._graph().values()[0]), len(view._strip().values()[1])
+    assert before > (2, 2)
+    room.selection.show_kind(DECODER)
+    view.lens.busy = True
+    view.influence.shown = lambda: None
+    assert (len(view._graph().values()[0]), len(view._strip().values()[1])) == before
+    view.lens.busy = False
+    assert len(view._graph().values()[0]) == 2  # those that are nowhere
+    room.pipeline.show(traced("GPT-2"))
+    view.lens.busy = True
+    assert len(view._graph().values()[0]) == 2
