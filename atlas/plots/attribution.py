@@ -30,6 +30,9 @@ GAP = 1.0
 BAR = 0.42
 """Half of the width of a bar, in tokens."""
 
+EDGE = 0.6
+"""Tokens of room to the left of the middle of the first token, and to the right of the last."""
+
 READ_AT = 900
 """Pixels for which token names are thinned out; a wide card is no narrower on the screens the app is made for."""
 
@@ -58,9 +61,35 @@ def places(sides: Sequence[str]) -> Floats:
     return np.arange(len(sides)) + GAP * np.cumsum(changes)
 
 
-def token_at(sides: Sequence[str], x: float) -> int | None:
-    """The token at a horizontal position; None between and beyond them."""
+class Frame(NamedTuple):
+    """From tokens and rows to a plot of side 1.
+
+    The ranges of the plot never change: a browser would apply the limits of the old zoom to the first of the new ends.
+    """
+
+    left: float
+    width: float
+    n_rows: int
+
+    def x(self, places: npt.ArrayLike) -> Floats:
+        """Of horizontal positions in tokens."""
+        return (np.asarray(places, dtype=float) - self.left) / self.width
+
+    def y(self, heights: npt.ArrayLike) -> Floats:
+        """Of vertical positions in rows; the middle of the first row is 0, of the second -1."""
+        return (np.asarray(heights, dtype=float) - (0.5 - self.n_rows)) / self.n_rows
+
+
+def frame_of(sides: Sequence[str], n_rows: int) -> Frame:
+    """The frame of a text."""
     at = places(sides)
+    return Frame(-EDGE, (float(at[-1]) if len(at) else 0.0) + 2 * EDGE, max(n_rows, 1))
+
+
+def token_at(sides: Sequence[str], x: float) -> int | None:
+    """The token at a horizontal position of the plot; None between and beyond them."""
+    at, around = places(sides), frame_of(sides, 1)
+    x = around.left + x * around.width
     near = int(np.abs(at - x).argmin()) if len(at) else -1
     return near if near >= 0 and abs(at[near] - x) <= 1 / 2 else None
 
@@ -68,6 +97,7 @@ def token_at(sides: Sequence[str], x: float) -> int | None:
 def bar_columns(tokens: Sequence[str], sides: Sequence[str], rows: Sequence[Bars], *, dark: bool) -> dict[str, Any]:
     """One rectangle for each score: a signed one starts in the middle of its row, a magnitude at its foot."""
     at = places(sides)
+    inside = frame_of(sides, len(rows))
     parts: dict[str, list[Any]] = {name: [] for name in (*SIDES, "colour", "token", "about")}
     around = theme(dark=dark)
     for row, bars in enumerate(rows):
@@ -78,10 +108,10 @@ def bar_columns(tokens: Sequence[str], sides: Sequence[str], rows: Sequence[Bars
         tip = foot + share * HALF * (1 if bars.signed else 2)
         colours = diverging(dark=dark) if bars.signed else sequential(dark=dark)
         ends = (-1.0, 1.0) if bars.signed else (0.0, 1.0)
-        parts["left"].append((at - BAR)[known])
-        parts["right"].append((at + BAR)[known])
-        parts["bottom"].append(np.minimum(foot, tip)[known])
-        parts["top"].append(np.maximum(foot, tip)[known])
+        parts["left"].append(inside.x(at - BAR)[known])
+        parts["right"].append(inside.x(at + BAR)[known])
+        parts["bottom"].append(inside.y(np.minimum(foot, tip))[known])
+        parts["top"].append(inside.y(np.maximum(foot, tip))[known])
         parts["colour"] += coloured(share[known], ends, colours, around.rule)
         parts["token"] += [tokens[int(i)] for i in np.flatnonzero(known)]
         parts["about"] += [f"{bars.title}: {number(value)}" for value in bars.values[known]]
@@ -93,8 +123,8 @@ def bar_columns(tokens: Sequence[str], sides: Sequence[str], rows: Sequence[Bars
 
 def selected_boxes(sides: Sequence[str], marked: Collection[int], n_rows: int) -> list[Box]:
     """Frames around selected tokens, over all rows."""
-    at = places(sides)
-    return [(at[start] - 0.5, 0.5 - n_rows, at[stop - 1] + 0.5, 0.5) for start, stop in runs(marked)]
+    at, inside = places(sides), frame_of(sides, n_rows)
+    return [(float(inside.x(at[start] - 0.5)), 0.0, float(inside.x(at[stop - 1] + 0.5)), 1.0) for start, stop in runs(marked)]
 
 
 def score_bars(
@@ -107,21 +137,19 @@ def score_bars(
     hooks: Mapping[str, Sequence[Hook]] | None = None,
 ) -> hv.Overlay:
     """The plot; `hooks` are hooks of the elements 'bars' and 'marked'."""
-    around, listening, n_rows = theme(dark=dark), hooks or {}, max(len(rows), 1)
-    at = places(sides)
-    last = float(at[-1]) if len(at) else 0.0
+    around, listening = theme(dark=dark), hooks or {}
     shared = frame(
         dark=dark,
         x_label="",
         y_label="",
-        x_range=(-0.6, last + 0.6),
-        y_range=(0.5 - n_rows, 0.5),
-        height=ROW_HEIGHT * n_rows + AXIS,
+        x_range=(0.0, 1.0),
+        y_range=(0.0, 1.0),
+        height=2 * ROW_HEIGHT + AXIS,
     )
     shared |= {"default_tools": [], "toolbar": None}
     columns = bar_columns(tokens, sides, rows, dark=dark)
-    zero = [-row if bars.signed else -row - HALF for row, bars in enumerate(rows)]
-    lines = hv.Segments(([-0.6] * len(rows), zero, [last + 0.6] * len(rows), zero), ["x0", "y0", "x1", "y1"])
+    zero = frame_of(sides, len(rows)).y([-row if bars.signed else -row - HALF for row, bars in enumerate(rows)])
+    lines = hv.Segments((np.zeros(len(rows)), zero, np.ones(len(rows)), zero), ["x0", "y0", "x1", "y1"])
     bars = hv.Rectangles(tuple(columns.values()), list(SIDES), ["colour", "token", "about"])
     elements = {
         "lines": lines.opts(color=around.rule, line_width=1.0),
@@ -143,10 +171,11 @@ def score_bars(
 
 def named(tokens: Sequence[str], sides: Sequence[str], rows: Sequence[Bars], *, dark: bool) -> Hook:
     """HoloViews hook: the names of tokens below and of methods at the left. HoloViews sets ticks once; these follow the data."""
-    at, around = places(sides), theme(dark=dark)
+    inside, around = frame_of(sides, len(rows)), theme(dark=dark)
+    at, middles = inside.x(places(sides)), inside.y(-np.arange(len(rows)))
     step = tick_step(len(tokens), 0, len(tokens), READ_AT) if tokens else 1
     below = {float(at[i]): short(tokens[i]) for i in range(0, len(tokens), step)}
-    left = {-row: _title(bars) for row, bars in enumerate(rows)}
+    left = {float(middle): _title(bars) for middle, bars in zip(middles, rows, strict=True)}
 
     def hook(plot: Any, _: Any) -> None:
         figure = plot.state

@@ -13,11 +13,11 @@ from scipy import stats
 import atlas
 from atlas.attribution import Target, attribute
 from atlas.errors import TooLarge
-from atlas.plots.attribution import HALF, Bars, bar_columns, places, token_at
+from atlas.plots.attribution import HALF, Bars, bar_columns, frame_of, places, token_at
 from atlas.state import attribution as state
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
-from atlas.views.attribution import AttributionView
+from atlas.views.attribution import AttributionView, score_bars_of_nothing
 from tests.engine.families import TARGET, TEXT, gptj, loaded, tokenizer
 from tests.state.readers import never, single, workspace
 
@@ -105,13 +105,16 @@ def test_bars_start_at_zero_and_are_as_high_as_their_scores():
     tokens, sides = ("a", "b", "c", "d"), ("source", "source", "target", "target")
     signed, plain = Bars("one", values, signed=True), Bars("two", np.abs(values), signed=False)
     columns = bar_columns(tokens, sides, [signed, plain], dark=False)
-    np.testing.assert_allclose(columns["top"] - columns["bottom"], HALF * np.array([0.5, 1, 0.25, 1, 2, 0.5]), rtol=1e-6)
-    np.testing.assert_allclose(columns["bottom"][:3], [0, -HALF, 0])
-    np.testing.assert_allclose(columns["bottom"][3:], -1 - HALF, rtol=1e-6)
+    # Two rows of the plot, which is 1 high: the middle of the first is at 0.75, the foot of the second near 0.
+    np.testing.assert_allclose(columns["top"] - columns["bottom"], HALF * np.array([0.5, 1, 0.25, 1, 2, 0.5]) / 2, rtol=1e-5)
+    np.testing.assert_allclose(columns["bottom"][:3], [0.75, 0.75 - HALF / 2, 0.75], rtol=1e-5)
+    np.testing.assert_allclose(columns["bottom"][3:], 0.25 - HALF / 2, rtol=1e-5)
     assert list(columns["about"][:2]) == ["one: 1", "one: −2"]
     assert columns["colour"][0] != columns["colour"][1]
     np.testing.assert_allclose(places(sides), [0, 1, 3, 4])
-    assert [token_at(sides, x) for x in (0.3, 1.2, 2.0, 3.4)] == [0, 1, None, 2]
+    x = frame_of(sides, 2).x
+    assert [token_at(sides, float(x(at))) for at in (0.3, 1.2, 2.0, 3.4)] == [0, 1, None, 2]
+    np.testing.assert_allclose((columns["left"] + columns["right"])[:3] / 2, x([0, 1, 4]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["BERT", "T5"])
@@ -121,10 +124,11 @@ def test_a_tap_selects_the_token_of_its_side_and_selected_tokens_are_marked(name
         room.selection.show_kind("decoder")
     shown = view.attribution.shown()
     at = len(shown.tokens) - 3
-    view._tapped(places(shown.sides)[at] + 0.2, 0)
+    x = frame_of(shown.sides, 2).x
+    view._tapped(float(x(places(shown.sides)[at] + 0.2)), 0)
     assert room.selection.keys == {shown.positions[at]}
     assert view.attribution.marked() == (at,)
-    view._tapped(places(shown.sides)[at], 0)
+    view._tapped(float(x(places(shown.sides)[at])), 0)
     assert not room.selection.keys
     assert view.attribution.marked() == ()
 
@@ -172,6 +176,15 @@ def test_too_many_tokens_are_refused_with_a_way_out_and_many_are_small_enough(mo
     assert "Shorten the text" in view.problem
     with pytest.raises(TooLarge):
         view.attribution._work_out()
+
+
+def test_the_ranges_stay_as_they_are_from_the_first_drawing_on():
+    """A browser clamps new ends of a range to the zoom limits of the old ones."""
+    _, view = view_of(traced("T5"))
+    for drawn in (score_bars_of_nothing(), view._bars()):
+        figure = hv.render(drawn)
+        ends = [(axis.start, axis.end) for axis in (figure.x_range, figure.y_range)]
+        assert ends == [(0, 1), (0, 1)]
 
 
 def test_night_changes_the_colours():
