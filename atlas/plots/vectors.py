@@ -10,12 +10,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from atlas.plots.colours import category, coloured, sequential, theme
+from atlas.plots.colours import CIRCLE, GREEN, GREY, ORANGE, PURPLE, SKY, Category, coloured, sequential, theme
 from atlas.plots.frame import Hook, frame, limits, selection_tools, tooltip
 from atlas.plots.lines import PARTS
 
 ROLE, POSITION, TYPE = "role", "position", "type"
 """What colours a point: whether it is a query or a key; where its token stands; what kind of token it is."""
+
+TYPES = {
+    name: Category(colour, CIRCLE)
+    for name, colour in {
+        "special tokens": ORANGE, "punctuation": PURPLE, "function words": SKY, "content words": GREEN, "N/A": GREY,
+    }.items()
+}  # fmt: skip
+"""A colour of its own for each type of token: elsewhere function and content words share one and differ by shape, which says
+query or key here."""
 
 SIZE = 8.0
 FADED = 0.25
@@ -62,7 +71,7 @@ def _colours(points: Points, by: str, *, dark: bool) -> list[str]:
     if by == ROLE:
         return [PARTS[role].colour for role in points.roles]
     if by == TYPE:
-        return [category(kind).colour for kind in points.types]
+        return [TYPES[kind].colour for kind in points.types]
     # Not from the colour of the paper on: the first token would not be seen.
     shades = sequential(dark=dark)[48:]
     last = int(points.positions.max()) if len(points.positions) else 0

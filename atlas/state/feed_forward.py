@@ -85,24 +85,26 @@ class FeedForwardLens(Lens):
                 "label": f"unit {unit}",
                 "shares": [abs(value) / largest],
                 "number": f"{value:.3g}".replace("-", "−"),
-                "note": self._tokens(found, at),
             }
-            for at, (unit, value) in enumerate(zip(found.units.tolist(), found.activations.tolist(), strict=True))
+            for unit, value in zip(found.units.tolist(), found.activations.tolist(), strict=True)
         ]
-        return [{"name": f"Layer {found.layer}: mean activation, and what it promotes (+) and suppresses (−)", "rows": rows}]
-
-    def _tokens(self, found: FeedForwardUnits, at: int) -> str:
-        if not found.promotes:
-            return ""
-        promoted, suppressed = (", ".join(outcome_labels(part[at])) for part in (found.promotes, found.suppresses))
-        return f"+ {promoted}   − {suppressed}"
+        return [{"name": f"Layer {found.layer}: mean activation", "rows": rows}]
 
     def note(self) -> str:
-        """What is not known, in words."""
+        """What each unit promotes and suppresses, a line a unit; or why that is not known."""
         found = self.found() if self.workspace.trace is not None else None
-        if found is None or found.promotes:
+        if found is None:
             return ""
-        return "What the units promote is not known: the unembedding does not read this stream as tokens."
+        if not found.promotes:
+            return "What the units promote is not known: the unembedding does not read this stream as tokens."
+        words = [
+            [", ".join(outcome_labels(part[at])) for part in (found.promotes, found.suppresses)] for at in range(len(found.units))
+        ]
+        lines = [
+            f"unit {unit} promotes {promoted}; suppresses {suppressed}"
+            for unit, (promoted, suppressed) in zip(found.units.tolist(), words, strict=True)
+        ]
+        return "\n".join(lines)
 
     def table(self) -> pd.DataFrame:
         """One row a unit shown."""

@@ -10,10 +10,9 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.patches.panes import Markup
-from atlas.plots.colours import category
 from atlas.plots.frame import number
 from atlas.plots.lines import Line, key_of_marks, key_of_parts, token_lines
-from atlas.plots.vectors import Points, vector_points
+from atlas.plots.vectors import TYPES, Points, vector_points
 from atlas.state.qkv import POSITION, ROLE, TYPE, QKVLens
 from atlas.trace import Trace
 from atlas.tracing.qkv import ATTENTION, COSINE, KEY, QUERY, SCALED, without_qk
@@ -154,7 +153,7 @@ class VectorsView(View):
             return ""
         key, colour = key_of_parts({part: part for part in found.lengths}), self.qkv.choices.colour
         if colour == TYPE:
-            key += key_of_marks({name: category(name) for name in sorted({*found.types[QUERY], *found.types[KEY]})})
+            key += key_of_marks({name: TYPES[name] for name in sorted({*found.types[QUERY], *found.types[KEY]})})
         return key + (f"<div style='font-size:0.8rem'>{POSITIONS}</div>" if colour == POSITION else "")
 
     @gesture

@@ -127,7 +127,10 @@ def test_the_view_shows_the_layer_in_focus_and_a_tap_moves_it():
     (group,) = view.bars.groups
     assert [row["label"] for row in group["rows"]] == [f"unit {unit}" for unit in found.units]
     assert group["rows"][0]["number"] == f"{found.activations[0]:.3g}".replace("-", "−")
-    assert group["rows"][0]["note"].startswith(f"+ {found.promotes[0][0].strip()}")
+    said = view.units.note().splitlines()
+    assert len(said) == len(found.units)
+    assert said[0].startswith(f"unit {found.units[0]} promotes {found.promotes[0][0].strip()}, ")
+    assert said[0].endswith(f", {found.suppresses[0][-1].strip()}")
     assert view.lens.line.startswith("Layer 0: 128 units, gelu_new; mean of")
     marks = view._shares().Points.I.data
     np.testing.assert_allclose(marks["y"], np.concatenate([found.firing, found.holding]))
@@ -151,7 +154,7 @@ def test_an_encoder_that_the_unembedding_does_not_read_has_units_without_tokens(
     assert "does not read this stream" in view.units.note()
     room.selection.show_kind("cross")
     assert view.units.found().kind == "decoder"
-    assert view.units.note() == ""
+    assert view.units.note().startswith("unit ")
 
 
 def test_few_units_hold_most_where_most_do_nothing():

@@ -13,7 +13,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
-from atlas.plots.colours import category
+from atlas.plots.vectors import TYPES
 from atlas.state.qkv import POSITION, TYPE
 from atlas.tracing import qkv as module
 from atlas.tracing.qkv import ATTENTION, COSINE, KEY, QUERY, SCALED, VALUE, compared, joint_map, lengths, token_types, vectors_of
@@ -151,8 +151,9 @@ def test_colours_say_position_or_type():
     choices.colour = TYPE
     types = token_types(traced("BERT"), "source")
     assert types[0] == types[-1] == "special tokens"
-    assert view._map().data["colour"].tolist() == [category(kind).colour for kind in types] * 2
+    assert view._map().data["colour"].tolist() == [TYPES[kind].colour for kind in types] * 2
     assert all(kind in view._key(0) for kind in types)
+    assert len({how.colour for how in TYPES.values()}) == len(TYPES)  # the shape says query or key
 
 
 def test_who_has_no_queries_and_too_many_pairs_say_so(monkeypatch):
