@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, effects
+from atlas.attribution import compare, effects, score_parts
 from atlas.engine.running import feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
@@ -15,5 +15,6 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **write.TASKS,
     **compare.TASKS,
     **effects.TASKS,
+    **score_parts.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

@@ -6,7 +6,8 @@ from atlas.attribution.agreement import agreement
 from atlas.attribution.attribute import attribute
 from atlas.attribution.effects import head_effects
 from atlas.attribution.methods import METHODS, Method
+from atlas.attribution.score_parts import why
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
 
-__all__ = ["METHODS", "Attribution", "Method", "Target", "agreement", "attribute", "head_effects", "influence"]
+__all__ = ["METHODS", "Attribution", "Method", "Target", "agreement", "attribute", "head_effects", "influence", "why"]

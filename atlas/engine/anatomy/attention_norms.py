@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from transformers import PreTrainedModel
 
+from atlas.engine.anatomy.probe_recording import is_norm
 from atlas.engine.anatomy.records import Anatomy, Tap
 
 ROLES = ("attention_norm", "attention_post_norm", "cross_norm", "cross_post_norm")
@@ -29,15 +30,34 @@ def attention_norms(hf: PreTrainedModel, anatomy: Anatomy) -> dict[str, dict[tup
     """
     found: dict[str, dict[tuple[str, int], torch.Tensor]] = {}
     for role, tap in _norms(anatomy):
-        norm = hf.get_submodule(tap.module)
-        weight = next(norm.parameters(), next(hf.parameters()))
-        signs = torch.ones(anatomy.widths[tap.kind], dtype=weight.dtype, device=weight.device)
-        signs[1::2] = -1
-        with torch.no_grad():
-            plus, minus = norm(signs * PROBE).float(), norm(-signs * PROBE).float()
-        found.setdefault(f"{role}_scale", {})[tap.kind, tap.layer] = (plus - minus) / 2 * signs.float()
-        found.setdefault(f"{role}_offset", {})[tap.kind, tap.layer] = (plus + minus) / 2
+        scale, offset, _ = probed(hf.get_submodule(tap.module), anatomy.widths[tap.kind], next(hf.parameters()))
+        found.setdefault(f"{role}_scale", {})[tap.kind, tap.layer] = scale
+        found.setdefault(f"{role}_offset", {})[tap.kind, tap.layer] = offset
     return found
+
+
+def all_norms(hf: PreTrainedModel, anatomy: Anatomy) -> dict[tuple[str, str, int], tuple[torch.Tensor, torch.Tensor, bool]]:
+    """(role, kind, layer) -> what `probed` says, for every norm that the stream or a block's input passes through."""
+    found = {}
+    for tap in anatomy.taps:
+        role, output, _ = tap.name.rpartition("_norm_out")
+        width, module = anatomy.tap_widths.get((tap.kind, tap.name), 1), hf.get_submodule(tap.module)
+        if output and width % 2 == 0 and is_norm(module):
+            found[f"{role}_norm", tap.kind, tap.layer] = probed(module, width, next(hf.parameters()))
+    return found
+
+
+def probed(norm: torch.nn.Module, width: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """(width,) scale and offset of a norm of an even number of values, and whether it removes their mean."""
+    weight = next(norm.parameters(), like)
+    signs = torch.ones(width, dtype=weight.dtype, device=weight.device)
+    even = signs * PROBE
+    signs[1::2] = -1
+    with torch.no_grad():
+        plus, minus, level = norm(signs * PROBE).float(), norm(-signs * PROBE).float(), norm(even).float()
+    scale, offset = (plus - minus) / 2 * signs.float(), (plus + minus) / 2
+    # Equal values are standardised to 1 by a norm that keeps the mean, and to 0 by one that removes it.
+    return scale, offset, bool((level - offset).abs().sum() < scale.abs().sum() / 2)
 
 
 def norm_numbers(anatomy: Anatomy) -> int:

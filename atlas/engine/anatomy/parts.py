@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from atlas.engine.anatomy import internals
-from atlas.engine.anatomy.attention_norms import NORM_ARRAYS, attention_norms
+from atlas.engine.anatomy.attention_norms import NORM_ARRAYS, all_norms, attention_norms
 from atlas.engine.anatomy.feedforward import unit_writes
 from atlas.engine.anatomy.records import GROUPS
 
@@ -90,6 +90,10 @@ class Parts:
     def attention_norms(self) -> dict[str, dict[tuple[str, int], torch.Tensor]]:
         """Scale and offset of the norms that follow attention, by name and layer; names in `NORM_ARRAYS`."""
         return attention_norms(self.hf, self._anatomy)
+
+    def norms(self) -> dict[tuple[str, str, int], tuple[torch.Tensor, torch.Tensor, bool]]:
+        """(role, kind, layer) -> scale, offset, and whether the mean is removed, of every norm that was found."""
+        return all_norms(self.hf, self._anatomy)
 
     def unembed(self, hidden: np.ndarray) -> np.ndarray:
         """Logits of any state of the residual stream (the logit lens)."""
