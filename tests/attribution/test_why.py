@@ -178,14 +178,18 @@ def test_the_previous_token_head_explains_the_induction_head():
     heads = trace.heads.set_index(["layer", "head"])
     query = len(tokens) - 1
     key = max(at for at in range(1, query) if tokens[at - 1] == tokens[query])
-    layer, head = 1, int(heads.loc[1, "induction"].idxmax())
+    layer, head = 1, 4
+    assert heads.loc[(layer, head), "induction"] > 0.4
     row = trace.attention(layer=layer, head=head).values[query]
     assert row[key] == np.nanmax(row)
     previous = f"L0 H{int(heads.loc[0, 'previous'].idxmax())}"
     found = why(trace, layer, head, query, key)
-    assert found.k["writer"].iloc[0] == previous
-    assert found.k["part"].iloc[0] > 0
-    assert found.k["weight_without"].iloc[0] < found.weight / 2
+    written = found.k.set_index("writer")
+    assert written["part"][written.index.str.contains("H")].idxmax() == previous
+    assert found.table["k_writer"].iloc[0] == previous
+    # Feed-forward blocks give as much to every key; without the head that says who stood before, the weight is gone.
+    assert written["weight_without"].idxmin() == previous
+    assert written["weight_without"][previous] < found.weight / 5
 
 
 def test_what_is_held_or_cannot_be_told_apart_is_said():
