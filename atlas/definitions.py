@@ -709,6 +709,28 @@ _READINGS = (
         VASWANI,
     ),
     Definition(
+        "score_part",
+        "vectors",
+        "Part of a score",
+        "q · k × scaling = Σₐ Σᵦ qₐ · kᵦ × scaling, with q = Σₐ qₐ and k = Σᵦ kᵦ over those who wrote the stream before",
+        "Above 0: together the two writers raise the score of this edge. Norms on the way are held at the sizes they divided by "
+        "in this run, so it is exact for this run and no forecast of another. A part that all keys have alike changes no weight.",
+        "0: who writes nothing adds nothing",
+        "any",
+        "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
+    ),
+    Definition(
+        "weight_without",
+        "vectors",
+        "Weight without a writer",
+        "softmax over the row of (score − part of the writer in each key)",
+        "Far below the weight: the head looks there because of what this writer put into the keys. It is taken out of the "
+        "keys alone, at the sizes of this run: what it changes in between and in the query stays.",
+        "the weight itself: the writer makes no difference",
+        "0 to 1",
+        "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
+    ),
+    Definition(
         "vector_length",
         "vectors",
         "Length of a vector",

@@ -155,8 +155,10 @@ def _approximate(edge: Edge, maps: EdgeMap, scaled: float) -> str:
 
 
 def _pairs(q_names: list[str], k_names: list[str], parts: Array) -> pd.DataFrame:
+    # Objects, because an array of letters would hold each name as often as it stands there.
+    names_q, names_k = np.array(q_names, dtype=object), np.array(k_names, dtype=object)
     return pd.DataFrame(
-        {"q_writer": np.repeat(q_names, len(k_names)), "k_writer": np.tile(k_names, len(q_names)), "part": parts.ravel()}
+        {"q_writer": np.repeat(names_q, len(k_names)), "k_writer": np.tile(names_k, len(q_names)), "part": parts.ravel()}
     )
 
 

@@ -26,6 +26,7 @@ from atlas.views.similar_heads import SimilarHeadsView
 from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
 from atlas.views.table import TableView
+from atlas.views.why import WhyView
 from atlas.views.writing import WritingView
 
 
@@ -57,6 +58,6 @@ TABS: tuple[Tab, ...] = (
             InfluenceView,
         ),
     ),
-    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView)),
+    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, WhyView, VectorsView, SimilarHeadsView, FeedForwardView)),
     Tab("faithfulness", "Faithfulness", (AttributionView,)),
 )

@@ -1,0 +1,197 @@
+"""What the view of one edge shows: who wrote its query and its key, and what each pair of them adds to the score."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from atlas.errors import NotCaptured, UnknownName
+from atlas.ids import HeadId, as_head
+from atlas.state.asking import Progress
+from atlas.state.lens import Lens
+from atlas.state.words import shown_token
+from atlas.tracing.why import WHY, Why
+
+WRITERS, PAIRS = 10, 12
+"""Writers of a side, and pairs, that have a row of their own; the others are one row together."""
+
+QUERY, KEY, PAIR = "query", "key", "pair"
+
+
+class Row(NamedTuple):
+    """One row of a list."""
+
+    name: str
+    part: float
+    without: float = np.nan
+    """The weight that would remain without the writer; NaN where it is not known, or not asked."""
+    head: HeadId | None = None
+
+
+class Edge(NamedTuple):
+    """The edge on screen."""
+
+    head: HeadId
+    query: int
+    key: int
+    which: tuple[str, str]
+    """Why this query and this key, in words."""
+
+
+class Shown(NamedTuple):
+    """All that is on screen."""
+
+    edge: Edge
+    found: Why
+    query: tuple[Row, ...]
+    key: tuple[Row, ...]
+    pair: tuple[Row, ...]
+    query_name: str
+    key_name: str
+
+
+class WhyLens(Lens):
+    """One edge of the head in focus."""
+
+    key: ClassVar = "why"
+    reads: ClassVar = {"selection": ("focus", "queries", "keys")}
+
+    _shown: Shown | None = None
+
+    def depends(self) -> Hashable:
+        """On the head, the first selected query, and the selected keys."""
+        selection = self.workspace.selection
+        return selection.focus, min(selection.queries, default=None), selection.keys
+
+    def forget(self) -> None:
+        """The edge is looked up again when somebody looks."""
+        self._shown = None
+
+    def shown(self) -> Shown | None:
+        """What is on screen; None while it is being worked out, or where there is nothing, and `problem` says why."""
+        if self._shown is None:
+            self._shown = self.attempt(self._read, None)
+        return self._shown
+
+    def edge(self) -> Edge | None:
+        """The selected query and key of the head in focus; else the last query, and the key it looks at most after the first."""
+        trace, selection = self.trace, self.workspace.selection
+        head = selection.focus
+        if head is None:
+            return None
+        attention = trace.attention_of(head.kind)
+        query = min(selection.queries) if selection.queries else attention.n_queries - 1
+        weights = attention.block(head.layer, head.head, np.array([query]))[0]
+        seen = np.flatnonzero(~np.isnan(weights))
+        if not len(seen):
+            msg = "This query may look at no key, so there is no score. Select another one."
+            raise NotCaptured(msg)
+        chosen = sorted(selection.keys & set(seen.tolist()))
+        later = seen[seen > 0] if (seen > 0).any() else seen
+        key = chosen[0] if chosen else int(later[np.argmax(weights[later])])
+        row = "the first selected query" if selection.queries else "the last token"
+        strongest = "its strongest key after the first token" if len(later) < len(seen) else "its strongest key"
+        return Edge(head, query, key, (row, "the first selected key" if chosen else strongest))
+
+    def _read(self) -> Shown | None:
+        edge, trace, task = self.edge(), self.trace, self.workspace.tasks.get(WHY)
+        if edge is None:
+            return None
+        if task is None:
+            msg = "Nobody is here who could run the model of this trace."
+            raise NotCaptured(msg)
+        head = edge.head
+
+        def work(progress: Progress) -> Why:
+            progress.tell("Taking the score apart")
+            made: Why = task(trace, head.layer, head.head, edge.query, edge.key, head.kind)
+            return made
+
+        # Not kept on the trace: a reader goes from edge to edge, and each has a table of all pairs of writers.
+        found = self.ask(f"{head} {head.kind} {edge.query} {edge.key}", work, None, needs_model=True, keep=False)
+        if found is None:
+            return None
+        shown = self._rows(edge, found)
+        self.line = self._describe(shown)
+        return shown
+
+    def _rows(self, edge: Edge, found: Why) -> Shown:
+        kinds = self.trace.kinds
+        without = found.k["weight_without"] if "weight_without" in found.k else np.full(len(found.k), np.nan)
+        query = [Row(str(name), float(part), head=head_of(str(name), kinds)) for name, part in found.q.itertuples(index=False)]
+        key = [
+            Row(str(name), float(part), float(left), head_of(str(name), kinds))
+            for name, part, left in zip(found.k["writer"], found.k["part"], without, strict=True)
+        ]
+        top = found.table.head(PAIRS)
+        pairs = [Row(f"{q} × {k}", float(part)) for q, k, part in top.itertuples(index=False)]
+        rest = len(found.table) - len(top)
+        if rest:
+            pairs.append(Row(f"the other {rest:,} together", float(found.table["part"].iloc[PAIRS:].sum())))
+        names = [
+            f"{shown_token(str(self.trace.token_tables[self.trace.side(edge.head.kind, axis)]['token'].iloc[at]))} ({at})"
+            for axis, at in (("query", edge.query), ("key", edge.key))
+        ]
+        return Shown(edge, found, with_rest(query), with_rest(key), tuple(pairs), *names)
+
+    def focus(self, side: str, place: int, origin: str) -> None:
+        """Focus the head that wrote a row; a row that no head wrote does nothing."""
+        shown = self.shown()
+        rows = () if shown is None else shown.query if side == QUERY else shown.key
+        if 0 <= place < len(rows) and (head := rows[place].head) is not None:
+            self.workspace.selection.focus_on(head, origin=origin)
+
+    def table(self) -> pd.DataFrame:
+        """One row a row on screen."""
+        shown = self.shown()
+        if shown is None:
+            raise NotCaptured(self.problem or self.empty)
+        lists: dict[str, tuple[Row, ...]] = {QUERY: shown.query, KEY: shown.key, PAIR: shown.pair}
+        parts: list[dict[str, Any]] = [
+            {"list": name, "writer": row.name, "part": row.part, "weight_without": row.without}
+            for name, rows in lists.items()
+            for row in rows
+        ]
+        return pd.DataFrame(parts)
+
+    def notes(self) -> str:
+        """What is held or left out, and what could not be taken apart further."""
+        shown = self.shown() if self.workspace.trace is not None else None
+        if shown is None:
+            return ""
+        said = [shown.found.approximate, *shown.found.notes]
+        if np.isnan([row.without for row in shown.key]).all():
+            said.append("the weight without each writer is left out here: the row is too long, or its weights were replaced")
+        return " ".join(f"{each[0].upper()}{each[1:]}." for each in said if each)
+
+    def _describe(self, shown: Shown) -> str:
+        found, (head, _, _, which) = shown.found, shown.edge
+        return (
+            f"{head.label(self.trace.kinds)}, the head in focus, from {shown.query_name}, {which[0]}, to {shown.key_name}, "
+            f"{which[1]}: score {three(found.score)}, the sum of {len(found.table):,} parts from {len(found.q):,} writers of the "
+            f"query and {len(found.k):,} of the key; weight {three(found.weight)}"
+        )
+
+
+def with_rest(rows: list[Row]) -> tuple[Row, ...]:
+    """The largest rows, and the others as one."""
+    rest = rows[WRITERS:]
+    if len(rest) < 2:  # one more row takes no more room than a row of one
+        return tuple(rows)
+    return (*rows[:WRITERS], Row(f"the other {len(rest):,} together", sum(row.part for row in rest)))
+
+
+def head_of(writer: str, kinds: tuple[str, ...]) -> HeadId | None:
+    """The head that a writer is; None where it is none."""
+    try:
+        return as_head(writer, kinds)
+    except UnknownName:
+        return None
+
+
+def three(value: float) -> str:
+    """A number with three significant digits."""
+    return f"{value:.3g}".replace("-", "−") if np.isfinite(value) else "N/A"
