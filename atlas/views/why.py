@@ -35,8 +35,8 @@ class WhyView(View):
         "The score of one edge of the head in focus: the first selected query and key, else the last token and the key it looks "
         "at most. Its query and its key are sums of what the embeddings and the heads and feed-forward blocks before it wrote, "
         "so the score is a sum over pairs of writers. Left: all pairs of a writer of the query; right: of a writer of the key; "
-        "below: the strongest pairs. Orange adds to the score, purple takes away; the axes of all lists end at the same value. Every norm is held "
-        "at the size it divided by in this run. What a writer gives to all keys alike changes no weight: beside each writer of "
+        "below: the strongest pairs. Orange adds to the score, purple takes away; the axes of all lists end at the same value. "
+        "Every norm is held at the size it divided by in this run. What a writer gives to all keys alike changes no weight: beside each writer of "
         "the key stands the weight that would remain if it had written to no key. Click a head to focus it."
     )
     defines: ClassVar = ("score_part", "weight_without")
