@@ -70,7 +70,7 @@ def why(trace: Trace, layer: int, head: int, query: int, key: int, kind: str | N
         q = pd.concat([q, _margin([POSITION_BIAS], np.array([added]))], ignore_index=True)
         k = pd.concat([k, _margin([POSITION_BIAS], np.array([added]))], ignore_index=True)
     return Why(
-        name, layer, head, query, key, scaled + added, weights, *map(_sorted, (table, q, k)),
+        name, layer, head, query, key, scaled + added, weights, _sorted(table), _sorted(q), _sorted(k),
         approximate=_approximate(edge, maps, scaled), notes=tuple(dict.fromkeys([*q_coarse, *k_coarse])),
     )  # fmt: skip
 

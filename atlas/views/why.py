@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -36,8 +37,8 @@ class WhyView(View):
         "at most. Its query and its key are sums of what the embeddings and the heads and feed-forward blocks before it wrote, "
         "so the score is a sum over pairs of writers. Left: all pairs of a writer of the query; right: of a writer of the key; "
         "below: the strongest pairs. Orange adds to the score, purple takes away; the axes of all lists end at the same value. "
-        "Every norm is held at the size it divided by in this run. What a writer gives to all keys alike changes no weight: beside each writer of "
-        "the key stands the weight that would remain if it had written to no key. Click a head to focus it."
+        "Every norm is held at the size it divided by in this run. What a writer gives to all keys alike changes no weight: "
+        "beside each writer of the key stands the weight that would remain if it had written to no key. Click a head to focus it."
     )
     defines: ClassVar = ("score_part", "weight_without")
     lens_type: ClassVar = WhyLens
@@ -64,7 +65,7 @@ class WhyView(View):
         lists = {}
         for name, rows in ROWS.items():
             streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
-            drawn = hv.DynamicMap(self.drawing(self._drawer(name), lambda rows=rows: no_bars(rows)), streams=streams)
+            drawn = hv.DynamicMap(self.drawing(self._drawer(name), partial(no_bars, rows)), streams=streams)
             pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=height_of(rows), css_classes=[f"aa-why-{name}"])
             words = plain(self.bound(lambda _, name=name: self._heading(name), changes), f"aa-why-{name}-words")
             lists[name] = pn.Column(words, pane, sizing_mode="stretch_width", margin=0)
