@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.attribution.agreement import looks_back
+from atlas.attribution.agreement import TOP, agreement, looks_back
 from atlas.attribution.attribute import attribute_trace
 from atlas.attribution.methods import METHODS
 from atlas.attribution.statistics import spearman
 from atlas.errors import NotCaptured, TooLarge
-from atlas.tracing.explained import COMPARE, Attribution, Comparison, Target
+from atlas.tracing.explained import AGREEMENT, COMPARE, Agreement, Attribution, Comparison, Target
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -55,19 +55,31 @@ def counted(trace: Trace, attribution: Attribution) -> np.ndarray:
     return np.asarray(kept)
 
 
+def heads_agree(trace: Trace, target: Target, method: str, tell: Tell | None = None) -> Agreement:
+    """How far every head attends to the tokens that a method says matter; the attribution is kept on the trace."""
+    made = _made(trace, target, method, tell)
+    if tell is not None:
+        tell("Comparing all heads", 1.0)
+    return Agreement(made.target, agreement(trace, made), TOP)
+
+
 def _found(trace: Trace, target: Target, method: str, tell: Tell | None) -> Attribution | str:
+    try:
+        return _made(trace, target, method, tell)
+    except (NotCaptured, TooLarge) as error:
+        return str(error)
+
+
+def _made(trace: Trace, target: Target, method: str, tell: Tell | None) -> Attribution:
     title = METHODS[method].title
 
     def report(done: int, of: int) -> None:
         if tell is not None:
             tell(title, done / max(of, 1))
 
-    try:
-        made: Attribution = trace.once(f"attribution {method} {target}", lambda: attribute_trace(trace, target, method, report))
-    except (NotCaptured, TooLarge) as error:
-        return str(error)
+    made: Attribution = trace.once(f"attribution {method} {target}", lambda: attribute_trace(trace, target, method, report))
     return made
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {COMPARE: compare}
+TASKS: Mapping[str, Callable[..., Any]] = {COMPARE: compare, AGREEMENT: heads_agree}
 """Work with the model that views may request, by name."""

@@ -60,8 +60,6 @@ def head_effects(
         Called with the number of heads done and the number of all heads.
     """
     trace = text if isinstance(text, Trace) else model.trace(text, pair, decoder, capture=("predictions",))
-    if other is not None and not isinstance(other, Trace):
-        other = model.trace(other, None, trace.texts.target, capture=("predictions",))
     return head_effects_of_trace(trace, target, how, heads, other, progress, seed)
 
 
@@ -70,13 +68,16 @@ def head_effects_of_trace(
     target: Target | None = None,
     how: str = "zero",
     heads: Iterable[Headlike] | None = None,
-    other: Trace | None = None,
+    other: str | Trace | Any = None,
     report: Report | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """The same for a trace whose model is here; `attrs` of the table say what was explained and how."""
     from atlas.engine.gradients.heads import head_effects as effects
+    from atlas.engine.gradients.subject import model_of
 
+    if other is not None and not isinstance(other, Trace):
+        other = model_of(trace).model.trace(other, None, trace.texts.target, capture=("predictions",))
     found = effects(trace, target, how, heads, other, report, seed)
     table = pd.DataFrame(
         {

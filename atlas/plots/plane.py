@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
 
+import holoviews as hv
 import numpy as np
 
-from atlas.plots.colours import BACKGROUND, LEVELS
+from atlas.plots.colours import BACKGROUND, LEVELS, theme
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, pooled, pooled_signed, quantised, quantised_signed, rectangles
-
-if TYPE_CHECKING:
-    import holoviews as hv
 
 NAME = 14
 """Pixels that a name needs along its axis."""
@@ -72,6 +69,19 @@ def cut_palette(palette: Sequence[str], how: Scale, steps: int) -> list[str]:
 def bands(boxes: Sequence[Box], colour: str) -> hv.Rectangles:
     """Frames around selected rows, columns or cells."""
     return rectangles(boxes).opts(fill_color=colour, line_color=colour, fill_alpha=0.08, line_width=2)
+
+
+def cell_centres(cells: Collection[tuple[int, int]], n_rows: int, n_columns: int) -> dict[str, list[float]]:
+    """The middles of single cells, (row, column), of a plane of side 1, as columns."""
+    chosen = sorted(cells)
+    return {"x": [(x + 0.5) / n_columns for _, x in chosen], "y": [(y + 0.5) / n_rows for y, _ in chosen]}
+
+
+def dots(cells: Collection[tuple[int, int]], n_rows: int, n_columns: int, *, dark: bool) -> hv.Points:
+    """A dot in each of these cells, seen on every colour: paper with an edge of ink."""
+    around = theme(dark=dark)
+    points = hv.Points(cell_centres(cells, n_rows, n_columns), ["x", "y"])
+    return points.opts(size=7, marker="circle", fill_color=around.paper, line_color=around.ink, line_width=1.5)
 
 
 def tick_step(count: int, low: float, high: float, pixels: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,12 @@ from atlas.errors import TooLarge
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
-from atlas.state.words import shown_token
+from atlas.state.words import shown_token, visible
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import COMPARE, LOGIT, PROBABILITY, Attribution, Comparison, Target, usual_position
+
+if TYPE_CHECKING:
+    from atlas.state.workspace import Workspace
 
 METHODS = tuple(name for name, item in DEFINITIONS.items() if item.group == "attribution")
 """All methods, by name."""
@@ -85,12 +88,8 @@ class AttributionLens(Lens):
         return self.choices.first, self.choices.second
 
     def target(self) -> Target:
-        """The prediction that the reader chose; without one, the likeliest outcome at the usual position."""
-        chosen = self.workspace.target
-        position = chosen.position
-        if position < 0 and self.workspace.trace is not None:
-            position = usual_position(self.trace)
-        return Target(position, chosen.outcome or None, chosen.against or None, self.choices.of)
+        """The prediction that is explained."""
+        return explained_target(self.workspace, self.choices.of)
 
     def shown(self) -> Shown:
         """All that is on screen; of unknown scores until they are there."""
@@ -162,11 +161,10 @@ class AttributionLens(Lens):
         made = next((each for each in found.found if isinstance(each, Attribution)), None)
         if made is None:
             return "The prediction that is explained, by two methods"
-        target = made.target
-        said = target.words[:1].upper() + target.words[1:]
-        if not math.isnan(target.probability):
-            said += f"; probability {percent(target.probability)}"
-        return said if self.workspace.target.outcome else f"{said}; the likeliest outcome, because none is chosen"
+        said = made.target.words
+        if not math.isnan(made.target.probability):
+            said += f"; probability {percent(made.target.probability)}"
+        return target_in_words(self.workspace, said)
 
     def _notes(self, found: Comparison) -> tuple[str, ...]:
         notes = []
@@ -183,6 +181,21 @@ class AttributionLens(Lens):
         elif found.n:
             notes.append("The scores of one method are all equal, so there is no rank correlation.")
         return tuple(dict.fromkeys(notes))
+
+
+def explained_target(workspace: Workspace, of: str) -> Target:
+    """The prediction that the reader chose; without one, the likeliest outcome at the usual position."""
+    chosen = workspace.target
+    position = chosen.position
+    if position < 0 and workspace.trace is not None:
+        position = usual_position(workspace.trace)
+    return Target(position, chosen.outcome or None, chosen.against or None, of)
+
+
+def target_in_words(workspace: Workspace, words: str) -> str:
+    """The words of a target as a sentence begins, and why it is the one explained where the reader chose none."""
+    said = words[:1].upper() + "".join(map(visible, words[1:]))
+    return said if workspace.target.outcome else f"{said}; the likeliest outcome, because none is chosen"
 
 
 def _signed(value: float) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from atlas.trace import Trace
 
-COMPARE, HEAD_EFFECTS = "compare attributions", "head effects"
+COMPARE, HEAD_EFFECTS, AGREEMENT = "compare attributions", "head effects", "head agreement"
 """Names of the tasks that explain a prediction of a trace."""
 
 LOGIT, PROBABILITY, LOG_PROBABILITY = "logit", "probability", "log-probability"
@@ -111,6 +111,16 @@ class Comparison(NamedTuple):
     n: int = 0
     signed: bool = False
     """Whether signed scores were ranked; else their magnitudes, because one of the two methods has no sign."""
+
+
+class Agreement(NamedTuple):
+    """How far heads attend to the tokens that an attribution says matter."""
+
+    target: Resolved
+    table: pd.DataFrame
+    """One row a head of every kind, as `atlas.attribution.agreement` gives it."""
+    top: int
+    """How many of the largest scores its column `jaccard` compares."""
 
 
 def usual_position(trace: Trace) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from atlas.views.agreement import AgreementView
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.feed_forward import FeedForwardView
 from atlas.views.flow import FlowView
+from atlas.views.head_effects import HeadEffectsView
 from atlas.views.heads import HeadsView
 from atlas.views.hidden import HiddenView
 from atlas.views.influence import InfluenceView
@@ -59,5 +61,5 @@ TABS: tuple[Tab, ...] = (
         ),
     ),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView)),
-    Tab("faithfulness", "Faithfulness", (AttributionView,)),
+    Tab("faithfulness", "Faithfulness", (AttributionView, HeadEffectsView, AgreementView)),
 )

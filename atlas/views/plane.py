@@ -280,7 +280,7 @@ def cell_words(cell: Cell, reading: str, whose: str) -> str:
     if not cell:
         return POINT
     others = {name: value for name, value in cell.items() if name not in {"row", "column", "value", "rank", "of"}}
-    parts = [*filter(None, [whose]), f"{cell['row']} → {cell['column']}"]
+    parts = [*filter(None, [whose]), " → ".join(str(cell[name]) for name in ("row", "column") if name in cell)]
     if others.get("softmax") != cell["value"]:
         parts.append(f"{reading} {number(float(cell['value']))}")
     parts += [f"{name} {number(float(value))}" for name, value in others.items()]

@@ -1,0 +1,148 @@
+"""What the view of head effects shows: how much a prediction loses when each head is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import param
+
+from atlas.errors import NotCaptured, TooLarge
+from atlas.state.asking import Progress
+from atlas.state.attribution import explained_target, target_in_words
+from atlas.state.head_plane import HeadPlaneLens, three
+from atlas.state.library import examples
+from atlas.state.plane import Cell, Plane, Thresholded
+from atlas.trace import NO_MODEL, Trace
+from atlas.tracing.explained import HEAD_EFFECTS, LOGIT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EFFECT, LOG_PROBABILITY, KL = "effect", "log_probability", "kl"
+"""Columns of the effects."""
+
+READINGS = {EFFECT: "effect on the logit", LOG_PROBABILITY: "effect on the log-probability", KL: "KL of the whole output"}
+
+ZERO, MEAN, RESAMPLE = "zero", "mean", "resample"
+
+MOST_TOKENS_RUN = 1_000_000
+"""Tokens through the model over all runs, one run a head: 1,200 heads at 512 tokens still fit, and take minutes."""
+
+SAID = 3
+"""Heads named in the line."""
+
+LETTERS = 32
+"""Letters of the other text in the line."""
+
+
+class HeadEffectsChoices(Thresholded):
+    """Choices of the view of head effects."""
+
+    value = param.Selector[str](objects=[EFFECT, LOG_PROBABILITY, KL], default=EFFECT, doc="What is compared before and after.")
+    how = param.Selector[str](objects=[ZERO, MEAN, RESAMPLE], default=ZERO, doc="What the output of a head is replaced by.")
+
+
+class HeadEffectsLens(HeadPlaneLens):
+    """The effects of all heads of the kind on screen."""
+
+    key: ClassVar = "head_effects"
+    choices_type: ClassVar = HeadEffectsChoices
+
+    def depends(self) -> Hashable:
+        """On the kind and the target; selected heads are marked only."""
+        return self.kind, explained_target(self.workspace, LOGIT), self.choices.value, self.choices.how
+
+    @property
+    def signed(self) -> bool:
+        """Whether an effect can be against the target; a divergence has no sign."""
+        return bool(self.choices.value != KL)
+
+    def reading(self) -> str:
+        """What is compared before and after."""
+        return READINGS[self.choices.value]
+
+    def whose(self) -> str:
+        """How heads are replaced."""
+        return self._how()
+
+    def found(self) -> pd.DataFrame | None:
+        """The effects; None while heads are being switched off."""
+        task = self.workspace.tasks.get(HEAD_EFFECTS)
+        if task is None:
+            raise NotCaptured(NO_MODEL)
+        trace, kind, how, target = self.trace, self.kind, self.choices.how, explained_target(self.workspace, LOGIT)
+        heads = [head for head in trace.head_ids if head.kind == kind]
+        tokens = len(heads) * sum(map(len, trace.token_tables.values()))
+        if tokens > MOST_TOKENS_RUN:
+            msg = (
+                f"Each of {self.of_kind()} takes a run of its own, {tokens:,} tokens in all, and {MOST_TOKENS_RUN:,} are the "
+                "most. Shorten the text, or give some of the heads to atlas.attribution.head_effects in Python."
+            )
+            raise TooLarge(msg)
+        other = other_text(trace) if how == RESAMPLE else None
+
+        def replace(progress: Progress) -> pd.DataFrame:
+            def report(done: int, of: int) -> None:
+                progress.tell(f"Switching off {of:,} heads", done / of)
+
+            made: pd.DataFrame = task(trace, target, how, heads, other, report)
+            return made
+
+        return self.ask(f"{how} {kind} {target}", replace, None, needs_model=True)
+
+    def _build_plane(self) -> Plane:
+        found = self.found()
+        if found is None:
+            return Plane()
+        values = found[self.choices.value].to_numpy(dtype=float)
+        if not np.isfinite(values).any():
+            msg = "This model gives a number and no probabilities. Choose the logit, which is that number."
+            raise NotCaptured(msg)
+        self.line = self._describe(found, values)
+        return self.of_heads(values)
+
+    def _numbers(self, row: int, column: int) -> Cell:
+        """The chosen value, the two others, and the rank of the head by the size of its value."""
+        numbers, found = super()._numbers(row, column), self.found()
+        if found is None:
+            return numbers
+        at = row * len(self.plane().columns) + column
+        short = {EFFECT: "logit", LOG_PROBABILITY: "log-probability", KL: "KL"}
+        others = {short[name]: float(found[name].iloc[at]) for name in READINGS if name != self.choices.value}
+        return numbers | others
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    def _how(self) -> str:
+        how = self.choices.how
+        if how != RESAMPLE:
+            return {ZERO: "set to zero", MEAN: "set to its mean over the text"}[how]
+        text = other_text(self.trace)
+        return f"replaced by its output in “{text if len(text) <= LETTERS else f'{text[: LETTERS - 1]}…'}”"
+
+    def _describe(self, found: pd.DataFrame, values: np.ndarray) -> str:
+        order = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:SAID]
+        most = ", ".join(f"L{found['layer'].iloc[at]} H{found['head'].iloc[at]} {three(values[at])}" for at in order)
+        low, median, high = np.nanpercentile(values, [25, 50, 75])
+        target = target_in_words(self.workspace, found.attrs["target"])
+        spread = f"median {three(median)}, quartiles {three(low)} and {three(high)}"
+        reading = self.reading()
+        read = reading[0].upper() + reading[1:]
+        return f"{target}. {read} of each of {self.of_kind()}, {self._how()}: largest {most}; all heads: {spread}"
+
+
+def other_text(trace: Trace) -> str:
+    """The text that outputs are taken from: an example that begins otherwise, of the same model where there is one.
+
+    Outputs are put in position by position: a model that looks back has the same ones wherever two texts begin alike.
+    """
+    beginning = _beginning(trace.texts.text or "")
+    known = [each for each in examples() if _beginning(each.text) != beginning]
+    model = trace.provenance.get("model")
+    return next((each.text for each in known if each.model == model), known[0].text)
+
+
+def _beginning(text: str) -> list[str]:
+    return text.lower().split()[:2]

@@ -1,0 +1,87 @@
+"""Agreement: which heads attend to the tokens that a method of attribution says matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import panel_material_ui as pmui
+
+from atlas.plots import plane as plots
+from atlas.plots.marks import HEADS
+from atlas.state.agreement import BEYOND, AgreementLens
+from atlas.state.workspace import Workspace
+from atlas.trace import Trace
+from atlas.tracing.explained import without_model
+from atlas.views.attribution import TITLES
+from atlas.views.base import TIGHT
+from atlas.views.glyph import Glyph
+from atlas.views.plane import PlaneView
+
+if TYPE_CHECKING:
+    import holoviews as hv
+
+
+class AgreementView(PlaneView):
+    """How far heads agree with an attribution."""
+
+    key: ClassVar = "agreement"
+    title: ClassVar = "Agreement of heads"
+    question: ClassVar = "Which heads agree with the gradients?"
+    help: ClassVar = (
+        "Each cell is a head of the kind on screen: the rank correlation between the attention that tokens receive from it and "
+        "the size of their scores by the chosen method. Orange: it attends to the tokens that matter; purple: to the others. A "
+        "dot marks heads beyond chance after correction for the number of heads; a text of few tokens can have none. Special "
+        "tokens are left out, and of a model that looks back all tokens after the target. Hatched: the head attends to all "
+        "tokens alike. Point at a head for its interval and for other measures. Click it to show and select it, a name to select "
+        "its layer."
+    )
+    defines: ClassVar = ("head_agreement",)
+    lens_type: ClassVar = AgreementLens
+    colours: ClassVar = {"cells": HEADS}
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        self.dots = Glyph()
+
+    @classmethod
+    def fits(cls, trace: Trace) -> str:
+        """Without its model, or without predictions, there is nothing to agree with."""
+        return without_model(trace)
+
+    @property
+    def agreement(self) -> AgreementLens:
+        """What is shown."""
+        assert isinstance(self.lens, AgreementLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """What heads are compared with."""
+        method = self.agreement.choices.param.method
+        return [pmui.Select.from_param(method, label="Method", options=TITLES, size="small", margin=TIGHT, width=212)]
+
+    def said_of_colours(self) -> str:
+        """What a dot says."""
+        return f"dot: beyond chance, q ≤ {BEYOND}"
+
+    def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
+        """A dot in every head beyond chance, over the marks."""
+        return [*super().over(), (self._dots, no_dots)]
+
+    def mark(self) -> None:
+        """Move the frames, and the dots to the heads beyond chance of now."""
+        super().mark()
+        self.dots.mark(plots.cell_centres(self.agreement.beyond(), *self._size()))
+
+    def _size(self) -> tuple[int, int]:
+        plane = self.plane.plane()
+        return max(1, len(plane.rows)), max(1, len(plane.columns))
+
+    def _dots(self, **_: Any) -> hv.Points:
+        made = plots.dots(self.agreement.beyond(), *self._size(), dark=self.dark)
+        return made.opts(hooks=self.faults.hooks([self.dots.hook]), default_tools=[])
+
+
+def no_dots() -> hv.Points:
+    """No dots at all."""
+    return plots.dots((), 1, 1, dark=False)
