@@ -887,7 +887,6 @@ _ATTRIBUTIONS = (
     ),
 )
 
-_SWITCHED_OFF = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
 
 _FAITHFULNESS = (
@@ -901,7 +900,7 @@ _FAITHFULNESS = (
         "replaced by: an output of zeros may be unusual for the model, a mean or one from another text less so.",
         _HEAD_NULL,
         "any number",
-        _SWITCHED_OFF,
+        MICHEL,
     ),
     Definition(
         "head_effect_log_probability",
@@ -911,7 +910,7 @@ _FAITHFULNESS = (
         "As the effect on the target, but other outcomes count: it is above 0 also where the head keeps the others down.",
         _HEAD_NULL,
         "any number",
-        _SWITCHED_OFF,
+        MICHEL,
     ),
     Definition(
         "head_effect_kl",
