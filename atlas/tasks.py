@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from atlas.attribution import compare, effects, score_parts
+from atlas.bias import detection, heads
 from atlas.engine.running import feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
@@ -16,5 +17,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **compare.TASKS,
     **effects.TASKS,
     **score_parts.TASKS,
+    **detection.TASKS,
+    **heads.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

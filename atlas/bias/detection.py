@@ -1,0 +1,84 @@
+"""What a detector of biased language says of a text, word by word."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from atlas.engine.loading.load import load
+from atlas.engine.model import Model
+from atlas.engine.running.token_labels import token_labels
+from atlas.errors import NotCaptured
+from atlas.tracing.labelled import CATEGORIES, DETECT, Detection, Thresholds, TokenLabels, detection, labels_of, own_labels
+from atlas.tracing.predictions import LABELS
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+EMBEDDED = "gus-mini"
+"""The detector that comes with Atlas."""
+
+Report = Callable[[int, int], object]
+
+_kept: dict[str, Model] = {}
+_one_at_a_time = threading.Lock()
+
+
+def detect(detector: str | Model | Any, text: str, thresholds: Thresholds = None) -> Detection:
+    """Words and spans of a text with what a detector says of them.
+
+    Parameters
+    ----------
+    detector
+        A token classifier: a Model, or whatever `atlas.load` takes, such as 'gus-mini'.
+    text
+        Of any length: what the detector cannot read at once it reads in windows that overlap.
+    thresholds
+        From where on a label counts: {'GEN': .5, ...}, one number for all, or B and I apart ({'B-GEN': .4, 'I-GEN': .5}).
+        None: those of the detector's configuration, else 0.5.
+
+    Returns
+    -------
+    `words` (word, start, end, one column a label: the larger probability of B and I at the first token of the word) and `spans`
+    (label, start, end, probability: the mean of its words'). A word is in a span of a label if B or I reaches its threshold.
+    Labels are the opinion of a detector that is often wrong: its model card says how often.
+    """
+    return detection(token_labels(detector if isinstance(detector, Model) else load(detector), text), thresholds)
+
+
+def labels_of_trace(trace: Trace, report: Report | None = None) -> TokenLabels:
+    """The labels of a trace's source text: by its own model where that detects biased language, else by the embedded one."""
+    texts = tuple(text for text in (trace.texts.text, trace.texts.pair) if text is not None)
+    if not texts:
+        msg = "This trace has tokens and no text, and a detector reads a text."
+        raise NotCaptured(msg)
+    if trace.provenance.get("task") == LABELS and (trace.outcomes is not None or trace.live is not None):
+        found = own_labels(trace)
+        if set(labels_of(found.names)) & set(CATEGORIES):
+            return found
+    with _one_at_a_time:  # readers of several models share this one
+        if EMBEDDED not in _kept:
+            _kept[EMBEDDED] = load(EMBEDDED)
+        return _joined([token_labels(_kept[EMBEDDED], text, report) for text in texts], texts)
+
+
+def _joined(parts: list[TokenLabels], texts: tuple[str, ...]) -> TokenLabels:
+    """The labels of a pair of texts as those of one, with the words numbered on."""
+    tables, words = [], 0
+    for segment, part in enumerate(parts):
+        word = part.tokens["word"].to_numpy()
+        tables.append(part.tokens.assign(segment=segment, word=np.where(word >= 0, word + words, -1)))
+        words += int(word.max(initial=-1)) + 1
+    return parts[0]._replace(
+        probability=np.concatenate([part.probability for part in parts]),
+        tokens=pd.concat(tables, ignore_index=True),
+        texts=texts,
+    )
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {DETECT: labels_of_trace}
+"""Work with the model that views may request, by name."""

@@ -1,0 +1,153 @@
+"""How far each head looks at flagged tokens, held against uniform attention and against other tokens of the same text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from atlas.attribution.statistics import false_discovery
+from atlas.errors import UnknownName
+from atlas.tracing.labelled import ATTENTION_BIAS
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+RECEIVED, AMONG = "received", "among"
+"""Attention that flagged tokens get from all tokens, or from each other."""
+
+CELLS_AT_ONCE = 16_000_000
+"""Weights of heads held at once, 128 MB as float64."""
+
+ROUNDING = 1e-6
+"""Ratios closer than this are equal: weights are float32, and a uniform head must not differ from its own permutations."""
+
+Report = Callable[[int, int], object]
+"""(heads done, all heads)"""
+
+
+class _Part(NamedTuple):
+    """Some heads of one kind and layer."""
+
+    mass: np.ndarray
+    """(head, query, key) attention, 0 where a query may not look."""
+    even: np.ndarray
+    """(head, query, key) what each key gets where a query spreads what it gives to these keys over those it may see."""
+
+
+def attention_bias(
+    trace: Trace,
+    flagged: Collection[int],
+    direction: str = RECEIVED,
+    permutations: int = 999,
+    seed: int = 0,
+    *,
+    report: Report | None = None,
+) -> pd.DataFrame:
+    """How much more attention the flagged tokens get than uniform attention would give them, one row a head.
+
+    Parameters
+    ----------
+    trace
+        Its heads are asked. Of an encoder-decoder: those whose keys are tokens of the source.
+    flagged
+        Positions of source tokens. Special tokens among them do not count.
+    direction
+        'received': from all tokens; 'among': from the flagged tokens alone (not in cross-attention).
+    permutations, seed
+        Of the null, which flags as many other tokens at random, and of the interval, which resamples queries.
+    report
+        Called with the heads done and all heads.
+
+    Returns
+    -------
+    kind, layer, head, ratio, lo and hi (95 %, bootstrap over queries), p (two-sided), q (Benjamini-Hochberg over all heads), n
+    (flagged tokens).
+
+    Notes
+    -----
+    ratio = Σ_i Σ_(j flagged) a_ij / Σ_i s_i f_i / v_i. Of the tokens that query i may see and that are not special, v_i is the
+    number, f_i the number of flagged ones, s_i the attention they get together. So each row is held against the uniform one
+    under its own mask: a uniform head, causal or not, has 1 whichever tokens are flagged. Special tokens neither look nor are
+    looked at: they take most attention of many heads, and every word would seem neglected.
+
+    The labels are permuted over the tokens that are not special, so p asks whether other tokens of this text would have got as
+    much. It is two-sided, by the distance from the mean of the null.
+    """
+    if direction not in (RECEIVED, AMONG):
+        msg = f"Direction is {RECEIVED!r} or {AMONG!r}, not {direction!r}."
+        raise UnknownName(msg)
+    source = trace.token_tables["source"]
+    wrong = [at for at in flagged if not 0 <= at < len(source)]
+    if wrong:
+        msg = f"There is no token {wrong[0]} to flag: this text has {len(source)}, counted from 0."
+        raise UnknownName(msg)
+    keys = np.flatnonzero(~source["special"].to_numpy(dtype=bool))
+    marks = np.isin(keys, list(flagged))
+    kinds = [kind for kind in trace.kinds if trace.side(kind, "key") == "source" and (direction == RECEIVED or kind != "cross")]
+    every = sum(trace.n_layers(kind) * trace.n_heads(kind) for kind in kinds)
+    random = np.random.default_rng(seed)
+    shuffled = random.permuted(np.tile(marks, (permutations, 1)), axis=1).astype(float)
+    parts, done = [], 0
+    for kind in kinds:
+        queries = np.flatnonzero(~trace.token_tables[trace.side(kind, "query")]["special"].to_numpy(dtype=bool))
+        rows = np.flatnonzero(marks) if direction == AMONG else np.arange(len(queries))
+        draws = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=permutations) if len(rows) else None
+        heads = max(1, CELLS_AT_ONCE // max(1, len(queries) * len(keys)))
+        for layer in range(trace.n_layers(kind)):
+            for start in range(0, trace.n_heads(kind), heads):
+                chosen = list(range(start, min(start + heads, trace.n_heads(kind))))
+                if report is not None:
+                    report(done, every)
+                done += len(chosen)
+                table = pd.DataFrame({"kind": kind, "layer": layer, "head": chosen})
+                found: dict[str, Any] = dict.fromkeys(("ratio", "lo", "hi", "p"), np.nan)
+                if marks.any() and draws is not None:
+                    part = _part(trace.attention(kind, layer, chosen, queries.tolist(), keys.tolist()).to_numpy())
+                    found = _tested(part, marks, shuffled, rows, draws, among=direction == AMONG)
+                parts.append(table.assign(**found))
+    columns = ["kind", "layer", "head", "ratio", "lo", "hi", "p"]
+    made = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return made.assign(q=false_discovery(made["p"]), n=int(marks.sum()))
+
+
+def _part(weights: np.ndarray) -> _Part:
+    seen = np.isfinite(weights)
+    mass = np.where(seen, weights, 0).astype(float)
+    visible = seen.sum(axis=-1, keepdims=True)
+    return _Part(mass, mass.sum(axis=-1, keepdims=True) / np.maximum(visible, 1) * seen)
+
+
+def _tested(
+    part: _Part, marks: np.ndarray, shuffled: np.ndarray, rows: np.ndarray, draws: np.ndarray, *, among: bool
+) -> dict[str, np.ndarray]:
+    """ratio, lo, hi, p of every head."""
+    observed = [values[:, rows] @ marks for values in part]  # (head, row), of the flagged keys
+    ratio = _ratio(observed[0].sum(1), observed[1].sum(1))
+    if among:
+        null = _ratio(*(np.einsum("pi,hij,pj->hp", shuffled, values, shuffled, optimize=True) for values in part))
+    else:
+        null = _ratio(*(values.sum(axis=1) @ shuffled.T for values in part))
+    # The mean is that of all labellings, the observed one too: so it is the same whichever of them was observed.
+    whole = np.concatenate([ratio[:, None], null], axis=1)
+    known = np.isfinite(whole)
+    centre = np.where(known, whole, 0).sum(1) / np.maximum(known.sum(1), 1)
+    beyond = (np.abs(null - centre[:, None]) >= np.abs(ratio - centre)[:, None] - ROUNDING).sum(axis=1)
+    p = np.where(np.isfinite(ratio), (1 + beyond) / known.sum(1).clip(1), np.nan)
+    lo = hi = np.full(len(ratio), np.nan)
+    if len(rows) > 1:
+        resampled = _ratio(observed[0] @ draws.T, observed[1] @ draws.T)
+        usable = np.where(np.isfinite(ratio)[:, None], resampled, 1.0)
+        lo, hi = (np.where(np.isfinite(ratio), edge, np.nan) for edge in np.nanpercentile(usable, (2.5, 97.5), axis=1))
+    return {"ratio": ratio, "lo": lo, "hi": hi, "p": p}
+
+
+def _ratio(mass: np.ndarray, even: np.ndarray) -> np.ndarray:
+    """NaN where no query may see a flagged token, or gives no attention to any token that is not special."""
+    return np.divide(mass, even, out=np.full(np.shape(mass), np.nan), where=even > 0)
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {ATTENTION_BIAS: attention_bias}
+"""Work that views may request, by name."""
