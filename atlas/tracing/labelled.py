@@ -208,3 +208,8 @@ def tokens_within(trace: Trace, segment: int, start: int, end: int) -> frozenset
     of = np.maximum(table["segment"].to_numpy(), 0) if "segment" in table else np.zeros(len(table))
     within = (of == segment) & ~table["special"].to_numpy(dtype=bool) & (first < end) & (last > start)
     return frozenset(np.flatnonzero(within).tolist())
+
+
+def without_text(trace: Trace) -> str:
+    """Why the text of a trace cannot be labelled; empty: it can."""
+    return "" if trace.texts.text is not None else "this recording has tokens and no text, and a detector reads a text"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from atlas.views.agreement import AgreementView
+from atlas.views.attention_bias import AttentionBiasView
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
+from atlas.views.detection import DetectionView
 from atlas.views.feed_forward import FeedForwardView
 from atlas.views.flow import FlowView
 from atlas.views.head_effects import HeadEffectsView
@@ -62,4 +64,5 @@ TABS: tuple[Tab, ...] = (
     ),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView)),
     Tab("faithfulness", "Faithfulness", (AttributionView, HeadEffectsView, AgreementView)),
+    Tab("bias", "Bias", (AttentionBiasView, DetectionView)),
 )

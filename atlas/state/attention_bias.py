@@ -1,0 +1,176 @@
+"""What the view of attention to flagged words shows: of every head, how much more of it they get than evenly spread attention."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+import param
+
+from atlas.errors import NotCaptured
+from atlas.ids import HeadId
+from atlas.state.asking import Progress
+from atlas.state.detection import FIELDS, NO_DETECTOR, PROGRESS, thresholds_of, under
+from atlas.state.lens import counted
+from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
+from atlas.tracing.labelled import ATTENTION_BIAS, DETECT, tokens_within
+
+ANY = "any"
+RECEIVED, AMONG = "received", "among"
+
+BEYOND = 0.05
+"""q up to which a head is beyond chance."""
+
+LEAST_RATIO = 1 / 64
+"""Ratios under this have the colour of this: a head that never looks there has no logarithm."""
+
+NOTHING_FLAGGED = (
+    "No word of this text is flagged{with_}, so there is nothing to hold attention against. Lower a threshold in 'Which words "
+    "sound biased?', or analyse another text."
+)
+
+OTHER_SIDE = "These heads look at the target, and the flagged words are in the source. Choose encoder or cross."
+
+AMONG_CROSS = "In cross-attention the flagged words are looked at and never look. Show what they receive."
+
+
+class BiasedAttention(NamedTuple):
+    """Every head against some flagged tokens."""
+
+    table: pd.DataFrame
+    tokens: frozenset[int]
+    detector: str
+
+
+class AttentionBiasChoices(Thresholded):
+    """Choices of the view of attention to flagged words."""
+
+    label = param.Selector[str](objects=[ANY, *FIELDS], default=ANY, doc="Words with this label.")
+    direction = param.Selector[str](
+        objects=[RECEIVED, AMONG], default=RECEIVED, doc="From all words, or from flagged ones alone."
+    )
+
+
+class AttentionBiasLens(PlaneLens):
+    """Layers x heads."""
+
+    key: ClassVar = "attention_bias"
+    choices_type: ClassVar = AttentionBiasChoices
+    reads: ClassVar = {"selection": ("focus",), "thresholds": tuple(FIELDS.values())}
+    marked_by: ClassVar = ("heads", "focus")
+    marking: ClassVar = ("cells",)
+    row_title: ClassVar = "layer"
+    column_title: ClassVar = "head"
+    missing: ClassVar = "gives no attention to these words or any other"
+
+    def depends(self) -> Hashable:
+        """On the kind, what is flagged, and by whom it is looked at."""
+        return self.kind, tuple(thresholds_of(self.workspace).items()), self.choices.label, self.choices.direction
+
+    @property
+    def signed(self) -> bool:
+        """Above and below what evenly spread attention gives."""
+        return True
+
+    def reading(self) -> str:
+        """What the value of a cell is called."""
+        return "log2 of it"
+
+    def found(self) -> BiasedAttention | None:
+        """All heads; None while they are being asked."""
+        trace, choices, tasks = self.trace, self.choices, self.workspace.tasks
+        if DETECT not in tasks or ATTENTION_BIAS not in tasks:
+            raise NotCaptured(NO_DETECTOR)
+        thresholds, label, direction = thresholds_of(self.workspace), choices.label, choices.direction
+
+        def work(progress: Progress) -> BiasedAttention:
+            labels = trace.once(DETECT, lambda: tasks[DETECT](trace, lambda done, of: progress.tell(PROGRESS, done / of)))
+            found = under(labels, thresholds)
+            chosen = [at for at, name in enumerate(found.words.labels) if label in (ANY, name)]
+            words = found.words.table[found.flagged[:, chosen].any(axis=1)]
+            places = words[["segment", "start", "end"]].to_numpy()
+            tokens = frozenset[int]().union(*(tokens_within(trace, *map(int, place)) for place in places))
+
+            def report(done: int, of: int) -> None:
+                progress.tell(f"Comparing {of:,} heads with chance", done / of)
+
+            table = tasks[ATTENTION_BIAS](trace, tokens, direction, report=report) if tokens else pd.DataFrame()
+            return BiasedAttention(table, tokens, found.detector)
+
+        return self.ask(f"{thresholds} {label} {direction}", work, None, needs_model=True, keep=False)
+
+    def of_kind(self) -> pd.DataFrame | None:
+        """The heads of the kind on screen; None while they are being asked."""
+        if self.trace.side(self.kind, "key") != "source":
+            raise NotCaptured(OTHER_SIDE)
+        if self.choices.direction == AMONG and self.kind == "cross":
+            raise NotCaptured(AMONG_CROSS)
+        found = self.found()
+        if found is None:
+            return None
+        if not found.tokens:
+            label = self.choices.label
+            raise NotCaptured(NOTHING_FLAGGED.format(with_="" if label == ANY else f" with {label}"))
+        return found.table[found.table["kind"] == self.kind].reset_index(drop=True)
+
+    def _build_plane(self) -> Plane:
+        heads = self.of_kind()
+        if heads is None:
+            return Plane()
+        self.line = self._describe(heads)
+        shape = self.trace.n_layers(self.kind), self.trace.n_heads(self.kind)
+        values = np.log2(np.maximum(heads["ratio"].to_numpy(), LEAST_RATIO)).reshape(shape)
+        return Plane(tuple(f"L{at}" for at in range(shape[0])), tuple(f"H{at}" for at in range(shape[1])), values)
+
+    def _numbers(self, row: int, column: int) -> Cell:
+        numbers, heads = super()._numbers(row, column), self.of_kind()
+        if heads is None:
+            return numbers
+        head = heads.iloc[row * self.trace.n_heads(self.kind) + column]
+        return {**numbers, **{name: float(head[name]) for name in ("ratio", "lo", "hi", "p", "q")}}
+
+    def whose(self) -> str:
+        """Whose numbers they are."""
+        return "attention to flagged words / evenly spread"
+
+    def table(self) -> pd.DataFrame:
+        """One row a head, with all its numbers."""
+        heads = self.of_kind() if self.plane().rows else None
+        return super().table() if heads is None else heads
+
+    # -- selection -----------------------------------------------------------------------------------------------------
+
+    def beyond(self) -> frozenset[tuple[int, int]]:
+        """The heads beyond chance: (layer, head)."""
+        heads = self.of_kind() if self.plane().rows else None
+        if heads is None:
+            return frozenset()
+        return frozenset((int(layer), int(head)) for layer, head in heads.loc[heads["q"] <= BEYOND, ["layer", "head"]].to_numpy())
+
+    def marked(self) -> Marked:
+        """The selected heads."""
+        return Marked(cells=frozenset((head.layer, head.head) for head in self.workspace.selection.heads_of(self.kind)))
+
+    def select_cell(self, row: int, column: int, origin: str) -> None:
+        """Focus and select a head."""
+        self.workspace.selection.pick(HeadId(self.kind, row, column), origin=origin)
+
+    def select_name(self, axis: Axis, at: int, origin: str) -> None:
+        """Select the heads of a layer; a column, heads of one number, means nothing."""
+        if axis == "row":
+            heads = [HeadId(self.kind, at, head) for head in range(self.trace.n_heads(self.kind))]
+            self.workspace.selection.select_heads(heads, origin=origin, label=f"layer {at}")
+
+    def _describe(self, heads: pd.DataFrame) -> str:
+        found = self.found()
+        assert found is not None
+        n, above = int(heads["n"].iloc[0]), heads[heads["q"] <= BEYOND]
+        more = int((above["ratio"] > 1).sum())
+        label = "" if self.choices.label == ANY else f" ({self.choices.label})"
+        kind = f"{self.kind} " if len(self.trace.kinds) > 1 else ""
+        who = "all words" if self.choices.direction == RECEIVED else "flagged words"
+        survive = f"{len(above):,} of {len(heads):,} {kind}heads are beyond chance (q ≤ {BEYOND} over {len(found.table):,})"
+        split = f": {more:,} look more, {len(above) - more:,} less" if len(above) else ""
+        return f"{counted(n, 'token')} flagged by {found.detector}{label}, looked at by {who}; {survive}{split}"

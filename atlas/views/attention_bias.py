@@ -1,0 +1,94 @@
+"""Attention to flagged words: layers x heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import panel_material_ui as pmui
+
+from atlas.plots import plane as plots
+from atlas.plots.marks import FOCUS, HEADS, marks
+from atlas.plots.raster import Box
+from atlas.state.attention_bias import AMONG, RECEIVED, AttentionBiasLens
+from atlas.state.workspace import Workspace
+from atlas.trace import Trace
+from atlas.tracing.labelled import without_text
+from atlas.views.base import TIGHT
+from atlas.views.glyph import Glyph
+from atlas.views.plane import PlaneView, no_bands
+
+if TYPE_CHECKING:
+    import holoviews as hv
+
+DIRECTIONS = {"all words": RECEIVED, "flagged words": AMONG}
+
+DOT = 0.36, 0.64
+"""Where in its cell the mark of a head beyond chance begins and ends: the colour of the cell stays to be seen around it."""
+
+
+class AttentionBiasView(PlaneView):
+    """How much more than evenly heads look at flagged words."""
+
+    key: ClassVar = "attention_bias"
+    title: ClassVar = "Attention to flagged words"
+    question: ClassVar = "Which heads look at the flagged words?"
+    help: ClassVar = (
+        "Rows are layers, columns heads. The paper's colour: the flagged words get what evenly spread attention under the same "
+        "mask would give them (ratio 1); orange more, purple less, by the logarithm to the base 2: 1 is twice as much, −1 half. "
+        "A small filled square: beyond chance (q ≤ 0.05). Special tokens neither look nor are looked at here. Chance flags as "
+        "many other tokens of this text, so a head that rests on one token is not called biased for it; a short text with few "
+        "flagged tokens can hardly have a head beyond chance. Which words are flagged is the opinion of a detector that is often wrong "
+        "(see 'Which words sound biased?'), and attention to a word is not yet an effect on what the model says. Click a head to "
+        "focus and select it, the name of a layer to select its heads."
+    )
+    defines: ClassVar = ("attention_bias",)
+    lens_type: ClassVar = AttentionBiasLens
+    colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        self.beyond = Glyph()
+
+    @classmethod
+    def fits(cls, trace: Trace) -> str:
+        """A detector reads a text."""
+        return without_text(trace)
+
+    @property
+    def bias(self) -> AttentionBiasLens:
+        """What is shown."""
+        assert isinstance(self.lens, AttentionBiasLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """Which words, and who looks at them."""
+        choices, look = self.bias.choices.param, {"size": "small", "margin": TIGHT}
+        return [
+            pmui.Select.from_param(choices.label, label="Label", width=110, **look),
+            pmui.Select.from_param(choices.direction, label="Looked at by", options=DIRECTIONS, width=150, **look),
+        ]
+
+    def dots(self) -> list[Box]:
+        """Where the marks of heads beyond chance stand."""
+        plane = self.plane.plane()
+        down, across = max(1, len(plane.rows)), max(1, len(plane.columns))
+        low, high = DOT
+        return [
+            ((head + low) / across, (layer + low) / down, (head + high) / across, (layer + high) / down)
+            for layer, head in sorted(self.bias.beyond())
+        ]
+
+    def mark(self) -> None:
+        """Frames of selected heads, and what is beyond chance."""
+        super().mark()
+        self.beyond.outline(self.dots())
+
+    def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
+        """The marks lie under the frames."""
+        return [(self._dots, no_bands), *super().over()]
+
+    def _dots(self, **_: Any) -> hv.Rectangles:
+        colour = marks(dark=self.dark)[FOCUS]
+        look = {"fill_alpha": 1.0, "line_width": 0, "hooks": [self.beyond.hook], "default_tools": []}
+        return plots.bands(self.dots(), colour).opts(**look)
