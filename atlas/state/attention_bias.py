@@ -63,7 +63,7 @@ class AttentionBiasLens(PlaneLens):
     marking: ClassVar = ("cells",)
     row_title: ClassVar = "layer"
     column_title: ClassVar = "head"
-    missing: ClassVar = "gives no attention to these words or any other"
+    missing: ClassVar = "looks at no word"
 
     def depends(self) -> Hashable:
         """On the kind, what is flagged, and by whom it is looked at."""

@@ -63,6 +63,6 @@ TABS: tuple[Tab, ...] = (
         ),
     ),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView)),
-    Tab("bias", "Bias", (DetectionView, AttentionBiasView)),
     Tab("faithfulness", "Faithfulness", (AttributionView, HeadEffectsView, AgreementView)),
+    Tab("bias", "Bias", (DetectionView, AttentionBiasView)),
 )
