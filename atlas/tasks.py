@@ -7,9 +7,10 @@ from typing import Any
 
 from atlas.attribution import compare, effects, score_parts
 from atlas.bias import detection, heads
-from atlas.engine.running import feed_forward, logit_lens, predict, write
+from atlas.engine.running import blueprint, feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
+    **blueprint.TASKS,
     **predict.TASKS,
     **logit_lens.TASKS,
     **feed_forward.TASKS,

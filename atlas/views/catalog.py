@@ -21,6 +21,7 @@ from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
 from atlas.views.patterns import PatternsView
+from atlas.views.pipeline import PipelineView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
 from atlas.views.qkv import QKView, VectorsView
@@ -60,6 +61,7 @@ TABS: tuple[Tab, ...] = (
             StepsView,
             InfluenceView,
             PatternsView,
+            PipelineView,
         ),
     ),
     Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView)),

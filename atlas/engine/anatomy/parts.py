@@ -40,6 +40,11 @@ class Parts:
         """Nobody else runs the model meanwhile."""
         raise NotImplementedError
 
+    @property
+    def anatomy(self) -> Anatomy:
+        """What was found of its streams."""
+        return self._anatomy
+
     def taps_of(self, groups: Sequence[str]) -> tuple[str, ...]:
         """The names of the arrays of these capture groups that this model has."""
         return tuple(name for group in groups for name in GROUPS.get(group, ()) if name not in self._anatomy.absent)
