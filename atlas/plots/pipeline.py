@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import holoviews as hv
+from bokeh.core.properties import value
 
 from atlas.plots.colours import FONT, theme
 from atlas.plots.frame import Hook, frame
@@ -199,7 +200,7 @@ class _Lane:
             role = "here" if layer == lane.at else "other"
             text = str(layer) if layer % every == 0 else ""
             found.boxes.append(Box(f"layer {lane.kind} {layer}", role, x, bottom, x + wide, top, text))
-        found.titles.append((0.0, (bottom + top) / 2, f"{lane.kind}, L{lane.at} of {lane.n_layers}"))
+        found.titles.append((0.0, (bottom + top) / 2, f"{lane.kind}, L{lane.at} of {lane.n_layers} layers"))
 
 
 def at_point(placed_: Placed, x: float, y: float) -> str:
@@ -225,7 +226,7 @@ def pipeline_plot(
 
     marks = [(*box[2:6], *looks(box)) for box in found.boxes]
     words = [(*box.middle, box.text) for box in found.boxes if box.text]
-    text = {"text_color": around.ink, "text_font": FONT, "text_font_size": "10px", "text_baseline": "middle"}
+    text = {"text_color": around.ink, "text_font": value(FONT), "text_font_size": "10px", "text_baseline": "middle"}
     drawn = {
         "boxes": hv.Rectangles(marks, ["x0", "y0", "x1", "y1"], ["fill", "edge", "thick"]).opts(
             color="fill", line_color="edge", line_width="thick"

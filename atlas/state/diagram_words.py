@@ -119,6 +119,8 @@ def _attention(key: str, name: str, heads: Heads, plan: StreamPlan, whole: Bluep
     ]
     yield Node(f"{key}.qkv", QKV, "\n".join(lines), _projections(heads, read, plan.width, source))
     scale = "s · q kᵀ" if heads.scale is None else "q kᵀ" if heads.scale == 1 else f"{heads.scale:.3g} · q kᵀ"
+    if plan.positions == RELATIVE and name == "attention":
+        scale += " + r(distance)"
     scores = scale if heads.cap is None else f"{heads.cap:g} · tanh({scale} / {heads.cap:g})"
     inside = "" if heads.width is None else f", W_o: {plan.width:,} × {heads.heads * heads.width:,}"
     bias = " + b" if heads.output_bias else ""
@@ -173,4 +175,6 @@ def _out(whole: Blueprint) -> Node:
         return Node("out", OUT, f"head\n{n:,} scores", f"a head turns the state into {n:,} scores{cap}")
     tied = "the same tensor as the table of tokens" if whole.tied else "a tensor of its own"
     text = f"unembedding\n{n:,}\n{'tied' if whole.tied else 'not tied'}"
-    return Node("out", OUT, text, f"logits = U x, U: {n:,} × {whole.head_width:,}, {tied}{cap}")
+    scale = "" if whole.scale == 1 else f"{whole.scale:.3g} · "
+    state, other = ("f(x)", "; f: further maps of the head") if whole.between else ("x", "")
+    return Node("out", OUT, text, f"logits = {scale}U {state}, U: {n:,} × {whole.head_width:,}, {tied}{cap}{other}")

@@ -98,6 +98,10 @@ class Blueprint(NamedTuple):
     """Whether the last map is the table of tokens; None where the model has no map to tokens."""
     cap: float | None
     """Soft cap of the logits."""
+    scale: float
+    """By which the logits are multiplied, before or after the last map."""
+    between: bool
+    """Whether other maps than the final norm stand between the last state and the last map."""
 
 
 def without_blueprint(trace: Trace) -> str:

@@ -79,6 +79,13 @@ def test_the_unembedding_is_tied_where_both_are_one_tensor(name):
     assert found.head_width == last.shape[1]
 
 
+def test_what_a_head_does_besides_its_last_map():
+    for name, between, scale in (("BERT", True, 1), ("GPT-2", False, 1), ("ModernBERT", True, 1), ("T5", False, 32**-0.5)):
+        found, _ = made(name)
+        assert found.between == between
+        assert found.scale == pytest.approx(scale)
+
+
 def test_biases_and_caps_are_those_of_the_modules():
     for name, bias, cap, logits in (("GPT-2", True, None, None), ("Llama", False, None, None), ("Gemma2", False, 2.0, 30.0)):
         found, _ = made(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -57,11 +58,17 @@ def blueprint(model: Model) -> Blueprint:
         raise NotCaptured(msg)
     with model.held(), torch.no_grad(), running(Call(sites={})):
         streams = tuple(_Stream(model, anatomy, kind).plan() for kind in anatomy.streams)
+    scale = math.prod(stage.number for stage in anatomy.unembedding if stage.what == "scale")
+    names = {id(module): name for name, module in model.hf.named_modules(remove_duplicate=False)}
+    known = {tap.module for tap in anatomy.taps if tap.name == "final_norm_in"} | {
+        names.get(id(model.hf.get_output_embeddings()))
+    }
+    between = any(stage.what == "apply" and stage.module not in known for stage in anatomy.unembedding)
     cap = next((stage.number for stage in anatomy.unembedding if stage.what == "cap"), None)
     weight = getattr(model.hf.get_output_embeddings(), "weight", None)
     tied = None if weight is None else bool(weight.data_ptr() == model.hf.get_input_embeddings().weight.data_ptr())
     read = None if weight is None else int(weight.shape[-1])
-    return Blueprint(model.name, model.task, streams, model.size.n_outcomes or None, read, tied, cap)
+    return Blueprint(model.name, model.task, streams, model.size.n_outcomes or None, read, tied, cap, scale, between)
 
 
 class _Stream:
