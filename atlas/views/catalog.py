@@ -61,10 +61,13 @@ TABS: tuple[Tab, ...] = (
             StepsView,
             InfluenceView,
             PatternsView,
-            PipelineView,
         ),
     ),
-    Tab("deep", "Deep dive", (LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView)),
+    Tab(
+        "deep",
+        "Deep dive",
+        (PipelineView, LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView),
+    ),
     Tab("faithfulness", "Faithfulness", (AttributionView, HeadEffectsView, AgreementView)),
     Tab("bias", "Bias", (DetectionView, AttentionBiasView)),
 )
