@@ -16,7 +16,7 @@ from atlas.tracing.explained import without_model
 from atlas.views.attribution import TITLES
 from atlas.views.base import TIGHT
 from atlas.views.glyph import Glyph
-from atlas.views.plane import PlaneView
+from atlas.views.plane import HEAD_HINT, PlaneView
 
 if TYPE_CHECKING:
     import holoviews as hv
@@ -39,6 +39,7 @@ class AgreementView(PlaneView):
     defines: ClassVar = ("head_agreement",)
     lens_type: ClassVar = AgreementLens
     colours: ClassVar = {"cells": HEADS}
+    hint: ClassVar = HEAD_HINT
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)

@@ -11,7 +11,7 @@ from atlas.state.head_effects import EFFECT, KL, LOG_PROBABILITY, MEAN, RESAMPLE
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.views.base import TIGHT
-from atlas.views.plane import PlaneView
+from atlas.views.plane import HEAD_HINT, PlaneView
 
 VALUES = {"target logit": EFFECT, "log-probability": LOG_PROBABILITY, "whole output (KL)": KL}
 HOW = {"zero": ZERO, "its mean": MEAN, "another text": RESAMPLE}
@@ -34,6 +34,7 @@ class HeadEffectsView(PlaneView):
     defines: ClassVar = ("head_effect", "head_effect_log_probability", "head_effect_kl")
     lens_type: ClassVar = HeadEffectsLens
     colours: ClassVar = {"cells": HEADS}
+    hint: ClassVar = HEAD_HINT
 
     @classmethod
     def fits(cls, trace: Trace) -> str:

@@ -29,6 +29,9 @@ from atlas.views.raster import Picture, RasterView
 
 POINT = "Point at a cell for its numbers; click it, or a name beside it, to select its row and its column."
 
+HEAD_HINT = "Point at a head for its numbers; click it to show and select it, or a name to select all heads beside it."
+"""The same of a plane of heads."""
+
 THRESHOLD = """
 const zero = source.end < levels - 1 ? source.end : 0;
 const all = palettes[color_mapper.palette[ground]][zero ? 1 : 0];
@@ -48,10 +51,12 @@ class PlaneView(RasterView):
     lens_type: ClassVar[type[PlaneLens]] = PlaneLens
     colours: ClassVar[Mapping[str, str]] = COLOURS
     """What can be marked, and the meaning whose colour it has."""
+    hint: ClassVar[str] = POINT
+    """What is written while the pointer is elsewhere."""
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
-        self.under = readout(POINT)
+        self.under = readout(self.hint)
         self._pointer: tuple[float | None, float | None] = (None, None)
         self.image: hv.DynamicMap | None = None
         self.bands = {what: Glyph() for what in self.plane.marking}
@@ -233,7 +238,7 @@ class PlaneView(RasterView):
         """Write the numbers of the cell under the pointer; they change with the selection though the pointer rests."""
         found = self._cell(*self._pointer)
         if found is None:
-            self.under.object = POINT
+            self.under.object = self.hint
             return
         try:
             cell = self.plane.cell(*found)

@@ -161,6 +161,8 @@ def test_a_tap_selects_a_head_and_a_name_its_layer_and_both_are_marked(view_type
     view._name_clicked("x", 0.1)
     assert room.selection.heads == {HeadId("decoder", at, 0) for at in range(3)}
     assert len(view._boxes()["cells"]) == 3
+    view._pointed(2, 2)
+    assert "click it to show and select it" in view.under.object
     assert view.redrawn == redrawn
 
 
