@@ -23,6 +23,9 @@ WIDTHS = {"norm": 0.72, "add": 0.34, "qkv": 1.25, "attention": 1.15, "ffn": 1.35
 HALF = 0.5
 """Half of a block's height; a row is a unit of its own."""
 
+TWO_LINES = 0.56
+"""Height of a table in which two lines stand."""
+
 GAP, ROW, TRACK = 0.24, 3.0, 1.25
 ARC = 0.72
 """Height of the line that carries the stream past a block."""
@@ -143,7 +146,7 @@ class _Lane:
 
     def _stack(self, shapes: Sequence[Shape]) -> None:
         """The tables that are added up, one above the other."""
-        high = 2 * (HALF + 0.15) / max(len(shapes), 1)
+        high = max(2 * (HALF + 0.15) / max(len(shapes), 1), TWO_LINES)
         top = self.y + high * len(shapes) / 2
         for at, shape in enumerate(shapes):
             y1 = top - at * high
