@@ -11,6 +11,7 @@ import panel as pn
 import param
 
 from atlas.components.card import Card
+from atlas.components.notebook import in_notebook
 from atlas.definitions import DEFINITIONS
 from atlas.patches.counting import counted_at_most_once
 from atlas.patches.panes import plots_of
@@ -121,7 +122,7 @@ class View(pn.viewable.Viewer):
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
     unfit = param.String(default="", doc="Why the trace on screen cannot have this view; its card is then hidden.")
-    later = param.Boolean(default=False, doc="Whether a page that is served builds the body when its card comes on screen.")
+    later = param.Boolean(default=False, doc="Whether a page builds the body when its card comes on screen.")
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(**params)
@@ -194,7 +195,7 @@ class View(pn.viewable.Viewer):
 
     def __panel__(self) -> Any:
         lens, pipeline = self.lens, self.workspace.pipeline
-        self._waits = self.later and _is_served()
+        self._waits = self.later and _is_on_a_page()
         body = pn.Column(sizing_mode="stretch_width", margin=0, min_height=UNBUILT if self._waits else None)
         self._fill(body)
         self.workspace.param.watch(lambda _: self._fit_window(), "window_height")
@@ -286,8 +287,13 @@ class View(pn.viewable.Viewer):
 
 
 def _is_served() -> bool:
-    """Whether a browser will say which cards are on screen."""
+    """Whether this runs for a page of the server."""
     return pn.state.curdoc is not None and pn.state.curdoc.session_context is not None
+
+
+def _is_on_a_page() -> bool:
+    """Whether a browser will say which cards are on screen."""
+    return _is_served() or in_notebook()
 
 
 def with_aspect(figure: Any, width: int, height: int) -> tuple[int, int]:
