@@ -187,7 +187,7 @@ CATEGORIES: Mapping[str, Category] = MappingProxyType({
     "off [CLS] or BOS": Category(PURPLE, SQUARE),
     "off the first token": Category(PURPLE, STAR),
     UNNAMED: Category(GREY, CIRCLE),
-    "other tokens": Category(GREY, CIRCLE),
+    "other tokens": Category(GREY, INVERTED_TRIANGLE),
     "too few rows": Category(GREY, DIAMOND),
     "N/A": Category(GREY, SQUARE),
 })  # fmt: skip

@@ -29,6 +29,7 @@ from atlas.plots.colours import (
 )
 from atlas.plots.oklab import encoded, from_hex, linear, mixed, to_hex, to_lab
 from atlas.tracing.groups import FEW_ROWS, UNTOLD
+from atlas.tracing.hidden import OTHER
 
 BOTH = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
@@ -145,7 +146,7 @@ def test_bytes_are_drawn_in_the_colour_they_name():
 
 
 def test_every_role_and_every_cluster_name_is_drawn_in_a_way_of_its_own():
-    names = {*HIGH.values(), *LOW.values(), UNNAMED, FEW_ROWS, UNTOLD}
+    names = {*HIGH.values(), *LOW.values(), UNNAMED, FEW_ROWS, UNTOLD, OTHER}
     assert names <= set(CATEGORIES)
     assert set(CATEGORIES) == names
     pairs = list(CATEGORIES.values())
@@ -163,11 +164,11 @@ def test_every_mark_is_bokehs_and_has_one_letter_of_its_own():
 
 
 def test_what_has_no_name_is_always_grey_and_nothing_else_is():
-    for name in ("unnamed", "unnamed 2", "unnamed 5", FEW_ROWS, UNTOLD):
+    for name in ("unnamed", "unnamed 2", "unnamed 5", FEW_ROWS, UNTOLD, OTHER):
         red, green, blue = from_hex(category(name).colour)
         assert max(red, green, blue) - min(red, green, blue) < 0.1
     assert len({category(name).marker for name in ("unnamed", "unnamed 2", "unnamed 3")}) == 3
-    assert all(how.colour != colours.GREY for name, how in CATEGORIES.items() if name not in {UNNAMED, FEW_ROWS, UNTOLD})
+    assert all(how.colour != colours.GREY for name, how in CATEGORIES.items() if name not in {UNNAMED, FEW_ROWS, UNTOLD, OTHER})
 
 
 def test_a_second_cluster_of_a_name_keeps_the_colour_and_changes_shape():

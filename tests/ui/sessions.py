@@ -248,7 +248,7 @@ class Reader:
         """Say that the page is there, and take the cards: they come one by one from then on. `hear` would let go of them."""
 
         def complete() -> bool:
-            return any("aa-profile" in getattr(model, "css_classes", ()) for model in self.session.document.models)
+            return any("aa-card-profile" in getattr(model, "css_classes", ()) for model in self.session.document.models)
 
         for event in (DocumentReady(), self._told("History", {"start": ""})):
             self._tell(event)

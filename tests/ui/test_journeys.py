@@ -18,6 +18,10 @@ MODEL = "tiny GPT-2"
 """A model whose views may run it again, which the planted one is not."""
 
 
+NO_FAULTS = ("No word of this text is flagged",)
+"""How sentences begin that a card may show in place of its plot, because this text has nothing to show there."""
+
+
 @pytest.fixture(scope="module")
 def visit(browser):
     with seated(browser, Opening(MODEL, TEXT), service()) as seat:
@@ -53,5 +57,5 @@ def test_every_card_of_a_tab_draws_and_follows_and_comes_back_with_the_link(seat
 
 def _rests(view):
     """Whether a card shows what it has to show; what went wrong is asserted, not waited for."""
-    assert not view.problem, f"{view.key}: {view.problem}"
+    assert not view.problem or view.problem.startswith(NO_FAULTS), f"{view.key}: {view.problem}"
     return view.visibility.seen and not view.lens.busy
