@@ -70,7 +70,8 @@ def test_the_frame_is_around_the_tapped_head_and_nothing_else_of_the_map_changes
         for mask, one in ((old, EVERY[0]), (new, head)):
             left, top, right, bottom = (round(edge) for edge in _square(plot, one))
             x, y = round(frame[0]), round(frame[1])
-            mask[max(0, top - y) : bottom - y, max(0, left - x) : right - x] = True
+            # One pixel more: the plot may begin between two pixels.
+            mask[max(0, top - y - 1) : bottom - y + 1, max(0, left - x - 1) : right - x + 1] = True
         assert changed[new].any()
         assert changed[old].any()
         assert not changed[~(old | new)].any()
