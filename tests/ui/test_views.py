@@ -26,6 +26,7 @@ from tests.ui.shown import (
     frames,
     level,
     levels,
+    matrix_raster,
     painted,
     profile_selected,
     rgb,
@@ -242,6 +243,7 @@ def test_the_threshold_hides_what_is_weak_and_survives_a_redraw(seat):
     plot = seat.plot(".aa-matrix")
     whole = list(raster_palette(dark=False))
     assert plot.raster()["palette"] == whole
+    seat.until(lambda: matrix_raster(seat, Wanted()))  # what the test before chose is no longer drawn
     bytes_before = plot.image().tobytes()
     _threshold(seat, 3)
 
@@ -436,6 +438,7 @@ def test_the_table_is_ranked_by_the_chosen_metric_and_turns_to_the_page_of_a_sel
 
 def test_a_box_in_depth_selects_the_heads_in_it(seat):
     plot = seat.plot(".aa-profile")
+    seat.until(lambda: profile_selected(seat, Wanted()))
     low, high = sorted(plot.ranges()[2:])
     plot.drag((0.5, low), (2.5, high), tool="Box Select")
     wanted = {head for head in EVERY if head.layer in (1, 2)}
