@@ -87,9 +87,13 @@ def zoom_to(seat, plot, place, cells_across):
     """Turn the wheel over a place until so many cells are across."""
 
     for _ in range(240):
-        x0, x1, *_ = plot.ranges()
+        x0, x1, y0, y1 = plot.ranges()
         if (x1 - x0) * HEADS * TOKENS <= cells_across:
             return
+        if not (x0 <= place[0] <= x1 and min(y0, y1) <= place[1] <= max(y0, y1)):
+            # A card that came meanwhile moved the plot under the pointer, and the wheel turned over another place.
+            seat.page.evaluate("() => aa.reset()")
+            seat.page.wait_for_timeout(300)
         plot.wheel(*place, -240)
         seat.page.wait_for_timeout(80)  # turned faster, the wheel is ahead of the page, which then takes no turn in
     pytest.fail(f"the wheel does not zoom the Map so far: {plot.ranges()}")
