@@ -9,16 +9,11 @@ from typing import Any, ClassVar
 import pandas as pd
 import param
 
-from atlas.errors import NotCaptured
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
-from atlas.state.ceilings import hides_sinks
-from atlas.state.flow import QUICK_CELLS, percent, sinks_in_words
-from atlas.state.lens import Lens, counted, listed
-from atlas.state.words import shown_token
-from atlas.trace import Trace
-from atlas.tracing.links import LINES, HeadLinks, check_size, has_pair, several_links
-from atlas.tracing.token_scores import sinks
+from atlas.state.lens import counted, listed
+from atlas.state.links import StrongestLinks, percent, sinks_in_words
+from atlas.tracing.links import LINES, HeadLinks, has_pair, several_links
 
 ALL = "all"
 BETWEEN = (ALL, "AA", "AB", "BA", "BB")
@@ -47,16 +42,12 @@ class ShownLines:
     keys: tuple[str, ...]
 
 
-class LinesLens(Lens):
+class LinesLens(StrongestLinks[ShownLines, HeadLinks]):
     """The lines on screen."""
 
     key: ClassVar = "lines"
     choices_type: ClassVar = LinesChoices
     reads: ClassVar = {"selection": ("focus", "heads"), "display": ("sinks",)}
-    marked_by: ClassVar = ("queries", "keys")
-
-    _shown: ShownLines | None = None
-    _ranked: tuple[Trace, Hashable, HeadLinks] | None = None
 
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
@@ -64,11 +55,7 @@ class LinesLens(Lens):
 
     def depends(self) -> Hashable:
         """Not on the tokens, which are only marked."""
-        return (*self._ranking(), self.workspace.selection.heads_of(self.kind))
-
-    def forget(self) -> None:
-        """The links are searched again only where others may be drawn."""
-        self._shown = None
+        return (*self.ranking(), self.workspace.selection.heads_of(self.kind))
 
     # -- what is drawn -------------------------------------------------------------------------------------------------
 
@@ -98,11 +85,6 @@ class LinesLens(Lens):
         """From which to which of two texts; empty: everything."""
         return "" if self.choices.between == ALL or not self.pair else str(self.choices.between)
 
-    @property
-    def hidden(self) -> bool:
-        """Whether sinks are left out."""
-        return hides_sinks(self.workspace.display.sinks, self.kind) and not sinks(self.trace, self.kind).all()
-
     def selected(self) -> tuple[int, ...]:
         """The selected heads of the layer, by their numbers."""
         return tuple(head.head for head in self.workspace.selection.heads_of(self.kind) if head.layer == self.layer)
@@ -116,17 +98,9 @@ class LinesLens(Lens):
         """The heads that are drawn: those picked here, else the selected ones of the layer, else all of it."""
         return self.picked() or self.selected() or tuple(range(self.n_heads))
 
-    def shown(self) -> ShownLines | None:
-        """The links; None until they are there, or where there are none to be had."""
-        if self._shown is None:
-            self._shown = self.attempt(self._build, None)
-        return self._shown
-
     def table(self) -> pd.DataFrame:
         """One row a drawn link."""
-        shown = self.shown()
-        if shown is None:
-            raise NotCaptured(self.problem or self.empty or "The links are not found yet.")
+        shown = self.known()
         found = pd.DataFrame({name: getattr(shown.links, name) for name in ("head", "query", "key", "weight")})
         found.insert(0, "layer", shown.layer)
         found.insert(2, "from", [shown.queries[place] for place in shown.links.query])
@@ -158,42 +132,29 @@ class LinesLens(Lens):
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _ranking(self) -> tuple[Hashable, ...]:
+    def ranking(self) -> tuple[Hashable, ...]:
+        """The heads of the layer, between which texts, and whether sinks are left out."""
         return self.kind, self.layer, self.heads(), self.between, self.hidden
 
     def _found(self) -> HeadLinks | None:
         """The strongest links; None while they are searched in a thread."""
-        trace, made_for = self.trace, self._ranking()
-        if self._ranked is not None and self._ranked[0] is trace and self._ranked[1] == made_for:
-            return self._ranked[2]
         heads = [HeadId(self.kind, self.layer, head) for head in self.heads()]
-        attention, between, hidden = trace.attention_of(self.kind), self.between, self.hidden
-        check_size(attention, len(heads))
+        trace, between, hidden = self.trace, self.between, self.hidden
 
         def search(progress: Progress | None) -> HeadLinks:
             if progress is not None:
                 progress.tell(f"Searching the links of {counted(len(heads), 'head')}")
             return several_links(trace, heads, between, without_sinks=hidden)
 
-        if attention.n_queries * attention.n_keys * len(heads) <= QUICK_CELLS:
-            found: HeadLinks | None = search(None)
-        else:
-            found = self.ask(f"{made_for}", search, None, keep=False)
-        if found is not None:
-            self._ranked = trace, made_for, found
-        return found
+        return self.searched(len(heads), search)
 
-    def _build(self) -> ShownLines | None:
+    def build(self) -> ShownLines | None:
+        """The links of the heads of the layer."""
         found = self._found()
         if found is None:
             return None
-        trace, kind = self.trace, self.kind
-        queries, keys = (
-            tuple(shown_token(str(token)) for token in trace.reading(trace.side(kind, axis)).table["token"])
-            for axis in ("query", "key")
-        )
         self.line = self._describe(found)
-        return ShownLines(found, self.layer, self.heads(), queries, keys)
+        return ShownLines(found, self.layer, self.heads(), *self.names())
 
     def _describe(self, found: HeadLinks) -> str:
         kind = f"{self.kind} " if len(self.trace.kinds) > 1 else ""

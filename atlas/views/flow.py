@@ -12,7 +12,8 @@ import param
 
 from atlas.plots.flow import ELEMENTS, Look, flow_columns, flow_plot, marked_columns
 from atlas.plots.ribbons import Column, Flow, Ribbons, Step, heads_flow, layers_flow, ribbon_at, token_at
-from atlas.state.flow import CATEGORY, HEADS, LAYERS, ONE, FlowLens, ShownFlow, percent, select_token
+from atlas.state.flow import CATEGORY, HEADS, LAYERS, ONE, FlowLens, ShownFlow
+from atlas.state.links import percent, select_token
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import Range, on_range, on_tap

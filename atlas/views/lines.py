@@ -12,8 +12,8 @@ from atlas.ids import HeadId
 from atlas.plots.colours import theme
 from atlas.plots.head_look import head_look
 from atlas.plots.marks import FROM, TO, marks
-from atlas.state.flow import select_token
 from atlas.state.lines import BETWEEN, LinesLens
+from atlas.state.links import select_token
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture

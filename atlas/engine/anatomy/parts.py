@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from atlas.engine.anatomy.records import Anatomy, Tap
 
 
-class Parts:
+class Parts(ABC):
     """The part of a `Model` that answers for its anatomy."""
 
     hf: Any
@@ -27,18 +28,18 @@ class Parts:
     _anatomy: Anatomy
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """What the model is called."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
         """Where its weights are."""
-        raise NotImplementedError
 
+    @abstractmethod
     def held(self) -> AbstractContextManager[None]:
         """Nobody else runs the model meanwhile."""
-        raise NotImplementedError
 
     @property
     def anatomy(self) -> Anatomy:
