@@ -73,13 +73,18 @@ export function render({model}) {
   }
 
   // Whether the card around this head is on screen: what is not is drawn after what is. The card is there once this has a size.
-  // Of a card whose heading alone looks in from below nothing would be seen to change: it would keep the others waiting.
-  const watcher = new IntersectionObserver(
-    entries => { model.seen = entries.at(-1).isIntersecting }, {rootMargin: `0px 0px -${HEADING}px 0px`})
+  // Of a card whose heading alone looks in from below nothing would be seen to change: it would keep the others waiting. A card
+  // lower than that is on screen when all of it is.
+  const looks = {enough: false, whole: false}
+  const watched = (what, options) => new IntersectionObserver(entries => {
+    looks[what] = entries.at(-1).isIntersecting
+    model.seen = looks.enough || looks.whole
+  }, options)
+  const watchers = [watched("enough", {rootMargin: `0px 0px -${HEADING}px 0px`}), watched("whole", {threshold: 0.99})]
   const sized = new ResizeObserver(() => {
     const card = root.getRootNode().host?.parentNode?.host
     if (card) {
-      watcher.observe(card)
+      for (const watcher of watchers) { watcher.observe(card) }
       sized.disconnect()
     }
   })
@@ -103,7 +108,7 @@ export function render({model}) {
   model.on(["title", "question", "line", "help", "can_enlarge", "can_export", "enlarged", "dark"], update)
   model.on("remove", () => {
     document.removeEventListener("keydown", leave)
-    watcher.disconnect()
+    for (const watcher of watchers) { watcher.disconnect() }
     sized.disconnect()
   })
   show(false)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import holoviews as hv
 import numpy as np
 import numpy.typing as npt
-from bokeh.core.properties import expr, field
+from bokeh.core.properties import expr, field, value
 from bokeh.models import CustomJSExpr
 from bokeh.models.glyphs import Patches, Quad
 
@@ -170,7 +170,7 @@ def flow_plot(flow: Flow, look: Look, *, height: int, hooks: Mapping[str, Sequen
             **hover, line_alpha=0.0, hover_tooltips=_tooltip("@name", "@about"), **options("bars", as_bars)
         ),
     ]
-    text = {"text_font": FONT, "text_font_size": "11px", "text_baseline": "middle", "text_color": around.ink}
+    text = {"text_font": value(FONT), "text_font_size": "11px", "text_baseline": "middle", "text_color": around.ink}
     looks = {
         "left": text | {"text_align": "right"},
         "right": text | {"text_align": "left"},

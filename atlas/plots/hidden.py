@@ -8,6 +8,7 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import pandas as pd
+from bokeh.core.properties import value
 from bokeh.models import FixedTicker
 
 from atlas.plots.colours import BLUE, FONT, ORANGE, SKY, VERMILION, theme
@@ -108,7 +109,7 @@ def token_cloud(
         parts[f"{name}stops"] = hv.Points(stops, STOP, ["token", "depth"]).opts(
             color=colour, size=4, line_alpha=0.0, tools=["hover"], hover_tooltips=tooltip("token", "depth")
         )
-    look = {"text_font": FONT, "text_font_size": "11px", "text_baseline": "middle", "text_align": "center"}
+    look = {"text_font": value(FONT), "text_font_size": "11px", "text_baseline": "middle", "text_align": "center"}
     names = names_apart(points, x_range, y_range)
     for name, chosen in NAMES.items():
         written = hv.Labels(names.loc[names["chosen"] == chosen, NAME], NAME[:2], NAME[2])

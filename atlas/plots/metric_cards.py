@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import holoviews as hv
 import numpy as np
 import numpy.typing as npt
+from bokeh.core.properties import value
 
 from atlas.plots.colours import FONT, Theme, theme
 from atlas.plots.frame import Hook, frame, number
@@ -123,7 +124,7 @@ def metric_strips(
             colour, width, dash = upright[name]
             element = hv.Segments(tuple(data.values()), list(data)).opts(color=colour, line_width=width, line_dash=dash)
         elif name in ("low", "high"):
-            text = {"text_color": around.muted, "text_font": FONT, "text_font_size": "10px", "text_baseline": "middle"}
+            text = {"text_color": around.muted, "text_font": value(FONT), "text_font_size": "10px", "text_baseline": "middle"}
             element = hv.Labels(tuple(data.values()), ["x", "y"], "text").opts(
                 text_align="left" if name == "low" else "right", **text
             )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
+from bokeh.core.properties import value
 
 from atlas.plots.colours import FONT, category, theme
 from atlas.plots.frame import Hook, frame, number, tooltip
@@ -140,7 +141,7 @@ def role_radar(spokes: Sequence[Spoke], reach: float, *, dark: bool = False) -> 
         for spoke, x in zip(spokes, cos, strict=True)
     ]
     ink, muted = {"color": around.accent}, {"color": around.muted}
-    text = {"text_font": FONT, "text_font_size": "11px", "text_baseline": "middle"}
+    text = {"text_font": value(FONT), "text_font_size": "11px", "text_baseline": "middle"}
     said = [spoke.title for spoke in spokes], [spoke.words for spoke in spokes]
     elements = [
         hv.Path([_ring(ring, reach) for ring in rings if ring]).opts(color=around.rule, line_width=1.0),

@@ -89,8 +89,13 @@ class WritingLens(Lens):
     def forget(self) -> None:
         """Drop what is shown; with another trace also what was asked for."""
         self._shown = None
+        self._fit_trace()
+
+    def _fit_trace(self) -> None:
+        """Drop what was asked for of another trace; a lens that slept has not heard that there is a new one."""
         if self._of is not self.workspace.trace:
             self._of, self._request, self._halted, self._picked = self.workspace.trace, None, None, None
+            self._before, self._coming, self._shown = NO_TOKENS, [], None
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
@@ -103,6 +108,7 @@ class WritingLens(Lens):
 
     def shown(self) -> Shown:
         """All that is on screen."""
+        self._fit_trace()
         if self._shown is None:
             self._shown = self.attempt(self._work_out, Shown())
         return self._shown

@@ -212,3 +212,20 @@ def luminance(colour: str) -> float:
     channels = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.ui
+def test_a_low_card_at_the_lower_edge_is_on_screen_and_the_head_of_a_high_one_is_not(page):
+    low, high = (
+        Card("Low?", pn.Spacer(height=20), css_classes=["v-low"]),
+        Card("High?", pn.Spacer(height=600), css_classes=["v-high"]),
+    )
+    served(page, pn.Column(pn.Spacer(height=2000), low, pn.Spacer(height=900), high, width=600), ".v-low .question")
+    wait_until(lambda: not low.head.seen and not high.head.seen, page)
+    page.locator(".v-low").evaluate("card => card.scrollIntoView({block: 'end'})")
+    wait_until(lambda: low.head.seen and not high.head.seen, page)
+    page.locator(".v-high").evaluate("card => scrollBy(0, card.getBoundingClientRect().top - innerHeight + 60)")
+    wait_until(lambda: not low.head.seen, page)
+    assert not high.head.seen
+    page.locator(".v-high").evaluate("card => card.scrollIntoView({block: 'end'})")
+    wait_until(lambda: high.head.seen, page)

@@ -236,3 +236,15 @@ def test_a_text_that_leaves_no_room_is_a_sentence_with_a_way_out():
     assert view.anew.visible
     view._anew()
     assert view.problem == ""
+
+
+def test_what_is_written_is_of_the_text_on_screen_also_where_nobody_saw_it_come():
+    room, view, choices = opened(traced("GPT-2"))
+    choices.tokens = 4
+    view._write()
+    view.visibility.seen = False
+    other = "the dog ran away from the tired doctor"
+    room.pipeline.show(model("GPT-2").trace(other))
+    view._write()
+    written = model("GPT-2").write(other, tokens=4)
+    assert [token.id for token in view.writing.shown().tokens] == ids_of(written)[first_written(written) :]
