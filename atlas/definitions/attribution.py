@@ -1,0 +1,94 @@
+"""What tokens do for a target, by method."""
+
+from __future__ import annotations
+
+from atlas.definitions.definition import Definition
+
+AGREES = "another method for the same target: two methods that disagree cannot both be right"
+
+
+def _attribution(name: str, title: str, formula: str, reading: str, reference: str, limits: str) -> Definition:
+    return Definition(name, "attribution", title, formula, reading, AGREES, limits, reference)
+
+
+ATTRIBUTIONS = (
+    _attribution(
+        "saliency",
+        "Gradient (saliency)",
+        "‖∂f/∂xⱼ‖₂",
+        "High: a small change of the token's vector changes the target much. It has no sign: a token that speaks against the "
+        "target can have as long a gradient as one that speaks for it.",
+        "Simonyan, Vedaldi & Zisserman 2014, Deep Inside Convolutional Networks",
+        "0 and above",
+    ),
+    _attribution(
+        "input_x_gradient",
+        "Input × gradient",
+        "xⱼ · ∂f/∂xⱼ",
+        "Above 0: the token speaks for the target; below 0: against it, as far as the target is linear around the text.",
+        "Shrikumar, Greenside, Shcherbina & Kundaje 2016, Not Just a Black Box",
+        "any number",
+    ),
+    _attribution(
+        "integrated_gradients",
+        "Integrated gradients",
+        "(xⱼ − bⱼ) · ∫₀¹ ∂f(b + α(x − b))/∂xⱼ dα",
+        "Above 0: the token speaks for the target; below 0: against it. All scores add up to f(x) − f(b), the difference from "
+        "the baseline b, and the gap says how far they miss it. What a score means depends on the baseline.",
+        "Sundararajan, Taly & Yan 2017, Axiomatic Attribution for Deep Networks",
+        "any number",
+    ),
+    _attribution(
+        "attention_x_gradient",
+        "Attention × gradient",
+        "Σ over layers, heads and i of Aᵢⱼ ∂f/∂Aᵢⱼ",
+        "Above 0: more attention to the token raises the target. It counts all layers at once, and at a higher layer a position "
+        "stands for more than its own word.",
+        "Barkan et al. 2021, Grad-SAM, without its cut at zero",
+        "any number",
+    ),
+    _attribution(
+        "gradient_rollout",
+        "Gradient-weighted rollout",
+        "R ← R + (mean over heads of max(0, A ⊙ ∂f/∂A)) R, layer by layer; the row of R − I that the target is read from",
+        "High: attention that raises the target leads back to the token. Attention that lowers the target is cut off, so a score "
+        "has no sign.",
+        "Chefer, Gur & Wolf 2021, Generic Attention-model Explainability",
+        "0 and above",
+    ),
+    _attribution(
+        "raw_attention",
+        "Attention of the last layer",
+        "mean over heads of Aᵢⱼ in the last layer, at the row i that the target is read from",
+        "High: the last layer looks at this position. By then a position holds much of its neighbours, so this says little of "
+        "words, and nothing of the outcome: it is the same for every outcome at a position.",
+        "Jain & Wallace 2019, Attention is not Explanation",
+        "0 to 1",
+    ),
+    _attribution(
+        "rollout",
+        "Attention rollout",
+        "row i of the product over layers of (mean over heads of A + I) / 2",
+        "High: attention leads back to the token through all layers, with the residual stream as half of every step. It is the "
+        "same for every outcome at a position.",
+        "Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers",
+        "0 to 1",
+    ),
+    _attribution(
+        "value_norms",
+        "Value-weighted attention",
+        "mean over heads of Aᵢⱼ ‖vⱼ W_O‖ in the last layer, at the row i that the target is read from",
+        "High: the last layer moves much from this position. A head that parks its attention on an empty value moves nothing.",
+        "Kobayashi, Kuribayashi, Yokoi & Inui 2020, Attention is Not Only a Weight",
+        "0 and above",
+    ),
+    _attribution(
+        "occlusion",
+        "Occlusion",
+        "f(x) − f(x without token j)",
+        "Above 0: without the token the target is lower. It is a true intervention, but the text without the token may be "
+        "unusual for the model, and of two tokens that can stand in for each other both get little.",
+        "Li, Monroe & Jurafsky 2016, Understanding Neural Networks through Representation Erasure",
+        "any number",
+    ),
+)

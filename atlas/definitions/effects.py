@@ -1,0 +1,57 @@
+"""What heads do for a target, and whether attention agrees with it."""
+
+from __future__ import annotations
+
+from atlas.definitions.definition import Definition
+from atlas.definitions.references import MICHEL
+
+_HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
+
+
+EFFECTS = (
+    Definition(
+        "head_effect",
+        "effect",
+        "Effect on the target",
+        "f(x) − f(x with the output of the head replaced); f: the logit of the outcome, minus that of another if one is chosen",
+        "Above 0: the head speaks for the target, which is lower without it; below 0: against it. Other heads may take over the "
+        "work of a missing one, so an effect near 0 does not say that a head does nothing. It hangs on what the output is "
+        "replaced by: an output of zeros may be unusual for the model, a mean or one from another text less so.",
+        _HEAD_NULL,
+        "any number",
+        MICHEL,
+    ),
+    Definition(
+        "head_effect_log_probability",
+        "effect",
+        "Effect on the log-probability",
+        "ln p(outcome) before − after",
+        "As the effect on the target, but other outcomes count: it is above 0 also where the head keeps the others down.",
+        _HEAD_NULL,
+        "any number",
+        MICHEL,
+    ),
+    Definition(
+        "head_effect_kl",
+        "effect",
+        "Change of the whole output",
+        "KL(p ‖ q) = Σ p(o) ln (p(o) / q(o)) over all outcomes o, in nats; p as it is, q with the head replaced. Labels that "
+        "are each yes or no are summed",
+        "High: without the head the model predicts something else at this position, whatever the outcome. It has no sign.",
+        _HEAD_NULL,
+        "0 and above",
+        "Kullback & Leibler 1951, On Information and Sufficiency",
+    ),
+    Definition(
+        "head_agreement",
+        "agreement",
+        "Agreement ρ",
+        "Spearman's correlation over tokens j of (mean over queries i of Aᵢⱼ) and |score of j|",
+        "Above 0: the head attends to tokens that matter by the method; below 0: to the others. p is the share of permutations "
+        "of the scores with a ρ as far from 0, q is p corrected for the number of heads (Benjamini & Hochberg 1995). Attention "
+        "may agree and not be the reason.",
+        "0 of a random head, by permutation",
+        "−1 to 1",
+        "Jain & Wallace 2019, Attention is not Explanation, who take Kendall's τ",
+    ),
+)

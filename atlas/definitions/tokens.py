@@ -1,0 +1,100 @@
+"""Where attention goes: links, sentences, one weight step by step, influence through all layers."""
+
+from __future__ import annotations
+
+from atlas.definitions.definition import UNIFORM, Definition
+from atlas.definitions.references import ABNAR, FERRANDO, FIRST_ATLAS, KOBAYASHI, VASWANI, VIG
+
+TOKENS = (
+    Definition(
+        "flow_share",
+        "plane",
+        "Share of the attention shown",
+        "Σ p over the drawn links / Σ p over all links; the strongest links of the whole picture, not of each query, are drawn "
+        "until the share is reached (layer by layer: in each layer). Keys that are left out as sinks are in neither sum",
+        "High with few links: a few links carry the attention. What is not drawn is not 0: it is spread over many weak links.",
+        "where attention is spread evenly, a share of the links carries the same share of the attention",
+        "0 to 1",
+        f"the flow of {FIRST_ATLAS}, there cut at a weight of 0.04 whatever the length of the text",
+    ),
+    Definition(
+        "flow_link",
+        "plane",
+        "Weight of a link",
+        "p of its query i and key j; of several heads their mean, or the largest",
+        "High: the query looks at this key. A weight says where a head looks, not how much of what it reads matters.",
+        "spread evenly: 1/nᵢ, of several heads aggregated alike",
+        "0 to 1",
+        VIG,
+    ),
+    Definition(
+        "sentence_mass",
+        "plane",
+        "Attention between sentences",
+        "mean over tokens i of the row's sentence of Σ p over tokens j of the column's sentence; of several heads their mean, or "
+        "the largest",
+        "High: a token of the row's sentence gives much of its attention to the column's sentence. Special tokens are in no "
+        "sentence, so a row sums to less than 1. A long sentence receives more because it has more tokens: compare with chance.",
+        UNIFORM,
+        "0 to 1",
+        f"inter-sentence attention of {FIRST_ATLAS}",
+    ),
+    Definition(
+        "sentence_difference",
+        "plane",
+        "Above chance",
+        "attention between sentences − the same under uniform attention",
+        "Above 0: more than evenly spread attention would give; below 0: less.",
+        "0 by construction",
+        "−1 to 1",
+        f"inter-sentence attention of {FIRST_ATLAS}",
+    ),
+    Definition(
+        "attention_steps",
+        "plane",
+        "Weight, step by step",
+        "s = Σ_d q_d k_d; × scaling; c · tanh(s / c) where scores are capped; + position bias; masked keys left out; weight = "
+        "e^(s − max s) / (Σ over the keys of e^(s − max s) + e^(sink − max s) where the head has a learned sink)",
+        "A weight says how much a key wins over the other keys of its row: the same score has another weight among other "
+        "keys. q and k of a rotary model are those after the rotation.",
+        "1 / number of keys that the query may look at",
+        "0 to 1; a row sums to 1, less the sink",
+        f"{VASWANI}; as BertViz's neuron view, for any architecture",
+    ),
+    Definition(
+        "head_written",
+        "plane",
+        "What the head writes",
+        "‖Σ_j weight_j v_j Wₒ‖; of one key ‖weight v Wₒ‖; Wₒ is the head's block of the output projection",
+        "A key with a large weight and a small value moves little, as sinks do. Lengths of single keys do not add up to that of "
+        "the sum, because their vectors may cancel. It is what is added to the stream, before any norm between both.",
+        "none: compare heads and keys of the same model",
+        "0 or more",
+        KOBAYASHI,
+    ),
+    Definition(
+        "influence_contribution",
+        "influence",
+        "Influence by contribution",
+        "yᵢ = Σⱼ Tᵢ(xⱼ), Tᵢ(xⱼ) = Σₕ pₕᵢⱼ vₕⱼ Wₕ, with xᵢ and all biases in Tᵢ(xᵢ); share of j in i: max(0, ‖yᵢ‖₁ − "
+        "‖yᵢ − Tᵢ(xⱼ)‖₁), divided by its sum over j; influence: the product of these matrices over the layers",
+        "High: much of what the token is after the last layer came from there. y is the residual stream after attention; in a "
+        "post-norm model after the norm too, which is taken as linear with the size it divided by in this run. Feed-forward "
+        "blocks pass shares on. A heuristic of closeness, not a cause: ablate to be sure.",
+        "each token's share of the others spread evenly over those it may look at",
+        "0 to 1; sums to 1 over the input tokens",
+        FERRANDO,
+    ),
+    Definition(
+        "influence_rollout",
+        "influence",
+        "Influence by attention rollout",
+        "product over the layers of (P + I) / 2, P the mean weights of all heads of a layer; what a row of P leaves over stays "
+        "with its token",
+        "High: much attention leads there. It reads weights only: a token that is attended to and writes nothing counts in full, "
+        "and the residual stream always counts one half.",
+        "the same with uniform attention under the same masks",
+        "0 to 1; sums to 1 over the input tokens",
+        ABNAR,
+    ),
+)

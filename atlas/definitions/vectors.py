@@ -1,0 +1,173 @@
+"""What a model holds inside: the stream, queries and keys, hidden states, feed-forward units."""
+
+from __future__ import annotations
+
+from atlas.definitions.definition import Definition
+from atlas.definitions.references import ELHAGE, ETHAYARAJH, GEVA21, GEVA22, KOBAYASHI, LI, MU, PEARSON, VASWANI, YEH
+
+VECTORS = (
+    Definition(
+        "stream_length",
+        "stream",
+        "Length",
+        "mean over tokens of ‖state‖, or of ‖what a block writes into it‖",
+        "A block that writes little next to the stream changes little of what later layers read, unless they read just that "
+        "direction. What a norm inside the block does is included; the norm after the addition of a post-norm model is not.",
+        "none: compare the blocks and layers with each other",
+        "0 and more",
+        ELHAGE,
+    ),
+    Definition(
+        "stream_cosine",
+        "stream",
+        "Cosine to the stream",
+        "mean over tokens of (w · x) / (‖w‖ ‖x‖), w what a block writes, x the state it is added to",
+        "Above 0: it makes what is there larger; near 0: it adds something else; below 0: it takes some of it away.",
+        "0, give or take 1 / √width, for two directions that have nothing to do with each other",
+        "−1 to 1",
+        ELHAGE,
+    ),
+    Definition(
+        "stream_change",
+        "stream",
+        "Change by add & norm",
+        "mean over tokens of ‖out − in‖ / ‖in‖, in: the state before a block is added, out: after the addition and the norm, if "
+        "any, that follows it",
+        "0: the block leaves the state as it is; 1: the difference is as long as the state. In a post-norm model the norm's "
+        "own scaling is part of the change.",
+        "none: compare the blocks and layers with each other",
+        "0 and more",
+        "add & norm of the first Attention Atlas (pinthoz/attention-atlas)",
+    ),
+    Definition(
+        "unit_activation",
+        "unit",
+        "Activation of a unit",
+        "mean over tokens of aᵢ = f(pre-activation) (× the gate's other half in gated blocks); the unit writes aᵢ × its row of "
+        "the second linear map",
+        "Far from 0: the unit writes much at these tokens. What it promotes and suppresses are the tokens whose logits its row, "
+        "with the sign of the activation, raises and lowers most through the final norm and the unembedding, as if it stood "
+        "alone. Later layers may use what it writes for other things.",
+        "none: compare the units with each other",
+        "any",
+        f"{GEVA21}; {GEVA22}",
+    ),
+    Definition(
+        "units_firing",
+        "unit",
+        "Units that fire",
+        "share of units with a pre-activation above 0; of gated blocks, that of the gate",
+        "Low: the block is sparse, few units answer to a token. Gelu and silu let a little of a negative pre-activation through, "
+        "which does not count as firing.",
+        "0.5, for pre-activations that are as often above 0 as below",
+        "0 to 1",
+        LI,
+    ),
+    Definition(
+        "units_holding",
+        "unit",
+        "Units that hold 90 %",
+        "mean over tokens of the smallest share of units that together have 90 % of Σ |a|",
+        "Low: a few units do nearly all of the work.",
+        "0.9, where all units are equally active",
+        "0 to 0.9",
+        LI,
+    ),
+    Definition(
+        "qk_cosine",
+        "vectors",
+        "Cosine of query and key",
+        "(q · k) / (‖q‖ ‖k‖), both as the head compares them",
+        "Near 1: the query asks for just what the key offers. A key that is long gets attention even where its direction fits "
+        "badly, which the cosine does not show and the scaled product does.",
+        "0, give or take 1 / √width, for two directions that have nothing to do with each other",
+        "−1 to 1",
+        VASWANI,
+    ),
+    Definition(
+        "qk_scaled",
+        "vectors",
+        "Scaled product",
+        "q · k × scaling (1 / √width in most models); c tanh(that / c) where the model caps its scores at c",
+        "What the softmax of a row is made of, before a position bias and the mask. Only differences within a row count: what is "
+        "added to all of a row changes no weight.",
+        "equal in all of a row: uniform attention",
+        "any",
+        VASWANI,
+    ),
+    Definition(
+        "score_part",
+        "vectors",
+        "Part of a score",
+        "q · k × scaling = Σₐ Σᵦ qₐ · kᵦ × scaling, with q = Σₐ qₐ and k = Σᵦ kᵦ over those who wrote the stream before",
+        "Above 0: together the two writers raise the score of this edge. Norms on the way are held at the sizes they divided by "
+        "in this run, so it is exact for this run and no forecast of another. A part that all keys have alike changes no weight.",
+        "0: who writes nothing adds nothing",
+        "any",
+        "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
+    ),
+    Definition(
+        "weight_without",
+        "vectors",
+        "Weight without a writer",
+        "softmax over the row of (score − part of the writer in each key)",
+        "Far below the weight: the head looks there because of what this writer put into the keys. It is taken out of the "
+        "keys alone, at the sizes of this run: what it changes in between and in the query stays.",
+        "the weight itself: the writer makes no difference",
+        "0 to 1",
+        "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
+    ),
+    Definition(
+        "vector_length",
+        "vectors",
+        "Length of a vector",
+        "‖q‖, ‖k‖, ‖v‖",
+        "A long query makes its row more focused, a long key is looked at or avoided more strongly, a short value passes little "
+        "on: heads rest their attention on tokens with short values.",
+        "none: compare the tokens with each other",
+        "0 and more",
+        KOBAYASHI,
+    ),
+    Definition(
+        "joint_map",
+        "vectors",
+        "Queries and keys on one map",
+        "first two principal components of all q and k together, their mean taken off",
+        "A query close to a key points a similar way, as far as two axes can show it. Queries and keys often form two separate "
+        "clouds; what decides is then the direction from cloud to cloud.",
+        "the share of variance an axis shows: 1 / width each, were all directions alike",
+        "any",
+        YEH,
+    ),
+    Definition(
+        "state_variance",
+        "state",
+        "Share of the variance",
+        "square sum along a principal component / square sum of all states, both around their mean",
+        "High: the picture shows most of how the states differ; low: tokens that are near each other in it may be far apart. One "
+        "very long state, as of a token that others rest their attention on, takes most of the variance of a layer.",
+        "at least 2 / min(width of the stream, n − 1) for both axes together, however even the directions of n tokens are",
+        "0 to 1",
+        PEARSON,
+    ),
+    Definition(
+        "state_cosine",
+        "state",
+        "Mean cosine",
+        "mean over all pairs of different tokens of a·b / (|a| |b|), a and b the states that enter a layer",
+        "High: states point the same way whatever the token (anisotropy), so a high cosine between two tokens says little.",
+        "0 where directions are even",
+        "−1 / (n − 1) to 1",
+        ETHAYARAJH,
+    ),
+    Definition(
+        "state_cosine_centred",
+        "state",
+        "Mean cosine without the mean",
+        "the same of a − m and b − m, m the mean state of the layer in this text",
+        "Near 0 where the raw cosine is high: what the tokens have in common is one direction, and the rest tells them apart.",
+        "about −1 / (n − 1): n vectors around their own mean point away from each other",
+        "−1 / (n − 1) to 1",
+        MU,
+    ),
+)
