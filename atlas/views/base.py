@@ -131,6 +131,8 @@ class View(pn.viewable.Viewer):
         self.faults = Faults()
         self.visibility = Visibility(self.lens, workspace.one_message, self._attempt)
         self._heights: dict[Any, int] = {}
+        self._room = (0, 0)
+        """Pixels downwards and across that an enlarged card has; zeros: it is in its place."""
         self._waits = False
 
     @classmethod
@@ -237,12 +239,18 @@ class View(pn.viewable.Viewer):
     def _fill(self, body: pn.Column) -> None:
         """Build the body when the first trace comes that can have it, and the card is or was on screen."""
         if not self.unfit and not self._waits and not len(body):
-            body.append(self._built())
-            panes = body.select(pn.pane.HoloViews)
-            for pane in panes:
-                pane.margin = 0
-            self._heights = {pane: self._height(pane.height) for pane in panes}
-            self._resize(self._heights)
+            self.put(body, self._built())
+
+    def put(self, place: pn.Column, content: Any) -> None:
+        """Put plots into the card: the body, or what only a choice of the reader calls for."""
+        place.append(content)
+        panes = content.select(pn.pane.HoloViews)
+        for pane in panes:
+            pane.margin = 0
+        added = {pane: self._height(pane.height) for pane in panes}
+        self._heights |= added
+        self._resize(added)
+        self.enlarge(*self._room)
 
     def _built(self) -> Any:
         """The body; where it cannot even be built, the card says so and the other cards stay."""
@@ -263,6 +271,7 @@ class View(pn.viewable.Viewer):
 
     def enlarge(self, room: int, across: int) -> None:
         """Make use of a window of so many pixels, downwards and across; 0: as usual."""
+        self._room = room, across
         if not room:
             self._resize(self._heights)
             return

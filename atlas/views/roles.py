@@ -57,6 +57,8 @@ class RolesView(View):
         self._hears = [on_tap(self._tapped)]
         self._shown: tuple[str, ...] = ()
         self._radar_pane: Any = None
+        self._looks = {BARS: self._new_bars, RADAR: self._new_radar}
+        """Makes the drawing of each look when it is first chosen."""
 
     @property
     def roles(self) -> RolesLens:
@@ -70,26 +72,40 @@ class RolesView(View):
         return [pmui.Select.from_param(look, label="Drawn as", options=LOOKS, size="small", margin=TIGHT, width=100)]
 
     def body(self) -> Any:
-        """Both drawings, of which one is seen, and what they say in words."""
-        choices, own = self.roles.choices.param, self.visibility.param
+        """The drawing that was chosen, and what it says in words."""
+        look, own = self.roles.choices.param.look, self.visibility.param
         self.visibility.follow_revision(self._redraw)
         self.visibility.follow_marks(self._mark)
-        self.roles.choices.param.watch(lambda _: self.visibility.safely(self._redraw), "look")
-        bars = self.plot_pane(
+        # Columns are hidden, not panes: Panel (1.9) raises when a pane of a plot that is on the page gets another `visible`.
+        places = {
+            name: pn.Column(visible=bind_rule(look, functools.partial(eq, name)), sizing_mode="stretch_width", margin=0)
+            for name in self._looks
+        }
+
+        def chosen(*_: Any) -> None:
+            place = places[self.roles.choices.look]
+            if len(place):
+                self._redraw()
+            else:
+                self.put(place, self._looks[self.roles.choices.look]())
+
+        chosen()
+        self.roles.choices.param.watch(lambda _: self.visibility.safely(chosen), "look")
+        words = self.bound(lambda *_: self.roles.words(), own.revision, own.marks)
+        return pn.Column(*places.values(), plain(words, "aa-roles-words"), sizing_mode="stretch_width")
+
+    def _new_bars(self) -> Any:
+        return self.plot_pane(
             hv.DynamicMap(self.drawing(self._bars, no_bars), streams=[self.follows(self, ["dark", "bars_drawn"])]),
             sizing_mode="stretch_width", height=bars_height(N_ROLES), css_classes=["aa-roles"],
         )  # fmt: skip
+
+    def _new_radar(self) -> Any:
         self._radar_pane = self.plot_pane(
             hv.DynamicMap(self.drawing(self._radar, no_radar), streams=[self.follows(self, ["dark", "radar_drawn"])]),
             width=radar_width(RADAR_HEIGHT), height=RADAR_HEIGHT, align="center", css_classes=["aa-roles-radar"],
         )  # fmt: skip
-        words = self.bound(lambda *_: self.roles.words(), own.revision, own.marks)
-        # Columns are hidden, not panes: Panel (1.9) raises when a pane of a plot that is on the page gets another `visible`.
-        shown = [
-            pn.Column(pane, visible=bind_rule(choices.look, functools.partial(eq, look)), sizing_mode="stretch_width", margin=0)
-            for pane, look in ((bars, BARS), (self._radar_pane, RADAR))
-        ]
-        return pn.Column(*shown, plain(words, "aa-roles-words"), sizing_mode="stretch_width")
+        return self._radar_pane
 
     def export(self) -> Export:
         """The numbers of every role."""

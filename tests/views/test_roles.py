@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import pytest
-from bokeh.models import GlyphRenderer, MultiLine, MultiPolygons
+from bokeh.models import GlyphRenderer, MultiLine, MultiPolygons, Plot
 
 import atlas
 from atlas.ids import HeadId
@@ -145,12 +145,15 @@ def test_the_radar_has_its_zero_half_way_and_a_gap_where_a_z_is_unknown():
 
 def test_the_radar_is_drawn_when_it_is_chosen_and_follows_then():
     room, view = view_of(trace())
-    pn.panel(view).get_root()
+    card = view.__panel__()
+    root = card.get_root()
+    figures = len(list(root.select({"type": Plot})))
     room.selection.pick(HeadId(ENCODER, 1, 1))
     assert view.radar_drawn == 0
     room.choices_of("roles").look = RADAR
+    assert len(list(root.select({"type": Plot}))) == figures + 1
     room.selection.pick(HeadId(ENCODER, 0, 1))
-    assert (view.radar_drawn, view.problem) == (2, "")
+    assert (view.radar_drawn, view.problem) == (1, "")
     room.choices_of("roles").look = "bars"
     assert view.bars_drawn == 1
     assert view.export().table["z"].tolist() == pytest.approx([role.z for role in view.roles.roles()], nan_ok=True)
