@@ -145,8 +145,7 @@ def test_the_radar_has_its_zero_half_way_and_a_gap_where_a_z_is_unknown():
 
 def test_the_radar_is_drawn_when_it_is_chosen_and_follows_then():
     room, view = view_of(trace())
-    card = view.__panel__()
-    root = card.get_root()
+    root = pn.panel(view).get_root()
     figures = len(list(root.select({"type": Plot})))
     room.selection.pick(HeadId(ENCODER, 1, 1))
     assert view.radar_drawn == 0
