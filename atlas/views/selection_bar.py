@@ -16,7 +16,7 @@ from atlas.views.plain import plain
 WRAPPED = """
 :host { display: flex; flex-flow: row wrap; align-items: center; min-height: 44px; height: auto !important; }
 :host > :is(.aa-bar-chosen, :first-child) { min-width: 0; }
-:host > .aa-bar-chosen { flex: 1 1 260px; width: auto !important; }
+:host > .aa-bar-chosen { flex: 1 1 210px; width: auto !important; }
 :host > .aa-bar-choice { flex: none; width: auto !important; }
 """
 """One row where the window is wide enough, else two. Its height never hangs on what is selected: the page below would jump."""
