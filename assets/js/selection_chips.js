@@ -24,19 +24,27 @@ export function render({model}) {
     words[part] = text
     return box
   })
-  root.append(nothing, ...boxes)
+  const off = document.createElement("button"), switches = document.createElement("span")
+  switches.className = "aa-switch-off"
+  off.type = "button"
+  off.title = "Run the text again without the selected heads; every view then shows that run"
+  off.addEventListener("click", () => { model.send_msg({part: "off"}) })
+  switches.append(off)
+  root.append(nothing, boxes[0], switches, ...boxes.slice(1))
 
   function update() {
     root.className = model.dark ? "aa-selection-chips dark" : "aa-selection-chips"
     nothing.textContent = model.nothing
     nothing.hidden = model.nothing === ""
+    off.textContent = model.switch_off
+    switches.hidden = model.switch_off === ""
     PARTS.forEach((part, i) => {
       words[part].textContent = model[part]
       boxes[i].hidden = model[part] === ""
     })
   }
 
-  model.on([...PARTS, "nothing", "dark"], update)
+  model.on([...PARTS, "nothing", "switch_off", "dark"], update)
   update()
   return root
 }

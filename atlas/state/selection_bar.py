@@ -11,6 +11,8 @@ from atlas.state.lens import Lens
 from atlas.state.words import changes_in_words, heads_in_words, tokens_in_words
 from atlas.state.workspace import Workspace
 
+SWITCH_OFF = "Switch off"
+
 NOTHING = "Nothing is selected: text and matrices show the head in focus, {focus}."
 
 
@@ -24,6 +26,7 @@ class BarLens(Lens):
     tokens = param.String(default="", doc="The selected tokens; empty: none is.")
     changes = param.String(default="", doc="What is switched off or cut in the run on screen; empty: nothing is.")
     nothing = param.String(default="", doc="Said where nothing is selected.")
+    off = param.String(default="", doc="What switches the selected heads off, in words; empty: that cannot be had.")
 
     chosen = param.Selector[str](objects=list(KINDS), default=KINDS[0], doc="The kind of attention on screen, to be chosen.")
     several = param.Boolean(default=False, doc="Whether there is more than one kind to choose from.")
@@ -49,7 +52,20 @@ class BarLens(Lens):
             tokens=tokens_in_words(self.workspace),
             changes=changes_in_words(self.workspace),
             nothing=NOTHING.format(focus=selection.focus) if selection.is_empty and self.workspace.trace is not None else "",
+            off=SWITCH_OFF if self._can_be_off() else "",
         )
+
+    def _can_be_off(self) -> bool:
+        """Whether some selected head is not switched off yet, and the model is here to run the text without it."""
+        heads, trace = self.workspace.selection.heads, self.workspace.trace
+        return trace is not None and trace.live is not None and bool(heads - self.workspace.interventions.ablated)
+
+    def switch_off(self) -> None:
+        """Run the text again without the selected heads, and without those that are switched off already."""
+        if self._can_be_off():
+            asked = self.workspace.interventions
+            asked.ablated = asked.ablated | self.workspace.selection.heads
+            self.workspace.pipeline.run()
 
     def let_go(self, part: str) -> None:
         """Let go of the selected heads or tokens; or run once more with everything that was switched off."""

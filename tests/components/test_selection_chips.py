@@ -23,6 +23,11 @@ def test_only_what_can_be_selected_is_let_go_of(chosen, let_go):
     for said in ({"part": "tokens"}, {"part": "everything"}, {}):
         chosen._handle_msg(said)
     assert let_go == ["tokens"]
+    pressed = []
+    chosen.on_switch_off(lambda: pressed.append("off"))
+    for said in ({"part": "off"}, {"part": "tokens"}):
+        chosen._handle_msg(said)
+    assert (pressed, let_go) == (["off"], ["tokens", "tokens"])
 
 
 @pytest.mark.ui
@@ -40,6 +45,13 @@ def test_parts_come_and_go_letter_by_letter_and_a_press_lets_go(page, chosen, le
     tokens.locator("button").click()
     heads.locator("button").press("Enter")
     wait_until(lambda: let_go == ["tokens", "heads"], page)
+    pressed, off = [], page.locator(".aa-switch-off button")
+    chosen.on_switch_off(lambda: pressed.append("off"))
+    assert not off.is_visible()
+    chosen.switch_off = "Switch off"
+    wait_until(off.is_visible, page)
+    off.press("Enter")
+    wait_until(lambda: pressed == ["off"] and let_go == ["tokens", "heads"], page)
     chosen.tokens = ""
     wait_until(lambda: not tokens.is_visible() and heads.is_visible(), page)
 

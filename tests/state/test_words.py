@@ -226,6 +226,36 @@ def test_to_let_go_of_what_is_switched_off_is_to_run_with_all_of_it():
     assert bar.heads == "L1 H1"  # what is selected stays
 
 
+def test_the_selected_heads_are_switched_off_with_those_that_already_are():
+    whole, asked = run_of(), []
+
+    def kept(job):
+        asked.append(job.ablate)
+        return run_of(ablate=tuple((head.layer, head.head) for head in job.ablate)) if job.ablate else whole
+
+    room = Workspace(never, kept=kept)
+    bar = BarLens(room)
+    room.pipeline.run()
+    assert bar.off == ""  # nothing is selected
+    bar.switch_off()
+    room.selection.select_heads(heads((0, 1)))
+    assert bar.off == "Switch off"
+    bar.switch_off()
+    assert (bar.off, bar.changes) == ("", "1 head switched off")
+    room.selection.select_heads(heads((0, 1), (1, 0)))
+    bar.switch_off()
+    assert asked == [(), (HeadId(ENCODER, 0, 1),), (HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 0))]
+    assert bar.changes == "2 heads switched off"
+
+
+def test_heads_of_a_trace_without_its_model_cannot_be_switched_off(room):
+    bar = BarLens(room)
+    room.selection.select_heads(heads((0, 1)))
+    assert bar.off == ""
+    bar.switch_off()
+    assert (room.interventions.ablated, room.pipeline.asked) == (frozenset(), 0)
+
+
 def test_to_let_go_of_heads_or_tokens_runs_nothing(room):
     bar = BarLens(room)
     room.selection.select_heads(heads((0, 1)))
