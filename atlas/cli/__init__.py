@@ -1,4 +1,4 @@
-"""The command line: `atlas serve`, `models`, `trace`, `heads`. An error is one line, and the exit code tells its kind."""
+"""The command line: `atlas serve`, `trace`, `explain` and others. An error is one line, and the exit code tells its kind."""
 
 # ruff: noqa: T201 - a command line prints
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
+from atlas.cli.explain import Tools, add_explain
 from atlas.cli.serve import add_serve
 from atlas.cli.writing import add_writing, check_writing, read_messages, run_model
 from atlas.errors import AtlasError, TextError
@@ -32,6 +33,7 @@ EXAMPLES = """examples:
   atlas trace gpt2 "The cat sat on the mat." -o cat.nc
   atlas heads gpt2 "The cat sat. The cat sat." --sort induction --top 5
   atlas heads bert-base-uncased @story.txt -o heads.parquet
+  atlas explain gpt2 "The cat sat on the" --outcome " mat" --method integrated_gradients,rollout --heads --agreement
   atlas trace gpt2 "The cat sat" --write 20 --sample --seed 7 -o on.nc
   atlas trace ./my-chat-model --messages talk.json --write 100 -o talk.nc
   atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
@@ -114,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     heads.add_argument("--top", type=_count, metavar="N", help="only the first N heads")
     heads.add_argument("--kind", choices=("encoder", "decoder", "cross"), help="only heads of this kind")
     heads.set_defaults(command=_heads)
+    add_explain(commands, Tools(_add_run, _run, _bar, _count, write_table))
     return parser
 
 
@@ -310,6 +313,23 @@ def _print_notes(trace: Trace) -> None:
 
 def _notes(trace: Trace) -> Iterable[str]:
     return trace.provenance.get("notes", ())
+
+
+@contextmanager
+def _bar(*, quiet: bool, name: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on standard error for what runs a text many times, only if it is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=name, unit="text", leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
 
 
 @contextmanager
