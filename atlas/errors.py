@@ -66,6 +66,10 @@ class BadAttention(AtlasError, ValueError):
     """Recorded weights that are not attention: wrong shape, NaN where nothing is masked, rows that do not sum to 1."""
 
 
+class BadData(AtlasError, ValueError):
+    """Examples of a benchmark that are not in its format; the message names the first that is wrong."""
+
+
 class BadTraceFile(AtlasError, OSError):
     """A file that is no trace of ours, or a damaged one."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from atlas.attribution import compare, effects, score_parts
-from atlas.bias import detection, heads
+from atlas.bias import benchmarks, detection, heads
 from atlas.engine.running import blueprint, feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
@@ -20,5 +20,6 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **score_parts.TASKS,
     **detection.TASKS,
     **heads.TASKS,
+    **benchmarks.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

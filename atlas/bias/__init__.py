@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from atlas.bias.benchmarks import benchmark
 from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias
+from atlas.bias.scores import score_crows_pairs, score_stereoset
+from atlas.tracing.benchmarks import Benchmark
 from atlas.tracing.labelled import Detection
 
-__all__ = ["Detection", "attention_bias", "detect"]
+__all__ = ["Benchmark", "Detection", "attention_bias", "benchmark", "detect", "score_crows_pairs", "score_stereoset"]
