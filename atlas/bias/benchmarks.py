@@ -19,6 +19,7 @@ from atlas.engine.running.capture import Rerun
 from atlas.engine.running.interventions import Intervention
 from atlas.engine.running.likelihood import Likelihoods, describe, has_next_sentence_head, next_sentence
 from atlas.errors import BadData, NotCaptured, UnknownName
+from atlas.ids import as_heads
 from atlas.trace import NO_MODEL
 from atlas.tracing.benchmarks import BENCHMARK, INTERSENTENCE, KINDS, SENTENCES, STEREOSET, Benchmark
 
@@ -134,7 +135,8 @@ class Run:
         if ablate and not model.interface:
             msg = f"{model.name} does not use transformers' attention interface, so its heads cannot be switched off."
             raise NotCaptured(msg)
-        change = Intervention(list(ablate)) if ablate else None
+        heads = as_heads(ablate, model.kinds)
+        change = Intervention(heads) if heads else None
         self.model, self.name, self.seed = model, name, seed
         self.next_sentence = name == INTERSENTENCE and has_next_sentence_head(model) and not ablate
         self.likelihoods = None if self.next_sentence else Likelihoods(model, change)
@@ -146,7 +148,7 @@ class Run:
             "data": fingerprint(items),
             "examples": self.all,
             "limit": limit,
-            "ablated": sorted(str(head) for head in ablate),
+            "ablated": [head.label(model.kinds) for head in heads],
             "seed": seed,
         }
 

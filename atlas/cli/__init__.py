@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
+from atlas.cli.bias import add_bias
 from atlas.cli.explain import Tools, add_explain
 from atlas.cli.serve import add_serve
 from atlas.cli.writing import add_writing, check_writing, read_messages, run_model
@@ -36,6 +37,7 @@ EXAMPLES = """examples:
   atlas explain gpt2 "The cat sat on the" --outcome " mat" --method integrated_gradients,rollout --heads --agreement
   atlas trace gpt2 "The cat sat" --write 20 --sample --seed 7 -o on.nc
   atlas trace ./my-chat-model --messages talk.json --write 100 -o talk.nc
+  atlas bias gpt2 --benchmark stereoset --data dev.json -o results
   atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
 
 exit codes: 0 done, 1 something can be mended (the line says what), 2 wrong usage, 130 interrupted
@@ -117,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     heads.add_argument("--kind", choices=("encoder", "decoder", "cross"), help="only heads of this kind")
     heads.set_defaults(command=_heads)
     add_explain(commands, Tools(_add_run, _run, _bar, _count, write_table))
+    add_bias(commands, _count, write_table)
     return parser
 
 

@@ -113,9 +113,10 @@ class Likelihoods:
         ids, special = zip(*map(self._tokens, (one, other)), strict=True)
         blocks = difflib.SequenceMatcher(None, *ids).get_opcodes()
         equal = [block[1:] for block in blocks if block[0] == "equal"]
-        places = [at for first, last, _, _ in equal for at in range(first, last)], [
-            at for _, _, first, last in equal for at in range(first, last)
-        ]
+        places = (
+            [at for first, last, _, _ in equal for at in range(first, last)],
+            [at for _, _, first, last in equal for at in range(first, last)],
+        )
         first, second = (
             self._checked(self._masked_one_by_one(own, [at for at in shared if not flags[at]], SUM), text)
             for own, flags, shared, text in zip(ids, special, places, (one, other), strict=True)
@@ -150,8 +151,7 @@ class Likelihoods:
         while ordered:
             size = min(MOST_AT_ONCE, max(1, BATCH_BYTES // row_bytes(self.model, self._encoded(ordered[0]))))
             batch, ordered = ordered[:size], ordered[size:]
-            for reading, found in zip(batch, self._run(batch), strict=True):
-                unique[reading] = found
+            unique.update(zip(batch, self._run(batch), strict=True))
         return [self._together(query, [unique[reading] for reading in query.readings]) for query in queries]
 
     def _run(self, batch: Sequence[Reading]) -> list[np.ndarray]:

@@ -1,0 +1,116 @@
+"""`atlas bias`: a bias benchmark on a model."""
+
+# ruff: noqa: T201 - a command line prints
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from atlas.tracing.benchmarks import KINDS, Benchmark
+
+Write = Callable[[Any, Path], None]
+"""Writes a table to a file in the format of its ending."""
+
+ABOUT = """Run a bias benchmark on a model and print its scores with 95 % intervals. The sentences of these data sets hurt: they
+quote stereotypes on purpose. Their files are yours; none comes with Atlas.
+
+StereoSet: lms is how often a sensible sentence is likelier than an unrelated one (ideal 100), ss how often the stereotype is
+likelier than the anti-stereotype (ideal 50), icat combines both (ideal 100). Pairs: score is how often the more stereotyped
+sentence is likelier (ideal 50)."""
+
+
+def add_bias(commands: Any, count: Callable[[str], int], write: Write) -> None:
+    """Add the command and its options; `count` reads a number from 1, `write` writes a table to a file."""
+    files = "\n".join(f"  {name:<24} {kind.title}: {kind.file}" for name, kind in KINDS.items())
+    parser = commands.add_parser(
+        "bias",
+        help="run a bias benchmark on a model",
+        description=ABOUT,
+        epilog=f"benchmarks and their files:\n{files}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a name of `atlas models`, a folder, or a hub id such as owner/name")
+    parser.add_argument("--benchmark", required=True, choices=tuple(KINDS), metavar="NAME", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="the file with its examples")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER",
+        help="write the scores and all examples there, and keep likelihoods as they come: the same command goes on after a kill",
+    )  # fmt: skip
+    parser.add_argument("--restart", action="store_true", help="begin anew instead of going on from what is in FOLDER")
+    parser.add_argument("--limit", type=count, metavar="N", help="only N examples, drawn at random")
+    parser.add_argument(
+        "--ablate", action="append", default=[], metavar="HEAD", help="switch this head off, such as 3.5; repeatable"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the examples drawn and the bootstrap (default: 0)")
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, mps ... (default: cuda where there is one, else cpu)")
+    parser.add_argument("--dtype", metavar="NAME", help="float32 (default), bfloat16, float16")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(command=partial(run, write=write))
+
+
+def run(args: argparse.Namespace, write: Write) -> None:
+    """Run the benchmark and print its table."""
+    from atlas.bias import benchmark
+    from atlas.bias.files import read_items
+    from atlas.engine.loading.load import load
+
+    read_items(args.benchmark, args.data)  # a bad file is found before a model is fetched
+    model = load(args.model, args.revision, args.device, args.dtype, trust_remote_code=args.trust_remote_code)
+    with _bar(quiet=args.quiet) as progress:
+        found = benchmark(
+            model,
+            args.benchmark,
+            args.data,
+            args.output,
+            not args.restart,
+            args.limit,
+            progress,
+            ablate=args.ablate,
+            seed=args.seed,
+        )
+    print(f"{KINDS[found.name].title} on {found.model}: {len(found.examples):,} examples")
+    print(found.scores.to_string(index=False, float_format=lambda value: f"{value:.2f}", na_rep="N/A"))
+    if args.output is not None:
+        for name, path in written_tables(found, args.output, write).items():
+            print(f"{name} -> {path}")
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def written_tables(found: Benchmark, folder: Path, write: Write) -> dict[str, Path]:
+    """Write scores, targets and examples as CSV files."""
+    tables = {"scores": found.scores, "targets": found.targets, "examples": found.examples}
+    made = {name: folder / f"{found.name}-{name}.csv" for name in tables}
+    for name, path in made.items():
+        write(tables[name], path)
+    return made
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with the time left on standard error, only if it is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc="examples", unit="example") as bar:
+
+        def show(done: int, total: int) -> None:
+            if bar.total is None:
+                # What was done before, so that the time left is that of what is not.
+                bar.initial = bar.n = bar.last_print_n = done
+                bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
