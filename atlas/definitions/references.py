@@ -37,3 +37,6 @@ ETHAYARAJH = "Ethayarajh 2019, How Contextual are Contextualized Word Representa
 MU = "Mu & Viswanath 2018, All-but-the-Top: Simple and Effective Postprocessing for Word Representations"
 PEARSON = "Pearson 1901, On Lines and Planes of Closest Fit to Systems of Points in Space"
 FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked cells left out"
+NADEEM = "Nadeem, Bethke & Reddy 2021, StereoSet: Measuring Stereotypical Bias in Pretrained Language Models"
+NANGIA = "Nangia, Vania, Bhalerao & Bowman 2020, CrowS-Pairs: Measuring Social Biases in Masked Language Models"
+BLODGETT = "Blodgett, Lopez, Olteanu, Sim & Wallach 2021, Stereotyping Norwegian Salmon"

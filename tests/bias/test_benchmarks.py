@@ -208,7 +208,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_numbers(tm
     pd.testing.assert_frame_equal(resumed.examples, once.examples, check_exact=True)
     pd.testing.assert_frame_equal(resumed.scores, once.scores, check_exact=True)
     steps.clear()
-    benchmark(model("GPT-2"), "pairs", many(), tmp_path, resume=False, progress=lambda done, of: steps.append(done))
+    benchmark(model("GPT-2"), "pairs", many(), tmp_path, resume=False, progress=lambda *done: steps.append(done[0]))
     assert steps == [0, 32, 64, 96, 100]
 
 

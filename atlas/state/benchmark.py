@@ -1,0 +1,309 @@
+"""What the benchmark view shows: the scores of the model on screen on a file of the reader's, as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+import param
+
+from atlas.errors import BadData, NotCaptured
+from atlas.state.asking import Progress
+from atlas.state.lens import Lens, counted
+from atlas.tracing.benchmarks import BENCHMARK, INTERSENTENCE, KINDS, SENTENCES, STEREOSET, Benchmark, Kind
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+MOST_BYTES = 16_000_000
+"""Bytes of a file at most: five times the largest of these data sets. It stays in the memory of the session."""
+
+ENDINGS = (".json", ".jsonl", ".csv")
+
+PART_SECONDS = 2.0
+"""Seconds of a part of a run. Between two parts other readers of the same model have their turn, and the scores are redrawn."""
+
+ALL = "all"
+"""Every category, or every target."""
+
+OVERALL = "overall"
+
+LOST = "The file is no longer here. Choose it again."
+
+MEASURES = {"ss": "Stereotype score (ideal 50)", "lms": "Language modelling score (ideal 100)", "icat": "ICAT (ideal 100)",
+            "score": "More stereotyped is likelier (ideal 50)"}  # fmt: skip
+"""Columns of the scores, and what they are called."""
+
+
+class BenchmarkChoices(param.Parameterized):
+    """Choices of the benchmark view."""
+
+    benchmark = param.Selector[str](objects=list(KINDS), default=STEREOSET, doc="Which benchmark.")
+    limit = param.Integer(default=0, bounds=(0, 1_000_000), doc="So many examples, drawn at random; 0: all.")
+    category = param.String(default=ALL, doc="Which examples are shown.")
+    target = param.String(default=ALL, doc="Which examples are shown.")
+
+
+class Row(NamedTuple):
+    """One row of the plot of scores."""
+
+    name: str
+    n: int
+    values: dict[str, tuple[float, float, float]]
+    """Measure -> value and the edges of its interval, which are NaN where there is none."""
+
+
+class BenchmarkLens(Lens):
+    """The results on the model on screen. They outlive its trace: another text is no reason to ask a model again."""
+
+    key: ClassVar = "benchmark"
+    choices_type: ClassVar = BenchmarkChoices
+
+    def __init__(self, workspace: Any, **params: Any) -> None:
+        self._data: bytes | None = None
+        self._digest = self.file = ""
+        self._wanted: set[Hashable] = set()
+        self._scored: dict[Hashable, dict[str, tuple[float, ...]]] = {}
+        self._results: dict[Hashable, Benchmark] = {}
+        self._parts: dict[Hashable, int] = {}
+        self._begun: dict[Hashable, tuple[float, int]] = {}
+        self.picked = ""
+        super().__init__(workspace, **params)
+
+    def depends(self) -> Hashable:
+        """On the file and all choices."""
+        choices = self.choices
+        return self._digest, choices.benchmark, choices.limit, choices.category, choices.target, len(self._wanted), self.picked
+
+    # -- the file and the run ------------------------------------------------------------------------------------------
+
+    def take(self, name: str, data: bytes) -> None:
+        """Take a file of the reader's."""
+        self.drop_asked()
+        if not name.lower().endswith(ENDINGS):
+            msg = f"{name} is none of {', '.join(ENDINGS)}. {self.kind_of.title} reads {self.kind_of.file}."
+            raise BadData(msg)
+        if len(data) > MOST_BYTES:
+            msg = f"{name} has {len(data):,} bytes, more than the {MOST_BYTES:,} a page takes. Use `atlas bias` for it."
+            raise BadData(msg)
+        self._data, self.file, self._digest = data, name, hashlib.sha256(data).hexdigest()
+        self.picked = ""
+        self._redraw()
+
+    def run(self) -> None:
+        """Run the benchmark, or go on with it."""
+        if self._data is not None:
+            key = self._key()
+            self._wanted.add(key)
+            self._begun[key] = time.monotonic(), len(self._scored.get(key, ()))
+            self._redraw()
+
+    def cancel(self) -> None:
+        """Stop; what was scored stays, and a later run goes on from there."""
+        self.drop_asked()
+        self._wanted.discard(self._key())
+        self._redraw()
+
+    @property
+    def kind_of(self) -> Kind:
+        """The benchmark chosen."""
+        return KINDS[self.choices.benchmark]
+
+    @property
+    def can_run(self) -> bool:
+        """Whether there is a file and something left to do."""
+        found = self.found()
+        return self._data is not None and not self.busy and (found is None or not found.complete)
+
+    def found(self) -> Benchmark | None:
+        """What is scored so far; None: nothing."""
+        return None if self.workspace.trace is None else self._results.get(self._key())
+
+    def arrived(self) -> None:
+        """A part is there; the next one begins also while nobody looks."""
+        if not self.awake:
+            self.attempt(self._advance, None)
+        super().arrived()
+
+    def _key(self) -> Hashable:
+        """All that the results depend on."""
+        trace = self.trace
+        told = trace.provenance
+        changed = tuple(told.get("changed", {}).get("ablated", ()))
+        model = tuple(str(told.get(name)) for name in ("model", "revision", "dtype", "device"))
+        weights = getattr(trace.live, "weights", None)  # of a model in memory, which may be trained on
+        return model, weights, changed, self.choices.benchmark, self.choices.limit, self._digest
+
+    def shown(self) -> Benchmark | None:
+        """What is on screen, and the next part of the run asked for."""
+        return self.attempt(self._advance, None)
+
+    def _advance(self) -> Benchmark | None:
+        if BENCHMARK not in self.workspace.tasks:
+            msg = "A benchmark runs in the app alone."
+            raise NotCaptured(msg)
+        key = self._key()
+        while key in self._wanted and not ((found := self._results.get(key)) is not None and found.complete):
+            part = self._next_part(key)
+            if part is None:
+                break
+            self._results[key] = part
+            self._parts[key] = self._parts.get(key, 0) + 1
+        self.line = self._describe()
+        return self._results.get(key)
+
+    def _next_part(self, key: Hashable) -> Benchmark | None:
+        """The part that was asked for; None while it is under way."""
+        task, trace, data = self.workspace.tasks[BENCHMARK], self.trace, self._data
+        if data is None:
+            raise BadData(LOST)
+        name, limit = self.choices.benchmark, self.choices.limit or None
+        done = self._scored.setdefault(key, {})
+        since, before = self._begun.get(key, (time.monotonic(), len(done)))
+
+        def work(progress: Progress) -> Benchmark:
+            def report(finished: int, of: int) -> None:
+                pace = (time.monotonic() - since) / max(1, finished - before)
+                left = f", about {pace * (of - finished):.0f} s left" if finished > before else ""
+                progress.tell(f"{finished:,} of {of:,} examples{left}")
+
+            made: Benchmark = task(trace, name, data, limit, done, PART_SECONDS, report)
+            return made
+
+        nothing: Benchmark | None = None
+        # By this lens too: another session on the same trace has scores of its own to go on from.
+        return self.ask(f"{id(self)} {key} {self._parts.get(key, 0)}", work, nothing, needs_model=True, keep=False)
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        """The scores by category; of a chosen category, those of its targets."""
+        found = self.shown()
+        if found is None:
+            return []
+        kind, chosen = KINDS[found.name], self.category
+        if chosen == ALL or not len(found.targets):
+            table, name = found.scores, kind.key
+        else:
+            table, name = found.targets[found.targets["category"] == chosen], "target"
+        rows = [Row(str(row[name]), int(row["n"]), _values(row, triples=kind.triples)) for row in table.to_dict("records")]
+        return rows if name == kind.key else sorted(rows, key=lambda row: next(iter(row.values.values()))[0])
+
+    def measures(self) -> tuple[str, ...]:
+        """The measures of the benchmark chosen."""
+        return ("ss", "lms", "icat") if self.kind_of.triples else ("score",)
+
+    def categories(self) -> list[str]:
+        """All categories there are examples of."""
+        found = self.found()
+        return [ALL, *([] if found is None else sorted(found.examples["category"].unique()))]
+
+    def targets(self) -> list[str]:
+        """All targets of the category chosen."""
+        found = self.found()
+        if found is None:
+            return [ALL]
+        rows = found.examples if self.category == ALL else found.examples[found.examples["category"] == self.category]
+        return [ALL, *sorted(name for name in rows["target"].unique() if name)]
+
+    @property
+    def category(self) -> str:
+        """The category chosen; all where the examples have none of that name."""
+        return self.choices.category if self.choices.category in self.categories() else ALL
+
+    @property
+    def target(self) -> str:
+        """The target chosen; all where the examples of the category have none of that name."""
+        return self.choices.target if self.choices.target in self.targets() else ALL
+
+    def examples(self) -> pd.DataFrame:
+        """All examples of the category and target chosen."""
+        found = self.shown()
+        if found is None:
+            return pd.DataFrame(columns=["id", "category", "target", "context", "difference"])
+        table = found.examples
+        for column, chosen in (("category", self.category), ("target", self.target)):
+            if chosen != ALL:
+                table = table[table[column] == chosen]
+        return table.reset_index(drop=True)
+
+    def differences(self) -> np.ndarray:
+        """How much likelier the first sentence of each example shown is than the second, as a logarithm."""
+        return self.examples()["difference"].to_numpy(dtype=float)
+
+    def sentences(self) -> list[tuple[str, str, str, float]]:
+        """Of the example picked: column, what it is called, the sentence as a text, its score."""
+        found = self.found()
+        row = None if found is None else found.examples[found.examples["id"] == self.picked]
+        if found is None or row is None or row.empty:
+            return []
+        names, values = SENTENCES[KINDS[found.name].triples], row.iloc[0]
+        before = f"{values['context']} " if found.name == INTERSENTENCE else ""
+        return [(column, name, before + values[column], float(values[f"{column}_score"])) for column, name in names.items()]
+
+    # -- what a reader does --------------------------------------------------------------------------------------------
+
+    def open(self, example: str, column: str | None = None) -> None:
+        """Pick an example, and make one of its sentences the text of the Atlas: the first, unless another is named."""
+        self.picked = example
+        texts = {name: text for name, _, text, _ in self.sentences()}
+        given = self.workspace.pipeline.input
+        assert given is not None
+        if texts:
+            given.param.update(text=texts[column or next(iter(texts))], pair="", target="")
+            self.workspace.pipeline.run()
+        self._redraw()
+
+    def table(self) -> pd.DataFrame:
+        """Every example shown with its likelihoods."""
+        return self.examples()
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    def _describe(self) -> str:
+        title, found = self.kind_of.title, self._results.get(self._key())
+        if self._data is None:
+            return f"{title}: choose a file ({self.kind_of.file})"
+        if found is None:
+            return f"{title} on {self.file}: not run yet"
+        off = self.trace.provenance.get("changed", {}).get("ablated", ())
+        without = f", {counted(len(off), 'head')} switched off" if off else ""
+        count = ("" if found.complete else f"{len(found.examples):,} of ") + counted(found.of, "example")
+        overall = found.scores[found.scores[KINDS[found.name].key] == OVERALL]
+        values = _values(overall.iloc[0].to_dict(), triples=KINDS[found.name].triples) if len(overall) else {}
+        told = ", ".join(f"{name.upper() if len(name) < 5 else name} {in_words(*value)}" for name, value in values.items())
+        return f"{title} on {found.model}{without}, {count}: {told}"
+
+    def notes(self) -> str:
+        """What is to be known of the numbers."""
+        found = self.found()
+        return "" if found is None else " ".join(found.notes)
+
+
+def _values(row: dict[str, Any], *, triples: bool) -> dict[str, tuple[float, float, float]]:
+    """The measures of a row of scores; a measure the row has not is left out."""
+    if not triples:
+        return {"score": (float(row["score"]), float(row["lo"]), float(row["hi"]))}
+    return {
+        name: (float(row[name]), float(row.get(f"{name}_lo", np.nan)), float(row.get(f"{name}_hi", np.nan)))
+        for name in ("ss", "lms", "icat")
+        if name in row
+    }
+
+
+def in_words(value: float, lo: float, hi: float) -> str:
+    """A score with its interval."""
+    return f"{value:.1f}" if np.isnan(lo) else f"{value:.1f} [{lo:.1f}, {hi:.1f}]"
+
+
+def without_likelihoods(trace: Trace) -> str:
+    """Why the model of a trace cannot be asked; empty: it can."""
+    if trace.live is None:
+        return "its model is not here to run a benchmark."
+    if trace.provenance.get("task") not in ("masked-lm", "causal-lm"):
+        return "likelihoods are those of masked and of causal language models."
+    return ""

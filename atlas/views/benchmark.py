@@ -1,0 +1,238 @@
+"""Benchmark: how a model scores on a file of stereotypes, and all of its examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import holoviews as hv
+import panel as pn
+import panel_material_ui as pmui
+
+from atlas.components.bar_list import BarList, Press
+from atlas.patches.table import Table
+from atlas.plots.benchmark import HEIGHT, Score, letters, score_points, spread
+from atlas.plots.frame import number
+from atlas.state.benchmark import ENDINGS, MEASURES, MOST_BYTES, BenchmarkLens, Row, in_words, without_likelihoods
+from atlas.state.workspace import Workspace
+from atlas.trace import Trace
+from atlas.tracing.benchmarks import KINDS
+from atlas.views.base import TIGHT, Export, View, gesture
+from atlas.views.plain import plain
+from atlas.views.table import DENSE, NUMBER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTICE = (
+    "The sentences of these data sets hurt: they quote stereotypes of gender, race, religion and more on purpose, to measure how "
+    "likely a model finds them."
+)
+
+ROWS = 10
+"""Examples of a page."""
+
+TABLE_HEIGHT = 380
+"""Pixels of the table of examples."""
+
+LETTERS = 160
+"""Letters of a sentence at most."""
+
+DIFFERENCE = "Log ratio"
+
+TITLES = {"id": "Id", "category": "Category", "target": "Target", "text": "Example", "difference": DIFFERENCE}
+
+WIDE = {"Id": 110, "Category": 120, "Target": 130, DIFFERENCE: 90, "Example": 520}
+
+SPREAD = {
+    True: "log of how much likelier the stereotype is than the anti-stereotype",
+    False: "log-likelihood of the more stereotyped sentence minus the other",
+}
+
+
+class BenchmarkView(View):
+    """Scores with intervals, their distribution, and an explorer of all examples."""
+
+    key: ClassVar = "benchmark"
+    title: ClassVar = "Benchmark"
+    question: ClassVar = "How often does the model prefer the stereotype?"
+    help: ClassVar = (
+        "Choose a file of examples (none comes with Atlas) and which benchmark it is, then run it: the model on screen is asked "
+        "how likely it finds every sentence, without the heads that are switched off. Left: scores by category, or by target "
+        "once a category is chosen. Bars are 95 % intervals: of StereoSet's categories a bootstrap over target terms, else "
+        "Wilson's. Dashed: no preference; an interval that contains it gives no evidence of one. Right: by how much examples "
+        "prefer the stereotype; right of the dashed line it is the likelier one. Below are all examples: click one to open its "
+        "first sentence as the text of the Atlas, and under the table another of its sentences. A run that was stopped goes on "
+        "from there. A score says how a model does on these examples, many of which are debatable, and not what it does in use."
+    )
+    defines: ClassVar = ("stereoset", "crows_pairs")
+    lens_type: ClassVar = BenchmarkLens
+    wide: ClassVar = True
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        choices, look = self.benchmark.choices.param, {"size": "small", "margin": TIGHT}
+        self.upload = pmui.FileInput(
+            label="Choose a file", accept=",".join(ENDINGS), max_file_size=MOST_BYTES, variant="outlined", size="small",
+            margin=TIGHT, css_classes=["aa-benchmark-file"],
+        )  # fmt: skip
+        self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-benchmark-run"], **look)
+        self.category = pmui.Select.from_param(choices.category, label="Category", options=["all"], width=170, **look)
+        self.target = pmui.Select.from_param(choices.target, label="Target", options=["all"], width=170, **look)
+        self.table = Table(
+            self._rows(), show_index=False, disabled=True, pagination="remote", page_size=ROWS, layout="fit_data_stretch",
+            selectable=False, sizing_mode="stretch_width", height=TABLE_HEIGHT, css_classes=["aa-benchmark-table"],
+            stylesheets=[DENSE], widths=WIDE, formatters={DIFFERENCE: NUMBER}, text_align={DIFFERENCE: "right"},
+            editors=dict.fromkeys(TITLES.values()),
+        )  # fmt: skip
+        self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-benchmark-sentences"])
+        self.upload.param.watch(lambda _: self._taken(), "value")
+        self.start.on_click(lambda _: self._run())
+        self.table.on_click(self._clicked)
+        self.bars.on_press(self._pressed)
+
+    @classmethod
+    def fits(cls, trace: Trace) -> str:
+        """A model without likelihoods has no scores."""
+        return without_likelihoods(trace)
+
+    @property
+    def benchmark(self) -> BenchmarkLens:
+        """What is shown."""
+        assert isinstance(self.lens, BenchmarkLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """Which benchmark, its file, how many examples; run."""
+        choices, look = self.benchmark.choices.param, {"size": "small", "margin": TIGHT}
+        titles = {kind.title: name for name, kind in KINDS.items()}
+        return [
+            plain(NOTICE, "aa-benchmark-notice"),
+            pmui.Select.from_param(choices.benchmark, label="Benchmark", options=titles, width=230, **look),
+            self.upload,
+            pmui.IntInput.from_param(choices.limit, label="Examples (0: all)", step=100, width=130, **look),
+            self.start,
+        ]
+
+    def body(self) -> Any:
+        """The scores, the distribution, and the examples."""
+        self._draw()
+        self.visibility.follow_revision(self._draw)
+        self.benchmark.param.watch(lambda _: self.benchmark.attempt_drawing(self._free), "busy")
+        streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
+        look = {"sizing_mode": "stretch_width", "height": HEIGHT}
+        scores = self.plot_pane(
+            hv.DynamicMap(self.drawing(self._scores, no_scores), streams=streams), css_classes=["aa-benchmark-scores"], **look
+        )
+        distribution = self.plot_pane(
+            hv.DynamicMap(self.drawing(self._spread, no_spread), streams=streams), css_classes=["aa-benchmark-spread"], **look
+        )
+        shapes = self.bound(lambda _: letters(self.benchmark.measures(), MEASURES), self.visibility.param.revision)
+        notes = self.bound(lambda _: self.benchmark.notes(), self.visibility.param.revision)
+        return pn.Column(
+            pn.Row(scores, distribution, sizing_mode="stretch_width"),
+            plain(shapes, "aa-benchmark-key"),
+            plain(notes, "aa-benchmark-notes"),
+            pn.FlexBox(self.category, self.target, sizing_mode="stretch_width"),
+            self.table,
+            self.bars,
+            sizing_mode="stretch_width",
+        )
+
+    def export(self) -> Export:
+        """Every example shown, and the plot of scores."""
+        return Export("benchmark", self.benchmark.table(), self._scores())
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def scores(self) -> list[Score]:
+        """The points of the plot."""
+        return [
+            Score(at, measure, *value, f"{row.name}: {MEASURES[measure]}", f"{in_words(*value)}\n{row.n:,} examples")
+            for at, row in enumerate(self.benchmark.rows())
+            for measure, value in row.values.items()
+        ]
+
+    def _scores(self, **_: Any) -> hv.Overlay:
+        rows, measures = self.benchmark.rows(), self.benchmark.measures()
+        return score_points([row.name for row in rows], list(map(_said, rows)), self.scores(), measures, dark=self.dark)
+
+    def _spread(self, **_: Any) -> hv.Overlay:
+        label = SPREAD[self.benchmark.kind_of.triples]
+        return spread(self.benchmark.differences(), label=label, dark=self.dark)
+
+    def _rows(self) -> pd.DataFrame:
+        """The examples as the table shows them."""
+        found = self.benchmark.examples()
+        first = found.get("more", found["context"])
+        text = first.where(found["context"] == "", found["context"])
+        return found.assign(text=text)[list(TITLES)].rename(columns=TITLES)
+
+    def _draw(self) -> None:
+        lens = self.benchmark
+        lens.shown()
+        for select, options in ((self.category, lens.categories()), (self.target, lens.targets())):
+            if select.options != options:
+                select.options = options
+        rows = self._rows()
+        if not rows.equals(self.table.value):
+            self.table.param.update(value=rows, page=1)
+        self._show_picked()
+        self._free()
+
+    def _show_picked(self) -> None:
+        found = self.benchmark.sentences()
+        rows = [
+            {
+                "key": column,
+                "label": text,
+                "number": number(score),
+                "note": name,
+                "state": "chosen" if self._on_screen(text) else "",
+            }
+            for column, name, text, score in found
+        ]
+        groups = [{"name": "Sentences of this example: click one to open it", "rows": rows}] if rows else []
+        self.bars.param.update(groups=groups, visible=bool(groups))
+
+    def _on_screen(self, text: str) -> bool:
+        trace = self.workspace.trace
+        return trace is not None and trace.texts.text == text
+
+    def _free(self) -> None:
+        """Whether the button can be pressed, and what it does."""
+        begun = self.benchmark.found() is not None
+        self.start.param.update(disabled=not self.benchmark.can_run, label="Go on" if begun else "Run")
+
+    # -- gestures ------------------------------------------------------------------------------------------------------
+
+    @gesture
+    def _taken(self) -> None:
+        if isinstance(self.upload.value, bytes):
+            self.benchmark.take(str(self.upload.filename), self.upload.value)
+
+    @gesture
+    def _run(self) -> None:
+        self.benchmark.run()
+
+    @gesture
+    def _clicked(self, event: Any) -> None:
+        self.benchmark.open(str(self.table.value["Id"].iloc[event.row]))
+
+    @gesture
+    def _pressed(self, press: Press) -> None:
+        self.benchmark.open(self.benchmark.picked, press["key"])
+
+
+def _said(row: Row) -> str:
+    """The first measure of a row, and of how many examples it is."""
+    return f"{in_words(*next(iter(row.values.values())))}  n {row.n:,}"
+
+
+def no_scores() -> hv.Overlay:
+    """No rows."""
+    return score_points((), (), (), ())
+
+
+def no_spread() -> hv.Overlay:
+    """No examples."""
+    return spread((), label="")
