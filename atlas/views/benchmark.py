@@ -28,6 +28,12 @@ NOTICE = (
     "likely a model finds them."
 )
 
+HINT = (
+    "No results yet. Choose a benchmark and its file, then press Run. StereoSet is read from its authors' dev.json, CrowS-Pairs "
+    'from its authors\' CSV, and pairs of sentences from JSONL with a line a pair: {"more": "the stereotyped sentence", '
+    '"less": "the other", "category": "gender"}, where "target" and "id" may be given too.'
+)
+
 ROWS = 10
 """Examples of a page."""
 
@@ -84,6 +90,8 @@ class BenchmarkView(View):
             stylesheets=[DENSE], widths=WIDE, formatters={DIFFERENCE: NUMBER}, text_align={DIFFERENCE: "right"},
             editors=dict.fromkeys(TITLES.values()),
         )  # fmt: skip
+        self.hint = plain(HINT, "aa-benchmark-hint")
+        self.results = pn.Column(sizing_mode="stretch_width", margin=0)
         self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-benchmark-sentences"])
         self.upload.param.watch(lambda _: self._taken(), "value")
         self.start.on_click(lambda _: self._run())
@@ -128,15 +136,16 @@ class BenchmarkView(View):
         )
         shapes = self.bound(lambda _: letters(self.benchmark.measures(), MEASURES), self.visibility.param.revision)
         notes = self.bound(lambda _: self.benchmark.notes(), self.visibility.param.revision)
-        return pn.Column(
+        self.results.objects = [
             pn.Row(scores, distribution, sizing_mode="stretch_width"),
             plain(shapes, "aa-benchmark-key"),
             plain(notes, "aa-benchmark-notes"),
-            pn.FlexBox(self.category, self.target, sizing_mode="stretch_width"),
+            pn.FlexBox(self.category, self.target, sizing_mode="stretch_width", margin=(12, 0, 0, 0)),
             self.table,
             self.bars,
-            sizing_mode="stretch_width",
-        )
+        ]
+        self._free()
+        return pn.Column(self.hint, self.results, sizing_mode="stretch_width")
 
     def export(self) -> Export:
         """Every example shown, and the plot of scores."""
@@ -201,6 +210,7 @@ class BenchmarkView(View):
     def _free(self) -> None:
         """Whether the button can be pressed, and what it does."""
         begun = self.benchmark.found() is not None
+        self.results.visible, self.hint.visible = begun, not begun
         self.start.param.update(disabled=not self.benchmark.can_run, label="Go on" if begun else "Run")
 
     # -- gestures ------------------------------------------------------------------------------------------------------
