@@ -259,7 +259,10 @@ class BenchmarkLens(Lens):
         self._redraw()
 
     def table(self) -> pd.DataFrame:
-        """Every example shown with its likelihoods."""
+        """Every example shown with its likelihoods; the benchmarks that can be run where none was."""
+        if self.shown() is None:
+            rows = [{"benchmark": name, "title": kind.title, "file": kind.file} for name, kind in KINDS.items()]
+            return pd.DataFrame(rows)
         return self.examples()
 
     # -- in words ------------------------------------------------------------------------------------------------------
