@@ -92,10 +92,11 @@ def sentence_id(item: Item, at: int) -> str:
 def _rows(name: str, data: Data) -> Any:
     """What is in a file."""
     if isinstance(data, str | Path):
+        path = Path(data)
         try:
-            data = Path(data).read_bytes()
+            data = path.read_bytes()
         except (OSError, ValueError) as error:
-            msg = f"The data file {data} cannot be read: {getattr(error, 'strerror', None) or error}."
+            msg = f"The data file {path} cannot be read: {getattr(error, 'strerror', None) or error}."
             raise BadData(msg) from error
     if not isinstance(data, bytes):
         return data

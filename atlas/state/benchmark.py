@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -287,7 +287,7 @@ class BenchmarkLens(Lens):
         return "" if found is None else " ".join(found.notes)
 
 
-def _values(row: dict[str, Any], *, triples: bool) -> dict[str, tuple[float, float, float]]:
+def _values(row: Mapping[Hashable, Any], *, triples: bool) -> dict[str, tuple[float, float, float]]:
     """The measures of a row of scores; a measure the row has not is left out."""
     if not triples:
         return {"score": (float(row["score"]), float(row["lo"]), float(row["hi"]))}

@@ -56,7 +56,7 @@ def test_scores_intervals_and_examples_are_those_of_the_api():
     assert view.start.disabled
     assert "choose a file" in view.lens.line
     assert not view.results.visible
-    assert list(view.export().table["benchmark"])[0] == "stereoset"
+    assert view.export().table["benchmark"].iloc[0] == "stereoset"
     view.benchmark.take("mine.json", PAIRS)
     assert not view.start.disabled
     view._run()

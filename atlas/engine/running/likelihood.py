@@ -145,14 +145,16 @@ class Likelihoods:
 
     def ask(self, queries: Sequence[Query]) -> list[float]:
         """The numbers of some queries, in passes of texts of like length."""
-        unique: dict[Reading, np.ndarray] = dict.fromkeys(reading for query in queries for reading in query.readings)  # type: ignore[arg-type]
+        found: dict[Reading, np.ndarray] = {}
         # By their ids too: a resumed run then makes the same batches, and so the same numbers to the last digit.
-        ordered = sorted(unique, key=lambda reading: (len(reading.ids), reading))
+        ordered = sorted(
+            {reading for query in queries for reading in query.readings}, key=lambda reading: (len(reading.ids), reading)
+        )
         while ordered:
             size = min(MOST_AT_ONCE, max(1, BATCH_BYTES // row_bytes(self.model, self._encoded(ordered[0]))))
             batch, ordered = ordered[:size], ordered[size:]
-            unique.update(zip(batch, self._run(batch), strict=True))
-        return [self._together(query, [unique[reading] for reading in query.readings]) for query in queries]
+            found.update(zip(batch, self._run(batch), strict=True))
+        return [self._together(query, [found[reading] for reading in query.readings]) for query in queries]
 
     def _run(self, batch: Sequence[Reading]) -> list[np.ndarray]:
         logits = logits_at(self.model, [self._encoded(reading) for reading in batch], [r.places for r in batch], self.change)
