@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from atlas.bias.audits import Audit, audit
 from atlas.bias.benchmarks import benchmark
 from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias
@@ -9,4 +10,14 @@ from atlas.bias.scores import score_crows_pairs, score_stereoset
 from atlas.tracing.benchmarks import Benchmark
 from atlas.tracing.labelled import Detection
 
-__all__ = ["Benchmark", "Detection", "attention_bias", "benchmark", "detect", "score_crows_pairs", "score_stereoset"]
+__all__ = [
+    "Audit",
+    "Benchmark",
+    "Detection",
+    "attention_bias",
+    "audit",
+    "benchmark",
+    "detect",
+    "score_crows_pairs",
+    "score_stereoset",
+]

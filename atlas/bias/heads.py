@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -92,25 +92,66 @@ def attention_bias(
     shuffled = random.permuted(np.tile(marks, (permutations, 1)), axis=1).astype(float)
     parts, done = [], 0
     for kind in kinds:
-        queries = np.flatnonzero(~trace.token_tables[trace.side(kind, "query")]["special"].to_numpy(dtype=bool))
+        queries = _words_that_look(trace, kind)
         rows = np.flatnonzero(marks) if direction == AMONG else np.arange(len(queries))
         draws = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=permutations) if len(rows) else None
-        heads = max(1, CELLS_AT_ONCE // max(1, len(queries) * len(keys)))
-        for layer in range(trace.n_layers(kind)):
-            for start in range(0, trace.n_heads(kind), heads):
-                chosen = list(range(start, min(start + heads, trace.n_heads(kind))))
-                if report is not None:
-                    report(done, every)
-                done += len(chosen)
-                table = pd.DataFrame({"kind": kind, "layer": layer, "head": chosen})
-                found: dict[str, Any] = dict.fromkeys(("ratio", "lo", "hi", "p"), np.nan)
-                if marks.any() and draws is not None:
-                    part = _part(trace.attention(kind, layer, chosen, queries.tolist(), keys.tolist()).to_numpy())
-                    found = _tested(part, marks, shuffled, rows, draws, among=direction == AMONG)
-                parts.append(table.assign(**found))
+        for layer, chosen in _blocks(trace, kind, len(queries) * len(keys)):
+            if report is not None:
+                report(done, every)
+            done += len(chosen)
+            table = pd.DataFrame({"kind": kind, "layer": layer, "head": chosen})
+            found: dict[str, Any] = dict.fromkeys(("ratio", "lo", "hi", "p"), np.nan)
+            if marks.any() and draws is not None:
+                part = _part(trace.attention(kind, layer, chosen, queries.tolist(), keys.tolist()).to_numpy())
+                found = _tested(part, marks, shuffled, rows, draws, among=direction == AMONG)
+            parts.append(table.assign(**found))
     columns = ["kind", "layer", "head", "ratio", "lo", "hi", "p"]
     made = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     return made.assign(q=false_discovery(made["p"]), n=int(marks.sum()))
+
+
+class Received(NamedTuple):
+    """What the flagged tokens of one text get from all tokens, and what others would have got in their place."""
+
+    heads: pd.DataFrame
+    """kind, layer, head"""
+    mass: np.ndarray
+    """(head,) attention to the flagged tokens."""
+    even: np.ndarray
+    """(head,) what they would get if each token spread evenly what it gives to the words it may see."""
+    null_mass: np.ndarray
+    """(head, permutation)"""
+    null_even: np.ndarray
+
+
+def received(trace: Trace, flagged: Collection[int], permutations: int, random: np.random.Generator) -> Received:
+    """The sums that the ratio of `attention_bias` and its null are made of, so that those of many texts can be added up."""
+    keys = np.flatnonzero(~trace.token_tables["source"]["special"].to_numpy(dtype=bool))
+    marks = np.isin(keys, list(flagged))
+    labels = np.concatenate([marks[None], random.permuted(np.tile(marks, (permutations, 1)), axis=1)]).astype(float)
+    tables, sums = [], []
+    for kind in trace.kinds:
+        if trace.side(kind, "key") == "source":
+            queries = _words_that_look(trace, kind)
+            for layer, chosen in _blocks(trace, kind, len(queries) * len(keys)):
+                part = _part(trace.attention(kind, layer, chosen, queries.tolist(), keys.tolist()).to_numpy())
+                tables.append(pd.DataFrame({"kind": kind, "layer": layer, "head": chosen}))
+                sums.append([values.sum(axis=1) @ labels.T for values in part])
+    mass, even = (np.concatenate(values) for values in zip(*sums, strict=True))
+    return Received(pd.concat(tables, ignore_index=True), mass[:, 0], even[:, 0], mass[:, 1:], even[:, 1:])
+
+
+def _words_that_look(trace: Trace, kind: str) -> np.ndarray:
+    """Positions of the queries that are not special tokens."""
+    return np.flatnonzero(~trace.token_tables[trace.side(kind, "query")]["special"].to_numpy(dtype=bool))
+
+
+def _blocks(trace: Trace, kind: str, cells: int) -> Iterator[tuple[int, list[int]]]:
+    """Layers and heads, as many heads at once as memory allows; `cells`: weights of one head."""
+    at_once = max(1, CELLS_AT_ONCE // max(1, cells))
+    for layer in range(trace.n_layers(kind)):
+        for start in range(0, trace.n_heads(kind), at_once):
+            yield layer, list(range(start, min(start + at_once, trace.n_heads(kind))))
 
 
 def _part(weights: np.ndarray) -> _Part:
@@ -125,26 +166,31 @@ def _tested(
 ) -> dict[str, np.ndarray]:
     """ratio, lo, hi, p of every head."""
     observed = [values[:, rows] @ marks for values in part]  # (head, row), of the flagged keys
-    ratio = _ratio(observed[0].sum(1), observed[1].sum(1))
+    ratio = ratio_of(observed[0].sum(1), observed[1].sum(1))
     if among:
-        null = _ratio(*(np.einsum("pi,hij,pj->hp", shuffled, values, shuffled, optimize=True) for values in part))
+        null = ratio_of(*(np.einsum("pi,hij,pj->hp", shuffled, values, shuffled, optimize=True) for values in part))
     else:
-        null = _ratio(*(values.sum(axis=1) @ shuffled.T for values in part))
-    # The mean is that of all labellings, the observed one too: so it is the same whichever of them was observed.
-    whole = np.concatenate([ratio[:, None], null], axis=1)
-    known = np.isfinite(whole)
-    centre = np.where(known, whole, 0).sum(1) / np.maximum(known.sum(1), 1)
-    beyond = (np.abs(null - centre[:, None]) >= np.abs(ratio - centre)[:, None] - ROUNDING).sum(axis=1)
-    p = np.where(np.isfinite(ratio), (1 + beyond) / known.sum(1).clip(1), np.nan)
+        null = ratio_of(*(values.sum(axis=1) @ shuffled.T for values in part))
+    p = two_sided(ratio, null)
     lo = hi = np.full(len(ratio), np.nan)
     if len(rows) > 1:
-        resampled = _ratio(observed[0] @ draws.T, observed[1] @ draws.T)
+        resampled = ratio_of(observed[0] @ draws.T, observed[1] @ draws.T)
         usable = np.where(np.isfinite(ratio)[:, None], resampled, 1.0)
         lo, hi = (np.where(np.isfinite(ratio), edge, np.nan) for edge in np.nanpercentile(usable, (2.5, 97.5), axis=1))
     return {"ratio": ratio, "lo": lo, "hi": hi, "p": p}
 
 
-def _ratio(mass: np.ndarray, even: np.ndarray) -> np.ndarray:
+def two_sided(ratio: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """The share of labellings whose ratio is as far from the mean of all as the observed one's."""
+    # The mean is that of all labellings, the observed one too: so it is the same whichever of them was observed.
+    whole = np.concatenate([ratio[:, None], null], axis=1)
+    known = np.isfinite(whole)
+    centre = np.where(known, whole, 0).sum(1) / np.maximum(known.sum(1), 1)
+    beyond = (np.abs(null - centre[:, None]) >= np.abs(ratio - centre)[:, None] - ROUNDING).sum(axis=1)
+    return np.where(np.isfinite(ratio), (1 + beyond) / known.sum(1).clip(1), np.nan)
+
+
+def ratio_of(mass: np.ndarray, even: np.ndarray) -> np.ndarray:
     """NaN where no query may see a flagged token, or gives no attention to any token that is not special."""
     return np.divide(mass, even, out=np.full(np.shape(mass), np.nan), where=even > 0)
 

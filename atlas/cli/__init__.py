@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas import __version__
+from atlas.cli.audit import add_audit
 from atlas.cli.bias import add_bias
 from atlas.cli.explain import Tools, add_explain
 from atlas.cli.serve import add_serve
@@ -37,6 +38,7 @@ EXAMPLES = """examples:
   atlas explain gpt2 "The cat sat on the" --outcome " mat" --method integrated_gradients,rollout --heads --agreement
   atlas trace gpt2 "The cat sat" --write 20 --sample --seed 7 -o on.nc
   atlas trace ./my-chat-model --messages talk.json --write 100 -o talk.nc
+  atlas audit gus-mini posts.csv --model bert-base-uncased -o found
   atlas bias gpt2 --benchmark stereoset --data dev.json -o results
   atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
 
@@ -120,6 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     heads.set_defaults(command=_heads)
     add_explain(commands, Tools(_add_run, _run, _bar, _count, write_table))
     add_bias(commands, _count, write_table)
+    add_audit(commands, _bar, write_table)
     return parser
 
 

@@ -1,0 +1,156 @@
+"""Texts of a file: CSV, JSON, JSONL or plain lines. A row that cannot be used is listed with its reason and never lost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from atlas.errors import TextError
+
+MOST_BYTES = 200_000_000
+"""Of a file: it is held in memory at once, and 500 texts are a thousandth of that."""
+
+TEXT = "text"
+"""The column of texts where none is named."""
+
+Cell = tuple[int, Any]
+"""Row, counted from 1, and what stands there."""
+
+
+class TextRow(NamedTuple):
+    """One text."""
+
+    row: int
+    """Counted from 1; in a CSV file without its header."""
+    text: str
+
+
+class BadRow(NamedTuple):
+    """One row that cannot be used."""
+
+    row: int
+    reason: str
+
+
+class TextRows(NamedTuple):
+    """The rows of a file."""
+
+    texts: tuple[TextRow, ...]
+    bad: tuple[BadRow, ...]
+
+
+def read_texts(path: str | Path, column: str = TEXT) -> TextRows:
+    """The texts of a file, by its ending.
+
+    Parameters
+    ----------
+    path
+        .csv (with a header), .json (a list of texts or objects), .jsonl (a text or an object a line), .txt (a text a line; empty
+        lines are no rows).
+    column
+        Column or key that holds the text. A CSV file with one column alone needs none.
+    """
+    path = Path(path)
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        msg = f"Texts are read from {', '.join(_READERS)} files, not from {path.name!r}."
+        raise TextError(msg)
+    texts, bad = [], []
+    for row, found in read(_content(path), path, column):
+        reason = _reason(found, column)
+        if reason:
+            bad.append(BadRow(row, reason))
+        else:
+            texts.append(TextRow(row, found))
+    return TextRows(tuple(texts), tuple(bad))
+
+
+def _content(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            msg = f"{path} has {size / 1e6:,.0f} MB; up to {MOST_BYTES / 1e6:,.0f} MB are read. Split it."
+            raise TextError(msg)
+        # Bytes that are no UTF-8 become surrogates, so that only their rows are bad.
+        return path.read_bytes().decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
+    except OSError as error:
+        msg = f"The file {path} cannot be read: {error.strerror or error}."
+        raise TextError(msg) from error
+
+
+def _reason(found: Any, column: str) -> str:
+    """Why this is no text; empty: it is one."""
+    if isinstance(found, _Broken):
+        return found.reason
+    if found is None:
+        return f"has no {column!r}"
+    if not isinstance(found, str):
+        return f"holds {type(found).__name__} where a text should be"
+    if not found.strip():
+        return "is empty"
+    if any("\ud800" <= letter <= "\udfff" for letter in found):
+        return "is not UTF-8"
+    return ""
+
+
+class _Broken(NamedTuple):
+    reason: str
+
+
+def _lines(content: str, _: Path, __: str) -> Iterator[Cell]:
+    for row, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            yield row, line.removesuffix("\r")
+
+
+def _jsonl(content: str, _: Path, column: str) -> Iterator[Cell]:
+    for row, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            try:
+                yield row, _of(json.loads(line), column)
+            except (ValueError, RecursionError) as error:
+                yield row, _Broken(f"is no JSON ({error})")
+
+
+def _json(content: str, path: Path, column: str) -> Iterator[Cell]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is no JSON ({error})."
+        raise TextError(msg) from error
+    if not isinstance(found, list):
+        msg = f'{path} has to hold a JSON list of texts, or of {{"{column}": ...}}, not {type(found).__name__}.'
+        raise TextError(msg)
+    for row, each in enumerate(found, 1):
+        yield row, _of(each, column)
+
+
+def _csv(content: str, path: Path, column: str) -> Iterator[Cell]:
+    reader = csv.DictReader(io.StringIO(content, newline=""))
+    try:
+        names = list(reader.fieldnames or ())
+        named = column if column in names else names[0] if len(names) == 1 else None
+        if named is None:
+            msg = f"{path} has no column {column!r}; it has {', '.join(names) or 'none'}."
+            raise TextError(msg)
+        for row, each in enumerate(reader, 1):
+            yield row, each[named]
+    except csv.Error as error:
+        msg = f"{path} is no CSV: {error} (near line {reader.line_num})."
+        raise TextError(msg) from error
+
+
+def _of(found: Any, column: str) -> Any:
+    return found.get(column) if isinstance(found, Mapping) else found
+
+
+_READERS: Mapping[str, Callable[[str, Path, str], Iterator[Cell]]] = {
+    ".csv": _csv,
+    ".json": _json,
+    ".jsonl": _jsonl,
+    ".txt": _lines,
+}
