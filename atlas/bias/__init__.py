@@ -7,16 +7,20 @@ from atlas.bias.benchmarks import benchmark
 from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias
 from atlas.bias.scores import score_crows_pairs, score_stereoset
+from atlas.bias.swaps import counterfactuals
 from atlas.tracing.benchmarks import Benchmark
+from atlas.tracing.counterfactual import Counterfactual
 from atlas.tracing.labelled import Detection
 
 __all__ = [
     "Audit",
     "Benchmark",
+    "Counterfactual",
     "Detection",
     "attention_bias",
     "audit",
     "benchmark",
+    "counterfactuals",
     "detect",
     "score_crows_pairs",
     "score_stereoset",
