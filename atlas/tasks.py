@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from atlas.attribution import compare, effects, score_parts
-from atlas.bias import benchmarks, detection, heads
+from atlas.bias import benchmarks, detection, heads, swaps
+from atlas.bias import compare as bias_compare
 from atlas.engine.running import blueprint, feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
@@ -21,5 +22,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **detection.TASKS,
     **heads.TASKS,
     **benchmarks.TASKS,
+    **swaps.TASKS,
+    **bias_compare.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

@@ -1,0 +1,133 @@
+"""Tokens of two texts in pairs of words, and how far attention between words differs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from atlas.trace import Trace
+from atlas.tracing.counterfactual import Counterfactual, Span
+
+NO_PARTNER = -1
+
+
+class Units(NamedTuple):
+    """Words of two texts in pairs: the unit of every token of either."""
+
+    old: np.ndarray
+    """(token,) number of the pair it belongs to, -1 where it has no partner."""
+    new: np.ndarray
+    words: np.ndarray
+    """(unit,) whether it is a word, and no special token."""
+
+
+def units_of(old: pd.DataFrame, new: pd.DataFrame, found: Counterfactual) -> Units:
+    """Pairs of words from the token tables of two texts; special tokens are paired in their order, where they are the same."""
+    sides = []
+    for table, at in ((old, 0), (new, 1)):
+        sides.append(_word_of(table, [pair[at] for pair in found.aligned]))
+    # A pair with no token on one side (a text that was cut) has no partner.
+    usable = np.intersect1d(sides[0][sides[0] >= 0], sides[1][sides[1] >= 0])
+    number = np.full(len(found.aligned), NO_PARTNER)
+    number[usable] = np.arange(len(usable))
+    units = [np.where(side >= 0, number[side], NO_PARTNER) for side in sides]
+    special = [np.flatnonzero(table["special"].to_numpy(dtype=bool)) for table in (old, new)]
+    names = [table["token"].to_numpy()[at].tolist() for table, at in zip((old, new), special, strict=True)]
+    words = np.ones(len(usable), dtype=bool)
+    if names[0] == names[1]:
+        for unit, at in zip(units, special, strict=True):
+            unit[at] = len(usable) + np.arange(len(at))
+        words = np.concatenate([words, np.zeros(len(special[0]), dtype=bool)])
+    return Units(units[0], units[1], words)
+
+
+def same_units(table: pd.DataFrame) -> Units:
+    """Tokens that are the same in both runs: what a decoder reads."""
+    each = np.arange(len(table))
+    return Units(each, each, ~table["special"].to_numpy(dtype=bool))
+
+
+def _word_of(table: pd.DataFrame, spans: list[Span]) -> np.ndarray:
+    """The stretch that each token shares letters with, -1: none, or a special token."""
+    special = table["special"].to_numpy(dtype=bool)
+    start, end = (table[side].to_numpy(dtype=float, na_value=np.nan) for side in ("start", "end"))
+    found = np.full(len(table), NO_PARTNER)
+    for number, (first, last) in enumerate(spans):
+        found[(start < last) & (end > first) & ~special & (found == NO_PARTNER)] = number
+    # A token of white space alone (SentencePiece has such) goes with the word after it.
+    for at in range(len(table) - 2, -1, -1):
+        if found[at] == NO_PARTNER and not special[at] and not str(table["token"].iloc[at]).strip(" ▁Ġ"):
+            found[at] = found[at + 1]
+    return found
+
+
+def equal_tokens(old: pd.DataFrame, new: pd.DataFrame, found: Counterfactual) -> list[tuple[int, int]]:
+    """Pairs of positions of tokens that are the same in both texts, within words that are."""
+    changed = set(found.changed)
+    kept = found._replace(aligned=tuple(pair for pair in found.aligned if pair[1] not in changed))
+    units, pairs = units_of(old, new, kept), []
+    for unit in np.flatnonzero(units.words):
+        one, other = np.flatnonzero(units.old == unit), np.flatnonzero(units.new == unit)
+        if old["id"].to_numpy()[one].tolist() == new["id"].to_numpy()[other].tolist():
+            pairs += list(zip(one.tolist(), other.tolist(), strict=True))
+    return pairs
+
+
+class Moved(NamedTuple):
+    """(head,) of some heads."""
+
+    distance: np.ndarray
+    """Mean over the words of the total variation distance of their rows."""
+    unpaired: np.ndarray
+    """Mean mass on what has no partner, in the text and in the other one."""
+    unpaired_new: np.ndarray
+
+
+def pooled(weights: np.ndarray, queries: np.ndarray, keys: np.ndarray, n_queries: int, n_keys: int) -> np.ndarray:
+    """(head, query unit, key unit + 1) attention between units: to a unit summed, from it averaged; last, what has no partner."""
+    rows = (queries[None] == np.arange(n_queries)[:, None]).astype(float)
+    rows /= np.maximum(rows.sum(axis=1, keepdims=True), 1)
+    columns = (np.where(keys < 0, n_keys, keys)[:, None] == np.arange(n_keys + 1)).astype(float)
+    return np.asarray(rows @ np.nan_to_num(weights.astype(float)) @ columns)
+
+
+def moved(old: np.ndarray, new: np.ndarray, words: np.ndarray) -> Moved:
+    """How far the rows of words differ between two pooled matrices."""
+    one, other = old[:, words], new[:, words]
+    paired = np.abs(one[..., :-1] - other[..., :-1]).sum(axis=-1)
+    distance = (paired + one[..., -1] + other[..., -1]) / 2
+    return Moved(*(part.mean(axis=1) if words.any() else np.full(len(old), np.nan) for part in (distance, one[..., -1], other[..., -1])))
+
+
+class Sides(NamedTuple):
+    """The units of both sides of two runs."""
+
+    source: Units
+    target: Units | None
+
+    def of(self, trace: Trace, kind: str, axis: str) -> Units:
+        """The units of the queries or keys of a kind."""
+        target = trace.side(kind, axis) == "target"
+        assert not target or self.target is not None
+        return self.target if target and self.target is not None else self.source
+
+
+def sides_of(old: Trace, new: Trace, found: Counterfactual) -> Sides:
+    """The pairs of two traces: of their texts, and of what the decoder read, which is the same where it is a text of its own."""
+    tables, others = old.token_tables, new.token_tables
+    source = units_of(tables["source"], others["source"], found)
+    if "target" not in tables:
+        return Sides(source, None)
+    own_text = old.texts.target is not None
+    return Sides(source, same_units(tables["target"]) if own_text else units_of(tables["target"], others["target"], found))
+
+
+def reaction(old: Trace, new: Trace, kind: str, layer: int, sides: Sides, weights: np.ndarray) -> Moved:
+    """How far the heads of a layer moved; `weights` are those of the old trace."""
+    queries, keys = sides.of(old, kind, "query"), sides.of(old, kind, "key")
+    sizes = len(queries.words), len(keys.words)
+    one = pooled(weights, queries.old, keys.old, *sizes)
+    other = pooled(new.attention(kind, layer).to_numpy(), queries.new, keys.new, *sizes)
+    return moved(one, other, queries.words)

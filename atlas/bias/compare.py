@@ -1,0 +1,275 @@
+"""A text beside its counterfactual: what the model predicts, how likely it finds them, what a detector flags, which heads react."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atlas.bias.alignment import equal_tokens
+from atlas.bias.detection import labels_of_trace
+from atlas.bias.neutral import neutral_swaps
+from atlas.bias.reactions import heads_moved, reactions_table
+from atlas.engine.running.other_texts import encoded_like, own_tokens, rerun_of, traces_like, without_likelihood
+from atlas.engine.running.predict import predict_again
+from atlas.errors import NotCaptured, TooLarge
+from atlas.tracing.counterfactual import (
+    COMPARE_COUNTERFACTUAL,
+    Comparison,
+    Counterfactual,
+    Outcome,
+    Reactions,
+    passes,
+)
+from atlas.tracing.labelled import Words, flagged, limits, words_of
+from atlas.tracing.outcomes import CLASSIFIES_TEXT
+from atlas.tracing.predictions import LABELS, MASKED, SEQ2SEQ, WHOLE_TEXT, Distribution, distributions, masks_of, task_of
+
+if TYPE_CHECKING:
+    from atlas.engine.running.capture import Rerun
+    from atlas.engine.running.encode import Encoded
+    from atlas.trace import Trace
+    from atlas.tracing.labelled import Thresholds, TokenLabels
+
+MOST_TOKENS_RUN = 1_000_000
+"""Tokens through the model over all runs, as for the effects of heads: minutes on a processor."""
+
+SHOWN = 3
+"""Likeliest outcomes of either text that are compared."""
+
+Tell = Callable[[str, float], object]
+"""(message, share done)"""
+
+
+def silent(message: str, share: float) -> None:
+    """Tell nobody."""
+
+
+def compare_counterfactual(
+    trace: Trace, found: Counterfactual, thresholds: Thresholds = None, position: int = -1, tell: Tell = silent
+) -> Comparison:
+    """Compare the text of a trace with a counterfactual of it.
+
+    Parameters
+    ----------
+    trace
+        A trace whose model is here; the counterfactual runs under the same interventions.
+    found
+        The counterfactual.
+    thresholds
+        From where on a label of the detector counts; None: its own.
+    position
+        The token whose prediction is compared. -1: what a masked text or a decoder's target changes most, else the last.
+    tell
+        Called with what is happening, and how much of it is done.
+
+    Returns
+    -------
+    Predictions and their probabilities, log-likelihoods, detections, and `reactions.table`: one row a head.
+    """
+    live = rerun_of(trace)
+    encoded = encoded_like(live, found.text)
+    n = max(encoded.n_source, len(trace.token_tables["source"])) + encoded.n_target
+    if passes(trace) * n > MOST_TOKENS_RUN:
+        msg = (
+            f"A comparison takes up to {passes(trace):,} runs of {n:,} tokens, {passes(trace) * n:,} in all, and "
+            f"{MOST_TOKENS_RUN:,} are the most. Shorten the text."
+        )
+        raise TooLarge(msg)
+    tell("Running the counterfactual", 0.0)
+    (other,) = traces_like(live, [encoded], ("predictions",))
+    likelihood, note, logs = _likelihoods(trace, other, live, encoded, found, tell)
+    place, predictions = _predictions(trace, other, found, position, logs)
+    tell("Reading both texts with the detector", 0.0)
+    labels = [labels_of_trace(each) for each in (trace, other)]
+    counts, detections = _detections(labels, found, thresholds)
+    return Comparison(
+        place, predictions, likelihood, note, labels[0].detector, counts, detections, _reactions(trace, other, live, found, tell)
+    )
+
+
+# -- attention -----------------------------------------------------------------------------------------------------------
+
+
+def _reactions(trace: Trace, other: Trace, live: Rerun, found: Counterfactual, tell: Tell) -> Reactions:
+    def length(text: str) -> int:
+        return len(encoded_like(live, text).tokens)
+
+    text = trace.texts.text
+    assert text is not None
+    neutral = neutral_swaps(text, found, length)
+    texts = [encoded_like(live, each.text) for each in neutral.found]
+
+    def report(done: int, of: int) -> None:
+        tell(f"Running {of} neutral swaps", done / of)
+
+    runs = zip(traces_like(live, texts, (), report), neutral.found, strict=True)
+    (observed,), null = heads_moved(trace, [(other, found)]), heads_moved(trace, runs)
+    return Reactions(reactions_table(trace, observed, null), tuple(each.text for each in neutral.found), neutral.note)
+
+
+# -- likelihood ----------------------------------------------------------------------------------------------------------
+
+Logs = tuple[np.ndarray, np.ndarray]
+"""The log-probability of every token, of the text and of the counterfactual."""
+
+HOW = {
+    MASKED: "each token masked alone (pseudo-log-likelihood)",
+    SEQ2SEQ: "what the decoder reads, after the tokens before it, given each text",
+}
+
+
+def _likelihoods(
+    trace: Trace, other: Trace, live: Rerun, encoded: Encoded, found: Counterfactual, tell: Tell
+) -> tuple[tuple[Outcome, ...], str, Logs | None]:
+    reason = without_likelihood(live.model)
+    if reason:
+        return (), reason, None
+
+    def report(done: int, of: int) -> None:
+        tell("Asking how likely both texts are", done / of)
+
+    old, new = own_tokens(live, live.encoded, report), own_tokens(live, encoded, report)
+    note = HOW.get(live.model.task, "each token after those before it; the first is not predicted")
+    if live.model.task == SEQ2SEQ:
+        return (Outcome("target", _sum(old), _sum(new)),), note, (old, new)
+    pairs = equal_tokens(trace.token_tables["source"], other.token_tables["source"], found)
+    known = [(one, two) for one, two in pairs if np.isfinite(old[one]) and np.isfinite(new[two])]
+    shared = [_sum(values[list(at)]) if known else np.nan for values, at in zip((old, new), zip(*known, strict=True), strict=False)]
+    rows = [Outcome("whole text", _sum(old), _sum(new))]
+    return (*rows, *([Outcome("words in both", *shared)] if known else [])), note, (old, new)
+
+
+def _sum(values: np.ndarray) -> float:
+    return float(np.nansum(values)) if np.isfinite(values).any() else float("nan")
+
+
+# -- predictions ---------------------------------------------------------------------------------------------------------
+
+
+def _predictions(
+    trace: Trace, other: Trace, found: Counterfactual, position: int, logs: Logs | None
+) -> tuple[str, tuple[Outcome, ...]]:
+    task = task_of(trace)
+    if not live_predictions(task):
+        return "", ()
+    at = _place(trace, other, found, position, logs)
+    if at is None:
+        return "", ()
+    if task == MASKED:
+        one, two = (predict_again(run, masks=[(where,)])[0] for run, where in zip((trace, other), at, strict=True))
+    else:
+        one, two = (distributions(run.kept_outcomes(), [where])[0] for run, where in zip((trace, other), at, strict=True))
+    return _in_words(trace, task, at[0]), _beside(one, two)
+
+
+def live_predictions(task: str) -> bool:
+    """Whether a model of a task predicts something that can be compared."""
+    return task != "base"
+
+
+def _place(trace: Trace, other: Trace, found: Counterfactual, position: int, logs: Logs | None) -> tuple[int, int] | None:
+    """Where predictions are compared, in the text and in the counterfactual."""
+    task = task_of(trace)
+    tables = [run.token_tables["source"] for run in (trace, other)]
+    if task == CLASSIFIES_TEXT:
+        return WHOLE_TEXT, WHOLE_TEXT
+    if task == SEQ2SEQ:
+        if position >= 0 or logs is None:
+            return position, position
+        change = np.abs(logs[1] - logs[0])  # of the token at i, which is predicted at i - 1
+        return (int(np.nanargmax(change)) - 1,) * 2 if np.isfinite(change).any() else (0, 0)
+    pairs = dict(equal_tokens(*tables, found))
+    chosen = masks_of(trace)[0] if task == MASKED and masks_of(trace) and position < 0 else position
+    if chosen in pairs:
+        return chosen, pairs[chosen]
+    if task == MASKED and logs is not None and pairs:
+        most = max(pairs, key=lambda at: _or_0(abs(logs[1][pairs[at]] - logs[0][at])))
+        return most, pairs[most]
+    if task == LABELS and pairs:
+        given = [run.kept_outcomes() for run in (trace, other)]
+        most = max(pairs, key=lambda at: _distance(*(distributions(o, [p])[0] for o, p in zip(given, (at, pairs[at]), strict=True))))
+        return most, pairs[most]
+    return (len(tables[0]) - 1, len(tables[1]) - 1) if task not in (MASKED, LABELS) else None
+
+
+def _or_0(value: float) -> float:
+    return float(value) if np.isfinite(value) else 0.0
+
+
+def _distance(one: Distribution, two: Distribution) -> float:
+    """Sum of the differences of the probabilities of the outcomes that both keep."""
+    first, second = (dict(zip(each.ids.tolist(), each.probabilities().tolist(), strict=True)) for each in (one, two))
+    return sum(abs(first[name] - second[name]) for name in first.keys() & second.keys())
+
+
+def _in_words(trace: Trace, task: str, at: int) -> str:
+    if at == WHOLE_TEXT:
+        return "the class of the whole text"
+    side = "target" if task == SEQ2SEQ else "source"
+    token = str(trace.token_tables[side]["token"].iloc[at]).strip("Ġ▁ ")
+    return {MASKED: f"in place of “{token}”", LABELS: f"the label of “{token}”"}.get(task, f"after “{token}”")
+
+
+def _beside(one: Distribution, two: Distribution) -> tuple[Outcome, ...]:
+    """The likeliest of either, with both probabilities; NaN where the other run did not keep it."""
+    ids = list(dict.fromkeys([*one.ids[:SHOWN].tolist(), *two.ids[:SHOWN].tolist()]))
+    rows = []
+    for number in ids:
+        values, name = [], ""
+        for each in (one, two):
+            at = np.flatnonzero(each.ids == number)
+            values.append(float(each.probabilities()[at[0]]) if len(at) else float("nan"))
+            name = name or (str(each.names[at[0]]) if len(at) else "")
+        rows.append(Outcome(name, *values))
+    return tuple(rows)
+
+
+# -- detections ----------------------------------------------------------------------------------------------------------
+
+
+def _detections(
+    labels: Sequence[TokenLabels], found: Counterfactual, thresholds: Thresholds
+) -> tuple[tuple[Outcome, ...], tuple[Outcome, ...]]:
+    """Flagged words a label, and the probabilities at words that are flagged in either text."""
+    words = [words_of(each) for each in labels]
+    names = words[0].labels
+    limit = limits(names, _known(thresholds, names), labels[0].thresholds)
+    on = [flagged(each, limit) for each in words]
+    counts = tuple(Outcome(name, float(on[0][:, at].sum()), float(on[1][:, at].sum())) for at, name in enumerate(names))
+    texts = [each.texts[0] for each in labels]
+    pairs: list[tuple[Any, Any]] = list(found.aligned)
+    for side, table in enumerate(words):  # words that have no partner
+        inside = {at for pair in found.aligned for at in _within(table, pair[side])}
+        alone = [(int(row.start), int(row.end)) for at, row in enumerate(table.table.itertuples()) if at not in inside]
+        pairs += [(span, None) if side == 0 else (None, span) for span in alone]
+    rows = []
+    for column, label in enumerate(names):
+        for pair in pairs:
+            at = [[] if span is None else _within(table, span) for span, table in zip(pair, words, strict=True)]
+            if not any(marks[rows_, column].any() for marks, rows_ in zip(on, at, strict=True)):
+                continue
+            old, new = (
+                float(table.probability[rows_, column].max()) if rows_ else float("nan") for table, rows_ in zip(words, at, strict=True)
+            )
+            said = ["" if span is None else text[slice(*span)] for span, text in zip(pair, texts, strict=True)]
+            name = said[0] if said[0] == said[1] else f"{said[0] or 'nothing'} → {said[1] or 'nothing'}"
+            rows.append(Outcome(name, old, new, label))
+    return counts, tuple(rows)
+
+
+def _known(thresholds: Thresholds, names: Sequence[str]) -> Thresholds:
+    """Thresholds of the labels that the detector has."""
+    if not isinstance(thresholds, Mapping):
+        return thresholds
+    return {name: value for name, value in thresholds.items() if name in names}
+
+
+def _within(words: Words, span: tuple[int, int]) -> list[int]:
+    table = words.table
+    return np.flatnonzero((table["start"] < span[1]) & (table["end"] > span[0])).tolist()
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {COMPARE_COUNTERFACTUAL: compare_counterfactual}
+"""Work with the model that views may request, by name."""
