@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atlas.bias.audits import Audit, audit
 from atlas.bias.benchmarks import benchmark
+from atlas.bias.compare import compare_counterfactual
 from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias
 from atlas.bias.scores import score_crows_pairs, score_stereoset
@@ -20,6 +21,7 @@ __all__ = [
     "attention_bias",
     "audit",
     "benchmark",
+    "compare_counterfactual",
     "counterfactuals",
     "detect",
     "score_crows_pairs",

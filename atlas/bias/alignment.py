@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from atlas.trace import Trace
-from atlas.tracing.counterfactual import Counterfactual, Span
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.trace import Trace
+    from atlas.tracing.counterfactual import Counterfactual, Span
 
 NO_PARTNER = -1
 
@@ -26,21 +28,21 @@ class Units(NamedTuple):
 def units_of(old: pd.DataFrame, new: pd.DataFrame, found: Counterfactual) -> Units:
     """Pairs of words from the token tables of two texts; special tokens are paired in their order, where they are the same."""
     sides = []
-    for table, at in ((old, 0), (new, 1)):
-        sides.append(_word_of(table, [pair[at] for pair in found.aligned]))
+    for table, side in ((old, 0), (new, 1)):
+        sides.append(_word_of(table, [pair[side] for pair in found.aligned]))
     # A pair with no token on one side (a text that was cut) has no partner.
     usable = np.intersect1d(sides[0][sides[0] >= 0], sides[1][sides[1] >= 0])
     number = np.full(len(found.aligned), NO_PARTNER)
     number[usable] = np.arange(len(usable))
-    units = [np.where(side >= 0, number[side], NO_PARTNER) for side in sides]
+    units = [np.where(words >= 0, number[words], NO_PARTNER) for words in sides]
     special = [np.flatnonzero(table["special"].to_numpy(dtype=bool)) for table in (old, new)]
     names = [table["token"].to_numpy()[at].tolist() for table, at in zip((old, new), special, strict=True)]
-    words = np.ones(len(usable), dtype=bool)
+    ordinary = np.ones(len(usable), dtype=bool)
     if names[0] == names[1]:
         for unit, at in zip(units, special, strict=True):
             unit[at] = len(usable) + np.arange(len(at))
-        words = np.concatenate([words, np.zeros(len(special[0]), dtype=bool)])
-    return Units(units[0], units[1], words)
+        ordinary = np.concatenate([ordinary, np.zeros(len(special[0]), dtype=bool)])
+    return Units(units[0], units[1], ordinary)
 
 
 def same_units(table: pd.DataFrame) -> Units:
@@ -98,7 +100,9 @@ def moved(old: np.ndarray, new: np.ndarray, words: np.ndarray) -> Moved:
     one, other = old[:, words], new[:, words]
     paired = np.abs(one[..., :-1] - other[..., :-1]).sum(axis=-1)
     distance = (paired + one[..., -1] + other[..., -1]) / 2
-    return Moved(*(part.mean(axis=1) if words.any() else np.full(len(old), np.nan) for part in (distance, one[..., -1], other[..., -1])))
+    return Moved(
+        *(part.mean(axis=1) if words.any() else np.full(len(old), np.nan) for part in (distance, one[..., -1], other[..., -1]))
+    )
 
 
 class Sides(NamedTuple):

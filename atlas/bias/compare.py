@@ -1,8 +1,8 @@
-"""A text beside its counterfactual: what the model predicts, how likely it finds them, what a detector flags, which heads react."""
+"""A text beside its counterfactual: predictions, how likely both are, labels of a detector, and which heads react."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from atlas.bias.neutral import neutral_swaps
 from atlas.bias.reactions import heads_moved, reactions_table
 from atlas.engine.running.other_texts import encoded_like, own_tokens, rerun_of, traces_like, without_likelihood
 from atlas.engine.running.predict import predict_again
-from atlas.errors import NotCaptured, TooLarge
+from atlas.errors import TooLarge
 from atlas.tracing.counterfactual import (
     COMPARE_COUNTERFACTUAL,
     Comparison,
@@ -22,7 +22,6 @@ from atlas.tracing.counterfactual import (
     Reactions,
     passes,
 )
-from atlas.tracing.labelled import Words, flagged, limits, words_of
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
 from atlas.tracing.predictions import LABELS, MASKED, SEQ2SEQ, WHOLE_TEXT, Distribution, distributions, masks_of, task_of
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from atlas.engine.running.capture import Rerun
     from atlas.engine.running.encode import Encoded
     from atlas.trace import Trace
-    from atlas.tracing.labelled import Thresholds, TokenLabels
 
 MOST_TOKENS_RUN = 1_000_000
 """Tokens through the model over all runs, as for the effects of heads: minutes on a processor."""
@@ -46,9 +44,7 @@ def silent(message: str, share: float) -> None:
     """Tell nobody."""
 
 
-def compare_counterfactual(
-    trace: Trace, found: Counterfactual, thresholds: Thresholds = None, position: int = -1, tell: Tell = silent
-) -> Comparison:
+def compare_counterfactual(trace: Trace, found: Counterfactual, position: int = -1, tell: Tell = silent) -> Comparison:
     """Compare the text of a trace with a counterfactual of it.
 
     Parameters
@@ -57,8 +53,6 @@ def compare_counterfactual(
         A trace whose model is here; the counterfactual runs under the same interventions.
     found
         The counterfactual.
-    thresholds
-        From where on a label of the detector counts; None: its own.
     position
         The token whose prediction is compared. -1: what a masked text or a decoder's target changes most, else the last.
     tell
@@ -66,7 +60,8 @@ def compare_counterfactual(
 
     Returns
     -------
-    Predictions and their probabilities, log-likelihoods, detections, and `reactions.table`: one row a head.
+    Predictions and their probabilities, log-likelihoods, the labels of the detector (`detections` says what they flag), and
+    `reactions.table`: one row a head.
     """
     live = rerun_of(trace)
     encoded = encoded_like(live, found.text)
@@ -83,10 +78,7 @@ def compare_counterfactual(
     place, predictions = _predictions(trace, other, found, position, logs)
     tell("Reading both texts with the detector", 0.0)
     labels = [labels_of_trace(each) for each in (trace, other)]
-    counts, detections = _detections(labels, found, thresholds)
-    return Comparison(
-        place, predictions, likelihood, note, labels[0].detector, counts, detections, _reactions(trace, other, live, found, tell)
-    )
+    return Comparison(place, predictions, likelihood, note, (labels[0], labels[1]), _reactions(trace, other, live, found, tell))
 
 
 # -- attention -----------------------------------------------------------------------------------------------------------
@@ -136,9 +128,11 @@ def _likelihoods(
         return (Outcome("target", _sum(old), _sum(new)),), note, (old, new)
     pairs = equal_tokens(trace.token_tables["source"], other.token_tables["source"], found)
     known = [(one, two) for one, two in pairs if np.isfinite(old[one]) and np.isfinite(new[two])]
-    shared = [_sum(values[list(at)]) if known else np.nan for values, at in zip((old, new), zip(*known, strict=True), strict=False)]
     rows = [Outcome("whole text", _sum(old), _sum(new))]
-    return (*rows, *([Outcome("words in both", *shared)] if known else [])), note, (old, new)
+    if known:
+        shared = _sum(old[[one for one, _ in known]]), _sum(new[[two for _, two in known]])
+        rows.append(Outcome("words in both", shared[0], shared[1]))
+    return tuple(rows), note, (old, new)
 
 
 def _sum(values: np.ndarray) -> float:
@@ -152,9 +146,8 @@ def _predictions(
     trace: Trace, other: Trace, found: Counterfactual, position: int, logs: Logs | None
 ) -> tuple[str, tuple[Outcome, ...]]:
     task = task_of(trace)
-    if not live_predictions(task):
-        return "", ()
-    at = _place(trace, other, found, position, logs)
+    # What the numbers of a model without a task are is not known.
+    at = None if task == "base" else _place(trace, other, found, position, logs)
     if at is None:
         return "", ()
     if task == MASKED:
@@ -164,23 +157,15 @@ def _predictions(
     return _in_words(trace, task, at[0]), _beside(one, two)
 
 
-def live_predictions(task: str) -> bool:
-    """Whether a model of a task predicts something that can be compared."""
-    return task != "base"
-
-
 def _place(trace: Trace, other: Trace, found: Counterfactual, position: int, logs: Logs | None) -> tuple[int, int] | None:
     """Where predictions are compared, in the text and in the counterfactual."""
     task = task_of(trace)
-    tables = [run.token_tables["source"] for run in (trace, other)]
+    tables = trace.token_tables["source"], other.token_tables["source"]
     if task == CLASSIFIES_TEXT:
         return WHOLE_TEXT, WHOLE_TEXT
     if task == SEQ2SEQ:
-        if position >= 0 or logs is None:
-            return position, position
-        change = np.abs(logs[1] - logs[0])  # of the token at i, which is predicted at i - 1
-        return (int(np.nanargmax(change)) - 1,) * 2 if np.isfinite(change).any() else (0, 0)
-    pairs = dict(equal_tokens(*tables, found))
+        return (_most_changed(logs) if position < 0 else position,) * 2
+    pairs = dict(equal_tokens(tables[0], tables[1], found))
     chosen = masks_of(trace)[0] if task == MASKED and masks_of(trace) and position < 0 else position
     if chosen in pairs:
         return chosen, pairs[chosen]
@@ -189,9 +174,17 @@ def _place(trace: Trace, other: Trace, found: Counterfactual, position: int, log
         return most, pairs[most]
     if task == LABELS and pairs:
         given = [run.kept_outcomes() for run in (trace, other)]
-        most = max(pairs, key=lambda at: _distance(*(distributions(o, [p])[0] for o, p in zip(given, (at, pairs[at]), strict=True))))
+        most = max(
+            pairs, key=lambda at: _distance(*(distributions(o, [p])[0] for o, p in zip(given, (at, pairs[at]), strict=True)))
+        )
         return most, pairs[most]
     return (len(tables[0]) - 1, len(tables[1]) - 1) if task not in (MASKED, LABELS) else None
+
+
+def _most_changed(logs: Logs | None) -> int:
+    """Where the decoder's next token changes most in likelihood."""
+    change = np.empty(0) if logs is None else np.abs(logs[1] - logs[0])
+    return int(np.nanargmax(change)) - 1 if np.isfinite(change).any() else 0  # the token at i is predicted at i - 1
 
 
 def _or_0(value: float) -> float:
@@ -222,53 +215,8 @@ def _beside(one: Distribution, two: Distribution) -> tuple[Outcome, ...]:
             at = np.flatnonzero(each.ids == number)
             values.append(float(each.probabilities()[at[0]]) if len(at) else float("nan"))
             name = name or (str(each.names[at[0]]) if len(at) else "")
-        rows.append(Outcome(name, *values))
+        rows.append(Outcome(name, values[0], values[1]))
     return tuple(rows)
-
-
-# -- detections ----------------------------------------------------------------------------------------------------------
-
-
-def _detections(
-    labels: Sequence[TokenLabels], found: Counterfactual, thresholds: Thresholds
-) -> tuple[tuple[Outcome, ...], tuple[Outcome, ...]]:
-    """Flagged words a label, and the probabilities at words that are flagged in either text."""
-    words = [words_of(each) for each in labels]
-    names = words[0].labels
-    limit = limits(names, _known(thresholds, names), labels[0].thresholds)
-    on = [flagged(each, limit) for each in words]
-    counts = tuple(Outcome(name, float(on[0][:, at].sum()), float(on[1][:, at].sum())) for at, name in enumerate(names))
-    texts = [each.texts[0] for each in labels]
-    pairs: list[tuple[Any, Any]] = list(found.aligned)
-    for side, table in enumerate(words):  # words that have no partner
-        inside = {at for pair in found.aligned for at in _within(table, pair[side])}
-        alone = [(int(row.start), int(row.end)) for at, row in enumerate(table.table.itertuples()) if at not in inside]
-        pairs += [(span, None) if side == 0 else (None, span) for span in alone]
-    rows = []
-    for column, label in enumerate(names):
-        for pair in pairs:
-            at = [[] if span is None else _within(table, span) for span, table in zip(pair, words, strict=True)]
-            if not any(marks[rows_, column].any() for marks, rows_ in zip(on, at, strict=True)):
-                continue
-            old, new = (
-                float(table.probability[rows_, column].max()) if rows_ else float("nan") for table, rows_ in zip(words, at, strict=True)
-            )
-            said = ["" if span is None else text[slice(*span)] for span, text in zip(pair, texts, strict=True)]
-            name = said[0] if said[0] == said[1] else f"{said[0] or 'nothing'} → {said[1] or 'nothing'}"
-            rows.append(Outcome(name, old, new, label))
-    return counts, tuple(rows)
-
-
-def _known(thresholds: Thresholds, names: Sequence[str]) -> Thresholds:
-    """Thresholds of the labels that the detector has."""
-    if not isinstance(thresholds, Mapping):
-        return thresholds
-    return {name: value for name, value in thresholds.items() if name in names}
-
-
-def _within(words: Words, span: tuple[int, int]) -> list[int]:
-    table = words.table
-    return np.flatnonzero((table["start"] < span[1]) & (table["end"] > span[0])).tolist()
 
 
 TASKS: Mapping[str, Callable[..., Any]] = {COMPARE_COUNTERFACTUAL: compare_counterfactual}

@@ -14,8 +14,59 @@ _COPULA = frozenset({"is", "are", "was", "were", "am", "be", "been", "being", "'
 _BETWEEN = frozenset({"very", "too", "so", "not", "n't", "really", "quite", "rather", "still", "also", "always", "never", "and"})
 _DETERMINERS = frozenset({"a", "an", "the", "this", "that", "every", "each", "one", "another", "some", "any", "no"})
 _AFTER_OBJECT = frozenset(
-    "the a an and or but to that what who how when where why if because in on at for with from about as by of into out up down"
-    " over after before is are was were has have had will would can could again yesterday today tomorrow there here not".split()
+    [
+        "the",
+        "a",
+        "an",
+        "and",
+        "or",
+        "but",
+        "to",
+        "that",
+        "what",
+        "who",
+        "how",
+        "when",
+        "where",
+        "why",
+        "if",
+        "because",
+        "in",
+        "on",
+        "at",
+        "for",
+        "with",
+        "from",
+        "about",
+        "as",
+        "by",
+        "of",
+        "into",
+        "out",
+        "up",
+        "down",
+        "over",
+        "after",
+        "before",
+        "is",
+        "are",
+        "was",
+        "were",
+        "has",
+        "have",
+        "had",
+        "will",
+        "would",
+        "can",
+        "could",
+        "again",
+        "yesterday",
+        "today",
+        "tomorrow",
+        "there",
+        "here",
+        "not",
+    ]
 )
 """Words that follow 'her' where it is nobody's possessive."""
 
@@ -103,7 +154,9 @@ class Context:
     def is_name(self, first: int, last: int) -> bool:
         """Whether a word is (part of) the name of a person, or would describe a verb: then it is a name that was not known."""
         before_verb = self.dep[last] == "amod" and self.pos[self.head[last]] == "VERB"
-        return (before_verb and not self._determined(first)) or any(self.entity[at] in ("PER", "PERSON") for at in range(first, last + 1))
+        return (before_verb and not self._determined(first)) or any(
+            self.entity[at] in ("PER", "PERSON") for at in range(first, last + 1)
+        )
 
     # -- of whom -------------------------------------------------------------------------------------------------------
 

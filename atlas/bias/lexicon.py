@@ -19,7 +19,7 @@ KINDS = ("subject", "object", "possessive", "own", "reflexive", "title", "noun",
 TARGET_ALONE = "~"
 """Before a word that is never taken for an identity term itself."""
 
-BOUNDED = r"(?<![\p{{L}}\p{{N}}]|[\p{{L}}\p{{N}}]['’-])(?:{})(?![\p{{L}}\p{{N}}]|[-][\p{{L}}\p{{N}}])"  # noqa: RUF001
+BOUNDED = r"(?<![\p{{L}}\p{{N}}]|[\p{{L}}\p{{N}}]['’-])(?:{})(?![\p{{L}}\p{{N}}]|[-][\p{{L}}\p{{N}}])"
 """A word by itself, and no part of a longer one with a hyphen."""
 
 
@@ -77,7 +77,7 @@ def bounded(words: set[str]) -> regex.Pattern[str]:
 
 @functools.cache
 def neutral() -> Mapping[str, tuple[str, ...]]:
-    """kind -> words that name no identity."""
+    """Kind -> words that name no identity."""
     data = tomllib.loads(asset("neutral_words.toml").read_text(encoding="utf-8"))
     return {kind: tuple(words) for kind, words in data.items()}
 

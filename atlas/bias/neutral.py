@@ -48,7 +48,9 @@ def neutral_swaps(
     others: list[Counterfactual] = []
     for choice in _choices([len(each) for each in words], TRIES * most, np.random.default_rng(seed)):
         picked = {slot: each[at] for slot, each, at in zip(slots, words, choice, strict=True)}
-        made = made_of(text, "neutral", [_in_place(text, swap, picked[swap.old.lower(), swap.kind]) for swap in given.swaps], ("", ""))
+        made = made_of(
+            text, "neutral", [_in_place(text, swap, picked[swap.old.lower(), swap.kind]) for swap in given.swaps], ("", "")
+        )
         (fitting if length(made.text) == wanted else others).append(made)
         if len(fitting) == most:
             break
@@ -73,5 +75,9 @@ def _choices(sizes: list[int], most: int, random: np.random.Generator) -> list[t
     if total <= most:
         chosen = random.permutation(total)
     else:
-        chosen = random.choice(min(total, 1 << 40), size=most, replace=False) if total < 1 << 20 else random.integers(0, min(total, 1 << 62), most)
+        chosen = (
+            random.choice(min(total, 1 << 40), size=most, replace=False)
+            if total < 1 << 20
+            else random.integers(0, min(total, 1 << 62), most)
+        )
     return [tuple(map(int, np.unravel_index(int(at), sizes))) for at in dict.fromkeys(chosen.tolist())]

@@ -81,7 +81,7 @@ def beyond_neutral(observed: np.ndarray, neutral: np.ndarray) -> pd.DataFrame:
 
 
 def _against_others(logs: np.ndarray, at: int) -> np.ndarray:
-    """z of one neutral swap against the others."""
+    """Z of one neutral swap against the others."""
     others = np.delete(logs, at, axis=0)
     return _standard(logs[at], others.mean(axis=0), others.std(axis=0, ddof=1), len(others))
 

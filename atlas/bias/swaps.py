@@ -11,7 +11,7 @@ from atlas.errors import TextError
 from atlas.resources import assets
 from atlas.text.checks import check_text
 from atlas.text.inflect import ARTICLE, article, cased, plural, plural_of_itself, possessive
-from atlas.text.pipelines import Pipeline, find_pipeline
+from atlas.text.pipelines import find_pipeline
 from atlas.text.segment import Span, word_spans
 from atlas.trace import EMBEDDED_PIPELINE
 from atlas.tracing.counterfactual import COUNTERFACTUALS, OWN, Counterfactual, Swap
@@ -143,13 +143,15 @@ def _counts(axis: Axis, word: str, kind: str, context: Context, first: int, last
     return word not in axis.of_persons or kind != "adjective" or context.of_person(first, last)
 
 
-def _exchanged(
-    text: str, context: Context, axis: Axis, found: Sequence[Found], one: int, other: int
-) -> Iterable[Counterfactual]:
+def _exchanged(text: str, context: Context, axis: Axis, found: Sequence[Found], one: int, other: int) -> Iterable[Counterfactual]:
     here = [each for each in found if each.names(one, other)]
     choices = [each.targets(one, other) for each in here]
     between = axis.identities[one], axis.identities[other]
-    notes = [f"“{text[each.start : each.end]}” stays: no word stands for it." for each, new in zip(here, choices, strict=True) if not new]
+    notes = [
+        f"“{text[each.start : each.end]}” stays: no word stands for it."
+        for each, new in zip(here, choices, strict=True)
+        if not new
+    ]
     notes += [] if context.parsed else [NO_PARSE]
     for option in range(max(map(len, choices), default=0)):
         swaps = []
@@ -255,26 +257,28 @@ def _edits(text: str, swap: Swap) -> Iterable[Edit]:
     before, after, end = text[: swap.start], text[swap.end :], swap.end
     if not swap.new:  # a removed word takes the space before or after it along
         if before[-1:].isspace():
-            yield from _with_article(text, swap.start - 1, after.lstrip(), before[:-1] + " ")
+            yield from _with_article(after.lstrip(), before)
             yield Edit(swap.start - 1, end, "")
         else:
             yield Edit(swap.start, end + (after[:1].isspace()), "")
         return
-    yield from _with_article(text, swap.start, swap.new, before)
+    yield from _with_article(swap.new, before)
     ending, letters = possessive(swap.new, swap.old, after)
     yield Edit(swap.start, end, swap.new)
     if letters:
         yield Edit(end, end + letters, ending)
 
 
-def _with_article(text: str, end: int, following: str, before: str) -> Iterable[Edit]:
+def _with_article(following: str, before: str) -> Iterable[Edit]:
     found = ARTICLE.search(before)
     if found is None or not following[:1].isalpha():
         return
     wanted, there = article(following), found.group(1)
     if wanted != there.lower():
         as_written = wanted.upper() if there.isupper() and len(there) > 1 else wanted
-        yield Edit(found.start(), found.start() + len(there), as_written[0].upper() + as_written[1:] if there[0].isupper() else wanted)
+        yield Edit(
+            found.start(), found.start() + len(there), as_written[0].upper() + as_written[1:] if there[0].isupper() else wanted
+        )
 
 
 def edited(text: str, edits: Sequence[Edit]) -> str:
@@ -328,7 +332,8 @@ def _matched(
         return text[slice(*one)] == new[slice(*other)]
 
     old, others = list(old_words), list(new_words)
-    front, back = [], []
+    front: list[tuple[Span, Span]] = []
+    back: list[tuple[Span, Span]] = []
     while old and others and same(old[0], others[0]):
         front.append((old.pop(0), others.pop(0)))
     while old and others and same(old[-1], others[-1]):

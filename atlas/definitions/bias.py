@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, NADEEM, NANGIA
+from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, NADEEM, NANGIA, SALAZAR, SAM
 
 BIAS = (
     Definition(
@@ -53,5 +53,32 @@ BIAS = (
         "50",
         "0 to 100",
         f"{NANGIA}; faults of the data: {BLODGETT}",
+    ),
+    Definition(
+        "counterfactual_likelihood",
+        "bias",
+        "Log-likelihood of a text and its counterfactual",
+        "Σᵢ ln P(tokenᵢ | the others) with token i masked, of masked models; Σᵢ ln P(tokenᵢ | those before it) of causal ones; "
+        "over the whole text, and over the tokens of the words that are in both",
+        "Higher: the model finds the text likelier. The whole text counts how common the exchanged words are; the words in both "
+        "ask whether they fit one identity better than the other, and alone are comparable where the exchanged words have "
+        "different numbers of tokens. Of an encoder-decoder: what its decoder reads, given each text.",
+        "none: neutral swaps change it too",
+        "0 and below",
+        f"{SALAZAR} (pseudo-log-likelihood); {NANGIA} (over the words in both)",
+    ),
+    Definition(
+        "counterfactual_reaction",
+        "bias",
+        "Reaction of a head to a counterfactual",
+        "d = mean over words i of ½ (Σⱼ |aᵢⱼ − bᵢⱼ| + uᵢ + wᵢ), a and b the attention between words of the text and of the "
+        "counterfactual, j in both, uᵢ and wᵢ the mass on what has no partner; ratio = d / exp m; "
+        "z = (ln d − m) / (s √(1 + 1/n)), m and s mean and standard deviation of ln d over n neutral swaps",
+        "d: 0 no row changes, 1 all mass goes elsewhere. Ratio 1: as much as when a neutral word of the same kind and number of "
+        "tokens stands there; above 1: more. p (one-sided): how many of the neutral swaps, each against the others, in all "
+        "heads, have as large a z; q over all heads.",
+        "up to 99 neutral swaps at the same places: ratio 1",
+        "d: 0 to 1; ratio: 0 and above",
+        f"total variation distance; null pooled over heads as in {SAM}; {BENJAMINI}",
     ),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import param
@@ -17,3 +18,10 @@ def register_choices(key: str, choices_type: type[param.Parameterized]) -> None:
     if known.__qualname__ != choices_type.__qualname__:
         msg = f"The choices {choices_type.__qualname__} use the key {key!r} of {known.__qualname__}; choose another key."
         raise ValueError(msg)
+
+
+def without_quotes(choices: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Choices without those that quote the text, which their classes name in `quotes`: for a link that leaves the text out."""
+    quoting = {key: getattr(CHOICES.get(key), "quotes", ()) for key in choices}
+    left = {key: {name: value for name, value in given.items() if name not in quoting[key]} for key, given in choices.items()}
+    return {key: given for key, given in left.items() if given}

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from atlas.state.choices import without_quotes
 from atlas.state.compact import Unusable, shown
 from atlas.state.link import FIELDS, State
 from atlas.state.validate import differing
@@ -83,7 +84,7 @@ def encode(source: Workspace | State, *, private: bool = False) -> Shared:
     said = []
     if state.in_memory:
         said.append(f"The model {state.model!r} is in memory only: a link names it but cannot bring it to another session.")
-    textless = replace(state, private=True, text="", pair="", target="")
+    textless = replace(state, private=True, text="", pair="", target="", choices=without_quotes(state.choices))
     token = _packed(textless if private else state)
     if len(token) > LONGEST and not private:
         said.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import regex
 
-SENTENCE_START = regex.compile(r"(?:^|[.!?…]['\"’”)\]]*\s+|\n\s*)['\"‘“(\[¡¿-]*\s*$")
+SENTENCE_START = regex.compile(r"(?:^|[.!?…]['\"’”)\]]*\s+|\n\s*)['\"‘“(\[¡¿-]*\s*$")  # noqa: RUF001 - quotation marks
 """What stands before the first word of a sentence."""
 
 ARTICLE = regex.compile(r"\b(an?)(\s+)$", regex.IGNORECASE)
@@ -74,7 +74,7 @@ def possessive(new: str, old: str, after: str) -> tuple[str, int]:
 
     Women's -> ladies', boys' -> men's; nothing changes where both nouns end alike.
     """
-    mark = regex.match(r"['’](s?)(?!\p{L})", after)  # noqa: RUF001 - the apostrophe that word processors write
+    mark = regex.match(r"['’](s?)(?!\p{L})", after)
     if mark is None or not new or not old or new[-1].lower() == "s" == old[-1].lower():
         return "", 0
     apostrophe, has_s = after[0], bool(mark.group(1))

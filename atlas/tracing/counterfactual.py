@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from atlas.tracing.labelled import Thresholds, TokenLabels, Words, flagged, limits, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,15 +91,62 @@ class Comparison(NamedTuple):
     """Log-likelihoods: of the whole text, and of the words that are in both."""
     likelihood_note: str
     """How they are made, or why there are none."""
-    detector: str
-    flagged: tuple[Outcome, ...]
-    """Flagged words of a label."""
-    detections: tuple[Outcome, ...]
-    """The probability of a label at a word that is flagged with it in either text."""
+    labels: tuple[TokenLabels, TokenLabels]
+    """What a detector says of both."""
     reactions: Reactions
+
+
+class Detections(NamedTuple):
+    """What a detector flags in a text and in its counterfactual."""
+
+    flagged: tuple[Outcome, ...]
+    """The number of words flagged with each label."""
+    words: tuple[Outcome, ...]
+    """The probability of a label (in `note`) at every word that is flagged with it in either text."""
 
 
 def passes(trace: Trace) -> int:
     """The runs of the model that a comparison takes at most, without those of a detector."""
     masked = 2 * len(trace.token_tables["source"]) if trace.provenance.get("task") == "masked-lm" else 0
     return 3 + masked + NEUTRAL_SWAPS
+
+
+def detections(found: Counterfactual, labels: tuple[TokenLabels, TokenLabels], thresholds: Thresholds = None) -> Detections:
+    """What is flagged in both texts under some thresholds; None: those of the detector."""
+    words = [words_of(each) for each in labels]
+    names = words[0].labels
+    if isinstance(thresholds, Mapping):
+        thresholds = {name: value for name, value in thresholds.items() if name in names}
+    limit = limits(names, thresholds, labels[0].thresholds)
+    on = [flagged(each, limit) for each in words]
+    counts = tuple(Outcome(name, float(on[0][:, at].sum()), float(on[1][:, at].sum())) for at, name in enumerate(names))
+    texts = [each.texts[0] for each in labels]
+    rows = []
+    for column, label in enumerate(names):
+        for pair in _all_pairs(found, words):
+            at = [[] if span is None else _within(table, span) for span, table in zip(pair, words, strict=True)]
+            if not any(marks[here, column].any() for marks, here in zip(on, at, strict=True)):
+                continue
+            values = [
+                float(table.probability[here, column].max()) if here else np.nan for table, here in zip(words, at, strict=True)
+            ]
+            said = ["" if span is None else text[slice(*span)] for span, text in zip(pair, texts, strict=True)]
+            name = said[0] if said[0] == said[1] else f"{said[0] or 'nothing'} → {said[1] or 'nothing'}"
+            rows.append(Outcome(name, values[0], values[1], label))
+    return Detections(counts, tuple(rows))
+
+
+def _all_pairs(found: Counterfactual, words: list[Words]) -> list[tuple[Any, Any]]:
+    """The pairs of stretches, and the words that have no partner."""
+    pairs: list[tuple[Any, Any]] = list(found.aligned)
+    for side, table in enumerate(words):
+        inside = {at for pair in found.aligned for at in _within(table, pair[side])}
+        alone = [(int(row.start), int(row.end)) for at, row in enumerate(table.table.itertuples()) if at not in inside]
+        pairs += [(span, None) if side == 0 else (None, span) for span in alone]
+    return pairs
+
+
+def _within(words: Words, span: Span) -> list[int]:
+    """The words that share letters with a stretch."""
+    start, end = words.table["start"].to_numpy(), words.table["end"].to_numpy()
+    return list(map(int, np.flatnonzero((start < span[1]) & (end > span[0]))))

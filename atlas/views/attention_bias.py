@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.plots import plane as plots
-from atlas.plots.marks import FOCUS, HEADS, marks
-from atlas.plots.raster import Box
+from atlas.plots.marks import HEADS
 from atlas.state.attention_bias import AMONG, RECEIVED, AttentionBiasLens
-from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT
-from atlas.views.glyph import Glyph
-from atlas.views.plane import PlaneView, no_bands
-
-if TYPE_CHECKING:
-    import holoviews as hv
+from atlas.views.beyond import BeyondChanceView
 
 DIRECTIONS = {"all words": RECEIVED, "flagged words": AMONG}
 
-DOT = 0.36, 0.64
-"""Where in its cell the mark of a head beyond chance begins and ends: the colour of the cell stays to be seen around it."""
 
-
-class AttentionBiasView(PlaneView):
+class AttentionBiasView(BeyondChanceView):
     """How much more than evenly heads look at flagged words."""
 
     key: ClassVar = "attention_bias"
@@ -45,10 +35,6 @@ class AttentionBiasView(PlaneView):
     defines: ClassVar = ("attention_bias",)
     lens_type: ClassVar = AttentionBiasLens
     colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
-
-    def __init__(self, workspace: Workspace, **params: Any) -> None:
-        super().__init__(workspace, **params)
-        self.beyond = Glyph()
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -69,26 +55,6 @@ class AttentionBiasView(PlaneView):
             pmui.Select.from_param(choices.direction, label="Looked at by", options=DIRECTIONS, width=150, **look),
         ]
 
-    def dots(self) -> list[Box]:
-        """Where the marks of heads beyond chance stand."""
-        plane = self.plane.plane()
-        down, across = max(1, len(plane.rows)), max(1, len(plane.columns))
-        low, high = DOT
-        return [
-            ((head + low) / across, (layer + low) / down, (head + high) / across, (layer + high) / down)
-            for layer, head in sorted(self.bias.beyond())
-        ]
-
-    def mark(self) -> None:
-        """Frames of selected heads, and what is beyond chance."""
-        super().mark()
-        self.beyond.outline(self.dots())
-
-    def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
-        """The marks lie under the frames."""
-        return [(self._dots, no_bands), *super().over()]
-
-    def _dots(self, **_: Any) -> hv.Rectangles:
-        colour = marks(dark=self.dark)[FOCUS]
-        look = {"fill_alpha": 1.0, "line_width": 0, "hooks": [self.beyond.hook], "default_tools": []}
-        return plots.bands(self.dots(), colour).opts(**look)
+    def beyond_chance(self) -> frozenset[tuple[int, int]]:
+        """The heads whose ratio is beyond chance."""
+        return self.bias.beyond()

@@ -9,6 +9,7 @@ from atlas.views.attention_bias import AttentionBiasView
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
+from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
 from atlas.views.feed_forward import FeedForwardView
 from atlas.views.flow import FlowView
@@ -70,5 +71,5 @@ TABS: tuple[Tab, ...] = (
         (PipelineView, LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView),
     ),
     Tab("faithfulness", "Faithfulness", (AttributionView, HeadEffectsView, AgreementView)),
-    Tab("bias", "Bias", (DetectionView, AttentionBiasView, BenchmarkView)),
+    Tab("bias", "Bias", (DetectionView, AttentionBiasView, CounterfactualsView, BenchmarkView)),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,7 +102,10 @@ def test_a_reader_exchanges_what_they_like_with_its_plural_case_and_article():
     (found,) = counterfactuals(text, "doctor -> nurse; engineer->teacher")
     assert found.text == "The nurse met a teacher. Nurses' hours are long, NURSE."
     assert found.category == "own"
-    assert [(swap.old, swap.new, swap.kind) for swap in found.swaps][:2] == [("doctor", "nurse", "noun"), ("engineer", "teacher", "noun")]
+    assert [(swap.old, swap.new, swap.kind) for swap in found.swaps][:2] == [
+        ("doctor", "nurse", "noun"),
+        ("engineer", "teacher", "noun"),
+    ]
     assert found.swaps[2][:3] == ("Doctors", "Nurses", "plural")
     assert [each.text for each in counterfactuals("A man and a dog.", [("man", "cat"), {"dog": "cow"}])] == [
         "A cat and a dog.", "A man and a cow.",
@@ -130,7 +135,8 @@ def unpaired(text, found):
     """The words of either text that are in no pair."""
     sides = ((text, [old for old, _ in found.aligned]), (found.text, [new for _, new in found.aligned]))
     return tuple(
-        [of[start:end] for start, end in word_spans(of) if not any(a <= start and end <= b for a, b in pairs)] for of, pairs in sides
+        [of[start:end] for start, end in word_spans(of) if not any(a <= start and end <= b for a, b in pairs)]
+        for of, pairs in sides
     )
 
 
@@ -146,7 +152,7 @@ def test_a_text_that_no_parser_reads_is_judged_by_the_words_beside_and_says_so()
     assert bare("A black car stood there.", "race-color") == []
 
 
-SUBJECTS = ["She", "The old woman", "A Mexican man's daughter", "An elderly Jew", "The unemployed girls' mother", "My gay uncle"]
+SUBJECTS = ["She", "The old woman", "A Mexican man's daughter", "An elderly Jew", "An unemployed lady", "My gay uncle"]
 VERBS = ["helped him", "saw an African American actor", "met the rich king near a church", "told her brother", "hurt herself"]
 
 
@@ -160,7 +166,7 @@ def test_the_aligned_stretches_cover_both_texts_and_the_same_words_stand_in_both
         assert unpaired(text, each) == ([], [])
         olds, news = zip(*each.aligned, strict=True)
         for spans in (olds, news):
-            assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+            assert all(before[1] <= after[0] for before, after in pairwise(spans))
         for old, new in each.aligned:
             assert (text[slice(*old)] == each.text[slice(*new)]) == (new not in each.changed)
         changed = {swap.old for swap in each.swaps}

@@ -77,7 +77,11 @@ def _at_once(model: Model, texts: Sequence[Encoded]) -> int:
 
 def without_likelihood(model: Model) -> str:
     """Why a model has no likelihood of a text; empty: it has."""
-    return "" if model.task in (CAUSAL, MASKED, SEQ2SEQ) else f"{model.name} is no language model, so it has no likelihood of a text."
+    return (
+        ""
+        if model.task in (CAUSAL, MASKED, SEQ2SEQ)
+        else f"{model.name} is no language model, so it has no likelihood of a text."
+    )
 
 
 def own_tokens(live: Rerun, encoded: Encoded, report: Report | None = None) -> np.ndarray:
