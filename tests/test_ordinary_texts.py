@@ -63,6 +63,7 @@ KNOWN_PROBLEMS = (
     r"The text has no word with a letter or a digit, so there is nothing to label\.",
     r"These heads look at the target, and the flagged words are in the source\. Choose encoder or cross\.",
     r"In cross-attention the flagged words are looked at and never look\. Show what they receive\.",
+    r"This text has no identity term that could be exchanged\. .*",
 )
 """Sentences (as regular expressions) a view may show instead of its plot, because the text or the model has nothing to draw."""
 

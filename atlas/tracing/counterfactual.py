@@ -141,7 +141,8 @@ def _all_pairs(found: Counterfactual, words: list[Words]) -> list[tuple[Any, Any
     pairs: list[tuple[Any, Any]] = list(found.aligned)
     for side, table in enumerate(words):
         inside = {at for pair in found.aligned for at in _within(table, pair[side])}
-        alone = [(int(row.start), int(row.end)) for at, row in enumerate(table.table.itertuples()) if at not in inside]
+        spans = zip(table.table["start"].tolist(), table.table["end"].tolist(), strict=True)
+        alone = [span for at, span in enumerate(spans) if at not in inside]
         pairs += [(span, None) if side == 0 else (None, span) for span in alone]
     return pairs
 
