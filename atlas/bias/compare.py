@@ -16,6 +16,7 @@ from atlas.engine.running.predict import predict_again
 from atlas.errors import TooLarge
 from atlas.tracing.counterfactual import (
     COMPARE_COUNTERFACTUAL,
+    NEUTRAL_SWAPS,
     Comparison,
     Counterfactual,
     Outcome,
@@ -90,7 +91,7 @@ def _reactions(trace: Trace, other: Trace, live: Rerun, found: Counterfactual, t
 
     text = trace.texts.text
     assert text is not None
-    neutral = neutral_swaps(text, found, length)
+    neutral = neutral_swaps(text, found, length, NEUTRAL_SWAPS)
     texts = [encoded_like(live, each.text) for each in neutral.found]
 
     def report(done: int, of: int) -> None:

@@ -165,7 +165,8 @@ class Context:
         if self.parsed:
             whom = self._described(last)
             if whom is not None:
-                return self._is_person(whom)
+                # With the nouns before it: a parse may take the verb after a person for a noun ("a blind man slept").
+                return any(map(self._is_person, range(min(last + 1, whom), whom + 1)))
         elif self._beside(first, last):
             return True
         return self._stands_alone(first, last)

@@ -11,7 +11,7 @@ from atlas.bias.lexicon import neutral
 from atlas.bias.swaps import made_of
 from atlas.text.inflect import cased
 from atlas.text.segment import word_spans
-from atlas.tracing.counterfactual import NEUTRAL_SWAPS, Counterfactual, Swap
+from atlas.tracing.counterfactual import Counterfactual, Swap
 
 LEAST = 8
 """Fewest neutral swaps that a reaction is held against."""
@@ -29,7 +29,7 @@ class NeutralSwaps(NamedTuple):
 
 
 def neutral_swaps(
-    text: str, given: Counterfactual, length: Callable[[str], int], most: int = NEUTRAL_SWAPS, seed: int = 0
+    text: str, given: Counterfactual, length: Callable[[str], int], most: int, seed: int = 0
 ) -> NeutralSwaps:
     """Texts with other words where a counterfactual has its own; `length` says how many tokens a text has.
 

@@ -132,7 +132,7 @@ class CounterfactualsLens(HeadPlaneLens):
 
     def chosen(self) -> Counterfactual | None:
         """The counterfactual that is shown; None where there is none, or while they are made."""
-        listed = self.listed()
+        listed = self._some()
         return listed.found[listed.at(self.choices.chosen)] if listed is not None and listed.found else None
 
     # -- the comparison ------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ class CounterfactualsLens(HeadPlaneLens):
 
     def note(self) -> str:
         """What is to be known of the list or of the chosen counterfactual; may be empty."""
-        listed = self.attempt(self.listed, None)
+        listed = self.attempt(self._some, None)
         if listed is None:
             return ""
         found, compared = self.attempt(self.chosen, None), self.attempt(self.comparison, None)
@@ -279,7 +279,7 @@ class CounterfactualsLens(HeadPlaneLens):
         compared = self.attempt(self.comparison, None)
         if compared is not None:
             return compared.reactions.table
-        listed = self.attempt(self.listed, None)
+        listed = self.attempt(self._some, None)
         columns = ["category", "one", "other", "swaps", "text"]
         rows = [(each.category, *each.between, swapped(each), each.text) for each in (listed.found if listed is not None else ())]
         return pd.DataFrame(rows, columns=columns)

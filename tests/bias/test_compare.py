@@ -20,6 +20,12 @@ from atlas.tracing.counterfactual import detections, passes
 from tests.engine.families import TARGET, TEXT, loaded
 
 SHORT = "The woman said that she was tired."
+
+
+@pytest.fixture(autouse=True)
+def _few_neutral_swaps(monkeypatch):
+    monkeypatch.setattr("atlas.bias.compare.NEUTRAL_SWAPS", 12)
+
 FAMILIES = ["BERT", "GPT-2", "Llama", "T5"]
 
 
@@ -94,7 +100,7 @@ def test_how_far_a_head_moves_is_what_its_words_give(name, swap):
     (moved,) = heads_moved(old, [(new, found)])
     for at, head in enumerate(old.head_ids):
         if head.layer < 2 and head.head < 2:
-            expected = plain_distance(old, new, found, *head)
+            expected = plain_distance(old, new, found, head.kind, head.layer, head.head)
             np.testing.assert_allclose((moved.distance[at], moved.unpaired[at], moved.unpaired_new[at]), expected, atol=1e-5)
     if "->" in swap and swap != "doctor -> nurse; she -> he":
         side = moved.unpaired if swap == "tired ->" else moved.unpaired_new
@@ -178,19 +184,19 @@ def test_the_reactions_of_a_comparison_are_those_of_its_texts(name):
     (found, made), trace = compared(name), traced(name, SHORT)
     table, own = made.reactions.table, model(name)
     target = trace.texts.target
-    assert [(row.kind, row.layer, row.head) for row in table.itertuples()] == list(map(tuple, trace.head_ids))
+    assert [(row.kind, row.layer, row.head) for row in table.itertuples()] == [(head.kind, head.layer, head.head) for head in trace.head_ids]
     (moved,) = heads_moved(trace, [(own.trace(found.text, target=target), found)])
     np.testing.assert_allclose(table["moved"], moved.distance, atol=1e-5)
     assert len(made.reactions.neutral) == table["n"][0] >= LEAST
     lengths = {len(own.encode(text).tokens) for text in (found.text, *made.reactions.neutral)}
     assert made.reactions.note or len(lengths) == 1
     at = int(table["moved"].idxmax())
-    kind, layer, head = trace.head_ids[at]
+    most = trace.head_ids[at]
     logs = []
     for text in made.reactions.neutral:
         other = own.trace(text, target=target)
         same = found._replace(text=text, aligned=tuple(zip(word_spans(SHORT), word_spans(text), strict=True)))
-        logs.append(np.log(plain_distance(trace, other, same, kind, layer, head)[0]))
+        logs.append(np.log(plain_distance(trace, other, same, most.kind, most.layer, most.head)[0]))
     assert table["neutral"][at] == pytest.approx(np.exp(np.mean(logs)), rel=1e-3)
 
 
@@ -223,7 +229,7 @@ def test_likelihoods_are_the_models_own_over_all_tokens_and_over_those_in_both_t
     assert (whole.old, whole.new) == pytest.approx((sum(old.values()), sum(new.values())), abs=1e-3)
     table = traced(name, text).token_tables["source"]
     place = text.index(" she") + 1
-    at = int(np.flatnonzero((table["start"] <= place) & (table["end"] > place))[0])
+    at = int(np.flatnonzero(((table["start"] <= place) & (table["end"] > place)).fillna(value=False))[0])
     assert (both.old, both.new) == pytest.approx((sum(old.values()) - old[at], sum(new.values()) - new[at]), abs=1e-3)
 
 
@@ -298,7 +304,6 @@ def test_what_would_take_too_long_is_refused_before_it_begins(monkeypatch):
     long = traced("gpt-mini", " ".join([SHORT] * 60))
     assert passes(long) == 102
     assert passes(traced("bert-mini", SHORT)) == 102 + 2 * len(traced("bert-mini", SHORT).token_tables["source"])
-    assert compared("gpt-mini")[1].reactions.table["n"][0] <= 99
-    monkeypatch.setattr("atlas.bias.compare.MOST_TOKENS_RUN", 1_000)
+    monkeypatch.setattr("atlas.bias.compare.MOST_TOKENS_RUN", 500)
     with pytest.raises(TooLarge, match="Shorten the text"):
         compare_counterfactual(traced("gpt-mini", SHORT), found)
