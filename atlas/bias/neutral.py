@@ -28,9 +28,7 @@ class NeutralSwaps(NamedTuple):
     """What is to be known of them; empty: all have as many tokens as the counterfactual."""
 
 
-def neutral_swaps(
-    text: str, given: Counterfactual, length: Callable[[str], int], most: int, seed: int = 0
-) -> NeutralSwaps:
+def neutral_swaps(text: str, given: Counterfactual, length: Callable[[str], int], most: int, seed: int = 0) -> NeutralSwaps:
     """Texts with other words where a counterfactual has its own; `length` says how many tokens a text has.
 
     Equal words are replaced by equal words. Where too few have the number of tokens of the counterfactual, those with another

@@ -83,21 +83,22 @@ class CounterfactualsLens(HeadPlaneLens):
     _listed: tuple[str, Listed] | None = None
 
     def __init__(self, workspace: Any, **params: Any) -> None:
-        self._wanted: set[str] = set()
+        self._wanted: dict[str, int] = {}
+        """Texts that the reader wants compared, each with the position whose prediction was explained when they asked."""
         super().__init__(workspace, **params)
 
     def depends(self) -> Hashable:
         """On the kind, what is chosen, the thresholds and the position that is explained."""
         choices, position = self.choices, self.workspace.target.position
         thresholds = tuple(thresholds_of(self.workspace).items())
-        return self.kind, choices.own, choices.chosen, choices.value, thresholds, position, len(self._wanted)
+        return self.kind, choices.own, choices.chosen, choices.value, thresholds, position, tuple(self._wanted.items())
 
     # -- the counterfactuals -------------------------------------------------------------------------------------------
 
     def _fit_trace(self) -> None:
         """Drop what was wanted of another trace; a lens that slept has not heard that there is a new one."""
         if self._of is not self.workspace.trace:
-            self._of, self._listed, self._wanted = self.workspace.trace, None, set()
+            self._of, self._listed, self._wanted = self.workspace.trace, None, {}
 
     def listed(self) -> Listed | None:
         """The counterfactuals of the text; None while they are made."""
@@ -141,15 +142,26 @@ class CounterfactualsLens(HeadPlaneLens):
         """Run the chosen counterfactual."""
         found = self.attempt(self.chosen, None)
         if found is not None:
-            self._wanted.add(found.text)
+            self._wanted[found.text] = self.workspace.target.position
+            self._redraw()
+
+    def cancel(self) -> None:
+        """Stop the comparison; the list stays."""
+        if self.busy:
+            self.drop_asked()
+            found = self.attempt(self.chosen, None)
+            if found is not None:
+                self._wanted.pop(found.text, None)
             self._redraw()
 
     def comparison(self) -> Comparison | None:
         """The chosen counterfactual beside the text; None before it is compared, and meanwhile."""
         found, trace = self.chosen(), self.trace
-        position = self.workspace.target.position
-        key = f"compare {position} {found.text if found is not None else ''}"
-        if found is None or (found.text not in self._wanted and not self._compared(key)):
+        if found is None:
+            return None
+        position = self._wanted.get(found.text, self.workspace.target.position)
+        key = f"compare {position} {found.text}"
+        if found.text not in self._wanted and not trace.holds(f"asked {type(self).__name__} {self.key} {key}"):
             return None
         task = self.workspace.tasks.get(COMPARE_COUNTERFACTUAL)
         if task is None or trace.live is None:
@@ -161,9 +173,6 @@ class CounterfactualsLens(HeadPlaneLens):
 
         return self.ask(key, work, None, needs_model=True)
 
-    def _compared(self, key: str) -> bool:
-        return self.trace.holds(f"asked {type(self).__name__} {self.key} {key}")
-
     def cost(self) -> int:
         """Runs of the model that a comparison takes at most."""
         return passes(self.trace)
@@ -174,7 +183,11 @@ class CounterfactualsLens(HeadPlaneLens):
         trace = self.workspace.trace
         if trace is None or trace.live is None or self.busy or COMPARE_COUNTERFACTUAL not in self.workspace.tasks:
             return False
-        return self.attempt(self.chosen, None) is not None and self.attempt(self.comparison, None) is None
+        found = self.attempt(self.chosen, None)
+        if found is None:
+            return False
+        moved = self._wanted.get(found.text, self.workspace.target.position) != self.workspace.target.position
+        return moved or self.attempt(self.comparison, None) is None
 
     def analyse(self) -> None:
         """Make the chosen counterfactual the text of the Atlas, and run it."""

@@ -26,6 +26,7 @@ SHORT = "The woman said that she was tired."
 def _few_neutral_swaps(monkeypatch):
     monkeypatch.setattr("atlas.bias.compare.NEUTRAL_SWAPS", 12)
 
+
 FAMILIES = ["BERT", "GPT-2", "Llama", "T5"]
 
 
@@ -184,7 +185,9 @@ def test_the_reactions_of_a_comparison_are_those_of_its_texts(name):
     (found, made), trace = compared(name), traced(name, SHORT)
     table, own = made.reactions.table, model(name)
     target = trace.texts.target
-    assert [(row.kind, row.layer, row.head) for row in table.itertuples()] == [(head.kind, head.layer, head.head) for head in trace.head_ids]
+    assert [(row.kind, row.layer, row.head) for row in table.itertuples()] == [
+        (head.kind, head.layer, head.head) for head in trace.head_ids
+    ]
     (moved,) = heads_moved(trace, [(own.trace(found.text, target=target), found)])
     np.testing.assert_allclose(table["moved"], moved.distance, atol=1e-5)
     assert len(made.reactions.neutral) == table["n"][0] >= LEAST
