@@ -21,7 +21,10 @@ MOST_WORDS = 8
 
 def swapped(found: Counterfactual) -> str:
     """'she → he, her → his', each swap once."""
-    each = list(dict.fromkeys(f"{swap.old.lower()} → {swap.new.lower() or 'nothing'}" for swap in found.swaps))
+    named: dict[str, str] = {}
+    for swap in found.swaps:
+        named.setdefault(f"{swap.old} {swap.new}".lower(), f"{swap.old} → {swap.new or 'nothing'}")
+    each = list(named.values())
     more = f" and {len(each) - MOST_SWAPS:,} more" if len(each) > MOST_SWAPS else ""
     return ", ".join(each[:MOST_SWAPS]) + more
 

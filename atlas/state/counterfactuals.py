@@ -242,12 +242,13 @@ class CounterfactualsLens(HeadPlaneLens):
 
     @property
     def signed(self) -> bool:
-        """More and less than under neutral swaps."""
-        return bool(self.choices.value == RATIO)
+        """More and less than under neutral swaps; where there are none, how far attention moved."""
+        compared = self.attempt(self.comparison, None) if self.choices.value == RATIO else None
+        return bool(self.choices.value == RATIO and (compared is None or compared.reactions.neutral))
 
     def reading(self) -> str:
         """What the value of a cell is called."""
-        return READINGS[self.choices.value]
+        return READINGS[RATIO if self.signed else MOVED]
 
     def whose(self) -> str:
         """Whose numbers they are."""
@@ -277,7 +278,7 @@ class CounterfactualsLens(HeadPlaneLens):
             return numbers
         head = heads.iloc[row * self.trace.n_heads(self.kind) + column]
         names = {"moved": "moved", "neutral": "by neutral swaps", "z": "z", "p": "p", "q": "q", "unpaired": "without partner"}
-        others = {said: float(head[name]) for name, said in names.items() if name != self.choices.value}
+        others = {said: float(head[name]) for name, said in names.items() if self.signed or name != MOVED}
         return numbers | others | {"without partner, new": float(head["unpaired_new"])}
 
     def beyond(self) -> frozenset[tuple[int, int]]:

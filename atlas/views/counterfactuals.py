@@ -26,6 +26,9 @@ TWO_TEXTS = "this trace has two texts, and a counterfactual is made of one"
 LIST, NUMBERS = 2_000, 380
 """Pixels of a group: the texts below each other, the numbers beside each other."""
 
+HIGH = 280
+"""Pixels of the list, downwards: a nationality has a dozen counterparts, and the numbers stand below."""
+
 
 class CounterfactualsView(BeyondChanceView):
     """What changes where an identity is exchanged."""
@@ -54,7 +57,8 @@ class CounterfactualsView(BeyondChanceView):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         own = self.param
-        self.list = BarList(dark=own.dark, width_of_group=LIST, css_classes=["aa-counterfactuals-list"])
+        scrolls = {"max-height": f"{HIGH}px", "overflow-y": "auto"}
+        self.list = BarList(dark=own.dark, width_of_group=LIST, css_classes=["aa-counterfactuals-list"], styles=scrolls)
         self.numbers = BarList(dark=own.dark, width_of_group=NUMBERS, letters=20, css_classes=["aa-counterfactuals-numbers"])
         self.note = plain("", "aa-counterfactuals-note")
         look: dict[str, Any] = {"size": "small", "margin": (4, 4)}

@@ -134,7 +134,7 @@ def test_neutral_swaps_are_of_the_same_kind_and_length_at_the_same_places_and_na
         assert not {parts[2], parts[4].strip(".")} & {"man", "woman", "him", "her"}
     assert made.note == ""
     (removed,) = counterfactuals("An old woman saw her.", "old ->")
-    assert neutral_swaps("An old woman saw her.", removed, len).note == "There are no neutral words for “old”."
+    assert neutral_swaps("An old woman saw her.", removed, len, 40).note == "There are no neutral words for “old”."
 
 
 def test_ratio_z_and_p_are_what_the_definition_says():
@@ -180,7 +180,7 @@ def test_a_head_that_reacts_to_the_identity_is_found_and_the_others_are_not():
     assert beyond_neutral(observed, neutral[: LEAST - 1])["p"].isna().all()
 
 
-@pytest.mark.parametrize("name", ["bert-mini", "gpt-mini", "t5-mini"])
+@pytest.mark.parametrize("name", ["bert-mini", "gpt-mini"])
 def test_the_reactions_of_a_comparison_are_those_of_its_texts(name):
     (found, made), trace = compared(name), traced(name, SHORT)
     table, own = made.reactions.table, model(name)

@@ -50,7 +50,7 @@ def test_the_list_has_every_counterfactual_with_what_changed_marked():
     found = counterfactuals("A Mexican woman slept.")
     assert len(labels(view)) == len(found) == 14
     assert ("Gender (1)", "woman → man", "A Mexican «man» slept.") in labels(view)
-    assert ("Nationality (13)", "mexican → american", "«An» «American» woman slept.") in labels(view)
+    assert ("Nationality (13)", "Mexican → American", "«An» «American» woman slept.") in labels(view)
     assert view.list.groups[0]["rows"][0]["state"] == "chosen"
     assert not view.heads.visible
     assert view.lens.line.endswith("not compared yet: up to 102 runs of it")
@@ -110,6 +110,12 @@ def test_a_swap_of_the_readers_own_comes_first_and_what_is_wrong_with_it_is_said
     choices = room.choices_of("counterfactuals")
     choices.own = "tired -> happy"
     assert labels(view)[0] == ("Your swap (1)", "tired → happy", "The woman said that she was «happy».")
+    choices.own = "tired ->"
+    view._compare()
+    moved = view.counterfactuals.comparison().reactions.table["moved"]
+    np.testing.assert_allclose(view.plane.plane().whole.ravel(), moved)
+    assert (view.plane.signed, view.lens.line.endswith("with nothing neutral to compare it with")) == (False, True)
+    assert view.note.object == "There are no neutral words for “tired”."
     choices.own = "doctor -> nurse"
     assert labels(view)[0][0] == "Gender (1)"
     assert view.note.object == "Nothing of “doctor -> nurse” is in the text."
@@ -118,6 +124,16 @@ def test_a_swap_of_the_readers_own_comes_first_and_what_is_wrong_with_it_is_said
     choices.own = "tired -> happy"
     assert decode(encode(room).token)[0].choices["counterfactuals"]["own"] == "tired -> happy"
     assert "own" not in decode(encode(room, private=True).token)[0].choices.get("counterfactuals", {})
+
+
+def test_a_comparison_that_is_cancelled_leaves_the_list():
+    _, view = opened()
+    lens = view.counterfactuals
+    lens._wanted[counterfactuals(TEXT)[0].text], lens.busy = -1, True
+    lens.cancel()
+    lens.busy = False
+    assert (lens.problem, lens.can_compare, len(labels(view))) == ("", True, 1)
+    assert not view.heads.visible
 
 
 def test_a_tap_shows_and_selects_a_head_and_a_press_opens_the_text():
