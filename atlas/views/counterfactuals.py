@@ -59,7 +59,7 @@ class CounterfactualsView(BeyondChanceView):
         own = self.param
         scrolls = {"max-height": f"{HIGH}px", "overflow-y": "auto"}
         self.list = BarList(dark=own.dark, width_of_group=LIST, css_classes=["aa-counterfactuals-list"], styles=scrolls)
-        self.numbers = BarList(dark=own.dark, width_of_group=NUMBERS, letters=20, css_classes=["aa-counterfactuals-numbers"])
+        self.numbers = BarList(dark=own.dark, width_of_group=NUMBERS, letters=20, margin=(12, 5, 5, 5))
         self.note = plain("", "aa-counterfactuals-note")
         look: dict[str, Any] = {"size": "small", "margin": (4, 4)}
         self.compare = pmui.Button(label="Compare", color="primary", variant="contained", css_classes=["aa-compare"], **look)
