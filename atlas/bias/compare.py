@@ -11,7 +11,8 @@ from atlas.bias.alignment import equal_tokens
 from atlas.bias.detection import labels_of_trace
 from atlas.bias.neutral import neutral_swaps
 from atlas.bias.reactions import heads_moved, reactions_table
-from atlas.engine.running.other_texts import encoded_like, own_tokens, rerun_of, traces_like, without_likelihood
+from atlas.engine.gradients.subject import model_of
+from atlas.engine.running.other_texts import encoded_like, own_tokens, traces_like, without_likelihood
 from atlas.engine.running.predict import predict_again
 from atlas.errors import TooLarge
 from atlas.tracing.counterfactual import (
@@ -64,7 +65,7 @@ def compare_counterfactual(trace: Trace, found: Counterfactual, position: int = 
     Predictions and their probabilities, log-likelihoods, the labels of the detector (`detections` says what they flag), and
     `reactions.table`: one row a head.
     """
-    live = rerun_of(trace)
+    live = model_of(trace)
     encoded = encoded_like(live, found.text)
     n = max(encoded.n_source, len(trace.token_tables["source"])) + encoded.n_target
     if passes(trace) * n > MOST_TOKENS_RUN:

@@ -9,36 +9,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.engine.loading.examine import alone_in_a_batch
-from atlas.engine.running.capture import Rerun
+from atlas.engine.running.likelihood import CAUSAL
 from atlas.engine.running.predict import BATCH_BYTES, logits_at, row_bytes
 from atlas.engine.running.targets import with_target
 from atlas.errors import NotCaptured
-from atlas.trace import NO_MODEL
 from atlas.tracing.predictions import MASKED, SEQ2SEQ
 
 if TYPE_CHECKING:
     import torch
 
     from atlas.engine.model import Model
+    from atlas.engine.running.capture import Rerun
     from atlas.engine.running.encode import Encoded
     from atlas.trace import Trace
-
-CAUSAL = "causal-lm"
 
 MOST_AT_ONCE = 32
 """Texts of a pass: more of them are no faster on a processor, and a batch is as long as its longest text."""
 
 Report = Callable[[int, int], object]
 """(runs done, all runs)"""
-
-
-def rerun_of(trace: Trace) -> Rerun:
-    """The model of a trace with the inputs of its run."""
-    live = trace.live
-    if not isinstance(live, Rerun):
-        raise NotCaptured(NO_MODEL)
-    live.check_weights()
-    return live
 
 
 def encoded_like(live: Rerun, text: str) -> Encoded:
