@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, effects, score_parts
-from atlas.bias import benchmarks, detection, heads, swaps
-from atlas.bias import compare as bias_compare
+from atlas.attribution import compare, effects, score_parts, verdict
+from atlas.bias import benchmarks, compare as bias_compare, detection, heads, swaps
 from atlas.engine.running import blueprint, feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
@@ -18,6 +17,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **write.TASKS,
     **compare.TASKS,
     **effects.TASKS,
+    **verdict.TASKS,
     **score_parts.TASKS,
     **detection.TASKS,
     **heads.TASKS,

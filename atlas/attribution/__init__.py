@@ -7,7 +7,21 @@ from atlas.attribution.attribute import attribute
 from atlas.attribution.effects import head_effects
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.score_parts import why
+from atlas.attribution.verdict import verdict
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
+from atlas.tracing.verdict import Verdict
 
-__all__ = ["METHODS", "Attribution", "Method", "Target", "agreement", "attribute", "head_effects", "influence", "why"]
+__all__ = [
+    "METHODS",
+    "Attribution",
+    "Method",
+    "Target",
+    "Verdict",
+    "agreement",
+    "attribute",
+    "head_effects",
+    "influence",
+    "verdict",
+    "why",
+]

@@ -15,7 +15,7 @@ from atlas.attribution.statistics import (
     spearman,
 )
 from atlas.errors import UnknownName
-from atlas.tracing.explained import Attribution
+from atlas.tracing.explained import Attribution, Resolved
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -85,11 +85,8 @@ def _of_kind(
     if len(scores) != attention.n_keys:
         msg = f"The attribution has {len(scores)} {side} tokens, and this trace {attention.n_keys}: they are not of one text."
         raise UnknownName(msg)
-    queries, keys = _looked_at(trace, attribution, kind)
-    if not specials:
-        special = trace.token_tables[side]["special"].to_numpy(dtype=bool)
-        keys = keys[~special[keys]]
-    received = np.concatenate([_received(trace, kind, layer, queries, keys) for layer in range(trace.n_layers(kind))])
+    queries, keys = looked_at(trace, attribution.target, kind, specials=specials)
+    received = np.concatenate([received_by(trace, kind, layer, queries, keys) for layer in range(trace.n_layers(kind))])
     values = scores[keys] if signed else np.abs(scores[keys])
     table = pd.DataFrame(
         {
@@ -112,13 +109,15 @@ def _of_kind(
     )
 
 
-def _looked_at(trace: Trace, attribution: Attribution, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """The queries and keys that can have made the prediction."""
-    attention, target = trace.attention_of(kind), attribution.target
+def looked_at(trace: Trace, target: Resolved, kind: str, *, specials: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The queries and keys that can have made the prediction; special tokens are no keys unless they are asked for."""
+    attention = trace.attention_of(kind)
     queries, keys = np.arange(attention.n_queries), np.arange(attention.n_keys)
     if looks_back(trace) and target.position >= 0:
         queries = queries[: target.position + 1] if kind in ("decoder", "cross") else queries
         keys = keys[: target.position + 1] if kind == "decoder" else keys
+    if not specials:
+        keys = keys[~trace.token_tables[trace.side(kind, "key")]["special"].to_numpy(dtype=bool)[keys]]
     return queries, keys
 
 
@@ -130,7 +129,7 @@ def looks_back(trace: Trace) -> bool:
     return mask.causal if mask.cells is None else not bool(np.triu(mask.cells, 1).any())
 
 
-def _received(trace: Trace, kind: str, layer: int, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def received_by(trace: Trace, kind: str, layer: int, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """(head, key) mean attention over the queries that may see a key; 0 for a key that none may see."""
     weights = trace.attention(kind, layer, queries=queries.tolist(), keys=keys.tolist()).to_numpy().astype(float)
     seen = np.isfinite(weights)

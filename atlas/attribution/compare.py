@@ -57,7 +57,7 @@ def counted(trace: Trace, attribution: Attribution) -> np.ndarray:
 
 def heads_agree(trace: Trace, target: Target, method: str, tell: Tell | None = None) -> Agreement:
     """How far every head attends to the tokens that a method says matter; the attribution is kept on the trace."""
-    made = _made(trace, target, method, tell)
+    made = kept_attribution(trace, target, method, tell)
     if tell is not None:
         tell("Comparing all heads", 1.0)
     return Agreement(made.target, agreement(trace, made), TOP)
@@ -65,12 +65,13 @@ def heads_agree(trace: Trace, target: Target, method: str, tell: Tell | None = N
 
 def _found(trace: Trace, target: Target, method: str, tell: Tell | None) -> Attribution | str:
     try:
-        return _made(trace, target, method, tell)
+        return kept_attribution(trace, target, method, tell)
     except (NotCaptured, TooLarge) as error:
         return str(error)
 
 
-def _made(trace: Trace, target: Target, method: str, tell: Tell | None) -> Attribution:
+def kept_attribution(trace: Trace, target: Target, method: str, tell: Tell | None = None) -> Attribution:
+    """An attribution, kept on the trace for whoever asks for it next."""
     title = METHODS[method].title
 
     def report(done: int, of: int) -> None:

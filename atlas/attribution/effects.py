@@ -79,11 +79,12 @@ def head_effects_of_trace(
     if other is not None and not isinstance(other, Trace):
         other = model_of(trace).model.trace(other, None, trace.texts.target, capture=("predictions",))
     found = effects(trace, target, how, heads, other, report, seed)
+    done = [head for (head,) in found.sets]
     table = pd.DataFrame(
         {
-            "kind": [head.kind for head in found.heads],
-            "layer": [head.layer for head in found.heads],
-            "head": [head.head for head in found.heads],
+            "kind": [head.kind for head in done],
+            "layer": [head.layer for head in done],
+            "head": [head.head for head in done],
             "effect": found.effect,
             "log_probability": found.log_probability,
             "kl": found.kl,

@@ -23,6 +23,10 @@ ROUNDING = 1e-12
 """Correlations closer than this are equal: the same ranks in another order may differ in the last digit of their sum."""
 
 
+FLOAT32 = 1e-6
+"""The same of numbers that a model computed, relative to the largest."""
+
+
 class Correlation(NamedTuple):
     """Spearman's correlation of each row, (row,) each; NaN where a row or the vector does not vary."""
 
@@ -49,8 +53,7 @@ def spearman(rows: npt.ArrayLike, vector: npt.ArrayLike, *, permutations: int = 
     ranks, other = standard_ranks(rows), standard_ranks(vector)
     rho = np.clip(ranks @ other, -1, 1)
     count = len(other)
-    shuffled = np.random.default_rng(seed).permuted(np.tile(other, (permutations, 1)), axis=1)
-    beyond = (np.abs(ranks @ shuffled.T) >= np.abs(rho)[:, None] - ROUNDING).sum(axis=1)
+    beyond = (np.abs(_null(ranks, other, permutations, seed)) >= np.abs(rho)[:, None] - ROUNDING).sum(axis=1)
     p = np.where(np.isnan(rho), np.nan, (1 + beyond) / (1 + permutations))
     if count < LEAST:
         unknown = np.full(len(rho), np.nan)
@@ -58,6 +61,31 @@ def spearman(rows: npt.ArrayLike, vector: npt.ArrayLike, *, permutations: int = 
     with np.errstate(divide="ignore"):
         z, half = np.arctanh(rho), norm.ppf(0.975) * np.sqrt((1 + rho**2 / 2) / (count - 3))
     return Correlation(rho, np.tanh(z - half), np.tanh(z + half), p)
+
+
+def chance_of_spearman(row: npt.ArrayLike, vector: npt.ArrayLike, *, permutations: int = 999, seed: int = 0) -> float:
+    """The |rho| that one permutation in twenty exceeds, by the permutations of `spearman`; NaN where one does not vary."""
+    null = np.abs(_null(standard_ranks(row), standard_ranks(vector), permutations, seed))
+    return float(np.quantile(null, 0.95)) if len(null) else float("nan")
+
+
+def _null(ranks: Floats, other: Floats, permutations: int, seed: int) -> Floats:
+    """(row, permutation) correlations of standard ranks with permuted ones."""
+    shuffled = np.random.default_rng(seed).permuted(np.tile(other, (permutations, 1)), axis=1)
+    return np.asarray(ranks @ shuffled.T)
+
+
+def share_at_least(value: float, others: npt.ArrayLike) -> float:
+    """p of a value among others of which it is one by chance: the share of all, itself included, that are as large.
+
+    Values that differ by less than the rounding of float32 are equal. NaN where it is unknown or there are no others.
+    """
+    rest = np.asarray(others, dtype=float)
+    rest = rest[np.isfinite(rest)]
+    if not np.isfinite(value) or not len(rest):
+        return float("nan")
+    close = FLOAT32 * max(abs(value), float(np.abs(rest).max()))
+    return float((1 + (rest >= value - close).sum()) / (1 + len(rest)))
 
 
 def kendall(rows: npt.ArrayLike, vector: npt.ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""What single heads do for a prediction: each is switched off, or replaced, in a run of its own."""
+"""What heads do for a prediction: each, or each set of heads together, is switched off or replaced in a run of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 Report = Callable[[int, int], None]
-"""(heads done, all heads)"""
+"""(sets of heads done, all of them)"""
 
 ZERO, MEAN, RESAMPLE, PATCH = "zero", "mean", "resample", "patch"
 HOW = (ZERO, MEAN, RESAMPLE, PATCH)
@@ -37,12 +37,15 @@ SAME = 1e-3
 """How far the first row of a batch may be from the run of the trace, in units of the largest logit."""
 
 
-class Effects(NamedTuple):
-    """What each head does for the target."""
+HeadSet = tuple[HeadId, ...]
 
-    heads: tuple[HeadId, ...]
+
+class Effects(NamedTuple):
+    """What each set of heads does for the target."""
+
+    sets: tuple[HeadSet, ...]
     effect: np.ndarray
-    """The explained number before minus after: above 0, the head speaks for the target."""
+    """The explained number before minus after: above 0, the heads speak for the target."""
     log_probability: np.ndarray
     """The same of the outcome's log-probability; NaN for a regression."""
     kl: np.ndarray
@@ -72,35 +75,50 @@ def head_effects(
 ) -> Effects:
     """The effect of each head on the target of a trace, each in a run of its own."""
     subject = Subject(trace, target)
+    chosen = as_heads(heads, subject.model.kinds) if heads is not None else trace.head_ids
+    return effects_of_sets(subject, [(head,) for head in chosen], how, other, report, seed)
+
+
+def effects_of_sets(
+    subject: Subject,
+    sets: Sequence[HeadSet],
+    how: str = ZERO,
+    other: Trace | None = None,
+    report: Report | None = None,
+    seed: int = 0,
+) -> Effects:
+    """The effect of replacing all heads of a set together, each set in a run of its own; an empty set changes nothing."""
     model = subject.model
     if not model.interface:
         msg = f"{model.name} does not use transformers' attention interface, so its heads cannot be switched off."
         raise BadIntervention(msg)
-    chosen = as_heads(heads, model.kinds) if heads is not None else trace.head_ids
-    changes = [
-        _changed(subject, head, value)
-        for head, value in zip(chosen, _replacements(subject, chosen, how, other, seed), strict=True)
-    ]
+    heads = tuple(sorted({head for each in sets for head in each}))
+    values = dict(zip(heads, _replacements(subject, heads, how, other, seed), strict=True))
+    changes = [_changed(subject, {head: values[head] for head in each}) for each in sets]
+    layers = [min((head.layer for head in each), default=0) for each in sets]
     size = min(ROWS_AT_ONCE, subject.rows_at_once())
     parts: list[torch.Tensor] = []
     with subject.held(gradients=False):
         before = subject.logits()
-        # Every batch has heads of all layers: one of early layers alone would save nothing of their shared way.
-        batches = max(1, -(-len(chosen) // size))
-        order = sorted(range(len(chosen)), key=lambda at: (at % batches, at))
-        for rows in _batches(order, chosen, size):
-            parts.append(_run(subject, before, [changes[at] for at in rows], [chosen[at].layer for at in rows]))
+        batches = _batches(layers, size)
+        for rows in batches:
+            parts.append(_run(subject, before, [changes[at] for at in rows], [layers[at] for at in rows]))
             if report is not None:
-                report(sum(map(len, parts)), len(chosen))
-    done = [at for rows in _batches(order, chosen, size) for at in rows]
+                report(sum(map(len, parts)), len(sets))
+    done = [at for rows in batches for at in rows]
     after = torch.cat(parts)[torch.as_tensor(np.argsort(done))] if parts else before[:0]
     effect = to_numpy((subject.measured(before) - subject.measured(after)).double())
-    return Effects(chosen, effect, *_on_output(subject, before, after), subject.target)
+    return Effects(tuple(sets), effect, *_on_output(subject, before, after), subject.target)
 
 
-def _batches(order: Sequence[int], heads: Sequence[HeadId], size: int) -> list[list[int]]:
-    """Batches in this order, each sorted by layer."""
-    return [sorted(order[start : start + size], key=lambda at: heads[at].layer) for start in range(0, len(order), size)]
+def _batches(layers: Sequence[int], size: int) -> list[list[int]]:
+    """The runs in batches, each sorted by the layer in which its runs differ first.
+
+    Every batch has runs of all layers: one of early layers alone would save nothing of their shared way.
+    """
+    order = sorted(range(len(layers)), key=lambda at: layers[at])
+    count = max(1, -(-len(order) // size))
+    return [order[start::count] for start in range(count) if order[start::count]]
 
 
 def _run(subject: Subject, before: torch.Tensor, changes: Sequence[Intervention], layers: Sequence[int]) -> torch.Tensor:
@@ -164,14 +182,15 @@ def _outputs(subject: Subject) -> Mapping[tuple[str, int], np.ndarray]:
     return watcher.found
 
 
-def _changed(subject: Subject, head: HeadId, value: str | np.ndarray) -> Intervention:
-    """The changes of the trace's own run, and on top of them the one of this head."""
+def _changed(subject: Subject, values: Mapping[HeadId, str | np.ndarray]) -> Intervention:
+    """The changes of the trace's own run, and on top of them those of these heads."""
     own, kinds = subject.change or Intervention(), subject.model.kinds
     modes = own.ablate if isinstance(own.ablate, Mapping) else dict.fromkeys(own.ablate, ABLATIONS[0])
-    ablate: dict[Any, Any] = {name: mode for name, mode in modes.items() if as_head(name, kinds) != head}
-    patch: dict[Any, Any] = {name: other for name, other in (own.patch or {}).items() if as_head(name, kinds) != head}
-    if isinstance(value, str):
-        ablate[head] = value
-    else:
-        patch[head] = Output(value)
+    ablate: dict[Any, Any] = {name: mode for name, mode in modes.items() if as_head(name, kinds) not in values}
+    patch: dict[Any, Any] = {name: other for name, other in (own.patch or {}).items() if as_head(name, kinds) not in values}
+    for head, value in values.items():
+        if isinstance(value, str):
+            ablate[head] = value
+        else:
+            patch[head] = Output(value)
     return Intervention(ablate, own.knock_out, patch or None)

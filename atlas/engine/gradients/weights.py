@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,17 +45,43 @@ class _Kept(Watcher):
 
 def weighted(subject: Subject) -> Mapping[tuple[str, int], Weighted]:
     """The weights of every layer with the gradient of the target: one forward and one backward pass."""
+    return {
+        place: Weighted(to_numpy(weights.float()), to_numpy(gradient.float()))
+        for place, (weights, gradient) in _with_gradients(subject).items()
+    }
+
+
+def head_gradients(subject: Subject, of: Sequence[str] = ()) -> dict[str, dict[tuple[str, int], np.ndarray]]:
+    """For each measure the (head,) sum of every layer's weights times the gradient of the target with respect to them.
+
+    A head puts out its weights times its values, so this sum is the derivative of the target by a factor on the whole output of
+    the head, at 1: to the first order, the target minus what it is without the head. One forward pass, and a backward pass for
+    each measure; by default for the target's own.
+    """
+    measures = tuple(of) or (subject.target.of,)
+    found = _with_gradients(subject, measures)
+    sums: dict[str, dict[tuple[str, int], np.ndarray]] = {measure: {} for measure in measures}
+    for place, (weights, *gradients) in found.items():
+        for measure, gradient in zip(measures, gradients, strict=True):
+            sums[measure][place] = to_numpy((weights.double() * gradient.double()).sum(dim=(1, 2)))
+    return sums
+
+
+def _with_gradients(subject: Subject, of: Sequence[str | None] = (None,)) -> dict[tuple[str, int], list[torch.Tensor]]:
+    """(head, query, key) weights of every layer, and the gradient of each measure of the target with respect to them."""
     subject.graph_bytes()
     vectors = {side: values.requires_grad_() for side, values in subject.vectors().items()}
     kept = _Kept()
     with subject.held(gradients=True):
-        value = subject.value(vectors=vectors, watcher=kept).sum()
-        places = list(kept.weights)
-        gradients = torch.autograd.grad(value, [kept.weights[place] for place in places], materialize_grads=True)
-    return {
-        place: Weighted(to_numpy(kept.weights[place][0].detach().float()), to_numpy(gradient[0].float()))
-        for place, gradient in zip(places, gradients, strict=True)
-    }
+        logits = subject.logits(vectors=vectors, watcher=kept)
+        places, weights = list(kept.weights), list(kept.weights.values())
+        found = {place: [each[0].detach()] for place, each in kept.weights.items()}
+        for at, measure in enumerate(of):
+            value = subject.measured(logits, measure).sum()
+            gradients = torch.autograd.grad(value, weights, materialize_grads=True, retain_graph=at + 1 < len(of))
+            for place, gradient in zip(places, gradients, strict=True):
+                found[place].append(gradient[0])
+    return found
 
 
 def rows_read(subject: Subject, found: Mapping[tuple[str, int], Weighted] | None = None) -> np.ndarray:
