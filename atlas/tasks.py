@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, effects, score_parts, verdict
+from atlas.attribution import compare, effects, importance, score_parts, verdict, verdicts
 from atlas.bias import benchmarks, compare as bias_compare, detection, heads, swaps
 from atlas.engine.running import blueprint, feed_forward, logit_lens, predict, write
 
@@ -17,7 +17,8 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **write.TASKS,
     **compare.TASKS,
     **effects.TASKS,
-    **verdict.TASKS,
+    **importance.TASKS,
+    **verdicts.TASKS,
     **score_parts.TASKS,
     **detection.TASKS,
     **heads.TASKS,

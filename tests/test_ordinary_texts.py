@@ -88,7 +88,7 @@ def service() -> Service:
     return Service()
 
 
-PRESSED = frozenset({"writing"})
+PRESSED = frozenset({"writing", "verdict"})
 """Views that show nothing until a reader presses their button: their own tests press it."""
 
 

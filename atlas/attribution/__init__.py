@@ -5,23 +5,28 @@ from __future__ import annotations
 from atlas.attribution.agreement import agreement
 from atlas.attribution.attribute import attribute
 from atlas.attribution.effects import head_effects
+from atlas.attribution.importance import head_importance, prune
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.score_parts import why
-from atlas.attribution.verdict import verdict
+from atlas.attribution.verdicts import verdict
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
+from atlas.tracing.pruning import Pruning
 from atlas.tracing.verdict import Verdict
 
 __all__ = [
     "METHODS",
     "Attribution",
     "Method",
+    "Pruning",
     "Target",
     "Verdict",
     "agreement",
     "attribute",
     "head_effects",
+    "head_importance",
     "influence",
+    "prune",
     "verdict",
     "why",
 ]

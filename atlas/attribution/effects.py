@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from atlas.attribution.methods import METHODS
+from atlas.errors import NotCaptured
+from atlas.ids import as_heads
 from atlas.trace import Trace
-from atlas.tracing.explained import HEAD_EFFECTS, Target
+from atlas.tracing.explained import HEAD_EFFECTS, LOG_PROBABILITY, Target
+from atlas.tracing.predictions import SCORE
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model
@@ -16,6 +21,10 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int], None]
 """(heads done, all heads)"""
+
+
+GRADIENT = "gradient"
+"""Instead of removing heads, differentiate by a factor on the output of each: all of them in one backward pass."""
 
 
 def head_effects(
@@ -47,7 +56,8 @@ def head_effects(
         What is explained; by default the likeliest outcome at the last position.
     how
         What a head's output is replaced by: 'zero'; 'mean', its mean over the text; 'resample', its output in `other` (of random
-        positions beyond the end of a shorter text); 'patch', its output in `other`, which needs as many tokens.
+        positions beyond the end of a shorter text); 'patch', its output in `other`, which needs as many tokens. Or 'gradient': no
+        head is replaced, and the effect of 'zero' is estimated for all heads at once, to the first order (`kl` is then NaN).
     heads
         The heads; by default all.
     other
@@ -74,11 +84,10 @@ def head_effects_of_trace(
 ) -> pd.DataFrame:
     """The same for a trace whose model is here; `attrs` of the table say what was explained and how."""
     from atlas.engine.gradients.heads import head_effects as effects
-    from atlas.engine.gradients.subject import model_of
 
-    if other is not None and not isinstance(other, Trace):
-        other = model_of(trace).model.trace(other, None, trace.texts.target, capture=("predictions",))
-    found = effects(trace, target, how, heads, other, report, seed)
+    if how == GRADIENT:
+        return _by_gradient(trace, target, heads, report)
+    found = effects(trace, target, how, heads, read(trace, other), report, seed)
     done = [head for (head,) in found.sets]
     table = pd.DataFrame(
         {
@@ -91,6 +100,39 @@ def head_effects_of_trace(
         }
     )
     table.attrs = {"target": found.target.words, "how": how}
+    return table
+
+
+def read(trace: Trace, other: str | Trace | Any) -> Trace | None:
+    """Another text as a trace of the same model, with the same decoder text; a trace as it is."""
+    from atlas.engine.gradients.subject import model_of
+
+    if other is None or isinstance(other, Trace):
+        return other
+    found: Trace = model_of(trace).model.trace(other, None, trace.texts.target, capture=("predictions",))
+    return found
+
+
+def _by_gradient(trace: Trace, target: Target | None, heads: Iterable[Headlike] | None, report: Report | None) -> pd.DataFrame:
+    from atlas.engine.gradients.subject import Subject, model_of
+    from atlas.engine.gradients.weights import head_gradients
+
+    reason = METHODS["attention_x_gradient"].reason(model_of(trace).model)
+    if reason:
+        raise NotCaptured(reason)
+    subject = Subject(trace, target)
+    chosen = as_heads(heads, trace.kinds) if heads is not None else trace.head_ids
+    measures = (subject.target.of, *(() if subject.form == SCORE else (LOG_PROBABILITY,)))
+    found = head_gradients(subject, tuple(dict.fromkeys(measures)))
+    if report is not None:
+        report(len(chosen), len(chosen))
+    columns = {
+        name: [float(found[measure][head.kind, head.layer][head.head]) for head in chosen] if measure in found else np.nan
+        for name, measure in (("effect", subject.target.of), ("log_probability", LOG_PROBABILITY))
+    }
+    names = {name: [getattr(head, name) for head in chosen] for name in ("kind", "layer", "head")}
+    table = pd.DataFrame(names | columns).assign(kl=np.nan)
+    table.attrs = {"target": subject.target.words, "how": GRADIENT}
     return table
 
 

@@ -69,9 +69,7 @@ def _drawn(
     while len(found) < draws:
         drawn = tuple(
             sorted(
-                pools[pool][at]
-                for pool, count in counts.items()
-                for at in random.choice(len(pools[pool]), count, replace=False)
+                pools[pool][at] for pool, count in counts.items() for at in random.choice(len(pools[pool]), count, replace=False)
             )
         )
         if drawn != chosen:

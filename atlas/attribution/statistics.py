@@ -76,7 +76,7 @@ def _null(ranks: Floats, other: Floats, permutations: int, seed: int) -> Floats:
 
 
 def share_at_least(value: float, others: npt.ArrayLike) -> float:
-    """p of a value among others of which it is one by chance: the share of all, itself included, that are as large.
+    """P of a value among others of which it is one by chance: the share of all, itself included, that are as large.
 
     Values that differ by less than the rounding of float32 are equal. NaN where it is unknown or there are no others.
     """

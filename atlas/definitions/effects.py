@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import MICHEL
+from atlas.definitions.references import MICHEL, WIEGREFFE
 
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
 
@@ -41,6 +41,52 @@ EFFECTS = (
         _HEAD_NULL,
         "0 and above",
         "Kullback & Leibler 1951, On Information and Sufficiency",
+    ),
+    Definition(
+        "head_effect_gradient",
+        "effect",
+        "Effect by gradient",
+        "Σᵢⱼ Aᵢⱼ · ∂f/∂Aᵢⱼ, which is ∂f/∂ξ for a factor ξ on the output of the head, at ξ = 1; its size is the importance",
+        "To the first order what the target loses without the head, for all heads in one backward pass. Where the model "
+        "saturates it is near 0 though the head counts; where other heads take over it says nothing of that.",
+        _HEAD_NULL,
+        "any number",
+        MICHEL,
+    ),
+    Definition(
+        "pruning",
+        "effect",
+        "Prediction with few heads",
+        "p(outcome) with the m least important heads removed together, for m from none to all",
+        "A curve that stays high until few heads are left says that the prediction needs no more than these, in this text. The "
+        "order is by importance of each head alone, so heads that stand in for each other may all go early.",
+        "the same with heads removed in random orders: their mean and their range",
+        "0 to 1",
+        MICHEL,
+    ),
+    Definition(
+        "verdict_agreement",
+        "agreement",
+        "Verdict: agreement",
+        "Spearman's correlation over tokens j of (mean over heads and queries i of Aᵢⱼ) and |score of j|, by a gradient method "
+        "and by occlusion",
+        "As the agreement of one head. The ceiling is the same between two gradient methods, the floor between random sets of as "
+        "many heads and the first of them.",
+        "±: what one permutation of the scores in twenty exceeds",
+        "−1 to 1",
+        WIEGREFFE,
+    ),
+    Definition(
+        "verdict_removal",
+        "effect",
+        "Verdict: removal",
+        "f(x) − f(x with all heads of the set replaced together); p = (1 + random sets that change f as much) / "
+        "(1 + random sets)",
+        "A low p: the prediction needs these heads more than others. No set comes twice, and each has as many heads in every "
+        "layer; where there are no more than 199, all of them are taken and p is exact.",
+        "as many random heads of the same layers, or of any layer where these have fewer than 19 other sets",
+        "any number",
+        MICHEL,
     ),
     Definition(
         "head_agreement",

@@ -29,6 +29,7 @@ GEVA22 = "Geva, Caciularu, Wang & Goldberg 2022, Feed-Forward Layers Build Predi
 LI = "Li et al. 2023, The Lazy Neuron Phenomenon"
 YEH = "Yeh et al. 2023, AttentionViz: A Global View of Transformer Attention"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"
+WIEGREFFE = "Wiegreffe & Pinter 2019, Attention is not not Explanation"
 VASWANI = "Vaswani et al. 2017, Attention Is All You Need"
 KOBAYASHI = "Kobayashi, Kuribayashi, Yokoi & Inui 2020, Attention is Not Only a Weight"
 FERRANDO = "Ferrando, Gállego & Costa-jussà 2022, Measuring the Mixing of Contextual Information in the Transformer"

@@ -232,7 +232,7 @@ RULES: tuple[Rule, ...] = (
         "low ceiling",
         CAUTION,
         "p > 0.05 between two gradient methods",
-        "Two gradient methods do not agree with each other beyond chance ({ceiling}), so which tokens matter is itself not known.",
+        "Two gradient methods do not agree with each other beyond chance ({ceiling}), so which tokens matter is not known.",
         lambda numbers: not numbers["ceiling_p"] <= ALPHA,
     ),
     Rule(

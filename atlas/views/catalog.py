@@ -33,6 +33,7 @@ from atlas.views.similar_heads import SimilarHeadsView
 from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
 from atlas.views.table import TableView
+from atlas.views.verdict import VerdictView
 from atlas.views.why import WhyView
 from atlas.views.writing import WritingView
 
@@ -70,6 +71,6 @@ TABS: tuple[Tab, ...] = (
         "Deep dive",
         (PipelineView, LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView),
     ),
-    Tab("faithfulness", "Faithfulness", (AttributionView, HeadEffectsView, AgreementView)),
+    Tab("faithfulness", "Faithfulness", (VerdictView, AttributionView, HeadEffectsView, AgreementView)),
     Tab("bias", "Bias", (DetectionView, AttentionBiasView, CounterfactualsView, BenchmarkView)),
 )

@@ -10,11 +10,12 @@ import numpy as np
 
 from atlas.attribution.agreement import looked_at, received_by
 from atlas.attribution.compare import kept_attribution
+from atlas.attribution.effects import read
 from atlas.attribution.head_sets import Alternatives, HeadSet, alternatives
 from atlas.attribution.methods import METHODS
 from atlas.attribution.statistics import chance_of_spearman, share_at_least, spearman
 from atlas.errors import NotCaptured, TooLarge, UnknownName
-from atlas.ids import HeadId, as_heads
+from atlas.ids import as_heads
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.verdict import VERDICT, VERDICT_COST, Verdict, judge
 
@@ -44,7 +45,7 @@ def verdict(
     draws: int = DRAWS,
     permutations: int = 999,
     seed: int = 0,
-    other: Trace | None = None,
+    other: str | Trace | Any = None,
     progress: Tell | None = None,
 ) -> Verdict:
     """One sentence on what the attention of some heads is worth for one prediction, and the numbers it follows from.
@@ -66,7 +67,7 @@ def verdict(
     permutations, seed
         Of the null of the correlations; the seed also draws the sets.
     other
-        Another trace, for 'resample'.
+        Another text or trace, for 'resample'.
     progress
         Called with a message and the share done.
 
@@ -78,10 +79,11 @@ def verdict(
     Notes
     -----
     The numbers, by name: heads, layers (that have one of them), n (tokens compared: no special ones, none after the target of a
-    model that looks back); for 'gradients', 'occlusion' and 'ceiling' NAME_rho, NAME_lo and NAME_hi (95 %), NAME_p and NAME_chance
-    (which one permutation in twenty exceeds); floor_rho (mean of random sets with the gradients), floor_lo, floor_hi (95 % of the
-    sets), floor_p (sets that agree as much); effect (the target before minus after), log_probability, kl, random_effect (median
-    size over random sets), random_high (95 % of them are smaller), removal_p (two-sided), sets, same_layers (1 or 0).
+    model that looks back); for 'gradients', 'occlusion' and 'ceiling' NAME_rho, NAME_lo and NAME_hi (95 %), NAME_p and
+    NAME_chance (which one permutation in twenty exceeds); floor_rho (mean of random sets with the gradients), floor_lo and
+    floor_hi (95 % of the sets), floor_p (sets that agree as much); effect (the target before minus after), log_probability, kl,
+    random_effect (median size over random sets), random_high (95 % of them are smaller), removal_p (two-sided), sets,
+    same_layers (1 or 0).
     """
     from atlas.engine.gradients.heads import effects_of_sets
     from atlas.engine.gradients.subject import Subject
@@ -96,7 +98,7 @@ def verdict(
         if progress is not None:
             progress(f"Removing {of:,} sets of heads", done / of)
 
-    effects = effects_of_sets(subject, [chosen, *sets.sets], how, other, report, seed)
+    effects = effects_of_sets(subject, [chosen, *sets.sets], how, read(trace, other), report, seed)
     sizes = np.abs(effects.effect)
     numbers |= {
         "effect": float(effects.effect[0]),
@@ -111,18 +113,20 @@ def verdict(
     return judge(numbers, subject.target, notes)
 
 
-def verdict_cost(trace: Trace, heads: Iterable[Headlike] = (), draws: int = DRAWS) -> int:
+def verdict_cost(trace: Trace, heads: Iterable[Headlike] = (), method: str = GRADIENTS, draws: int = DRAWS) -> int:
     """Texts that a verdict runs through the model at most; a backward pass counts as two."""
     _, sets = _compared(trace, heads, draws, 0)
     tokens = sum(map(len, trace.token_tables.values()))
-    return 2 + len(sets.sets) + sum(METHODS[method].passes(tokens) for method in (GRADIENTS, BESIDE, OCCLUSION))
+    return 2 + len(sets.sets) + sum(METHODS[each].passes(tokens) for each in (method, BESIDE, OCCLUSION))
 
 
 def _compared(trace: Trace, heads: Iterable[Headlike], draws: int, seed: int) -> tuple[HeadSet, Alternatives]:
     chosen = as_heads(heads, trace.kinds)
     kinds = {head.kind for head in chosen} or set(trace.kinds)
     if len(kinds) > 1:
-        msg = f"These heads are of several kinds ({', '.join(sorted(kinds))}), whose attention has no mean; name heads of one kind."
+        msg = (
+            f"These heads are of several kinds ({', '.join(sorted(kinds))}), whose attention has no mean; name heads of one kind."
+        )
         raise UnknownName(msg)
     every = tuple(head for head in trace.head_ids if head.kind in kinds)
     unknown = [head for head in chosen if head not in every]
@@ -196,4 +200,3 @@ def _mean_received(trace: Trace, sets: Sequence[HeadSet], queries: np.ndarray, k
 
 TASKS: Mapping[str, Callable[..., Any]] = {VERDICT: verdict, VERDICT_COST: verdict_cost}
 """Work with the model that views may request, by name."""
-
