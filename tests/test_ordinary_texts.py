@@ -62,6 +62,7 @@ KNOWN_PROBLEMS = (
     r"No word of this text is flagged(?: with [A-Z]+)?, so there is nothing to hold attention against\. Lower a threshold .*",
     r"The text has no word with a letter or a digit, so there is nothing to label\.",
     r"These heads look at the target, and the flagged words are in the source\. Choose encoder or cross\.",
+    r"A gradient says how the target changes and not how the whole output does\. .*",
     r"In cross-attention the flagged words are looked at and never look\. Show what they receive\.",
     r"This text has no identity term that could be exchanged\. .*",
 )

@@ -25,7 +25,13 @@ EFFECT, LOG_PROBABILITY, KL = "effect", "log_probability", "kl"
 
 READINGS = {EFFECT: "effect on the logit", LOG_PROBABILITY: "effect on the log-probability", KL: "KL of the whole output"}
 
-ZERO, MEAN, RESAMPLE = "zero", "mean", "resample"
+ZERO, MEAN, RESAMPLE, GRADIENT = "zero", "mean", "resample", "gradient"
+"""What the output of a head is replaced by; or by how much the target changes with a factor on it, in one backward pass."""
+
+NO_KL = (
+    "A gradient says how the target changes and not how the whole output does. Choose the logit or the log-probability, or "
+    "replace the heads."
+)
 
 MOST_TOKENS_RUN = 1_000_000
 """Tokens through the model over all runs, one run a head: 1,200 heads at 512 tokens still fit, and take minutes."""
@@ -41,7 +47,9 @@ class HeadEffectsChoices(Thresholded):
     """Choices of the view of head effects."""
 
     value = param.Selector[str](objects=[EFFECT, LOG_PROBABILITY, KL], default=EFFECT, doc="What is compared before and after.")
-    how = param.Selector[str](objects=[ZERO, MEAN, RESAMPLE], default=ZERO, doc="What the output of a head is replaced by.")
+    how = param.Selector[str](
+        objects=[ZERO, MEAN, RESAMPLE, GRADIENT], default=ZERO, doc="What the output of a head is replaced by."
+    )
 
 
 class HeadEffectsLens(HeadPlaneLens):
@@ -75,7 +83,7 @@ class HeadEffectsLens(HeadPlaneLens):
         trace, kind, how, target = self.trace, self.kind, self.choices.how, explained_target(self.workspace, LOGIT)
         heads = [head for head in trace.head_ids if head.kind == kind]
         tokens = len(heads) * sum(map(len, trace.token_tables.values()))
-        if tokens > MOST_TOKENS_RUN:
+        if how != GRADIENT and tokens > MOST_TOKENS_RUN:
             msg = (
                 f"Each of {self.of_kind()} takes a run of its own, {tokens:,} tokens in all, and {MOST_TOKENS_RUN:,} are the "
                 "most. Shorten the text, or give some of the heads to atlas.attribution.head_effects in Python."
@@ -87,12 +95,17 @@ class HeadEffectsLens(HeadPlaneLens):
             def report(done: int, of: int) -> None:
                 progress.tell(f"Switching off {of:,} heads", done / of)
 
+            if how == GRADIENT:
+                progress.tell(f"Differentiating by the output of {len(heads):,} heads")
+
             made: pd.DataFrame = task(trace, target, how, heads, other, report)
             return made
 
         return self.ask(f"{how} {kind} {target}", replace, None, needs_model=True)
 
     def _build_plane(self) -> Plane:
+        if (self.choices.how, self.choices.value) == (GRADIENT, KL):
+            raise NotCaptured(NO_KL)
         found = self.found()
         if found is None:
             return Plane()
@@ -118,7 +131,11 @@ class HeadEffectsLens(HeadPlaneLens):
     def _how(self) -> str:
         how = self.choices.how
         if how != RESAMPLE:
-            return {ZERO: "set to zero", MEAN: "set to its mean over the text"}[how]
+            return {
+                ZERO: "set to zero",
+                MEAN: "set to its mean over the text",
+                GRADIENT: "by gradient, an estimate of setting it to zero",
+            }[how]
         text = other_text(self.trace)
         return f"replaced by its output in “{text if len(text) <= LETTERS else f'{text[: LETTERS - 1]}…'}”"
 

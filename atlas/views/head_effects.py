@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 import panel_material_ui as pmui
 
 from atlas.plots.marks import HEADS
-from atlas.state.head_effects import EFFECT, KL, LOG_PROBABILITY, MEAN, RESAMPLE, ZERO, HeadEffectsLens
+from atlas.state.head_effects import EFFECT, GRADIENT, KL, LOG_PROBABILITY, MEAN, RESAMPLE, ZERO, HeadEffectsLens
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.views.base import TIGHT
 from atlas.views.plane import HEAD_HINT, PlaneView
 
 VALUES = {"target logit": EFFECT, "log-probability": LOG_PROBABILITY, "whole output (KL)": KL}
-HOW = {"zero": ZERO, "its mean": MEAN, "another text": RESAMPLE}
+REPLACED_BY = {"zero": ZERO, "its mean": MEAN, "another text": RESAMPLE}
+
+HOW = REPLACED_BY | {"nothing: by gradient": GRADIENT}
 
 
 class HeadEffectsView(PlaneView):
@@ -27,11 +29,13 @@ class HeadEffectsView(PlaneView):
         "Each cell is a head of the kind on screen: the model runs once more with the output of this head replaced, and the "
         "value is what the prediction was before minus after. Orange: the head speaks for the target; purple: against it. KL "
         "has no sign. Replaced by zero, by the mean of the head over this text, or by what it puts out in another text, an "
-        "example that the line names; where the three disagree, trust none of them alone. Choose the prediction in the view of "
-        "predictions. A chance level of its own would take many runs a head, so the line says the median and the quartiles of "
-        "all heads: a head inside them does no more than most. Click a head to show and select it, a name to select its layer."
+        "example that the line names; where the three disagree, trust none of them alone. By gradient nothing is replaced: one "
+        "backward pass estimates for all heads what zero would do; where the two differ, zero is what was measured. Choose the "
+        "prediction in the view of predictions. A chance level of its own would take many runs a head, so the line says the "
+        "median and the quartiles of all heads: a head inside them does no more than most. Click a head to show and select it, "
+        "a name to select its layer."
     )
-    defines: ClassVar = ("head_effect", "head_effect_log_probability", "head_effect_kl")
+    defines: ClassVar = ("head_effect", "head_effect_log_probability", "head_effect_kl", "head_effect_gradient")
     lens_type: ClassVar = HeadEffectsLens
     colours: ClassVar = {"cells": HEADS}
     hint: ClassVar = HEAD_HINT

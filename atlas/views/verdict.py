@@ -14,7 +14,7 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.views.base import TIGHT, Export, View, gesture
-from atlas.views.head_effects import HOW
+from atlas.views.head_effects import REPLACED_BY
 from atlas.views.plain import plain
 
 TITLES = {DEFINITIONS[name].title: name for name in METHODS}
@@ -77,7 +77,7 @@ class VerdictView(View):
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
             pmui.Select.from_param(choices.method, label="Gradients by", options=TITLES, width=212, **look),
-            pmui.Select.from_param(choices.how, label="Removed heads become", options=HOW, width=160, **look),
+            pmui.Select.from_param(choices.how, label="Removed heads become", options=REPLACED_BY, width=160, **look),
             pmui.Switch.from_param(choices.rules, label="All rules", css_classes=["aa-all-rules"], **look),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
             self.button,

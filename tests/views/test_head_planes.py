@@ -12,7 +12,7 @@ from bokeh.document import Document
 from bokeh.events import Tap
 
 import atlas
-from atlas.attribution import Target, agreement, attribute, head_effects
+from atlas.attribution import Target, agreement, attribute, head_effects, head_importance
 from atlas.ids import HeadId
 from atlas.state import agreement as agreement_state
 from atlas.state import head_effects as effects_state
@@ -75,7 +75,13 @@ def test_effects_are_those_of_the_api_for_every_choice(name, kind):
             # Runs are batched with other heads, and a batch of another size differs in the last digits.
             np.testing.assert_allclose(view.plane.plane().whole, expected, atol=2e-4, rtol=1e-3)
             assert view.plane.signed == (value != "kl")
+    view.plane.choices.param.update(how="gradient", value="effect")
+    expected = grid(trace, kind, head_importance(model(name), trace, usual(name), None), "gradient")
+    np.testing.assert_allclose(view.plane.plane().whole, expected, atol=1e-4, rtol=1e-3)
+    assert "by gradient, an estimate" in view.lens.line
     assert view.problem == ""
+    view.plane.choices.value = "kl"
+    assert "Choose the logit" in view.problem
 
 
 def test_the_line_says_the_target_the_way_the_three_heads_and_the_spread():
