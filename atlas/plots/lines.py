@@ -23,12 +23,18 @@ PARTS: Mapping[str, Category] = MappingProxyType({
     "query": Category(BLUE, CIRCLE),
     "key": Category(VERMILION, SQUARE),
     "value": Category(GREEN, TRIANGLE),
+    "gradient": Category(BLUE, CIRCLE),
+    "ablation": Category(VERMILION, SQUARE),
+    "random": Category(GREY, TRIANGLE),
 })  # fmt: skip
 """How parts of a layer, and the vectors of a head, are drawn in every plot. They are no categories of heads, which have a table
 of their own; queries and keys have the colours of selected rows and columns."""
 
 TICKS = 16
 """Most layers named along the axis."""
+
+RANGE_ALPHA = 0.35
+"""Opacity of a range, through which the lines are seen."""
 
 MARK = 7.0
 """Pixels across."""
@@ -44,6 +50,15 @@ class Line(NamedTuple):
     """Of the points, such as 'L3: attention'."""
 
 
+class Ranges(NamedTuple):
+    """From where to where the numbers of one part go, drawn as upright lines."""
+
+    part: str
+    x: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+
+
 def part_lines(
     lines: Sequence[Line],
     *,
@@ -51,14 +66,15 @@ def part_lines(
     x_range: Limits,
     label: str,
     reference: float = np.nan,
+    ranges: Ranges | None = None,
     ticks: Sequence[tuple[float, str]] = (),
     dark: bool = False,
     height: int = 220,
     hooks: Sequence[Hook] = (),
 ) -> hv.Overlay:
-    """The lines and their marks; `reference` is a value drawn as a dashed line, 0 is always in view."""
+    """The lines and their marks; `reference` is a value drawn as a dashed line, `ranges` lie under all; 0 is always in view."""
     around = theme(dark=dark)
-    values = np.concatenate([line.y for line in lines] or [np.empty(0)])
+    values = np.concatenate([*(line.y for line in lines), *([] if ranges is None else (ranges.low, ranges.high)), np.empty(0)])
     y_range = limits(np.append(values, [reference, 0.0]))
     options = frame(dark=dark, x_label=x_label, y_label=label, x_range=x_range, y_range=y_range, height=height)
     options["default_tools"] = ["reset"]
@@ -73,6 +89,10 @@ def part_lines(
             hover_tooltips=tooltip("name", "about"),
         ),
     ]  # fmt: skip
+    if ranges is not None:
+        upright = list(zip(ranges.x, ranges.low, ranges.x, ranges.high, strict=True))
+        look = {"color": PARTS[ranges.part].colour, "alpha": RANGE_ALPHA, "line_width": 5.0}
+        parts.insert(0, hv.Segments(upright, ["x0", "y0", "x1", "y1"]).opts(**look))
     drawn = [part.opts(**options) for part in parts]
     # On one element alone: every element has a plot, and a tap reported by each of them would be several.
     drawn[-1] = drawn[-1].opts(hooks=[*options["hooks"], *hooks])

@@ -18,10 +18,10 @@ PRUNING = "pruning"
 GRADIENT, ABLATION, RANDOM = "gradient", "ablation", "random"
 """Orders in which heads go: by gradient importance, by the size of their effect alone, by chance."""
 
-POINTS = 24
+POINTS = 16
 """Points of a curve at most, besides that of all heads: of more heads, several go at once."""
 
-ORDERS = 8
+ORDERS = 6
 """Random orders: their range is what chance gives."""
 
 

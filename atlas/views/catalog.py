@@ -26,6 +26,7 @@ from atlas.views.patterns import PatternsView
 from atlas.views.pipeline import PipelineView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
+from atlas.views.pruning import PruningView
 from atlas.views.qkv import QKView, VectorsView
 from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
@@ -71,6 +72,6 @@ TABS: tuple[Tab, ...] = (
         "Deep dive",
         (PipelineView, LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView),
     ),
-    Tab("faithfulness", "Faithfulness", (VerdictView, AttributionView, HeadEffectsView, AgreementView)),
+    Tab("faithfulness", "Faithfulness", (VerdictView, AttributionView, HeadEffectsView, PruningView, AgreementView)),
     Tab("bias", "Bias", (DetectionView, AttentionBiasView, CounterfactualsView, BenchmarkView)),
 )
