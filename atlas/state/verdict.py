@@ -197,7 +197,7 @@ class VerdictLens(Lens):
         pairs = {
             "gradients": DEFINITIONS[request.method].title,
             "occlusion": DEFINITIONS["occlusion"].title,
-            "ceiling": "Ceiling: two gradient methods",
+            "ceiling": "Ceiling: two gradients",
         }
         scores = [
             _row(title, abs(numbers[f"{name}_rho"]), _rho(numbers[f"{name}_rho"], numbers[f"{name}_lo"], numbers[f"{name}_hi"]),
@@ -210,8 +210,8 @@ class VerdictLens(Lens):
         effects = {"effect": "Without these", "random_effect": "Without random heads", "random_high": "… 95 % of them below"}
         sizes = {name: abs(numbers[name]) for name in effects}
         highest = max((size for size in sizes.values() if math.isfinite(size)), default=0.0) or 1.0
-        sets = counted(int(numbers["sets"]), "random set")
-        beside = {"effect": f"p {p_words(numbers['removal_p'])} among {sets}", "random_effect": "median size", "random_high": ""}
+        sets = counted(int(numbers["sets"]), "set")
+        beside = {"effect": f"p {p_words(numbers['removal_p'])}, {sets}", "random_effect": "median size", "random_high": ""}
         changes = [_row(title, sizes[name] / highest, three(numbers[name]), beside[name]) for name, title in effects.items()]
         others = f"log-probability {three(numbers['log_probability'])}, KL {three(numbers['kl'])}"
         return (

@@ -247,7 +247,7 @@ RULES: tuple[Rule, ...] = (
         "other layers",
         CAUTION,
         "the same layers have fewer than 19 other sets of as many heads",
-        "The same layers have too few other heads, so these are compared with heads of any layer of their kind.",
+        "The same layers have too few other heads, so random heads of any layer of this kind stand in.",
         lambda numbers: numbers["sets"] > 0 and not numbers["same_layers"],
     ),
 )

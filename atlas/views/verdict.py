@@ -24,7 +24,7 @@ SENTENCE = "pre { font-size: 1.02rem; line-height: 1.5; max-width: 96ch; }"
 BESIDE = 380
 """Pixels of a group of numbers."""
 
-LETTERS = 30
+LETTERS = 24
 """Of the longest name of a number."""
 
 

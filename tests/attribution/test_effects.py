@@ -142,3 +142,16 @@ def test_progress_and_models_without_the_interface():
     with pytest.raises(BadIntervention, match="attention interface"):
         head_effects(load((gptj(), tokenizer(special=False))), TEXT)
     assert HeadId("decoder", 0, 0) in traced("GPT-2").head_ids
+
+
+def test_the_last_feed_forward_block_computes_the_position_of_the_target_alone():
+    seen = {}
+    for name in ("BERT", "GPT-2", "Llama"):
+        made = model(name)
+        tap = made.last_feed_forward()
+        module = made.hf.get_submodule(tap.module)
+        handle = module.register_forward_hook(lambda _, given, out, name=name: seen.setdefault(name, []).append(out.shape[:2]))
+        head_effects(made, traced(name), Target(-3))
+        handle.remove()
+    assert all((13, 1) in {tuple(shape) for shape in shapes} for shapes in seen.values())
+    assert model("T5").last_feed_forward() is None

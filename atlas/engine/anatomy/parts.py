@@ -58,6 +58,12 @@ class Parts(ABC):
         """Where the states of a model's only stream are captured, from the first layer's input to the last layer's output."""
         return [tap for tap in self._anatomy.taps if tap.name == "hidden"] if len(self.kinds) == 1 else []
 
+    def last_feed_forward(self) -> Tap | None:
+        """Where the last layer of a model's only stream gives the state to its feed-forward block, if a module is given it."""
+        last = self._anatomy.streams.get(self.kinds[0], 0) - 1 if len(self.kinds) == 1 else -1
+        found = (tap for tap in self._anatomy.taps if (tap.name, tap.layer) == ("ffn_in", last))
+        return next((tap for tap in found if (tap.place.side, tap.layout, tap.columns) == ("in", "plain", None)), None)
+
     def last_module(self) -> str:
         """The last module on the way to the logits; empty where it was not found."""
         return next((stage.module for stage in reversed(self._anatomy.unembedding) if stage.what == "apply"), "")
