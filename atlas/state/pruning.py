@@ -53,6 +53,9 @@ class Curve(NamedTuple):
     """Of several random orders the lowest and the highest; else the values."""
 
 
+NO_CURVES: tuple[Curve, ...] = ()
+
+
 class PruningLens(Lens):
     """The curves of the kind on screen."""
 
@@ -73,7 +76,7 @@ class PruningLens(Lens):
     def curves(self) -> tuple[Curve, ...]:
         """One for each order; none while heads are being removed."""
         if self._curves is None:
-            self._curves = self.attempt(self._work_out, ())
+            self._curves = self.attempt(self._work_out, NO_CURVES)
         return self._curves
 
     def found(self) -> Pruning | None:
@@ -104,8 +107,8 @@ class PruningLens(Lens):
         if found is None:
             raise NotCaptured(self.waiting or self.empty)
         names = [
-            " ".join(map(str, found.kept(row.order, row.removed))) if row.order in found.orders else ""
-            for row in found.table.itertuples()
+            " ".join(map(str, found.kept(str(order), int(removed)))) if order in found.orders else ""
+            for order, removed in zip(found.table["order"], found.table["removed"], strict=True)
         ]
         return found.table.assign(heads=names)
 

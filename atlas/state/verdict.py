@@ -138,7 +138,7 @@ class VerdictLens(Lens):
         """The sentence, the numbers and every rule."""
         found = self.verdict() if self.workspace.trace is not None else None
         fired = found.rules if found is not None else ()
-        rows = [("sentence", "", found.sentence)] if found is not None else []
+        rows: list[tuple[str, str, Any]] = [("sentence", "", found.sentence)] if found is not None else []
         rows += [("number", name, value) for name, value in (found.numbers.items() if found is not None else ())]
         rows += [("rule", rule.name, "fired" if rule in fired else "") for rule in RULES]
         return pd.DataFrame(rows, columns=["what", "name", "value"])

@@ -45,7 +45,8 @@ class PruningView(View):
         "of their gradient (all from one backward pass), or of the effect of removing each alone. Grey: random orders, their "
         "mean and, upright, from the lowest to the highest of them. A curve that stays far above grey for long says that few "
         "heads carry this prediction in this text; it is no statement about the model. Where heads stand in for each other, "
-        "each alone seems to be of no importance, and both go early. Click a point of a curve to select the heads that are left there."
+        "each alone seems to be of no importance, and both go early. Click a point of a curve to select the heads that are left "
+        "there."
     )
     defines: ClassVar = ("pruning", "head_effect_gradient")
     lens_type: ClassVar = PruningLens
