@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from atlas.attribution.verdict import verdict_cost
 from scipy import stats
 
 from atlas.attribution import Target, attribute, head_effects, verdict
 from atlas.attribution.head_sets import alternatives
 from atlas.attribution.statistics import chance_of_spearman, share_at_least, spearman
+from atlas.attribution.verdicts import verdict_cost
 from atlas.engine.loading.load import load
 from atlas.errors import BadIntervention, UnknownName
 from atlas.ids import HeadId
