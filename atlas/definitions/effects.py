@@ -54,6 +54,16 @@ EFFECTS = (
         MICHEL,
     ),
     Definition(
+        "importance",
+        "effect",
+        "Importance by gradient",
+        "|Σᵢⱼ Aᵢⱼ · ∂f/∂Aᵢⱼ|",
+        "The size of the effect by gradient: high where the target hangs on the head, whether it speaks for it or against it.",
+        _HEAD_NULL,
+        "0 and above",
+        MICHEL,
+    ),
+    Definition(
         "pruning",
         "effect",
         "Prediction with few heads",

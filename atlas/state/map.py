@@ -10,9 +10,10 @@ import pandas as pd
 import param
 
 from atlas import definitions
-from atlas.errors import TooLarge
+from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
+from atlas.state.attribution import explained_target
 from atlas.state.ceilings import Ceiling, ceiling_of, sample_of, spread_of
 from atlas.state.display import METRICS, SELECTED
 from atlas.state.heads import title_of
@@ -20,6 +21,8 @@ from atlas.state.lens import Lens, counted
 from atlas.state.map_layout import NO_LAYOUT, Layout, by_number, ranked
 from atlas.state.selected_table import selected_table
 from atlas.state.words import shown_token, tokens_in_words
+from atlas.trace import NO_MODEL
+from atlas.tracing.explained import HEAD_EFFECTS, LOGIT
 from atlas.tracing.groups import Division, are_divided, clusters
 from atlas.tracing.restricted import restrict_to, restricted_thumbnails
 from atlas.tracing.token_scores import sinks
@@ -44,6 +47,9 @@ SHOWS = (AUTO, THUMBNAILS, NUMBER)
 
 BY_CLUSTER = "cluster"
 
+IMPORTANCE = "importance"
+"""A number that no trace holds: how much the prediction that is explained hangs on a head, by one backward pass."""
+
 
 class MapChoices(param.Parameterized):
     """Choices of the Map."""
@@ -54,7 +60,7 @@ class MapChoices(param.Parameterized):
         doc="What is shown of every head. 'auto': its attention, and one number as soon as tokens are selected.",
     )
     number = param.Selector[str](
-        objects=["", *METRICS, SELECTED],
+        objects=["", *METRICS, SELECTED, IMPORTANCE],
         default="",
         doc="The number shown of every head. Automatic: the weight on the selected keys, else the metric of the ranking.",
     )
@@ -72,7 +78,11 @@ class MapLens(Lens):
 
     key: ClassVar = "map"
     choices_type: ClassVar = MapChoices
-    reads: ClassVar = {"display": ("order", "sinks", "metric"), "selection": ("focus", "queries", "keys")}
+    reads: ClassVar = {
+        "display": ("order", "sinks", "metric"),
+        "selection": ("focus", "queries", "keys"),
+        "target": ("position", "outcome", "against"),
+    }
     marked_by: ClassVar = ("focus", "heads")
 
     _layout: Layout | None = None
@@ -102,7 +112,8 @@ class MapLens(Lens):
         """Not on which head is in focus: that is a frame of its own."""
         selection, display = self.workspace.selection, self.workspace.display
         number = self.metric if self.shows_numbers else None
-        return self.kind, selection.queries, selection.keys, display.order, display.sinks, number
+        target = explained_target(self.workspace, LOGIT) if number == IMPORTANCE else None
+        return self.kind, selection.queries, selection.keys, display.order, display.sinks, number, target
 
     def forget(self) -> None:
         """The sheet of another kind, order or text is another sheet; selected tokens leave its colours as they are."""
@@ -145,7 +156,8 @@ class MapLens(Lens):
         return float(numbers.values[place]), float(numbers.chance[place])
 
     def _measured(self) -> Numbers:
-        layout, table, metric = self.layout(), selected_table(self.workspace, self.trace), self.metric
+        layout, metric = self.layout(), self.metric
+        table = self._importance() if metric == IMPORTANCE else selected_table(self.workspace, self.trace)
         rows = table["layer"].to_numpy(dtype=int), table["head"].to_numpy(dtype=int)
         found = []
         for name in (metric, f"{metric}_uniform"):
@@ -154,6 +166,22 @@ class MapLens(Lens):
                 by_head[rows] = table[name].to_numpy(dtype=float, na_value=np.nan)
             found.append(layout.arranged(by_head))
         return Numbers(*found)
+
+    def _importance(self) -> pd.DataFrame:
+        """layer, head and the importance of each; without rows until it is there."""
+        task = self.workspace.tasks.get(HEAD_EFFECTS)
+        if task is None:
+            raise NotCaptured(NO_MODEL)
+        trace, target = self.trace, explained_target(self.workspace, LOGIT)
+        heads = [head for head in trace.head_ids if head.kind == self.kind]
+
+        def differentiate(progress: Progress) -> pd.DataFrame:
+            progress.tell(f"Differentiating by the output of {len(heads):,} heads")
+            made: pd.DataFrame = task(trace, target, "gradient", heads)
+            return made.assign(importance=made["effect"].abs())
+
+        nothing = pd.DataFrame({"layer": [], "head": [], IMPORTANCE: []})
+        return self.ask(f"{IMPORTANCE} {self.kind} {target}", differentiate, nothing, needs_model=True)
 
     def table(self) -> pd.DataFrame:
         """The numbers as a table; or the thumbnails, with the largest weight of every block of queries and keys of every head."""
@@ -211,6 +239,8 @@ class MapLens(Lens):
         """Why the number is known of no head; empty where it is known of one."""
         if np.isfinite(self.numbers().values).any():
             return ""
+        if self.metric == IMPORTANCE:
+            return "being worked out" if self.busy else "not known here"
         if self.metric == SELECTED:
             return "known once tokens are selected as 'to'"
         return f"not known of any head on {tokens_in_words(self.workspace) or 'this text'}"
@@ -237,7 +267,7 @@ class MapLens(Lens):
         tokens = f"{attention.n_queries:,} × {attention.n_keys:,} tokens"
         shown = f"{title_of(self.metric)} of every head" if self.shows_numbers else tokens
         parts = [f"{whose}: {counted(layers, 'layer')} × {counted(heads, 'head')}, {shown}"]
-        chosen = tokens_in_words(self.workspace)
+        chosen = "" if self.shows_numbers and self.metric == IMPORTANCE else tokens_in_words(self.workspace)
         parts += [f"only {chosen}"] if chosen else []
         rows, ranked_by, why = self._ordered(heads)
         parts += [why] if why else []

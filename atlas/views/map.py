@@ -70,8 +70,9 @@ class MapView(RasterView):
         "several. "
         "Ctrl and the wheel zoom, or the wheel alone after a click; a double click shows all again.\n\n"
         "One number a head: its colour is that number, whose name and chance value stand under the plot. With tokens selected "
-        "it is the weight on the selected keys, over the selected queries. Ordered by a metric, the Map is one ranking of all "
-        "heads, read row by row."
+        "it is the weight on the selected keys, over the selected queries. Importance by gradient is worked out when it is "
+        "chosen, for the prediction that is explained, whichever tokens are selected. Ordered by a metric, the Map is one "
+        "ranking of all heads, read row by row."
     )
 
     lens_type: ClassVar = MapLens

@@ -9,14 +9,18 @@ import pytest
 from bokeh.events import Tap
 
 import atlas
+from atlas.attribution import Target, head_importance
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE, raster_palette, text_on
 from atlas.plots.map_axes import token_names
 from atlas.plots.raster import GAP, HIDDEN, Viewport
 from atlas.state.heads import HeadsLens
 from atlas.state.map import FINE
+from atlas.state.workspace import Workspace
+from atlas.tasks import TASKS
 from atlas.views.map import POINT, MapView
-from tests.state.readers import DECODER, ENCODER, single, workspace
+from tests.attribution.own import model, traced
+from tests.state.readers import DECODER, ENCODER, never, single, workspace
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +204,30 @@ def test_which_number_is_shown_can_be_chosen_and_so_can_attention():
     room.selection.clear()
     choices.show = "thumbnails"
     np.testing.assert_array_equal(view.raster(view.window(3, 2)), thumbnails)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("GPT-2", DECODER), ("T5", "cross")])
+def test_the_map_can_show_the_importance_of_heads_for_the_prediction_that_is_explained(name, kind):
+    trace = traced(name)
+    room = Workspace(never, tasks=TASKS)
+    room.pipeline.show(trace)
+    room.selection.show_kind(kind)
+    view = MapView(room)
+    view.map.choices.param.update(show="number", number="importance")
+    for target in (Target(), Target(7, "she", "he")):
+        room.target.param.update(position=target.position, outcome=target.outcome or "", against=target.against or "")
+        found = head_importance(model(name), trace, target, None)
+        own = found[found["kind"] == kind]["importance"].to_numpy().reshape(trace.n_layers(kind), trace.n_heads(kind))
+        np.testing.assert_allclose(view.map.numbers().values, own, rtol=1e-3, atol=1e-5)
+        assert np.isnan(view.map.numbers().chance).all()
+    room.selection.select_tokens([2, 3], axis="to", origin="test")
+    np.testing.assert_allclose(view.map.numbers().values, own, rtol=1e-3, atol=1e-5)
+    assert "Importance by gradient of every head" in view.lens.line
+    assert view.problem == ""
+    recorded = MapView(workspace(single()))
+    recorded.map.choices.param.update(show="number", number="importance")
+    recorded.map.numbers()
+    assert "model" in recorded.problem
 
 
 def test_a_head_that_filled_the_map_leaves_it_whole_for_the_numbers():
