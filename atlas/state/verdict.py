@@ -207,7 +207,8 @@ class VerdictLens(Lens):
         floor = _rho(numbers["floor_rho"], numbers["floor_lo"], numbers["floor_hi"])
         share = f"{100 * numbers['floor_p']:.0f} % as high" if math.isfinite(numbers["floor_p"]) else ""
         scores.append(_row("Floor: random heads", abs(numbers["floor_rho"]), floor, share))
-        effects = {"effect": "Without these", "random_effect": "Without random heads", "random_high": "… 95 % of them below"}
+        own = "Without this head" if len(request.heads) == 1 else "Without these heads"
+        effects = {"effect": own, "random_effect": "Without random heads", "random_high": "… 95 % of them below"}
         sizes = {name: abs(numbers[name]) for name in effects}
         highest = max((size for size in sizes.values() if math.isfinite(size)), default=0.0) or 1.0
         sets = counted(int(numbers["sets"]), "set")
