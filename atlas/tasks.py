@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, effects, importance, score_parts, verdict, verdicts
-from atlas.bias import benchmarks, compare as bias_compare, detection, heads, swaps
+from atlas.attribution import compare, effects, importance, score_parts, verdicts
+from atlas.bias import benchmarks, detection, heads, swaps
+from atlas.bias import compare as bias_compare
 from atlas.engine.running import blueprint, feed_forward, logit_lens, predict, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
