@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from atlas.attribution import flows
+from atlas.attribution import flows, max_flow
 from atlas.attribution.methods import METHODS
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.trace import Trace
@@ -190,11 +190,29 @@ def _rollout(subject: Subject, report: Report | None) -> Found:
     from atlas.engine.gradients.weights import rows_read
 
     _check_tokens(subject)
-    trace = subject.trace
-    steps = {kind: [_mean(trace, kind, layer) for layer in range(trace.n_layers(kind))] for kind in trace.kinds}
-    maps = flows.rolled_out(steps[_own_kind(trace)], *_other_steps(steps))
+    steps = _mean_steps(subject.trace)
+    maps = flows.rolled_out(steps[_own_kind(subject.trace)], *_other_steps(steps))
     _done(report)
     return Found(_from_rows(rows_read(subject), maps))
+
+
+def _attention_flow(subject: Subject, report: Report | None) -> Found:
+    from atlas.engine.gradients.weights import rows_read
+
+    tokens = sum(subject.sides.values())
+    if tokens > max_flow.FLOW_TOKENS:
+        msg = (
+            f"Attention flow takes a maximum flow for each of {tokens:,} tokens, and {max_flow.FLOW_TOKENS} are the most. "
+            "Take rollout, which needs one product of the same matrices, or a shorter text."
+        )
+        raise TooLarge(msg)
+    steps = _mean_steps(subject.trace)
+    network = max_flow.pipes(rows_read(subject), steps[_own_kind(subject.trace)], *_other_steps(steps))
+    found = max_flow.flows_to(network, np.concatenate([network.source, network.own]), report)
+    source = len(network.source)
+    note = f"Capacities are rounded to whole multiples of {1 / max_flow.RESOLUTION:.1g}."
+    values = {"source": found[:source], "target": found[source:]} if source else {"source": found}
+    return Found(values, None, (note,), {"resolution": 1 / max_flow.RESOLUTION})
 
 
 def _raw_attention(subject: Subject, report: Report | None) -> Found:
@@ -215,6 +233,11 @@ def _value_norms(subject: Subject, report: Report | None) -> Found:
     maps = flows.TwoStreams(_mean(trace, _own_kind(trace), -1, moved=True), cross)
     _done(report)
     return Found(_from_rows(rows_read(subject), maps))
+
+
+def _mean_steps(trace: Trace) -> dict[str, list[np.ndarray]]:
+    """Mean weights of every layer of every kind."""
+    return {kind: [_mean(trace, kind, layer) for layer in range(trace.n_layers(kind))] for kind in trace.kinds}
 
 
 def _mean(trace: Trace, kind: str, layer: int, *, moved: bool = False) -> np.ndarray:
@@ -268,6 +291,7 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "gradient_rollout": _gradient_rollout,
     "raw_attention": _raw_attention,
     "rollout": _rollout,
+    "attention_flow": _attention_flow,
     "value_norms": _value_norms,
     "occlusion": _occlusion,
 }

@@ -38,7 +38,7 @@ def rolled_out(own: Sequence[Floats], cross: Sequence[Floats] = (), encoder: Seq
     if mixed_source is not None:
         read = np.zeros((len(own[0]), len(mixed_source)))
     for layer, weights in enumerate(own):
-        step = _half(weights)
+        step = half(weights)
         mixed = step @ mixed
         if read is None or mixed_source is None:
             continue
@@ -49,7 +49,8 @@ def rolled_out(own: Sequence[Floats], cross: Sequence[Floats] = (), encoder: Seq
     return TwoStreams(mixed, read)
 
 
-def _half(weights: Floats) -> Floats:
+def half(weights: Floats) -> Floats:
+    """What a layer mixes: half of its attention, the rest of each row from the position itself."""
     step = weights / 2
     step[np.diag_indices_from(step)] += 1 - step.sum(axis=1)
     return step

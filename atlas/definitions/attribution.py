@@ -75,6 +75,17 @@ ATTRIBUTIONS = (
         "0 to 1",
     ),
     _attribution(
+        "attention_flow",
+        "Attention flow",
+        "largest flow from the position that the target is read from down to token j; the capacity of a link of a layer is its "
+        "entry of (mean over heads of A + I) / 2",
+        "High: as much could have come from the token as the links on the way let through. Each token has a flow of its own, so "
+        "flows do not sum to 1, and many reach the bound of the first layer: all that looks at the token there. It is the same "
+        "for every outcome at a position.",
+        "Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers (who divide the flows by their sum)",
+        "0 to 1",
+    ),
+    _attribution(
         "value_norms",
         "Value-weighted attention",
         "mean over heads of Aᵢⱼ ‖vⱼ W_O‖ in the last layer, at the row i that the target is read from",
