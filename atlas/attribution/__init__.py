@@ -5,6 +5,7 @@ from __future__ import annotations
 from atlas.attribution.agreement import agreement
 from atlas.attribution.attribute import attribute
 from atlas.attribution.effects import head_effects
+from atlas.attribution.faithfulness import faithfulness
 from atlas.attribution.importance import head_importance, prune
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.score_parts import why
@@ -23,6 +24,7 @@ __all__ = [
     "Verdict",
     "agreement",
     "attribute",
+    "faithfulness",
     "head_effects",
     "head_importance",
     "influence",

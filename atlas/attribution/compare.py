@@ -12,7 +12,7 @@ from atlas.attribution.attribute import attribute_trace
 from atlas.attribution.methods import METHODS
 from atlas.attribution.statistics import spearman
 from atlas.errors import NotCaptured, TooLarge
-from atlas.tracing.explained import AGREEMENT, COMPARE, Agreement, Attribution, Comparison, Target
+from atlas.tracing.explained import AGREEMENT, COMPARE, Agreement, Attribution, Comparison, Resolved, Target
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -31,7 +31,7 @@ def compare(trace: Trace, target: Target, methods: Sequence[str], tell: Tell | N
     if len(attributions) != len(methods) or len(set(methods)) < len(methods):
         return Comparison(found)
     signed = all(METHODS[method].signed for method in methods)
-    kept = counted(trace, attributions[0])
+    kept = may_count(trace, attributions[0].target)
     first, second = (each.tokens["score"].to_numpy(dtype=float)[kept] for each in attributions)
     if not signed:
         first, second = np.abs(first), np.abs(second)
@@ -42,17 +42,20 @@ def compare(trace: Trace, target: Target, methods: Sequence[str], tell: Tell | N
     return Comparison(found, rho, low, high, p, n=int(kept.sum()), signed=signed)
 
 
-def counted(trace: Trace, attribution: Attribution) -> np.ndarray:
-    """Which tokens are compared: not the special ones, nor those after the target of a model that only looks back.
+def may_count(trace: Trace, target: Resolved) -> np.ndarray:
+    """Which tokens of all sides are compared: not the special ones, nor those after the target of a model that only looks back.
 
     Both would agree by themselves: special tokens are kept by every baseline, and later tokens have the score 0 in every method.
     """
-    tokens, target = attribution.tokens, attribution.target
-    kept = ~tokens["special"].to_numpy(dtype=bool)
+    ends = {}
     if looks_back(trace) and target.position >= 0:
-        side = "target" if "cross" in trace.kinds else "source"
-        kept &= (tokens["side"] != side).to_numpy() | (tokens["position"] <= target.position).to_numpy()
-    return np.asarray(kept)
+        ends["target" if "cross" in trace.kinds else "source"] = target.position + 1
+    return np.concatenate(
+        [
+            ~table["special"].to_numpy(dtype=bool) & (np.arange(len(table)) < ends.get(side, len(table)))
+            for side, table in trace.token_tables.items()
+        ]
+    )
 
 
 def heads_agree(trace: Trace, target: Target, method: str, tell: Tell | None = None) -> Agreement:

@@ -110,7 +110,7 @@ def integrated_gradients(
             break
         count = min(2 * count, most_steps)
     share, used, found = best
-    note = f"Scores add up to the target within {100 * share:.3g} % at {used} steps, from a baseline of {_said(away.name)}."
+    note = f"Scores add up to the target within {100 * share:.3g} % at {used} steps, from a baseline of {said_of(away.name)}."
     if share > gap:
         note += f" The gap did not close: it is more than {100 * gap:.3g} % after {tried} steps in all, so read scores with care."
     facts = {
@@ -136,7 +136,7 @@ def occlusion(subject: Subject, report: Report | None = None, *, replace: str = 
                 rows[side][row, position] = away.vectors[side][0, position]
             for (side, position), changed in zip(batch, to_numpy(subject.value(len(batch), vectors=rows)), strict=True):
                 values[side][position] = whole - float(changed)
-    notes = (f"A token that is taken out is replaced by {_said(away.name)}.",)
+    notes = (f"A token that is taken out is replaced by {said_of(away.name)}.",)
     return Scores(values, None, notes, {"replace": away.name, "keep_specials": keep_specials})
 
 
@@ -227,7 +227,8 @@ def _along(
     return {side: to_numpy(values[0].detach().float().sum(dim=-1)) for side, values in zip(sides, found, strict=True)}
 
 
-def _said(name: str) -> str:
+def said_of(name: str) -> str:
+    """A baseline in words."""
     return {
         "mask": "the mask token",
         "pad": "the padding token",
