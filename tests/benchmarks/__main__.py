@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from atlas.engine.loading.quiet_libraries import quiet_transformers
-from tests.benchmarks import app, engine, explanations
+from tests.benchmarks import app, engine, explanations, faithful
 from tests.places import REPO
 
 OUTPUT = REPO / "benchmarks.json"
@@ -20,7 +20,7 @@ OUTPUT = REPO / "benchmarks.json"
 
 def main() -> None:
     """Measure, print, write."""
-    by_name = {row.__name__: row for row in (*engine.ROWS, *app.ROWS, *explanations.ROWS)}
+    by_name = {row.__name__: row for row in (*engine.ROWS, *app.ROWS, *explanations.ROWS, *faithful.ROWS)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of: {', '.join(by_name)}")
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT, help="where the JSON goes (default: %(default)s)")
@@ -39,12 +39,14 @@ def main() -> None:
     cores = f"{os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
     print(f"{cores}; ratios are medians of pairs, with their quartiles")
     print("\n| what | measured | bar | |\n|---|---|---|---|")
-    rows = []
+    rows, tables = [], []
     with quiet_transformers():
         for name in given.names or by_name:
             row = by_name[name]()
             rows.append({"name": name, **row.plain()})
+            tables += [row.table] if row.table else []
             print(f"| {row.what} | {row.measured} | {row.bar} | {'holds' if row.holds else 'missed'} |", flush=True)
+    print(*(f"\n{table}" for table in tables), sep="\n")
     given.output.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten to {given.output}")
 

@@ -24,6 +24,8 @@ class Row:
     bar: str
     holds: bool
     figures: dict[str, Any]
+    table: str = ""
+    """A table of its own, in Markdown; printed below the others."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""

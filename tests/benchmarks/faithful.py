@@ -1,0 +1,135 @@
+"""How each attribution method fares on the embedded models, over held-out texts: three tables beside the others.
+
+The texts come from the recipes' own generators, with seeds that no training step has: the moods of mood-mini's own evaluation,
+and stories whose next word (gpt-mini) or hidden word (bert-mini) is the model's decision.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+import atlas
+from assets.recipes.mood_mini import HELD_OUT_SEED
+from assets.recipes.mood_texts import texts as mood_texts
+from assets.recipes.streams import HELD_OUT_STORY_SEED, story_texts
+from atlas.attribution.faithfulness import Judged, judged_texts, mean_intervals, summary
+from atlas.attribution.methods import METHODS
+from atlas.attribution.statistics import spearman
+from atlas.tracing.faithfulness import COMPREHENSIVENESS, RANDOM, SUFFICIENCY
+from tests.benchmarks.timing import Row, seconds
+
+COUNT = 200
+"""Texts of each model."""
+
+WORDS = (16, 28)
+"""Words of a story that the model reads, drawn between these."""
+
+AGREEMENT = "agreement"
+HELD_AGAINST = "occlusion"
+"""The method that intervenes: the others are held against it."""
+
+SEED = 7
+
+
+def mood() -> list[str]:
+    """Texts of a mood, of the seed that mood-mini's card is measured on."""
+    return [made.text for made in mood_texts(HELD_OUT_SEED, COUNT)]
+
+
+def beginnings() -> Iterator[tuple[list[str], random.Random]]:
+    """The first words of held-out stories, and what else is drawn for each."""
+    for number, story in enumerate(itertools.islice(story_texts(HELD_OUT_STORY_SEED, COUNT), COUNT)):
+        draw = random.Random(SEED + number)
+        yield story.split()[: draw.randint(*WORDS)], draw
+
+
+def stories() -> list[str]:
+    """Beginnings of stories that go on with a word."""
+    return [" ".join(words) for words, _ in beginnings()]
+
+
+def hidden_words() -> list[str]:
+    """Beginnings of stories with one word hidden; punctuation beside it stays."""
+    found = []
+    for words, draw in beginnings():
+        at = draw.randrange(len(words))
+        bare = words[at].strip(".,!?;:\"'")
+        words[at] = words[at].replace(bare, "[MASK]", 1) if bare else "[MASK]"
+        found.append(" ".join(words))
+    return found
+
+
+def agreement(judged: Judged) -> dict[str, float]:
+    """Spearman's correlation of each method with occlusion over the tokens of one text; magnitudes where a method has no sign."""
+    held = judged.weights[HELD_AGAINST]
+    found = {}
+    for name, weights in judged.weights.items():
+        signed = METHODS[name].signed
+        rows, vector = (weights, held) if signed else (np.abs(weights), np.abs(held))
+        found[name] = float(spearman(rows[None], vector, permutations=0).rho[0])
+    shuffled = np.random.default_rng((SEED, judged.text)).permutation(len(held)).astype(float)
+    return found | {RANDOM: float(spearman(shuffled[None], held, permutations=0).rho[0])}
+
+
+def measured(name: str, texts: Callable[[], list[str]]) -> pd.DataFrame:
+    """Comprehensiveness, sufficiency and agreement with occlusion of every method that the model can have."""
+    model = atlas.load(name)
+    methods = [method for method in METHODS if not METHODS[method].reason(model)]
+    every = texts()
+    judged = list(judged_texts(model.traces(every, capture=("predictions",)), len(every), methods, seed=SEED))
+    rows = [*methods, RANDOM]
+    rho = np.array([[agreement(each)[row] for each in judged] for row in rows])
+    agreed = pd.DataFrame({"method": rows, "score": AGREEMENT}).assign(**mean_intervals(rho, SEED))
+    return pd.concat([summary(judged, rows, SEED), agreed], ignore_index=True)
+
+
+def in_words(found: pd.DataFrame, name: str) -> str:
+    """A table for README, methods by falling comprehensiveness."""
+    cells = {
+        (row.method, row.score): f"{row.mean:.3f} ({row.lo:.3f} to {row.hi:.3f})".replace("-", "−") for row in found.itertuples()
+    }
+    sure = found[found["score"] == COMPREHENSIVENESS].sort_values("mean", ascending=False)
+    lines = [
+        f"| {name}, {int(sure['n'].max())} texts | comprehensiveness ↑ | sufficiency ↓ | ρ with occlusion |",
+        "|---|---|---|---|",
+    ]
+    for method in sure["method"]:
+        title = METHODS[method].title if method in METHODS else "random order"
+        agreed = "itself" if method == HELD_AGAINST else cells[method, AGREEMENT]
+        lines.append(f"| {title} | {cells[method, COMPREHENSIVENESS]} | {cells[method, SUFFICIENCY]} | {agreed} |")
+    return "\n".join(lines)
+
+
+def _row(name: str, texts: Callable[[], list[str]]) -> Row:
+    tables: list[pd.DataFrame] = []
+    took = seconds(lambda: tables.append(measured(name, texts)))
+    found = tables[0]
+    lost = found[found["score"] == COMPREHENSIVENESS].set_index("method")
+    chance = lost.loc[RANDOM]
+    better = [method for method in lost.index if lost.loc[method, "lo"] > chance["hi"]]
+    said = f"{len(better)} of {len(lost) - 1} methods take out more than random orders do, beyond both intervals"
+    figures = {"seconds": round(took), "table": found.round(4).to_dict("records")}
+    return Row(f"comprehensiveness of attribution methods, {name}", said, "no bar", True, figures, in_words(found, name))
+
+
+def faithfulness_mood() -> Row:
+    """The classifier."""
+    return _row("mood-mini", mood)
+
+
+def faithfulness_gpt() -> Row:
+    """The next word."""
+    return _row("gpt-mini", stories)
+
+
+def faithfulness_bert() -> Row:
+    """A hidden word."""
+    return _row("bert-mini", hidden_words)
+
+
+ROWS = (faithfulness_mood, faithfulness_gpt, faithfulness_bert)
