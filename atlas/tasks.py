@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, effects, importance, score_parts, verdicts
+from atlas.attribution import compare, curves, effects, importance, score_parts, verdicts
 from atlas.bias import benchmarks, detection, heads, swaps
 from atlas.bias import compare as bias_compare
 from atlas.engine.running import blueprint, feed_forward, logit_lens, predict, write
@@ -17,6 +17,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **feed_forward.TASKS,
     **write.TASKS,
     **compare.TASKS,
+    **curves.TASKS,
     **effects.TASKS,
     **importance.TASKS,
     **verdicts.TASKS,

@@ -15,7 +15,7 @@ from atlas.attribution.orders import Floats, Order, area, bin_sizes, bounds, era
 from atlas.attribution.statistics import order_of
 from atlas.errors import NotCaptured, UnknownName
 from atlas.trace import Trace
-from atlas.tracing.explained import Target, usual_position
+from atlas.tracing.explained import Attribution, Target, usual_position
 from atlas.tracing.faithfulness import BINS, COMPREHENSIVENESS, MASK, RANDOM, SUFFICIENCY
 
 if TYPE_CHECKING:
@@ -192,12 +192,17 @@ def removal_of(trace: Trace, target: Target, remove: str) -> Removal:
     return Removal(subject, [place for place, counts in zip(places, chosen, strict=True) if counts], remove)
 
 
-def scores_at(trace: Trace, removal: Removal, method: str, report: Report | None = None) -> Floats:
+def scores_at(trace: Trace, removal: Removal, method: str) -> Floats:
     """The scores of a method for the tokens that can be taken out."""
     resolved = removal.subject.target
     target = Target(resolved.position if resolved.position >= 0 else -1, resolved.outcome_id, resolved.against_id)
-    found = attribute_trace(trace, target, method, report).tokens
-    starts = {side: int(np.flatnonzero(found["side"] == side)[0]) for side in trace.token_tables}
+    return at_places(attribute_trace(trace, target, method), removal)
+
+
+def at_places(attribution: Attribution, removal: Removal) -> Floats:
+    """The scores of an attribution for the tokens that can be taken out."""
+    found = attribution.tokens
+    starts = {side: int(np.flatnonzero(found["side"] == side)[0]) for side in found["side"].unique()}
     return found["score"].to_numpy(dtype=float)[[starts[side] + at for side, at in removal.places]]
 
 

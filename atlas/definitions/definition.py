@@ -30,7 +30,7 @@ class Definition:
         'vectors' (queries, keys and values),
         'similarity' (two heads),
         'attribution' (what tokens do for a target f, from their vectors x and a head's weights A),
-        'effect' (of a head on a target),
+        'effect' (of a head, or of tokens, on a target),
         'agreement' (of a head with an attribution),
         'bias' (labels of a detector, and attention to what they flag),
         'unit' (of a feed-forward block) and

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import MICHEL, WIEGREFFE
+from atlas.definitions.references import DEYOUNG, EDIN, MICHEL, WIEGREFFE
 
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
+
+_RANDOM_ORDERS = "the same of random orders"
 
 
 EFFECTS = (
@@ -97,6 +99,40 @@ EFFECTS = (
         "as many random heads of the same layers, or of any layer where these have fewer than 19 other sets",
         "any number",
         MICHEL,
+    ),
+    Definition(
+        "comprehensiveness",
+        "effect",
+        "Comprehensiveness",
+        "mean over k of p(x) − p(x without the first k tokens); p: the probability of the target, k: 1, 5, 10, 20, 50 % of the "
+        "tokens, rounded up",
+        "High: the prediction is lost without the tokens that the method puts first. It hangs on how tokens are taken out, and "
+        "on how much there is to lose, so it does not compare across models or texts.",
+        _RANDOM_ORDERS,
+        "−1 to 1",
+        DEYOUNG,
+    ),
+    Definition(
+        "sufficiency",
+        "effect",
+        "Sufficiency",
+        "mean over k of p(x) − p(the first k tokens alone), with the same k",
+        "Low: the tokens that the method puts first are enough for the prediction. Below 0: alone they make it likelier.",
+        _RANDOM_ORDERS,
+        "−1 to 1",
+        DEYOUNG,
+    ),
+    Definition(
+        "naopc",
+        "effect",
+        "Normalised area",
+        "(A − lowest A) / (highest A − lowest A); A: mean over all k of p(x) − p(x without the first k tokens); lowest and "
+        "highest over all orders of this text, or over those that a beam search finds",
+        "1: no order takes more out; 0: none takes less. It compares across models and texts, as raw scores do not. The best and "
+        "the worst order of the view are those of the highest and the lowest A.",
+        _RANDOM_ORDERS,
+        "0 to 1",
+        EDIN,
     ),
     Definition(
         "head_agreement",

@@ -42,3 +42,5 @@ FIRST_ATLAS = "the first Attention Atlas (pinthoz/attention-atlas), with masked 
 NADEEM = "Nadeem, Bethke & Reddy 2021, StereoSet: Measuring Stereotypical Bias in Pretrained Language Models"
 NANGIA = "Nangia, Vania, Bhalerao & Bowman 2020, CrowS-Pairs: Measuring Social Biases in Masked Language Models"
 BLODGETT = "Blodgett, Lopez, Olteanu, Sim & Wallach 2021, Stereotyping Norwegian Salmon"
+DEYOUNG = "DeYoung et al. 2020, ERASER: A Benchmark to Evaluate Rationalized NLP Models"
+EDIN = "Edin et al. 2025, Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attributions Explainability"

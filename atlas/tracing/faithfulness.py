@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
     from atlas.tracing.explained import Resolved
 
-CURVES = "faithfulness curves"
-"""Name of the task that works them out."""
+CURVES, ESTIMATE = "faithfulness curves", "passes of faithfulness curves"
+"""Names of the tasks that work them out, and that say what it takes."""
 
-RANDOM = "random"
-"""The method that every other is held against: tokens in random order."""
+RANDOM, BEST, WORST = "random", "best order", "worst order"
+"""What methods are held against: tokens in random order, and the orders whose deletion falls the most and the least."""
 
 COMPREHENSIVENESS, SUFFICIENCY = "comprehensiveness", "sufficiency"
 

@@ -11,6 +11,7 @@ from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
+from atlas.views.faithfulness import FaithfulnessView
 from atlas.views.feed_forward import FeedForwardView
 from atlas.views.flow import FlowView
 from atlas.views.head_effects import HeadEffectsView
@@ -72,6 +73,10 @@ TABS: tuple[Tab, ...] = (
         "Deep dive",
         (PipelineView, LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView),
     ),
-    Tab("faithfulness", "Faithfulness", (VerdictView, AttributionView, HeadEffectsView, PruningView, AgreementView)),
+    Tab(
+        "faithfulness",
+        "Faithfulness",
+        (VerdictView, AttributionView, FaithfulnessView, HeadEffectsView, PruningView, AgreementView),
+    ),
     Tab("bias", "Bias", (DetectionView, AttentionBiasView, CounterfactualsView, BenchmarkView)),
 )
