@@ -20,11 +20,13 @@ from atlas.trace import NO_MODEL
 from atlas.tracing.explained import LOGIT, PROBABILITY
 from atlas.tracing.faithfulness import (
     ATTENTION,
+    COMPREHENSIVENESS,
     CURVES,
     DELETE,
     ESTIMATE,
     MASK,
     RANDOM,
+    SUFFICIENCY,
     Curve,
     Curves,
 )
@@ -96,7 +98,7 @@ class FaithfulnessLens(Lens):
         said = found.target.words.removeprefix(f"{LOGIT} ")
         what = f"{found.of} {said}"
         if found.of == PROBABILITY and found.target.against_id is None:
-            what += f": {percent(found.target.probability)} of the whole text"
+            what += f": {percent(found.target.probability)} with all tokens"
         return (
             f"{target_in_words(self.workspace, what)}. {counted(len(found.places), 'token')} can be taken out, each "
             f"{found.removal}; {found.passes:,} different sets were run"

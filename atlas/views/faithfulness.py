@@ -28,7 +28,7 @@ ORIGIN = "faithfulness"
 
 NONE = {"none": NO_METHOD}
 
-REMOVED = {"a mask": MASK, "leaving it out": DELETE, "hiding it": ATTENTION}
+REMOVED = {"replacing it": MASK, "leaving it out": DELETE, "hiding it": ATTENTION}
 
 DELETION, INSERTION = "deletion", "insertion"
 LABELS = {DELETION: "tokens taken out", INSERTION: "tokens put in"}
@@ -46,7 +46,7 @@ class FaithfulnessView(View):
         "nine of ten random orders, dashed inside it their mean. The other dashed lines are the best and the worst order that "
         "were found: where a method is no nearer to the best than random orders are, it does not say what this prediction hangs "
         "on. Below: both scores of each order beside those of random ones. A text without some tokens may be unusual for the "
-        "model, so compare ways of taking them out: a mask in their place, leaving them out, or hiding them from attention. Raw "
+        "model, so compare ways of taking them out: a mask or an average token in their place, leaving them out, or hiding them from attention. Raw "
         "scores do not compare across models or texts. Choose the prediction in the view of predictions. Click a curve to "
         "select the tokens that come first up to there, or a method below the plots to select the first fifth of its tokens."
     )
