@@ -39,6 +39,9 @@ SCORES_HEIGHT = 130
 MARK = 7.0
 """Pixels across."""
 
+BETWEEN = 4
+"""Steps from mark to mark of an order at the bounds: enough to tell two dashed lines apart."""
+
 BAND = 0.3
 """Half of the height of the band of random orders, in rows."""
 
@@ -198,6 +201,5 @@ def _points(shares: Floats, curves: Sequence[Drawn], label: str) -> list[tuple[A
         (float(x), float(y), curve.title, f"{label}: {number(float(y))}\n{100 * x:.3g} % of the tokens", how.colour, how.marker)
         for curve in curves
         for how in [ORDERS[curve.name]]
-        if not curve.bound
-        for x, y in zip(shares, curve.values, strict=True)
+        for x, y in zip(shares[:: BETWEEN if curve.bound else 1], curve.values[:: BETWEEN if curve.bound else 1], strict=True)
     ]

@@ -13,7 +13,6 @@ from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
 from atlas.state.asking import Progress
 from atlas.state.attribution import METHODS, explained_target, target_in_words
-from atlas.state.head_plane import three
 from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
 from atlas.trace import NO_MODEL
@@ -127,7 +126,7 @@ class FaithfulnessLens(Lens):
         said = []
         for score in (COMPREHENSIVENESS, SUFFICIENCY):
             low, mean, high = self.chance(found, score)
-            said.append(f"{score} {three(mean)} ({three(low)} to {three(high)} in nine of ten)")
+            said.append(f"{score} {decimals(mean)} ({decimals(low)} to {decimals(high)} in nine of ten)")
         return (*missing, f"{len(found.random)} random orders: {' and '.join(said)}.", found.searched)
 
     def groups(self) -> list[dict[str, object]]:
@@ -138,7 +137,7 @@ class FaithfulnessLens(Lens):
         chips = [
             {
                 "key": curve.name,
-                "label": f"{title_of(curve.name)}: {three(curve.comprehensiveness)} · {three(curve.sufficiency)}",
+                "label": f"{title_of(curve.name)}: {decimals(curve.comprehensiveness)} · {decimals(curve.sufficiency)}",
                 "active": self._selected() == self.top(found, curve) != frozenset(),
                 "title": f"Select the {counted(self.many(found), 'token')} that it puts first",
             }
@@ -188,6 +187,11 @@ class FaithfulnessLens(Lens):
                 for step, without, alone in zip(found.steps, curve.deletion, curve.insertion, strict=False)
             ]
         return pd.DataFrame(rows, columns=columns)
+
+
+def decimals(score: float) -> str:
+    """A score to a thousandth, because probabilities are told apart no further."""
+    return f"{score:.3f}".replace("-0.000", "0.000").replace("-", "−")
 
 
 def title_of(name: str) -> str:

@@ -46,8 +46,8 @@ class FaithfulnessView(View):
         "nine of ten random orders, dashed inside it their mean. The other dashed lines are the best and the worst order that "
         "were found: where a method is no nearer to the best than random orders are, it does not say what this prediction hangs "
         "on. Below: both scores of each order beside those of random ones. A text without some tokens may be unusual for the "
-        "model, so compare ways of taking them out: a mask or an average token in their place, leaving them out, or hiding them from attention. Raw "
-        "scores do not compare across models or texts. Choose the prediction in the view of predictions. Click a curve to "
+        "model, so compare ways of taking them out: something empty in their place, leaving them out, or hiding them from "
+        "attention. Raw scores do not compare across models or texts. Choose the prediction in the view of predictions. Click a curve to "
         "select the tokens that come first up to there, or a method below the plots to select the first fifth of its tokens."
     )
     defines: ClassVar = ("comprehensiveness", "sufficiency", "naopc")
@@ -137,7 +137,10 @@ class FaithfulnessView(View):
         if found is None:
             return ""
         names = [curve.name for curve in (*found.found, *found.bounds) if not curve.reason]
-        return key_markup([(title_of(name), ORDERS[name]) for name in names], after="grey band: random orders")
+        return key_markup(
+            [(title_of(name), ORDERS[name]) for name in names],
+            after="grey band: random orders; best and worst: by what is taken out",
+        )
 
     def _list(self, *_: object) -> None:
         self.chips.groups = self.curves.groups()
