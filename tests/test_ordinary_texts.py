@@ -89,7 +89,7 @@ def service() -> Service:
     return Service()
 
 
-PRESSED = frozenset({"writing", "verdict"})
+PRESSED = frozenset({"faithfulness", "verdict", "writing"})
 """Views that show nothing until a reader presses their button: their own tests press it."""
 
 

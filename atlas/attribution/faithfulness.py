@@ -257,7 +257,7 @@ def _normalised(
 
 
 def _traced(model: Model, texts: Iterable[Any], decoders: Sequence[str | None] | None) -> tuple[Iterator[Trace], int]:
-    every = [texts] if isinstance(texts, Trace) else list(texts)
+    every: list[Any] = [texts] if isinstance(texts, Trace) else list(texts)
     if any(isinstance(each, Trace) for each in every):
         if not all(isinstance(each, Trace) for each in every) or decoders is not None:
             msg = "Give texts, or traces of them, which have their decoder texts already; not both."

@@ -87,8 +87,8 @@ def pipes(rows: Floats, own: Sequence[Floats], cross: Sequence[Floats] = (), enc
             top = laying.stacked(top, np.diag(1 - given.sum(axis=1)))
             laying.lay(top, ends, given)
     laying.lay(laying.nodes(1), top, np.asarray(rows, dtype=float)[None])
-    joined = (np.concatenate(parts) for parts in (laying.starts, laying.ends, laying.capacities))
-    return Pipes(laying.size, *joined, tokens, read)
+    starts, ends, widths = (np.concatenate(laying.starts), np.concatenate(laying.ends), np.concatenate(laying.capacities))
+    return Pipes(laying.size, starts, ends, widths.astype(float), tokens, read)
 
 
 def flows_to(network: Pipes, sinks: npt.NDArray[np.int32], report: Report | None = None) -> Floats:

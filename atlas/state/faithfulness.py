@@ -59,6 +59,14 @@ class FaithfulnessLens(Lens):
     reads: ClassVar = {"target": ("position", "outcome", "against")}
     marked_by: ClassVar = ("queries", "keys", "focus")
 
+    _started: Trace | None = None
+    """The trace that the reader has asked for: thousands of passes are not run because a tab is opened."""
+
+    def start(self) -> None:
+        """Work out the curves of the trace on screen, now and whenever a choice or the target changes."""
+        self._started = self.workspace.trace
+        self._redraw()
+
     def depends(self) -> Hashable:
         """On the target, the methods and the operator; selected tokens are marked only."""
         return explained_target(self.workspace, LOGIT), self.methods, self.choices.remove
@@ -84,6 +92,9 @@ class FaithfulnessLens(Lens):
             made: Curves = work(trace, target, methods, remove, 0, progress.tell)
             return made
 
+        if self._started is not trace:
+            self.line = f"{self._cost(trace)}. Press Run"
+            return None
         found = self.ask(f"{methods} {remove} {target}", run, None, needs_model=True)
         self.line = self._cost(trace) if found is None else self._describe(found)
         return found
@@ -91,7 +102,7 @@ class FaithfulnessLens(Lens):
     def _cost(self, trace: Trace) -> str:
         passes = int(self.workspace.tasks[ESTIMATE](trace, self.methods))
         tokens = sum(map(len, trace.token_tables.values()))
-        return f"This takes about {passes:,} passes of {counted(tokens, 'token')} at most; every set of tokens is run once."
+        return f"About {passes:,} passes of {counted(tokens, 'token')} at most, because a set of tokens is run once"
 
     def _describe(self, found: Curves) -> str:
         said = found.target.words.removeprefix(f"{LOGIT} ")
@@ -175,11 +186,16 @@ class FaithfulnessLens(Lens):
         return self.workspace.selection.keys
 
     def table(self) -> pd.DataFrame:
-        """Every step of every order: what is left of the target without, and with nothing but, its first tokens."""
+        """Every step of every order: what is left of the target without, and with nothing but, its first tokens.
+
+        Before the run: the passes that each method would take by itself.
+        """
         found = self.found()
-        columns = ["order", "tokens", "deletion", "insertion", "comprehensiveness", "sufficiency"]
         if found is None:
-            return pd.DataFrame(columns=columns)
+            estimate = self.workspace.tasks.get(ESTIMATE)
+            passes = [np.nan if estimate is None else estimate(self.trace, [name]) for name in self.methods]
+            return pd.DataFrame({"order": self.methods, "passes": passes})
+        columns = ["order", "tokens", "deletion", "insertion", COMPREHENSIVENESS, SUFFICIENCY]
         rows = []
         for curve in (*found.found, *found.bounds, *found.random):
             rows += [

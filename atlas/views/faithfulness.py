@@ -47,8 +47,9 @@ class FaithfulnessView(View):
         "were found: where a method is no nearer to the best than random orders are, it does not say what this prediction hangs "
         "on. Below: both scores of each order beside those of random ones. A text without some tokens may be unusual for the "
         "model, so compare ways of taking them out: something empty in their place, leaving them out, or hiding them from "
-        "attention. Raw scores do not compare across models or texts. Choose the prediction in the view of predictions. Click a curve to "
-        "select the tokens that come first up to there, or a method below the plots to select the first fifth of its tokens."
+        "attention. Raw scores do not compare across models or texts. Choose the prediction in the view of predictions. Click a "
+        "curve to select the tokens that come first up to there, or a method below the plots to select the first fifth of its "
+        "tokens. Nothing runs until you press Run; then the curves follow what you choose for this text."
     )
     defines: ClassVar = ("comprehensiveness", "sufficiency", "naopc")
     lens_type: ClassVar = FaithfulnessLens
@@ -58,6 +59,11 @@ class FaithfulnessView(View):
         super().__init__(workspace, **params)
         self.chips = Chips(dark=self.param.dark, css_classes=["aa-faithful-methods"])
         self.chips.on_chip(self._pressed)
+        self.run = pmui.Button(
+            label="Run", color="primary", variant="contained", size="small", margin=TIGHT, css_classes=["aa-faithful-run"]
+        )
+        self.run.on_click(lambda _: self._run())
+        self.results = pn.Column(sizing_mode="stretch_width", margin=0, visible=False)
         self._hears = {DELETION: [on_tap(self._tapped_deletion)], INSERTION: [on_tap(self._tapped_insertion)]}
 
     @classmethod
@@ -80,6 +86,7 @@ class FaithfulnessView(View):
             pmui.Select.from_param(choices.second, label="Beside it", options=NONE | METHOD_TITLES, width=190, **look),
             pmui.Select.from_param(choices.third, label="And", options=NONE | METHOD_TITLES, width=190, **look),
             pmui.Select.from_param(choices.remove, label="Takes a token out by", options=REMOVED, width=150, **look),
+            self.run,
         ]
 
     def body(self) -> Any:
@@ -92,10 +99,9 @@ class FaithfulnessView(View):
         below = self._pane(self._scores, SCORES_HEIGHT, "scores")
         key = Markup(self.bound(self._key, changes.param.revision), sizing_mode="stretch_width", margin=(0, 8))
         notes = self.bound(lambda _: "\n".join(self.curves.notes()), changes.param.revision)
-        return pn.Column(
-            pn.Row(*panes.values(), sizing_mode="stretch_width"), key, below, self.chips, plain(notes, "aa-faithful-notes"),
-            sizing_mode="stretch_width",
-        )  # fmt: skip
+        curves = pn.Row(*panes.values(), sizing_mode="stretch_width")
+        self.results.objects = [curves, key, below, self.chips, plain(notes, "aa-faithful-notes")]
+        return self.results
 
     def export(self) -> Export:
         """Every step of every order, and the plots."""
@@ -144,6 +150,11 @@ class FaithfulnessView(View):
 
     def _list(self, *_: object) -> None:
         self.chips.groups = self.curves.groups()
+        self.results.visible = bool(self.chips.groups)
+
+    @gesture
+    def _run(self) -> None:
+        self.curves.start()
 
     @gesture
     def _pressed(self, press: Press) -> None:

@@ -39,6 +39,7 @@ def view_of(trace, **choices):
     view = FaithfulnessView(room)
     view.curves.choices.param.update({"first": "occlusion", "second": "raw_attention", "third": "", **choices})
     view.__panel__()
+    view._run()
     return room, view
 
 
@@ -125,8 +126,23 @@ def test_the_cost_is_said_before_the_run_and_no_run_takes_more():
     assert found.passes <= said
     assert any(words.startswith("Taking tokens out: ") for words, _ in told)
     assert all(0 <= share <= 1 for _, share in told)
-    _, view = view_of(trace)
-    assert f"about {TASKS[ESTIMATE](trace, view.curves.methods):,} passes" in view.curves._cost(trace)
+
+
+def test_nothing_runs_before_run_is_pressed_and_the_cost_is_said():
+    room, view = view_of(traced("BERT"))
+    assert view.results.visible
+    other = traced("BERT", "the cat ran away from the dog")
+    room.pipeline.show(other)
+    assert view.curves.found() is None
+    assert not view.results.visible
+    said = f"About {TASKS[ESTIMATE](other, view.curves.methods):,} passes of 9 tokens at most"
+    assert view.lens.line == f"{said}, because a set of tokens is run once. Press Run"
+    assert view.problem == ""
+    assert list(view.export().table.columns) == ["order", "passes"]
+    view._run()
+    assert view.results.visible
+    view.curves.choices.second = "rollout"
+    assert [curve.name for curve in view.curves.found().found] == ["occlusion", "rollout"]
 
 
 def test_bounds_are_not_searched_where_that_takes_too_long_and_too_long_a_text_is_refused(monkeypatch):
