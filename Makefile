@@ -51,7 +51,7 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 test: $(STAMP) browser ## run all tests (20 minutes on two cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS) || $(BIN)/python -m tests.again
 
-bench: $(STAMP) ## measure speed and size, side by side with the plain model and with BertViz
+bench: $(STAMP) ## measure speed and size, beside the plain model and BertViz, and how faithful explanations are
 	$(BIN)/python -m tests.benchmarks
 
 lint: $(STAMP) ## check style and types
