@@ -28,6 +28,7 @@ class Definition:
         'stream' (what a layer writes),
         'state' (the tokens' vectors at a layer),
         'vectors' (queries, keys and values),
+        'embedding' (before the first layer),
         'similarity' (two heads),
         'attribution' (what tokens do for a target f, from their vectors x and a head's weights A),
         'effect' (of a head, or of tokens, on a target),

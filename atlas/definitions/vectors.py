@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import ELHAGE, ETHAYARAJH, GEVA21, GEVA22, KOBAYASHI, LI, MU, PEARSON, VASWANI, YEH
+from atlas.definitions.references import (
+    ELHAGE,
+    ETHAYARAJH,
+    GEVA21,
+    GEVA22,
+    KOBAYASHI,
+    LI,
+    MIKOLOV,
+    MU,
+    PEARSON,
+    PRESS,
+    RAFFEL,
+    SU,
+    VASWANI,
+    WANG_CHEN,
+    YEH,
+)
 
 VECTORS = (
     Definition(
@@ -171,3 +187,83 @@ VECTORS = (
         MU,
     ),
 )
+
+EMBEDDINGS = (
+    Definition(
+        "embedding_cosine",
+        "embedding",
+        "Cosine of two embeddings",
+        "(a · b) / (‖a‖ ‖b‖), a and b the chosen vectors of two tokens before the first layer",
+        "Near 1: to the first layer the two are nearly one, but for their lengths. Rows of many tables share a direction, so "
+        "compare a cosine with those of the other pairs.",
+        "0, give or take 1 / √width, for two directions that have nothing to do with each other",
+        "−1 to 1",
+        MIKOLOV,
+    ),
+    Definition(
+        "embedding_length",
+        "embedding",
+        "Length of an embedding",
+        "‖x‖, x the vector as it is added: scaled where the model scales it",
+        "A short position vector beside a long token vector turns the sum little. Rare tokens often have short or unusual rows.",
+        "none: compare the vectors and the tokens with each other",
+        "0 and more",
+        MIKOLOV,
+    ),
+    Definition(
+        "embedding_map",
+        "embedding",
+        "Embeddings on a map",
+        "first two principal components of the chosen vectors of this text's tokens, their mean taken off",
+        "Tokens that lie close have similar vectors, as far as two axes can show it. Position vectors often form a curve.",
+        "at least 2 / min(width, n − 1) of the variance for both axes together, however even the directions of n tokens are",
+        "any",
+        PEARSON,
+    ),
+    Definition(
+        "nearest_cosine",
+        "embedding",
+        "Cosine to a row of the table",
+        "(x · Eⱼ) / (‖x‖ ‖Eⱼ‖) over all rows j of the table of tokens but the token's own, the largest first",
+        "What the model holds for alike before it has read any context: other forms of the word, words used like it, often also "
+        "rare tokens that were hardly trained.",
+        "about √(2 ln V / width) for the nearest of V rows without any structure",
+        "−1 to 1",
+        MIKOLOV,
+    ),
+    Definition(
+        "position_cosine",
+        "embedding",
+        "Cosine of two position vectors",
+        "(P[i] · P[j]) / (‖P[i]‖ ‖P[j]‖); by distance: mean over all i of those with j = i + d",
+        "High near the diagonal and falling with the distance: the model can tell from the vectors how far apart two tokens are. "
+        "Vectors of positions that training hardly saw have no order.",
+        "0, give or take 1 / √width, for two directions that have nothing to do with each other",
+        "−1 to 1",
+        WANG_CHEN,
+    ),
+    Definition(
+        "rotation_angle",
+        "embedding",
+        "Cosine of the angle",
+        "cos(d · θᵢ), d the distance in tokens, θᵢ the angle by which pair i of a head's numbers turns per token, often "
+        "base^(−2i / turning numbers)",
+        "The share of pair i in q·k of two equal vectors d tokens apart, against the share at distance 0. A pair whose full turn "
+        "takes longer than the text says hardly anything about positions there.",
+        "1 at distance 0; the mean of all pairs falls with the distance, unevenly",
+        "−1 to 1",
+        SU,
+    ),
+    Definition(
+        "distance_bias",
+        "embedding",
+        "Bias by distance",
+        "b(head, key − query), added to the score before the softmax",
+        "Differences count, because the softmax does not see a constant: a key whose bias is higher by 1 gets e times the "
+        "attention that an equal one gets. T5 has one number for each of a few ranges of distances, ALiBi a slope a head.",
+        "a head without a bias has the same number at all distances",
+        "any",
+        f"{RAFFEL}; {PRESS}",
+    ),
+)
+"""The vectors before the first layer, and what says where a token stands."""

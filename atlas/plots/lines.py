@@ -10,7 +10,22 @@ import holoviews as hv
 import numpy as np
 import numpy.typing as npt
 
-from atlas.plots.colours import BLUE, CIRCLE, DIAMOND, GREEN, GREY, ORANGE, PURPLE, SQUARE, TRIANGLE, VERMILION, Category, theme
+from atlas.plots.colours import (
+    BLUE,
+    CIRCLE,
+    DIAMOND,
+    GREEN,
+    GREY,
+    INVERTED_TRIANGLE,
+    ORANGE,
+    PLUS,
+    PURPLE,
+    SQUARE,
+    TRIANGLE,
+    VERMILION,
+    Category,
+    theme,
+)
 from atlas.plots.frame import Hook, Limits, frame, limits, number, tooltip
 
 PARTS: Mapping[str, Category] = MappingProxyType({
@@ -26,9 +41,16 @@ PARTS: Mapping[str, Category] = MappingProxyType({
     "gradient": Category(BLUE, CIRCLE),
     "ablation": Category(VERMILION, SQUARE),
     "random": Category(GREY, TRIANGLE),
+    "token": Category(BLUE, CIRCLE),
+    "position": Category(VERMILION, SQUARE),
+    "segment": Category(GREEN, DIAMOND),
+    "sum": Category(GREY, TRIANGLE),
+    "after the norm": Category(PURPLE, INVERTED_TRIANGLE),
+    "enters layer 0": Category(ORANGE, PLUS),
+    "by distance": Category(BLUE, CIRCLE),
 })  # fmt: skip
-"""How parts of a layer, and the vectors of a head, are drawn in every plot. They are no categories of heads, which have a table
-of their own; queries and keys have the colours of selected rows and columns."""
+"""How parts of a layer, the vectors of a head, those of the embeddings, and orders of removal are drawn in every plot. They are no
+categories of heads, which have a table of their own; queries and keys have the colours of selected rows and columns."""
 
 TICKS = 16
 """Most layers named along the axis."""

@@ -159,6 +159,10 @@ class PlaneLens(Lens):
     def select_name(self, axis: Axis, at: int, origin: str) -> None:
         """Select what a row or a column stands for."""
 
+    def titles(self) -> tuple[str, str]:
+        """What rows and columns are; for a plane on which that changes."""
+        return self.row_title, self.column_title
+
     # -- what all have -------------------------------------------------------------------------------------------------
 
     def forget(self) -> None:
@@ -196,7 +200,8 @@ class PlaneLens(Lens):
         size = len(plane.rows), len(plane.columns)
         values = self._values(slice(0, size[0]), slice(0, size[1]))
         rows, columns = ([plane.name(axis, at) for at in range(n)] for axis, n in zip(AXES, size, strict=True))
-        return pd.DataFrame(values, pd.Index(rows, name=self.row_title), pd.Index(columns, name=self.column_title))
+        down, across = self.titles()
+        return pd.DataFrame(values, pd.Index(rows, name=down), pd.Index(columns, name=across))
 
     def ceiling(self) -> float:
         """The value at which the strongest colour begins."""

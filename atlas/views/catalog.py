@@ -11,6 +11,7 @@ from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
+from atlas.views.embeddings import EmbeddingsView, EmbeddingVectorsView
 from atlas.views.faithfulness import FaithfulnessView
 from atlas.views.feed_forward import FeedForwardView
 from atlas.views.flow import FlowView
@@ -23,8 +24,10 @@ from atlas.views.logit_lens import LogitLensView
 from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
+from atlas.views.nearest_tokens import NearestTokensView
 from atlas.views.patterns import PatternsView
 from atlas.views.pipeline import PipelineView
+from atlas.views.positions import PositionsView
 from atlas.views.predictions import PredictionsView
 from atlas.views.profile import ProfileView
 from atlas.views.pruning import PruningView
@@ -71,7 +74,20 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "deep",
         "Deep dive",
-        (PipelineView, LogitLensView, StreamWritesView, QKView, VectorsView, SimilarHeadsView, FeedForwardView, WhyView),
+        (
+            PipelineView,
+            EmbeddingsView,
+            EmbeddingVectorsView,
+            NearestTokensView,
+            PositionsView,
+            LogitLensView,
+            StreamWritesView,
+            QKView,
+            VectorsView,
+            SimilarHeadsView,
+            FeedForwardView,
+            WhyView,
+        ),
     ),
     Tab(
         "faithfulness",

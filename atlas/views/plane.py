@@ -176,10 +176,11 @@ class PlaneView(RasterView):
         return plots.on_canvas(columns, view.x0 / across, view.x1 / across, wide), rows
 
     def _titles(self, view: Viewport, wide: int, high: int) -> tuple[str, str]:
-        plane, lens = self.plane.plane(), self.plane
+        plane = self.plane.plane()
+        down, across = self.plane.titles()
         return (
-            plots.stepped(lens.column_title, plots.tick_step(len(plane.columns), view.x0, view.x1, wide)),
-            plots.stepped(lens.row_title, plots.tick_step(len(plane.rows), view.y0, view.y1, high)),
+            plots.stepped(across, plots.tick_step(len(plane.columns), view.x0, view.x1, wide)),
+            plots.stepped(down, plots.tick_step(len(plane.rows), view.y0, view.y1, high)),
         )
 
     def _boxes(self) -> dict[str, list[Box]]:
@@ -263,8 +264,8 @@ class PlaneView(RasterView):
         for part in over:
             drawn = drawn * part
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | {"plot.min_border_right": plots.BESIDE}}
-        titles = {"xlabel": self.plane.column_title, "ylabel": self.plane.row_title}
-        overlay = drawn.opts(**titles, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **look)
+        down, across = self.plane.titles()
+        overlay = drawn.opts(xlabel=across, ylabel=down, xaxis="top", xrotation=60, xlim=(0, 1), ylim=(0, 1), **look)
         return self.plot_pane(overlay, sizing_mode="stretch_width", height=HEIGHT, css_classes=[f"aa-{self.key}"])
 
 
