@@ -84,13 +84,10 @@ class NearestTokensLens(Lens):
         found = self.ask(f"{stream} {part} at {shown}", made, None, needs_model=True, keep=False)
         if found is not None:
             of = f" of the {stream}" if len(trace.kinds) > 1 else ""
-            few = (
-                ""
-                if len(shown) == len(every)
-                else f" {counted(len(shown), 'token')} of {len(every):,}; select others to see them:"
-            )
+            n_every = counted(len(every), "token")
+            few = "" if len(shown) == len(every) else f"; {len(shown):,} of {n_every}, select others to see them"
             what = {TOKEN: "its own row", SUM: "its sum with position and segment", NORMED: "its vector after the norm"}[part]
-            self.line = f"Nearest to each token{of} by {what}, of {found.n_tokens:,} rows of the table:{few}".removesuffix(":")
+            self.line = f"Nearest to each token{of} by {what}, of {found.n_tokens:,} rows of the table{few}"
         return found
 
     def groups(self) -> list[dict[str, Any]]:

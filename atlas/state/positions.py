@@ -36,6 +36,13 @@ from atlas.tracing.positions import (
 AUTO = "auto"
 """The first of bias, rotation and vectors that the model has."""
 
+WAYS = {
+    BIAS: "bias by distance alone",
+    ROTATION: "rotation of queries and keys",
+    VECTORS: "table of position vectors that are added to the embeddings",
+}
+"""What a model knows positions by, in words."""
+
 READINGS = {BIAS: "bias", ROTATION: "cosine of the angle", VECTORS: "cosine"}
 
 TITLES = {
@@ -165,11 +172,9 @@ class PositionsLens(PlaneLens):
         has = [name for name, known in there.items() if known]
         notes = () if found is None else found.notes
         if not has or (show != AUTO and show not in has):
-            ways = {BIAS: "a bias by distance", ROTATION: "a rotation of queries and keys", VECTORS: "vectors that are added"}
-            what = (
-                f"{'No way' if show == AUTO else ways[show].capitalize()} was found by which the {self.stream} knows positions."
-            )
-            other = f" It has {' and '.join(ways[name] for name in has)}." if has else ""
+            lack = "no way to know positions that was found" if show == AUTO else f"no {WAYS[show]}"
+            other = f" It has a {' and a '.join(WAYS[name] for name in has)}." if has else ""
+            what = f"The {self.stream} has {lack}."
             raise NotCaptured(" ".join((what + other, *notes)))
         chosen = has[0] if show == AUTO else show
         if chosen == BIAS and bias is not None:
@@ -184,18 +189,11 @@ class PositionsLens(PlaneLens):
 
     def _biases(self, bias: DistanceBias) -> PositionsPlane:
         heads = self.heads()
-        which = (
-            "mean of all heads"
-            if len(heads) == len(bias.values)
-            else "mean of the selected heads"
-            if len(heads) > 1
-            else f"L{self.layer} H{heads[0]}"
-        )
+        several = "all" if len(heads) == len(bias.values) else "the selected"
+        which = f"mean of {several} heads" if len(heads) > 1 else f"L{self.layer} H{heads[0]}"
         profile = Profile(f"bias, {which}", bias.distances, bias.values[list(heads)].mean(0))
-        same = "; the same in every layer, which learns it once" if bias.shared else ""
-        self.line = (
-            f"Layer {self.layer} of the {self.stream}: what is added to the score of a query and a key, by their distance{same}"
-        )
+        same = "; the same as in layer 0" if bias.shared else ""
+        self.line = f"Layer {self.layer} of the {self.stream}: what is added to a score, by key − query{same}"
         rows = tuple(f"H{head}" for head in range(len(bias.values)))
         columns = tuple(f"{distance:+d}".replace("-", "−") if distance else "0" for distance in bias.distances.tolist())
         return PositionsPlane(rows, columns, bias.values, show=BIAS, bias=bias, profile=profile)
@@ -203,18 +201,17 @@ class PositionsLens(PlaneLens):
     def _rotation(self, found: Positions) -> PositionsPlane:
         rotation = found.rotations[self.layer]
         if rotation is None:
-            msg = (
-                f"Layer {self.layer} turns no queries and keys: its attention knows positions by its mask alone. Others do turn."
-            )
+            msg = f"Layer {self.layer} turns no queries and keys, unlike others here: it knows positions by its mask alone."
             raise NotCaptured(msg)
         values = turned(rotation.angles)
         size = 2 * len(rotation.angles)
         pairs = {"": "", NEIGHBOURS: ", numbers 2i and 2i + 1"}.get(rotation.pairing, f", numbers i and i + {size // 2}")
         of = f" of {rotation.width}" if rotation.width else ""
+        last = "the last " if rotation.first else ""
         scaling = f"; both are also multiplied by {rotation.scaling:.3g}" if rotation.scaling != 1.0 else ""
         sure = ", as a run of one token repeated shows" if rotation.pairing else ""
         self.line = (
-            f"Layer {self.layer}: {size}{of} numbers of every query and key turn with the position, in "
+            f"Layer {self.layer}: {last}{size}{of} numbers of every query and key turn with the position, in "
             f"{counted(size // 2, 'pair')}{pairs}{sure}{scaling}"
         )
         rows = tuple(f"{at}: {turn_in_words(angle)}" for at, angle in enumerate(rotation.angles.tolist()))
@@ -231,9 +228,8 @@ class PositionsLens(PlaneLens):
         whole = found.n_vectors or len(values)
         which = f"the first {len(values):,} of {whole:,}" if whole > len(values) else counted(len(values), "position")
         where = "" if found.n_vectors else " of this text"
-        self.line = (
-            f"Position vectors of the {self.stream}, {kind}: cosines of {which}{where}, {found.vectors.shape[1]:,} numbers each"
-        )
+        size = f"{found.vectors.shape[1]:,} numbers each"
+        self.line = f"Position vectors of the {self.stream}, {kind}: cosines of {which}{where}, {size}"
         return PositionsPlane(names, names, values, show=VECTORS, profile=profile)
 
     def _numbers(self, row: int, column: int) -> Cell:

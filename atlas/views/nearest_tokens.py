@@ -27,8 +27,8 @@ class NearestTokensView(View):
     question: ClassVar = "Which words does the model hold for alike?"
     help: ClassVar = (
         "For every selected token (without a selection, the first ones): the tokens of the whole vocabulary whose rows in the "
-        "model's table point most in the direction of its vector. By its own row, or by the vector after position and segment are "
-        "added, or after the norm; the note then says how near the token's own row still is, and how many rows are nearer. The "
+        "model's table point most in the direction of its vector. By its own row, or by the vector after position and segment "
+        "are added, or after the norm; the note then says how near the token's own row still is, and which rank it has. The "
         "token itself is left out. Click a heading to select its token."
     )
     defines: ClassVar = ("nearest_cosine",)

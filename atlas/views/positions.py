@@ -34,10 +34,10 @@ class PositionsView(PlaneView):
         "Vectors that are added (BERT, GPT-2): the cosines of all positions, and below their mean by distance. Rotation (Llama, "
         "Gemma): pairs of numbers of every query and key turn with the position; a row is a pair, and the colour says how far "
         "it has turned after so many tokens (1: not at all, or a whole turn; −1: half a turn). Fast pairs tell neighbours apart, "
-        "slow ones keep what is far alike; below, the mean of all pairs: q·k of two equal vectors so far apart. Bias (T5, ALiBi): "
-        "what is added to the score, by distance; a row is a head of the layer in focus, and below is the mean of the selected "
-        "heads, else of all. Rotations and biases of models that do not say them are checked, or measured, on a run of one token "
-        "repeated, in which positions alone differ. Click a head or a position to select it."
+        "slow ones keep what is far alike; below, the mean of all pairs: q·k of two equal vectors so far apart. Bias (T5, "
+        "ALiBi): what is added to the score, by distance; a row is a head of the layer in focus, and below is the mean of the "
+        "selected heads, else of all. A rotation is checked, and a bias that a model does not give is measured, on a run of one "
+        "token repeated, in which positions alone differ. Click a head or a position to select it."
     )
     defines: ClassVar = ("position_cosine", "rotation_angle", "distance_bias")
     lens_type: ClassVar = PositionsLens

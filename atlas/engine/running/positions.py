@@ -84,7 +84,7 @@ def _rotations(model: Model, trace: Trace, stream: str, notes: list[str]) -> tup
     found = [_rotation(query, candidates, _allowed(model)) for query in queries]
     unsure = [layer for layer, rotation in zip(layers, found, strict=True) if rotation is not None and not rotation.pairing]
     if unsure:
-        which = "any layer" if len(unsure) == len(layers) else f"layer {', '.join(map(str, unsure))}"
+        which = "any layer" if len(unsure) == len(layers) else f"layers {', '.join(map(str, unsure))}"
         notes.append(f"No run of one token repeated could confirm the rotation in {which}: it is as the model's tables say.")
     return tuple(found)
 
@@ -109,8 +109,9 @@ def _candidates(model: Model, notes: list[str]) -> Iterator[tuple[Array, float]]
 
 
 def _rotation(query: Array | None, candidates: list[tuple[Array, float]], allowed: float) -> Rotation | None:
-    """The rotation that a layer's queries (head, position, width) of one token repeated show; the only one that is known where
-    they show none; None where they do not turn.
+    """The rotation that a layer's queries (head, position, width) of one token repeated show; None where they do not turn.
+
+    Where they show none of the candidates, the only one; of several, nobody knows which it is.
     """
     width = 0 if query is None else query.shape[-1]
     if query is not None:
@@ -154,7 +155,7 @@ def _biases(model: Model, trace: Trace, stream: str) -> tuple[tuple[Array | None
     if len(ids) < 2 or None in runs:
         return (), "How this model knows positions was not found."
     found = [[_by_distance(run, layer) for layer in range(trace.n_layers(stream))] for run in runs if run is not None]
-    agree = [_alike(*pair, _allowed(model)) for pair in zip(*found, strict=True)]
+    agree = [_alike(first, other, _allowed(model)) for first, other in zip(found[0], found[1], strict=True)]
     if not all(agree):
         return (), "Positions change the attention in a way that depends on the tokens, which is no bias by distance."
     if all(bias is None or not np.nan_to_num(bias).any() for bias in found[0]):
@@ -171,7 +172,7 @@ def _by_distance(attention: Attention, layer: int) -> Array | None:
     known = np.isfinite(logs)
     logs = np.where(known, logs, np.nan)
     made = np.full((len(logs), 2 * logs.shape[1] - 1), np.nan)
-    for at in np.flatnonzero(seen_distances(known.all(0))):
+    for at in np.flatnonzero(seen_distances(np.asarray(known.all(0)))):
         line = logs.diagonal(int(at) - logs.shape[1] + 1, 1, 2)
         low, high = np.nanmin(line, 1), np.nanmax(line, 1)
         if ((high - low) > CLOSE * np.maximum(1.0, np.abs(low))).any():
