@@ -8,12 +8,13 @@ from typing import Any
 from atlas.attribution import compare, curves, effects, importance, score_parts, verdicts
 from atlas.bias import benchmarks, detection, heads, swaps
 from atlas.bias import compare as bias_compare
-from atlas.engine.running import blueprint, feed_forward, logit_lens, nearest_tokens, positions, predict, write
+from atlas.engine.running import blueprint, feed_forward, logit_lens, nearest_tokens, positions, predict, tuned_lens, write
 
 TASKS: Mapping[str, Callable[..., Any]] = {
     **blueprint.TASKS,
     **predict.TASKS,
     **logit_lens.TASKS,
+    **tuned_lens.TASKS,
     **feed_forward.TASKS,
     **nearest_tokens.TASKS,
     **positions.TASKS,

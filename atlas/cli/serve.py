@@ -70,6 +70,13 @@ def add_serve(commands: Any, read_text: Callable[[str], str]) -> None:
     )
     what.add_argument("--pair", default="", metavar="TEXT", help="a second segment, for models that take pairs")
     what.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's decoder reads")
+    what.add_argument(
+        "--lens",
+        action="append",
+        default=[],
+        metavar="MODEL=FILE",
+        help="a tuned lens (safetensors) for a model, offered beside the logit lens; may be given several times",
+    )
     what.add_argument("--no-warm", dest="warm", action="store_false", help="do not load the model before the first visitor comes")
     where = parser.add_argument_group("where")
     where.add_argument(
@@ -117,11 +124,13 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     """Serve the app until it is stopped."""
     wanted = {name: read_text(getattr(args, name)) for name in ("text", "pair", "target") if getattr(args, name)}
     who = authentication(args)
-    from atlas.app import TITLE, draw_ahead, listed_models, prepare, run_ahead, session
+    lenses = dict(map(lens_file, args.lens))
+    from atlas.app import TITLE, draw_ahead, listed_models, prepare, run_ahead, session, shared_service
     from atlas.state.library import examples
     from atlas.state.opening import opening
 
     prepare()
+    shared_service().lenses.update(lenses)
     first = opening(listed_models(), examples(), args.model, **wanted)
     # A lambda, because Panel would show a partial as text.
     server = listening(lambda: session(first), TITLE, args, who)
@@ -130,6 +139,15 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
         work = partial(run_ahead, first), draw_ahead, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
     run(server, show=has_screen() if args.open is None else args.open)
+
+
+def lens_file(written: str) -> tuple[str, Path]:
+    """The model and the file of MODEL=FILE."""
+    model, given, path = written.rpartition("=")
+    if not given or not model or not Path(path).exists():
+        msg = f"--lens takes MODEL=FILE, a model and the file or folder of its tuned lens that is there, not {written!r}."
+        raise AtlasError(msg)
+    return model, Path(path).resolve()
 
 
 def authentication(args: argparse.Namespace) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from atlas.engine.running.interventions import Intervention
 from atlas.engine.running.recorder import Keep, TextShape
 from atlas.engine.running.sampling import OnToken, Sampling
 from atlas.engine.running.targets import with_target
+from atlas.engine.running.tuned_lens import TunedLens, read_lens
 from atlas.engine.running.write import write_trace
 from atlas.errors import BadIntervention, TextError, UnsupportedModel
 
@@ -59,6 +61,8 @@ class Model(Parts):
         self._borrowed = found.borrowed
         self._hooks = internals.install(hf, found.anatomy)
         self._released = False
+        self.tuned_lens: TunedLens | None = None
+        """The lens that was given last, which the page offers beside the logit lens."""
         # Listed once, because walking the modules at every run takes as long as all its hooks together.
         self._parameters = list(hf.parameters())
         if not borrowed:
@@ -231,6 +235,14 @@ class Model(Parts):
         changes = list(interventions or [shared] * len(batch_texts))
         targets = list(targets or [None] * len(batch_texts))
         return in_batches(self, pairs, targets, changes, batch_size, keep, capture, truncate=truncate, regenerate=regenerate)
+
+    def lens(self, path: str | Path) -> TunedLens:
+        """A tuned lens of this model, from a safetensors file or a folder with one; `running/tuned_lens.py` says what it holds.
+
+        `model.lens(path).read(trace)` reads a trace through it. It is kept, and the page offers it beside the logit lens.
+        """
+        self.tuned_lens = read_lens(self, path)
+        return self.tuned_lens
 
     def release(self) -> None:
         """Give a borrowed model back as it was: remove the hooks and restore its own attention implementation."""

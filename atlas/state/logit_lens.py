@@ -18,7 +18,16 @@ from atlas.state.outcome_line import percent
 from atlas.state.plane import Axis, Marked, Plane, PlaneLens, Thresholded
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.words import shown_token
-from atlas.tracing.logit_lens import LENS_LOGITS, LOGIT_LENS, LogitLens, lens_logits, stream_kind, stream_side
+from atlas.tracing.logit_lens import (
+    LENS_LOGITS,
+    LOGIT_LENS,
+    TUNED_LENS,
+    TUNED_LENS_NAME,
+    LogitLens,
+    lens_logits,
+    stream_kind,
+    stream_side,
+)
 from atlas.tracing.predictions import MASKED, masks_of, task_of
 
 if TYPE_CHECKING:
@@ -34,8 +43,16 @@ READINGS = {
 }
 
 
+PLAIN, TUNED = "plain", "tuned"
+"""By which lens: the model's own unembedding, or a fitted map of each layer before it."""
+
+
 class LogitLensChoices(Thresholded):
     """Choices of the logit lens."""
+
+    lens = param.Selector[str](
+        objects=[PLAIN, TUNED], default=PLAIN, doc="The logit lens, or the tuned lens where one was given."
+    )
 
     show = param.Selector[str](
         objects=[PROBABILITY, RANK, ENTROPY],
@@ -76,7 +93,7 @@ class LogitLensLens(PlaneLens):
 
     def depends(self) -> Hashable:
         """On the tokens only where the text is too long to be read as a whole."""
-        return self.choices.show, self._positions()
+        return self.choices.show, self._positions(), self.choices.lens
 
     @property
     def side(self) -> str:
@@ -111,7 +128,8 @@ class LogitLensLens(PlaneLens):
                 f"{LENS_LOGITS / 1e6:,.0f} million are the most. Select up to {most:,} tokens; the lens then reads these."
             )
             raise TooLarge(msg)
-        task = self.workspace.tasks.get(LOGIT_LENS)
+        tuned = self.choices.lens == TUNED
+        task = self.workspace.tasks.get(TUNED_LENS if tuned else LOGIT_LENS)
         if task is None:
             msg = "The logit lens needs the model, which runs in the app alone."
             raise NotCaptured(msg)
@@ -122,7 +140,13 @@ class LogitLensLens(PlaneLens):
             )
             return made
 
-        return self.ask(f"at {positions or 'all'}", read, None, needs_model=True)
+        # Another lens may have been given for the model since, so what was read through one is kept under its name.
+        return self.ask(f"at {positions or 'all'}{self.tuned_name() if tuned else ''}", read, None, needs_model=True)
+
+    def tuned_name(self) -> str:
+        """What the fitted lens of the model is called; empty: none was given."""
+        task, trace = self.workspace.tasks.get(TUNED_LENS_NAME), self.workspace.trace
+        return "" if task is None or trace is None else str(task(trace))
 
     # -- the plane -----------------------------------------------------------------------------------------------------
 
@@ -246,7 +270,8 @@ class LogitLensLens(PlaneLens):
             else ""
         )
         stream = f" of the {stream_kind(trace)}" if len(trace.kinds) > 1 else ""
-        return f"{READINGS[self.choices.show]}: {what}{stream}, {size}{seen}"
+        through = f"; through the tuned lens {self.tuned_name()}" if self.choices.lens == TUNED else ""
+        return f"{READINGS[self.choices.show]}: {what}{stream}, {size}{seen}{through}"
 
 
 def layer_names(n_rows: int) -> tuple[str, ...]:

@@ -16,6 +16,12 @@ Array = np.ndarray
 LOGIT_LENS = "logit lens"
 """Name of the task that reads every layer through the unembedding."""
 
+TUNED_LENS = "tuned lens"
+"""Name of the task that does so through a fitted map a layer."""
+
+TUNED_LENS_NAME = "name of the tuned lens"
+"""Name of the task that says which fitted lens was given for a model."""
+
 LENS_LOGITS = 1_000_000_000
 """Logits computed for one picture, all layers and positions together: half a minute on a laptop for a model of width 768."""
 

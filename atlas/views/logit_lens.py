@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import panel as pn
 import panel_material_ui as pmui
 from bokeh.core.properties import value
 
@@ -14,7 +15,7 @@ from atlas.plots.colours import BACKGROUND, FONT, text_on
 from atlas.plots.map import labels
 from atlas.plots.map_words import LETTER, ROOM, Squares, Word, middle_words
 from atlas.plots.raster import coded, quantised
-from atlas.state.logit_lens import ENTROPY, PROBABILITY, RANK, LogitLensLens
+from atlas.state.logit_lens import ENTROPY, PLAIN, PROBABILITY, RANK, TUNED, LogitLensLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.logit_lens import without_lens
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import holoviews as hv
 
 SHOWN = {"probability of the final token": PROBABILITY, "rank of the final token": RANK, "entropy": ENTROPY}
+
+LENSES = {"logit lens": PLAIN, "tuned lens": TUNED}
 
 MOST_WORDS = 1_500
 """Words drawn at once: 60 kB, and more of them than can be read."""
@@ -49,8 +52,9 @@ class LogitLensView(PlaneView):
         "row is the model's own prediction. Every state is read through the model's own final norm and unembedding. A causal "
         "model predicts the token after the position, a masked model the one at it. In a cell stands its likeliest token. The "
         "final token is the likeliest one of the last row. Early layers were not trained to be read this way: that a token "
-        "cannot be read yet does not mean that the layer does not hold it. Click a cell to explain its token and select its "
-        "position, a name at the left to select the heads of a layer."
+        "cannot be read yet does not mean that the layer does not hold it. A tuned lens, where one was given, reads each state "
+        "through an affine map that was fitted to predict what the last layer predicts; it may know what the layer does not. "
+        "Click a cell to explain its token and select its position, a name at the left to select the heads of a layer."
     )
     defines: ClassVar = ("lens_probability", "lens_rank", "lens_entropy")
     lens_type: ClassVar = LogitLensLens
@@ -73,9 +77,17 @@ class LogitLensView(PlaneView):
         return self.lens
 
     def tools(self) -> list[Any]:
-        """What the colours say."""
-        show = self.logit_lens.choices.param.show
-        return [pmui.Select.from_param(show, label="Colour", options=SHOWN, size="small", margin=TIGHT, width=260)]
+        """What the colours say, and where a fitted lens was given, by which lens."""
+        choices, look = self.logit_lens.choices.param, {"size": "small", "margin": TIGHT}
+        given = pn.bind(lambda *_: self.can_choose(), self.workspace.param.revision, choices.lens)
+        return [
+            pmui.Select.from_param(choices.show, label="Colour", options=SHOWN, width=260, **look),
+            pmui.Select.from_param(choices.lens, label="Lens", options=LENSES, width=120, visible=given, **look),
+        ]
+
+    def can_choose(self) -> bool:
+        """Whether there is a fitted lens beside the plain one, or a link asks for one that is not here."""
+        return bool(self.logit_lens.tuned_name()) or self.logit_lens.choices.lens == TUNED
 
     def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
         """The marks, and the tokens in front of them."""

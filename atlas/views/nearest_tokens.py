@@ -24,7 +24,7 @@ class NearestTokensView(View):
 
     key: ClassVar = "nearest_tokens"
     title: ClassVar = "Nearest tokens"
-    question: ClassVar = "Which words does the model hold for alike?"
+    question: ClassVar = "Which tokens does the model take for similar?"
     help: ClassVar = (
         "For every selected token (without a selection, the first ones): the tokens of the whole vocabulary whose rows in the "
         "model's table point most in the direction of its vector. By its own row, or by the vector after position and segment "

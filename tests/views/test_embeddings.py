@@ -245,7 +245,9 @@ def test_a_cell_a_name_and_a_mark_select_their_tokens_and_the_selected_ones_are_
 def test_long_texts_are_compared_in_a_thread_or_refused_and_absent_vectors_are_named(monkeypatch):
     room, view = opened("BERT", EmbeddingsView)
     monkeypatch.setattr("atlas.state.embeddings.QUICK_WORK", 0)
-    np.testing.assert_array_equal(view.plane.plane().whole, view.plane.plane().whole.T)  # asked for, and there at once in a script
+    np.testing.assert_array_equal(
+        view.plane.plane().whole, view.plane.plane().whole.T
+    )  # asked for, and there at once in a script
     monkeypatch.setattr(module, "COSINE_CELLS", 100)
     room.choices_of("embeddings").part = SUM
     assert view.plane.plane().rows == ()

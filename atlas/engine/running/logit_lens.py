@@ -21,10 +21,17 @@ CHUNK_BYTES = 64 << 20
 """Logits in memory at a time. The softmax and its logarithm are as large again."""
 
 
-def logit_lens(trace: Trace, positions: Sequence[int] = (), report: Callable[[int, int], None] | None = None) -> LogitLens:
+def logit_lens(
+    trace: Trace,
+    positions: Sequence[int] = (),
+    report: Callable[[int, int], None] | None = None,
+    *,
+    change: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
+) -> LogitLens:
     """Predictions of every layer at some positions (none given: at all) of the stream that the unembedding reads.
 
-    `report` is called with the number of rows read so far and the number of all rows.
+    `report` is called with the number of rows read so far and the number of all rows, `change` with the number of a row and its
+    states (position, width): it gives the states that are read in their place.
     """
     reason, live = without_lens(trace), trace.live
     if reason:
@@ -56,7 +63,7 @@ def logit_lens(trace: Trace, positions: Sequence[int] = (), report: Callable[[in
             if report is not None:
                 report(done, len(rows) * len(chunks))
             state = torch.tensor(rows[row][list(here[chunk])])
-            logits = live.model.unembedded(state)
+            logits = live.model.unembedded(state if change is None else change(row, state))
             if row == len(rows) - 1:
                 final.append(logits.argmax(-1))
             found[row].append(_read(logits, final[at]))

@@ -11,9 +11,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atlas.engine.loading.load import load
+from atlas.errors import AtlasError
 from atlas.scheduler import Scheduler
 from atlas.single_flight import SingleFlight
 
@@ -115,6 +117,8 @@ class Service:
         self._locks: dict[int, threading.Lock] = {}
         self._guard = threading.Lock()
         self.shelf = shelf or Shelf()
+        self.lenses: dict[str, Path] = {}
+        """Name of a model -> file of its tuned lens, from who runs the app."""
 
     def borrow(self, pair: tuple[Any, Any]) -> Model:
         """Make a Model of a model and tokenizer in memory."""
@@ -145,7 +149,17 @@ class Service:
             progress.note("loading", f"Fetching {download.what}", share)
 
         progress.note("loading", f"Loading {name}")
-        return self._models(wanted, lambda: self._loader(name, revision, device, dtype, progress=report))
+        return self._models(wanted, lambda: self._with_lens(self._loader(name, revision, device, dtype, progress=report), name))
+
+    def _with_lens(self, model: Model, name: str) -> Model:
+        """Give a model its tuned lens; one that does not fit is a note on every trace, because the model is right without it."""
+        path = self.lenses.get(name)
+        if path is not None:
+            try:
+                model.lens(path)
+            except AtlasError as error:
+                model.notes.append(f"The tuned lens is not offered: {error}")
+        return model
 
     def kept(self, run: Run) -> Trace | None:
         """The cached trace of a run, if there is one."""
