@@ -64,6 +64,9 @@ KNOWN_PROBLEMS = (
     r"The text has no word with a letter or a digit, so there is nothing to label\.",
     r"These heads look at the target, and the flagged words are in the source\. Choose encoder or cross\.",
     r"A gradient says how the target changes and not how the whole output does\. .*",
+    r"There are no .+ to show: .+ There are: token.*\.",
+    r"The (?:en|de)coder has no .+\. It has a .+\.",
+    r"No tuned lens was given for this model: .+",
     r"In cross-attention the flagged words are looked at and never look\. Show what they receive\.",
     r"This text has no identity term that could be exchanged\. .*",
 )

@@ -26,12 +26,19 @@ def _bokeh():
     hv.extension("bokeh", logo=False)
 
 
+def gemma_logits(hf, state):
+    """Its logits are capped softly."""
+    cap = hf.config.final_logit_softcapping
+    return torch.tanh(hf.lm_head(hf.model.norm(state)) / cap) * cap
+
+
 LAYER, POSITIONS = 1, (1, 3, 4)
 
 DOWN = {
     "BERT": lambda hf: [each.output.dense for each in hf.bert.encoder.layer],
     "GPT-2": lambda hf: [each.mlp.c_proj for each in hf.transformer.h],
     "Llama": lambda hf: [each.mlp.down_proj for each in hf.model.layers],
+    "Gemma2": lambda hf: [each.mlp.down_proj for each in hf.model.layers],
     "T5": lambda hf: [each.layer[2].DenseReluDense.wo for each in hf.decoder.block],
     "gpt-mini": lambda hf: [each.mlp.c_proj for each in hf.transformer.h],
 }
@@ -39,14 +46,24 @@ GATES = {
     "BERT": lambda hf: [each.intermediate.dense for each in hf.bert.encoder.layer],
     "GPT-2": lambda hf: [each.mlp.c_fc for each in hf.transformer.h],
     "Llama": lambda hf: [each.mlp.gate_proj for each in hf.model.layers],
+    "Gemma2": lambda hf: [each.mlp.gate_proj for each in hf.model.layers],
     "T5": lambda hf: [each.layer[2].DenseReluDense.wi for each in hf.decoder.block],
     "gpt-mini": lambda hf: [each.mlp.c_fc for each in hf.transformer.h],
 }
-FUNCTIONS = {"BERT": "gelu", "GPT-2": "gelu_new", "Llama": "silu", "T5": "relu", "gpt-mini": "gelu_pytorch_tanh"}
+FUNCTIONS = {
+    "BERT": "gelu",
+    "GPT-2": "gelu_new",
+    "Llama": "silu",
+    "Gemma2": "gelu_pytorch_tanh",
+    "T5": "relu",
+    "gpt-mini": "gelu_pytorch_tanh",
+}
+GATED = ("Llama", "Gemma2")
 READ_BY = {
     "GPT-2": lambda hf, state: hf.lm_head(hf.transformer.ln_f(state)),
     "gpt-mini": lambda hf, state: hf.lm_head(hf.transformer.ln_f(state)),
     "Llama": lambda hf, state: hf.lm_head(hf.model.norm(state)),
+    "Gemma2": gemma_logits,
 }
 
 
@@ -92,7 +109,7 @@ def test_units_activations_and_shares_are_those_of_the_models_own_modules(name):
                 count += 1
             needed.append(count / len(row))
         assert found.holding[layer] == pytest.approx(np.mean(needed), abs=1 / acts[0].shape[-1])
-    assert (found.function, found.gated) == (FUNCTIONS[name], name == "Llama")
+    assert (found.function, found.gated) == (FUNCTIONS[name], name in GATED)
     weight = DOWN[name](model(name).hf)[LAYER].weight.detach()
     rows = weight if name in ("GPT-2", "gpt-mini") else weight.T
     np.testing.assert_allclose(found.lengths, rows[list(found.units)].norm(dim=-1), rtol=1e-4)
@@ -103,7 +120,7 @@ def test_units_activations_and_shares_are_those_of_the_models_own_modules(name):
 def test_a_unit_promotes_what_its_row_raises_through_the_models_own_norm_and_unembedding(name):
     found, hf = units_of(name), model(name).hf
     weight = DOWN[name](hf)[LAYER].weight.detach()
-    rows = weight if name != "Llama" else weight.T
+    rows = weight if name not in GATED else weight.T
     for unit, value, promoted, suppressed in zip(found.units, found.activations, found.promotes, found.suppresses, strict=True):
         with torch.no_grad():
             state = torch.stack([rows[unit] * float(np.sign(value)), torch.zeros_like(rows[unit])])

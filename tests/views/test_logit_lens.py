@@ -23,6 +23,7 @@ from atlas.views.logit_lens import LogitLensView
 from tests.engine.families import TARGET, TEXT, gptj, loaded, tokenizer
 from tests.engine.test_predict import model, own_logits, traced
 from tests.state.readers import never, single
+from tests.views.test_feed_forward import gemma_logits
 
 PREDICTING = ["BERT", "RoBERTa", "ALBERT", "GPT-2", "GPT-NeoX", "Llama", "Gemma2", "T5", "BART", "gpt-mini"]
 
@@ -61,6 +62,7 @@ READ_BY = {
     "BERT": lambda hf, state: hf.cls(state),
     "GPT-2": lambda hf, state: hf.lm_head(hf.transformer.ln_f(state)),
     "Llama": lambda hf, state: hf.lm_head(hf.model.norm(state)),
+    "Gemma2": gemma_logits,
     "gpt-mini": lambda hf, state: hf.lm_head(hf.transformer.ln_f(state)),
 }
 

@@ -42,12 +42,12 @@ def gpt(layer):
     return [split(part, 4) for part in block.attn.c_attn(block.ln_1(states("GPT-2", layer))).split(32, dim=-1)]
 
 
-def llama(layer):
+def llama(layer, name="Llama"):
     """Two heads share a key, and queries and keys are rotated."""
-    block = model("Llama").hf.model.layers[layer]
-    state, own = block.input_layernorm(states("Llama", layer)), block.self_attn
+    block = model(name).hf.model.layers[layer]
+    state, own = block.input_layernorm(states(name, layer)), block.self_attn
     query, key, value = own.q_proj(state), own.k_proj(state), own.v_proj(state)
-    cos, sin = model("Llama").hf.model.rotary_emb(state, torch.arange(state.shape[1])[None])
+    cos, sin = model(name).hf.model.rotary_emb(state, torch.arange(state.shape[1])[None])
     query, key = apply_rotary_pos_emb(split(query, 4)[None], split(key, 2)[None], cos, sin)
     return [query[0], key[0].repeat_interleave(2, 0), split(value, 2).repeat_interleave(2, 0)]
 
@@ -65,7 +65,13 @@ def states(name, layer):
     return torch.tensor(traced(name).vectors("hidden", layer=layer).to_numpy())[None]
 
 
-OWN = {"BERT": ("encoder", bert), "GPT-2": ("decoder", gpt), "Llama": ("decoder", llama), "T5": ("cross", cross)}
+OWN = {
+    "BERT": ("encoder", bert),
+    "GPT-2": ("decoder", gpt),
+    "Llama": ("decoder", llama),
+    "Gemma2": ("decoder", functools.partial(llama, name="Gemma2")),
+    "T5": ("cross", cross),
+}
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -81,13 +87,14 @@ def test_vectors_cosines_products_and_attention_are_those_of_the_models_own_proj
             np.testing.assert_allclose(mine, theirs, atol=2e-4)
             np.testing.assert_allclose(lengths(mine), theirs.norm(dim=-1), rtol=1e-3)
         cosine = torch.nn.functional.cosine_similarity(query[:, None], key[None], dim=-1).numpy()
-        scaling = 1.0 if name == "T5" else 8**-0.5
+        scaled = query @ key.T * (1.0 if name == "T5" else 8**-0.5)
+        scaled = 2.0 * torch.tanh(scaled / 2.0) if name == "Gemma2" else scaled  # capped softly
         weights = trace.attention(kind, layer, at).to_numpy()
         hidden = np.isnan(weights)
         assert hidden.any() == (kind == "decoder")
-        for by, expected in ((COSINE, cosine), (SCALED, (query @ key.T * scaling).numpy()), (ATTENTION, weights)):
+        for by, expected in ((COSINE, cosine), (SCALED, scaled.numpy()), (ATTENTION, weights)):
             np.testing.assert_allclose(compared(trace, head, by), np.where(hidden, np.nan, expected), atol=2e-3, rtol=1e-3)
-    assert found.sharing == (2 if name == "Llama" else 1)
+    assert found.sharing == (2 if name in ("Llama", "Gemma2") else 1)
 
 
 def test_the_map_is_the_pca_of_queries_and_keys_together():

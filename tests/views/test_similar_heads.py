@@ -52,6 +52,7 @@ CASES = [
     ("BERT", "encoder"),
     ("GPT-2", "decoder"),
     ("Mistral", "decoder"),
+    ("Gemma2", "decoder"),
     ("GPT-OSS", "decoder"),
     ("T5", "cross"),
     ("gpt-mini", "decoder"),

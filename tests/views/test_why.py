@@ -18,7 +18,7 @@ from atlas.views.why import WhyView
 from tests.engine.families import TARGET, TEXT, loaded
 from tests.state.readers import single, workspace
 
-CASES = [("BERT", "encoder"), ("Llama", "decoder"), ("T5", "cross"), ("gpt-mini", "decoder")]
+CASES = [("BERT", "encoder"), ("Llama", "decoder"), ("Gemma2", "decoder"), ("T5", "cross"), ("gpt-mini", "decoder")]
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,8 @@ def test_without_a_selection_the_strongest_edge_of_the_last_token_is_taken_apart
     row = trace.attention(kind, layer=2, head=1).values[-1]
     assert (shown.edge.query, shown.edge.key) == (len(trace.attention(kind, layer=2, head=1)) - 1, 1 + int(np.nanargmax(row[1:])))
     assert "the last token" in view.lens.line
-    assert "its strongest key after the first token" in view.lens.line
+    assert "its strongest key" in view.lens.line
+    assert ("after the first token" in view.lens.line) == bool(np.isfinite(row[0]))  # a window may hide the first
     found = why(trace, 2, 1, shown.edge.query, shown.edge.key, kind)
     for rows, table in ((shown.query, found.q), (shown.key, found.k), (shown.pair, found.table)):
         assert sum(each.part for each in rows) == pytest.approx(found.score, rel=1e-6, abs=1e-6)
