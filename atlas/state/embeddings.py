@@ -135,6 +135,7 @@ class EmbeddingsLens(PlaneLens):
     choices_type: ClassVar = EmbeddingsChoices
     reads: ClassVar = {"selection": ("focus",)}
     marked_by: ClassVar = ("queries", "keys")
+    missing: ClassVar = "a vector of zeros"
     nothing: ClassVar = EmbeddingPlane()
 
     @property

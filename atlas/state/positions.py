@@ -100,17 +100,16 @@ class PositionsLens(PlaneLens):
         focus = self.workspace.selection.focus
         return 0 if focus is None else focus.layer
 
-    def heads(self) -> tuple[int, ...]:
-        """The heads of the layer whose mean is drawn: the selected ones; all where none of the layer is."""
-        chosen = tuple(sorted({head.head for head in self.workspace.selection.heads if self._is_shown(head)}))
-        return chosen or tuple(range(self.trace.n_heads(self.stream)))
+    def selected_heads(self) -> tuple[int, ...]:
+        """The selected heads of the layer."""
+        return tuple(sorted(head.head for head in self.workspace.selection.heads if self._is_shown(head)))
 
     def _is_shown(self, head: HeadId) -> bool:
         return head.layer == self.layer and head.kind == self.stream
 
     def depends(self) -> Hashable:
         """On the layer in focus, and on the heads whose mean is drawn."""
-        return self.stream, self.layer, self.heads(), self.choices.show
+        return self.stream, self.layer, self.selected_heads(), self.choices.show
 
     @property
     def signed(self) -> bool:
@@ -188,7 +187,7 @@ class PositionsLens(PlaneLens):
         return made
 
     def _biases(self, bias: DistanceBias) -> PositionsPlane:
-        heads = self.heads()
+        heads = self.selected_heads() or tuple(range(len(bias.values)))
         several = "all" if len(heads) == len(bias.values) else "the selected"
         which = f"mean of {several} heads" if len(heads) > 1 else f"L{self.layer} H{heads[0]}"
         profile = Profile(f"bias, {which}", bias.distances, bias.values[list(heads)].mean(0))
@@ -252,8 +251,7 @@ class PositionsLens(PlaneLens):
         if not shown.rows or shown.show == ROTATION:
             return Marked()
         if shown.show == BIAS:
-            heads = {head.head for head in self.workspace.selection.heads if self._is_shown(head)}
-            focus = self.workspace.selection.focus
+            heads, focus = self.selected_heads(), self.workspace.selection.focus
             return Marked(rows=frozenset(heads or ({focus.head} if focus is not None and self._is_shown(focus) else ())))
         chosen = frozenset(at for at in selected_positions(self, self.stream) if at < len(shown.rows))
         return Marked(chosen, chosen)
