@@ -104,12 +104,14 @@ def part_lines(
     if ticks:
         options["xticks"] = list(ticks)
     dashed = [(x_range[0], reference, x_range[1], reference)] if np.isfinite(reference) else []
+    pieces, points = _pieces(lines), _points(lines, label)
+    # A column of no colours would be taken for numbers by HoloViews, which fails where there were colours before.
     parts = [
         hv.Segments(dashed, ["x0", "y0", "x1", "y1"]).opts(color=around.muted, line_dash="dashed", line_width=1.0),
-        hv.Segments(_pieces(lines), ["x0", "y0", "x1", "y1"], "colour").opts(color="colour", line_width=2.0),
-        hv.Points(_points(lines, label), ["x", "y"], ["name", "about", "colour", "marker"]).opts(
-            color="colour", marker="marker", size=MARK, line_color=around.paper, line_width=0.5, tools=["hover"],
-            hover_tooltips=tooltip("name", "about"),
+        hv.Segments(pieces, ["x0", "y0", "x1", "y1"], "colour").opts(color="colour" if pieces else around.muted, line_width=2.0),
+        hv.Points(points, ["x", "y"], ["name", "about", "colour", "marker"]).opts(
+            color="colour" if points else around.muted, marker="marker" if points else "circle", size=MARK,
+            line_color=around.paper, line_width=0.5, tools=["hover"], hover_tooltips=tooltip("name", "about"),
         ),
     ]  # fmt: skip
     if ranges is not None:

@@ -60,8 +60,10 @@ def vector_points(
         dark=dark, x_label=labels[0], y_label=labels[1], x_range=limits(data["x"]), y_range=limits(data["y"]), height=height
     )
     options["hooks"] += hooks
+    # A column of no colours would be taken for numbers by HoloViews, which fails where there were colours before.
+    look = {"color": "colour", "marker": "marker"} if len(data) else {"color": around.muted, "marker": "circle"}
     return hv.Points(data, ["x", "y"], ["name", "about", "colour", "marker"]).opts(
-        **options, color="colour", marker="marker", size=SIZE, line_color=around.paper, line_width=0.5, tools=selection_tools(),
+        **options, **look, size=SIZE, line_color=around.paper, line_width=0.5, tools=selection_tools(),
         default_tools=["reset"], selected=list(points.chosen), selection_alpha=1.0, nonselection_alpha=FADED,
         hover_tooltips=tooltip("name", "about"),
     )  # fmt: skip

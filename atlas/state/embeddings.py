@@ -59,7 +59,7 @@ ABSENT = {
     SEGMENT: "no segment vectors are added to the embeddings here",
     SUM: "nothing is added to the token vectors here",
     NORMED: "no norm follows the embeddings here",
-    ENTERING: "the vectors enter the first layer as they are",
+    ENTERING: "the last of these vectors enters the first layer as it is",
 }
 """Why a model has no such vectors."""
 
