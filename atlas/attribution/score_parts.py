@@ -51,8 +51,7 @@ def why(trace: Trace, layer: int, head: int, query: int, key: int, kind: str | N
     maps = edge_map(trace, name, layer, head, query, key)
     here = edge.attention.layers[layer]
     assert here.scaling is not None  # `without_parts` has looked
-    q_names, q_parts, q_coarse = _side(trace, edge, maps.query, maps, query)
-    k_names, k_parts, k_coarse = _side(trace, edge, maps.key, maps, key)
+    (q_names, q_parts, q_coarse), (k_names, k_parts, k_coarse) = _sides(trace, edge, maps)
     parts = q_parts @ k_parts.T * here.scaling
     steps = edge.attention.score_steps(layer, head, np.array([query]), np.array([key]))
     scaled = float(steps["dot"][0, 0]) * here.scaling
@@ -99,11 +98,22 @@ def _shape(edge: Edge) -> tuple[int, int]:
     return edge.attention.n_queries, edge.attention.n_keys
 
 
-def _side(trace: Trace, edge: Edge, side: SideMap, maps: EdgeMap, at: int) -> tuple[list[str], Array, list[str]]:
-    """Writers of a side, (writer, number) what each of them gives to its vector, and what is coarse."""
-    parts, coarse = writers_of(trace, edge.attention.kind, edge.layer, side, maps.norms, np.array([at]), side.projection[None])
-    parts[BIASES] = parts[BIASES] + side.bias
-    return list(parts), np.stack([part[0] for part in parts.values()]), coarse
+Side = tuple[list[str], Array, list[str]]
+"""Writers of a side, (writer, number) what each of them gives to its vector, and what is coarse."""
+
+
+def _sides(trace: Trace, edge: Edge, maps: EdgeMap) -> tuple[Side, Side]:
+    """The query's writers and the key's; in one walk where both are read from one stream."""
+    kind, sides, at = edge.attention.kind, (maps.query, maps.key), (edge.query, edge.key)
+    together = maps.query.stream == maps.key.stream and maps.query.projection.shape == maps.key.projection.shape
+    walks = [(0, 1)] if together else [(0,), (1,)]
+    found: list[Side] = []
+    for walk in walks:
+        rows, reader = np.array([at[each] for each in walk]), np.stack([sides[each].projection for each in walk])
+        parts, coarse = writers_of(trace, kind, edge.layer, sides[walk[0]], maps.norms, rows, reader)
+        parts[BIASES] = parts[BIASES] + np.stack([sides[each].bias for each in walk])
+        found += [(list(parts), np.stack([part[row] for part in parts.values()]), coarse) for row in range(len(walk))]
+    return found[0], found[1]
 
 
 def _weights_without(trace: Trace, edge: Edge, maps: EdgeMap, names: list[str]) -> tuple[float, Array]:

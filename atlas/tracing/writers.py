@@ -195,10 +195,8 @@ class Walk:
         found = self._heads_written(kind, layer)
         reader, parts = self.reader, dict(self.parts)
         if found is not None and self.pass_norm(found.total, written, f"{block}_post_norm", layer):
-            for head, read in enumerate(found.reads):
-                onto = self.reader @ found.projection[head].T
-                name = HeadId(kind, layer, head).label(self.trace.kinds)
-                self.parts[name] = np.einsum("rmw,rw->rm", onto, read)
+            for head, part in enumerate(found.parts(self.reader)):
+                self.parts[HeadId(kind, layer, head).label(self.trace.kinds)] = part
             if found.bias is not None:
                 self.read(BIASES, np.broadcast_to(found.bias, written.shape))
         else:
@@ -215,9 +213,10 @@ class Walk:
         if projection is None:
             return None
         attention = self.trace.attention_of(kind)
-        reads = heads_read(self.trace, attention, layer, range(attention.n_heads), self.rows).astype(np.float64)
-        projection = projection.astype(np.float64)
-        total = np.einsum("hrv,hvw->rw", reads, projection)
+        # In single precision, as both were computed: in double they take several times as long and are no more exact.
+        reads = heads_read(self.trace, attention, layer, range(attention.n_heads), self.rows).astype(np.float32)
+        reads, projection = reads.transpose(1, 0, 2), projection.astype(np.float32, copy=False)
+        total = (reads.reshape(len(self.rows), -1) @ projection.reshape(-1, projection.shape[-1])).astype(np.float64)
         bias = self.trace.captured("output_bias").get((kind, layer)) if "output_bias" in self.trace.held_arrays() else None
         return _Heads(reads, projection, bias, total if bias is None else total + bias)
 
@@ -237,9 +236,17 @@ class _Heads(NamedTuple):
     """What the heads of one block read and write at some rows."""
 
     reads: Array
-    """(head, row, value width)"""
+    """(row, head, value width)"""
     projection: Array
     """(head, value width, width)"""
     bias: Array | None
     total: Array
     """(row, width): the heads and the bias together."""
+
+    def parts(self, reader: Array) -> Array:
+        """(head, row, reading): what a reader (row, reading, width) takes of each head."""
+        heads, values, width = self.projection.shape
+        # One product for all heads: one a head costs several times as much where a head is narrow.
+        onto = reader.reshape(-1, width).astype(np.float32) @ self.projection.reshape(-1, width).T
+        taken = onto.reshape(*reader.shape[:2], heads, values) * self.reads[:, None]
+        return np.asarray(taken.sum(-1, dtype=np.float64).transpose(2, 0, 1))
