@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, curves, effects, importance, score_parts, verdicts
+from atlas.attribution import compare, curves, effects, head_composition, importance, score_parts, verdicts, writer_cuts
 from atlas.bias import benchmarks, detection, heads, swaps
 from atlas.bias import compare as bias_compare
 from atlas.engine.running import blueprint, feed_forward, logit_lens, nearest_tokens, positions, predict, tuned_lens, write
@@ -25,6 +25,8 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **importance.TASKS,
     **verdicts.TASKS,
     **score_parts.TASKS,
+    **writer_cuts.TASKS,
+    **head_composition.TASKS,
     **detection.TASKS,
     **heads.TASKS,
     **benchmarks.TASKS,

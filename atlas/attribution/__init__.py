@@ -6,10 +6,12 @@ from atlas.attribution.agreement import agreement
 from atlas.attribution.attribute import attribute
 from atlas.attribution.effects import head_effects
 from atlas.attribution.faithfulness import faithfulness
+from atlas.attribution.head_composition import composition
 from atlas.attribution.importance import head_importance, prune
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.score_parts import why
 from atlas.attribution.verdicts import verdict
+from atlas.attribution.writer_cuts import cut_writer
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
 from atlas.tracing.pruning import Pruning
@@ -24,6 +26,8 @@ __all__ = [
     "Verdict",
     "agreement",
     "attribute",
+    "composition",
+    "cut_writer",
     "faithfulness",
     "head_effects",
     "head_importance",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import NotCaptured, UnknownName
-from atlas.tracing.why import POSITION_BIAS, ROW_PRODUCTS, WHY, EdgeMap, SideMap, Why, without_parts, writers_of
+from atlas.tracing.why import POSITION_BIAS, ROW_PRODUCTS, WHY, EdgeMap, Why, without_parts, writers_of
 from atlas.tracing.writers import BIASES, allowed_error
 
 if TYPE_CHECKING:
@@ -62,14 +62,13 @@ def why(trace: Trace, layer: int, head: int, query: int, key: int, kind: str | N
     added = 0.0 if here.bias is None else float(here.bias.block(*_shape(edge), head, np.array([query]), np.array([key]))[0, 0])
     table = _pairs(q_names, k_names, parts)
     q, k = _margin(q_names, parts.sum(1)), _margin(k_names, parts.sum(0))
-    weights, without = _weights_without(trace, edge, maps, k_names)
-    k["weight_without"] = without
+    weight, q["weight_without"], k["weight_without"] = _weights_without(trace, edge, maps, q_parts, k_names)
     if here.bias is not None:
         table = pd.concat([table, _pairs([POSITION_BIAS], [POSITION_BIAS], np.array([[added]]))], ignore_index=True)
         q = pd.concat([q, _margin([POSITION_BIAS], np.array([added]))], ignore_index=True)
         k = pd.concat([k, _margin([POSITION_BIAS], np.array([added]))], ignore_index=True)
     return Why(
-        name, layer, head, query, key, scaled + added, weights, _sorted(table), _sorted(q), _sorted(k),
+        name, layer, head, query, key, scaled + added, weight, _sorted(table), _sorted(q), _sorted(k),
         approximate=_approximate(edge, maps, scaled), notes=tuple(dict.fromkeys([*q_coarse, *k_coarse])),
     )  # fmt: skip
 
@@ -116,24 +115,30 @@ def _sides(trace: Trace, edge: Edge, maps: EdgeMap) -> tuple[Side, Side]:
     return found[0], found[1]
 
 
-def _weights_without(trace: Trace, edge: Edge, maps: EdgeMap, names: list[str]) -> tuple[float, Array]:
-    """The weight of the edge, and the one that would remain if a writer had written to no key; NaN where that is too long."""
+def _weights_without(trace: Trace, edge: Edge, maps: EdgeMap, q_parts: Array, names: list[str]) -> tuple[float, Array, Array]:
+    """The weight of the edge, and those without a writer of the query and without one of all keys; NaN where that is too long."""
     attention, (_, layer, head, query, key) = edge.attention, edge
     here, row = attention.layers[layer], np.array([query])
+    unknown = np.full(len(q_parts), np.nan), np.full(len(names), np.nan)
     steps = attention.score_steps(layer, head, row)
     scores = steps["masked"][0].astype(np.float64)
     if head in here.patterns or not np.isfinite(scores[key]):
-        return float(attention.block(layer, head, row)[0, key]), np.full(len(names), np.nan)
+        return float(attention.block(layer, head, row)[0, key]), *unknown
     seen = np.flatnonzero(np.isfinite(scores))
     place = int(np.flatnonzero(seen == key)[0])
     dot = steps["dot"][0, seen].astype(np.float64) * here.scaling
     bias = 0.0 if here.bias is None else here.bias.block(*_shape(edge), head, row)[0, seen].astype(np.float64)
     sink = None if here.sinks is None else float(here.sinks[head])
-    weight = remaining_weight(dot, bias, place, here.softcap, sink)
+
+    def left(parts: Array) -> float:
+        return remaining_weight(dot - parts, bias, place, here.softcap, sink)
+
+    of_query = q_parts @ here.key[here.key_head(head)][seen].astype(np.float64).T * here.scaling
+    without_query = np.array([left(part) for part in of_query])
     if len(seen) * maps.along.shape[1] * attention.n_heads * (layer + 1) > ROW_PRODUCTS:
-        return weight, np.full(len(names), np.nan)
+        return left(np.zeros(len(seen))), without_query, unknown[1]
     parts = key_parts(trace, edge.attention.kind, layer, maps, seen)
-    return weight, np.array([remaining_weight(dot - parts[name], bias, place, here.softcap, sink) for name in names])
+    return left(np.zeros(len(seen))), without_query, np.array([left(parts[name]) for name in names])
 
 
 def key_parts(trace: Trace, kind: str, layer: int, maps: EdgeMap, keys: Array) -> dict[str, Array]:

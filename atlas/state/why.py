@@ -8,12 +8,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from atlas.errors import NotCaptured, UnknownName
-from atlas.ids import HeadId, as_head
+from atlas.errors import NotCaptured
+from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
 from atlas.state.words import shown_token
-from atlas.tracing.why import WHY, Why
+from atlas.tracing.why import WHY, Why, head_of
 
 WRITERS, PAIRS = 10, 12
 """Writers of a side, and pairs, that have a row of their own; the others are one row together."""
@@ -182,14 +182,6 @@ def with_rest(rows: list[Row]) -> tuple[Row, ...]:
     if len(rest) < 2:  # one more row takes no more room than a row of one
         return tuple(rows)
     return (*rows[:WRITERS], Row(f"the other {len(rest):,} together", sum(row.part for row in rest)))
-
-
-def head_of(writer: str, kinds: tuple[str, ...]) -> HeadId | None:
-    """The head that a writer is; None where it is none."""
-    try:
-        return as_head(writer, kinds)
-    except UnknownName:
-        return None
 
 
 def three(value: float) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from atlas.tracing.writers import BIASES, Norms, Walk
+from atlas.errors import UnknownName
+from atlas.ids import HeadId, as_head
+from atlas.tracing.writers import BIASES, Norms, Trail, Walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-WHY = "why"
-"""The name of the task that takes an edge apart."""
+WHY, CUT = "why", "cut_writer"
+"""Names of tasks: to take an edge apart, and to run the block without one of its writers."""
 
 POSITION_BIAS = "position bias"
 """What a model adds to its scores by distance: neither query nor key wrote it."""
@@ -38,6 +40,18 @@ class SideMap(NamedTuple):
     """(number,)"""
 
 
+class Side(Protocol):
+    """What a walk starts from."""
+
+    @property
+    def stream(self) -> str:
+        """The stream that the block reads."""
+
+    @property
+    def states(self) -> Array:
+        """(token, width): what the block reads of it."""
+
+
 class EdgeMap(NamedTuple):
     """One edge of one head as linear maps."""
 
@@ -50,6 +64,23 @@ class EdgeMap(NamedTuple):
     norms: Norms
     norms_inside: bool
     """Whether queries and keys are normalised before their product (Qwen3): these norms are held too."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The weight of an edge without one writer: as the parts predict it, and as the model computes it."""
+
+    writer: str
+    side: str
+    """'q': cut from the query; 'k': from every key of the row."""
+    weight: float
+    """The weight with it."""
+    predicted: float
+    """The softmax of the scores less its parts; NaN where the parts of the row are too many."""
+    held: float
+    """The block itself runs on states without its contribution, at the sizes by which norms divided in this run."""
+    anew: float
+    """The same with the norms between the writer and the head computed again."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +98,10 @@ class Why:
     table: pd.DataFrame
     """q_writer, k_writer, part; the parts sum to the score."""
     q: pd.DataFrame
-    """writer, part: the margins of the table by writer of the query."""
+    """writer, part, weight_without: the margins of the table by writer of the query, and the weight that would remain if it had
+    not written to the query."""
     k: pd.DataFrame
-    """writer, part, weight_without: those by writer of the key, and the weight that would remain if it had written to no key."""
+    """The same by writer of the key; `weight_without` it in every key of the row."""
     approximate: str = ""
     """What is held or left out, so that the parts are not the whole story; empty: nothing."""
     notes: tuple[str, ...] = ()
@@ -88,13 +120,32 @@ def without_parts(trace: Trace, kind: str) -> str:
 
 
 def writers_of(
-    trace: Trace, kind: str, layer: int, side: SideMap, norms: Norms, rows: Array, reader: Array
+    trace: Trace, kind: str, layer: int, side: Side, norms: Norms, rows: Array, reader: Array
 ) -> tuple[dict[str, Array], list[str]]:
     """Writer -> (row, reading) of what `reader` (row, reading, width) takes of the states that a block reads; and what is coarse.
 
     The order is that of writing: embeddings, then the layers; the biases are last.
     """
-    walk = Walk(trace, side.stream, rows, norms, reader.astype(np.float64))
+    walk = _walked(trace, kind, layer, side, norms, rows, reader.astype(np.float64))
+    biases = walk.parts.pop(BIASES, None)
+    parts = dict(reversed(walk.parts.items()))
+    parts[BIASES] = np.zeros(reader.shape[:2]) if biases is None else biases
+    return parts, walk.coarse
+
+
+def trail_of(trace: Trace, kind: str, layer: int, side: Side, norms: Norms, rows: Array, writer: str) -> Trail:
+    """What a writer wrote at some rows, and the norms between it and the states that a block reads."""
+    nobody = np.zeros((len(rows), 0, side.states.shape[1]))
+    walk = _walked(trace, kind, layer, side, norms, rows, nobody, writer)
+    if walk.trail is None or writer == BIASES:
+        known = ", ".join(name for name in reversed(walk.parts) if name != BIASES)
+        msg = f"{writer!r} wrote nothing by itself that this head reads there. The writers are {known}."
+        raise UnknownName(msg)
+    return walk.trail
+
+
+def _walked(trace: Trace, kind: str, layer: int, side: Side, norms: Norms, rows: Array, reader: Array, follow: str = "") -> Walk:
+    walk = Walk(trace, side.stream, rows, norms, reader, follow=follow)
     states = np.asarray(side.states[rows], dtype=np.float64)
     if kind == "cross" and side.stream == "encoder":
         last = walk.known("final_norm_out", 0)
@@ -109,7 +160,12 @@ def writers_of(
     else:
         walk.must_pass(walk.state("hidden", layer), states, "attention_norm", layer)
         walk.through_layers(layer)
-    biases = walk.parts.pop(BIASES, None)
-    parts = dict(reversed(walk.parts.items()))
-    parts[BIASES] = np.zeros(reader.shape[:2]) if biases is None else biases
-    return parts, walk.coarse
+    return walk
+
+
+def head_of(writer: str, kinds: tuple[str, ...]) -> HeadId | None:
+    """The head that a writer is; None where it is none."""
+    try:
+        return as_head(writer, kinds)
+    except UnknownName:
+        return None

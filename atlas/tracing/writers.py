@@ -52,10 +52,25 @@ class HeldNorm(NamedTuple):
 
     def back(self, reader: Array) -> Array:
         """What reads y as `reader` (row, reading, width) does, of the x before the norm."""
-        scaled = reader * self.norm.scale
-        if self.norm.centres:
-            scaled = scaled - scaled.mean(-1, keepdims=True)
-        return np.asarray(scaled / self.size[:, None, None])
+        return np.asarray(self._centred(reader * self.norm.scale) / self.size[:, None, None])
+
+    def carried(self, change: Array) -> Array:
+        """What a change (row, width) of x becomes behind the norm, at the held sizes."""
+        return np.asarray(self._linear(change) / self.size[:, None])
+
+    def carried_anew(self, before: Array, change: Array) -> Array:
+        """The same where the norm divides by the size of what is left: x itself is needed."""
+        left = self._centred(before - change)
+        # The small number that a norm adds to its divisor is in the held size, so it need not be known.
+        size = self.size**2 + (left**2).mean(-1) - (self._centred(before) ** 2).mean(-1)
+        after = self._linear(before - change) / np.sqrt(np.maximum(size, np.finfo(np.float32).tiny))[:, None]
+        return np.asarray(self._linear(before) / self.size[:, None] - after)
+
+    def _centred(self, states: Array) -> Array:
+        return states - states.mean(-1, keepdims=True) if self.norm.centres else states
+
+    def _linear(self, states: Array) -> Array:
+        return np.asarray(self.norm.scale * self._centred(states))
 
 
 Norms = Mapping[tuple[str, str, int], Norm]
@@ -82,6 +97,37 @@ def apart(found: Array, wanted: Array) -> float:
     return float((np.linalg.norm(found - wanted, axis=-1) / length).max())
 
 
+class Passed(NamedTuple):
+    """A norm on the way of a walk."""
+
+    norm: HeldNorm
+    before: Array
+    """(row, width): the state that enters it."""
+
+
+class Trail(NamedTuple):
+    """What one writer wrote, and the norms that it passes on the way to the state where a walk began."""
+
+    written: Array
+    """(row, width)"""
+    passed: tuple[Passed, ...]
+    """The first norm of the walk first, so the last one that what was written meets."""
+
+    def held(self) -> Array:
+        """(row, width): its part of the state, with every norm at the size of the run."""
+        change = self.written
+        for norm, _ in reversed(self.passed):
+            change = norm.carried(change)
+        return change
+
+    def anew(self) -> Array:
+        """(row, width): by how much the state changes without it, every norm on the way computed again."""
+        change = self.written
+        for norm, before in reversed(self.passed):
+            change = norm.carried_anew(before, change)
+        return change
+
+
 @dataclass
 class Walk:
     """One walk from a state of a stream back to its embeddings, for some rows."""
@@ -96,9 +142,18 @@ class Walk:
     """Writer -> (row, reading), in the order of the walk."""
     coarse: list[str] = field(default_factory=list)
     """What could not be taken apart, in words."""
+    follow: str = ""
+    """The writer whose trail is kept."""
+    trail: Trail | None = None
+    passed: list[Passed] = field(default_factory=list)
+
+    def _leave_trail(self, writer: str, written: Array) -> None:
+        if writer == self.follow:
+            self.trail = Trail(written, tuple(self.passed))
 
     def read(self, writer: str, written: Array) -> None:
         """Add what the reader takes of `written` (row, width) to the part of a writer."""
+        self._leave_trail(writer, written)
         part = np.einsum("rmw,rw->rm", self.reader, written)
         self.parts[writer] = self.parts[writer] + part if writer in self.parts else part
 
@@ -115,6 +170,7 @@ class Walk:
             return False
         self.read(BIASES, np.broadcast_to(fixed.norm.offset, before.shape))
         self.reader = fixed.back(self.reader)
+        self.passed.append(Passed(fixed, before))
         return True
 
     def must_pass(self, before: Array, after: Array, role: str, layer: int) -> None:
@@ -193,10 +249,13 @@ class Walk:
         """The heads of a block, each by itself, and the bias of their projection; their reader is left as it was."""
         kind = "cross" if block == "cross" else self.stream
         found = self._heads_written(kind, layer)
-        reader, parts = self.reader, dict(self.parts)
+        reader, parts, passed = self.reader, dict(self.parts), len(self.passed)
         if found is not None and self.pass_norm(found.total, written, f"{block}_post_norm", layer):
             for head, part in enumerate(found.parts(self.reader)):
-                self.parts[HeadId(kind, layer, head).label(self.trace.kinds)] = part
+                name = HeadId(kind, layer, head).label(self.trace.kinds)
+                self.parts[name] = part
+                if name == self.follow:
+                    self._leave_trail(name, found.reads[:, head].astype(np.float64) @ found.projection[head])
             if found.bias is not None:
                 self.read(BIASES, np.broadcast_to(found.bias, written.shape))
         else:
@@ -204,6 +263,7 @@ class Walk:
             self.read(self._named(f"L{layer} {block}"), written)
             self.coarse.append(f"the heads of {kind} layer {layer} are one writer, because what each of them writes is not known")
         self.reader = reader
+        del self.passed[passed:]
 
     def _heads_written(self, kind: str, layer: int) -> _Heads | None:
         try:
