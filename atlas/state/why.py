@@ -7,18 +7,31 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
+import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
 from atlas.state.words import shown_token
-from atlas.tracing.why import WHY, Why, head_of
+from atlas.trace import Trace
+from atlas.tracing.why import CUT, POSITION_BIAS, WHY, Cut, Why, head_of
+from atlas.tracing.writers import BIASES
 
 WRITERS, PAIRS = 10, 12
 """Writers of a side, and pairs, that have a row of their own; the others are one row together."""
 
 QUERY, KEY, PAIR = "query", "key", "pair"
+
+
+NOT_CUT = (BIASES, POSITION_BIAS)
+"""What no block wrote, so that no run is without it."""
+
+
+class WhyChoices(param.Parameterized):
+    """Choices of the view of one edge."""
+
+    cut = param.String(default="", doc="The side and the writer whose contribution is cut in a run, as 'k L0 H6'; empty: none.")
 
 
 class Row(NamedTuple):
@@ -51,20 +64,24 @@ class Shown(NamedTuple):
     pair: tuple[Row, ...]
     query_name: str
     key_name: str
+    cut: Cut | None = None
+    """What a run without one writer gave, where the reader has chosen one of this edge."""
 
 
 class WhyLens(Lens):
     """One edge of the head in focus."""
 
     key: ClassVar = "why"
+    choices_type: ClassVar = WhyChoices
     reads: ClassVar = {"selection": ("focus", "queries", "keys")}
 
     _shown: Shown | None = None
+    _made: tuple[Trace, Edge, Why] | None = None
 
     def depends(self) -> Hashable:
-        """On the head, the first selected query, and the selected keys."""
+        """On the head, the first selected query, the selected keys, and what is cut."""
         selection = self.workspace.selection
-        return selection.focus, min(selection.queries, default=None), selection.keys
+        return selection.focus, min(selection.queries, default=None), selection.keys, self.choices.cut
 
     def forget(self) -> None:
         """The edge is looked up again when somebody looks."""
@@ -103,29 +120,37 @@ class WhyLens(Lens):
         if task is None:
             msg = "Nobody is here who could run the model of this trace."
             raise NotCaptured(msg)
-        head = edge.head
+        head, (side, _, writer) = edge.head, self.choices.cut.partition(" ")
+        known, runs = self._made, self.workspace.tasks.get(CUT)
 
-        def work(progress: Progress) -> Why:
+        def work(progress: Progress) -> tuple[Why, Cut | None]:
             progress.tell("Taking the score apart")
-            made: Why = task(trace, head.layer, head.head, edge.query, edge.key, head.kind)
-            return made
+            place = (head.layer, head.head, edge.query, edge.key)
+            made: Why = known[2] if known is not None and known[:2] == (trace, edge) else task(trace, *place, head.kind)
+            if runs is None or writer not in writers_to_cut(made).get(side, ()):
+                return made, None
+            progress.tell(f"Running the block without {writer}")
+            return made, runs(trace, *place, writer, side, head.kind)
 
         # Not kept on the trace: a reader goes from edge to edge, and each has a table of all pairs of writers.
-        found = self.ask(f"{head} {head.kind} {edge.query} {edge.key}", work, None, needs_model=True, keep=False)
+        key = f"{head} {head.kind} {edge.query} {edge.key} without {self.choices.cut}"
+        found = self.ask(key, work, None, needs_model=True, keep=False)
         if found is None:
             return None
-        shown = self._rows(edge, found)
+        self._made = trace, edge, found[0]
+        shown = self._rows(edge, *found)
         self.line = self._describe(shown)
         return shown
 
-    def _rows(self, edge: Edge, found: Why) -> Shown:
+    def _rows(self, edge: Edge, found: Why, cut: Cut | None) -> Shown:
         kinds = self.trace.kinds
-        without = found.k["weight_without"] if "weight_without" in found.k else np.full(len(found.k), np.nan)
-        query = [Row(str(name), float(part), head=head_of(str(name), kinds)) for name, part in found.q.itertuples(index=False)]
-        key = [
-            Row(str(name), float(part), float(left), head_of(str(name), kinds))
-            for name, part, left in zip(found.k["writer"], found.k["part"], without, strict=True)
-        ]
+        query, key = (
+            [
+                Row(str(name), float(part), float(left), head_of(str(name), kinds))
+                for name, part, left in zip(table["writer"], table["part"], table["weight_without"], strict=True)
+            ]
+            for table in (found.q, found.k)
+        )
         top = found.table.head(PAIRS)
         pairs = [Row(f"{q} × {k}", float(part)) for q, k, part in top.itertuples(index=False)]
         rest = len(found.table) - len(top)
@@ -135,7 +160,7 @@ class WhyLens(Lens):
             f"{shown_token(str(self.trace.token_tables[self.trace.side(edge.head.kind, axis)]['token'].iloc[at]))} ({at})"
             for axis, at in (("query", edge.query), ("key", edge.key))
         ]
-        return Shown(edge, found, with_rest(query), with_rest(key), tuple(pairs), *names)
+        return Shown(edge, found, with_rest(query), with_rest(key), tuple(pairs), *names, cut)
 
     def focus(self, side: str, place: int, origin: str) -> None:
         """Focus the head that wrote a row; a row that no head wrote does nothing."""
@@ -143,6 +168,42 @@ class WhyLens(Lens):
         rows = () if shown is None else shown.query if side == QUERY else shown.key
         if 0 <= place < len(rows) and (head := rows[place].head) is not None:
             self.workspace.selection.focus_on(head, origin=origin)
+
+    def cut(self, side: str, place: int) -> None:
+        """Run the block without the writer of a row, or with it again."""
+        shown = self.shown()
+        rows = () if shown is None else shown.query if side == QUERY else shown.key
+        if shown is not None and 0 <= place < len(rows):
+            letter, name = "q" if side == QUERY else "k", rows[place].name
+            if name in writers_to_cut(shown.found)[letter]:
+                wanted = f"{letter} {name}"
+                self.choices.cut = "" if self.choices.cut == wanted else wanted
+
+    def cuts(self) -> dict[str, str]:
+        """What can be cut, in words -> as the choice has it; the largest parts first."""
+        shown = self.shown() if self.workspace.trace is not None else None
+        found = {"nothing": ""}
+        if shown is not None:
+            names = {"k": "key", "q": "query"}
+            found |= {
+                f"{names[side]}: {writer}": f"{side} {writer}"
+                for side, writers in writers_to_cut(shown.found).items()
+                for writer in writers
+            }
+        return found
+
+    def cut_in_words(self) -> str:
+        """What the run without a writer gave, beside what was predicted; empty where nothing is cut."""
+        shown = self.shown() if self.workspace.trace is not None else None
+        if shown is None or shown.cut is None:
+            return ""
+        cut = shown.cut
+        side = f"the query at {shown.query_name}" if cut.side == "q" else "all keys of this query"
+        return (
+            f"Without {cut.writer} in {side}, the weight {three(cut.weight)} becomes: predicted {three(cut.predicted)}; the model's "
+            f"own block, norms at their sizes, {three(cut.held)}; norms on the way computed again {three(cut.anew)}. What other "
+            "blocks made of this writer stays."
+        )
 
     def table(self) -> pd.DataFrame:
         """One row a row on screen."""
@@ -155,6 +216,12 @@ class WhyLens(Lens):
             for name, rows in lists.items()
             for row in rows
         ]
+        if shown.cut is not None:
+            cut = shown.cut
+            side = QUERY if cut.side == "q" else KEY
+            for part in parts:
+                mine = (part["list"], part["writer"]) == (side, cut.writer)
+                part |= {"weight_run": cut.held if mine else np.nan, "weight_run_norms_anew": cut.anew if mine else np.nan}
         return pd.DataFrame(parts)
 
     def notes(self) -> str:
@@ -174,6 +241,13 @@ class WhyLens(Lens):
             f"{which[1]}: score {three(found.score)}, the sum of {len(found.table):,} parts from {len(found.q):,} writers of the "
             f"query and {len(found.k):,} of the key; weight {three(found.weight)}"
         )
+
+
+def writers_to_cut(found: Why) -> dict[str, list[str]]:
+    """Side -> the writers that a run can be without, the largest parts first."""
+    return {
+        side: [str(name) for name in table["writer"] if name not in NOT_CUT] for side, table in (("k", found.k), ("q", found.q))
+    }
 
 
 def with_rest(rows: list[Row]) -> tuple[Row, ...]:

@@ -9,6 +9,7 @@ from atlas.views.attention_bias import AttentionBiasView
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
+from atlas.views.composition import CompositionView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
 from atlas.views.embeddings import EmbeddingsView, EmbeddingVectorsView
@@ -87,6 +88,7 @@ TABS: tuple[Tab, ...] = (
             SimilarHeadsView,
             FeedForwardView,
             WhyView,
+            CompositionView,
         ),
     ),
     Tab(

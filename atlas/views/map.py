@@ -13,6 +13,7 @@ from holoviews import streams
 
 from atlas.ids import HeadId
 from atlas.plots import map as map_plot
+from atlas.plots.arrows import no_arrows
 from atlas.plots.colours import BACKGROUND, FONT, raster_palette, text_on
 from atlas.plots.frame import Hook, number
 from atlas.plots.map_axes import AxisNames, rank_rows, square_names, token_names
@@ -27,6 +28,7 @@ from atlas.tracing.statistics import THUMBNAIL
 from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, TOOLS, named_axes, readout
 from atlas.views.glyph import Glyph
+from atlas.views.map_arrows import MapArrows
 from atlas.views.raster import Picture, RasterView
 
 ORIGIN = "map"
@@ -72,8 +74,10 @@ class MapView(RasterView):
         "One number a head: its colour is that number, whose name and chance value stand under the plot. With tokens selected "
         "it is the weight on the selected keys, over the selected queries. Importance by gradient is worked out when it is "
         "chosen, for the prediction that is explained, whichever tokens are selected. Ordered by a metric, the Map is one "
-        "ranking of all heads, read row by row."
+        "ranking of all heads, read row by row. "
+        "With Composition on, arrows lead from the earlier heads that the head in focus reads most, by their shares."
     )
+    defines: ClassVar = ("composition_share",)
 
     lens_type: ClassVar = MapLens
 
@@ -85,6 +89,7 @@ class MapView(RasterView):
         self._pointer: tuple[float | None, float | None] = (None, None)
         self._mosaic: tuple[Layout, Any] | None = None
         self.framed, self.focused, self.named = Glyph(), Glyph(), Glyph()
+        self.arrows = MapArrows(self)
         self.visibility.follow_revision(self.read_out)
 
     @property
@@ -109,11 +114,12 @@ class MapView(RasterView):
             ),
             pmui.Select.from_param(display.param.scale, label="Colour scale", width=98, **look),
             pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", width=112, visible=weights, **look),
+            self.arrows.switch(),
         ]
 
     def body(self) -> Any:
         """The sheet and the line under it."""
-        return pn.Column(self._pane(), self.key_of_colours(), self.under, sizing_mode="stretch_width")
+        return pn.Column(self._pane(), self.key_of_colours(), self.arrows.key, self.under, sizing_mode="stretch_width")
 
     def export(self) -> Export:
         """The numbers of all heads, or their thumbnails, a row a block of weights; and the picture that is on screen."""
@@ -211,9 +217,10 @@ class MapView(RasterView):
         )
 
     def write(self) -> None:
-        """The names and numbers of the heads in view."""
+        """The names and numbers of the heads in view, and the arrows between them."""
         words = self._named()
         self.named.write(words, **self._looks(words))
+        self.arrows.draw()
 
     def _looks(self, words: list[Word]) -> dict[str, list[Any]]:
         """The ink of every word, and how opaque the ground is that it stands on: a square of one colour needs none."""
@@ -351,8 +358,11 @@ class MapView(RasterView):
 
     def plot(self) -> Any:
         """The sheet with its frames and names, following what it shows."""
-        image, frames, focus, names = self.parts(
-            (self._frames, no_rectangles), (self._focus, no_rectangles), (self._names, no_labels)
+        image, frames, focus, arrows, names = self.parts(
+            (self._frames, no_rectangles),
+            (self._focus, no_rectangles),
+            (self.arrows.element, no_arrows),
+            (self._names, no_labels),
         )
         box, pointer = streams.BoundsXY(source=image), streams.PointerXY(source=image)
         box.add_subscriber(self._boxed)
@@ -361,6 +371,7 @@ class MapView(RasterView):
             image.opts(clim=(0, 255), tools=["box_select"], active_tools=["pan"], default_tools=list(TOOLS))
             * frames.opts(fill_alpha=0, line_width=2, default_tools=[])
             * focus.opts(fill_alpha=0, line_width=3, default_tools=[])
+            * arrows.opts(default_tools=[])
             * names.opts(default_tools=[], text_font=value(FONT), text_font_size="8pt", text_align="left", text_baseline="top")
         )
         look = PLOT | {"backend_opts": PLOT["backend_opts"] | BORDER}

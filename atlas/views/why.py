@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, ClassVar
 
-import holoviews as hv
 import numpy as np
 import panel as pn
+import panel_material_ui as pmui
 
 from atlas.plots.frame import number
-from atlas.plots.signed_bars import Bar, height_of, signed_bars
+from atlas.plots.signed_bars import Bar
 from atlas.state.why import KEY, PAIR, PAIRS, QUERY, WRITERS, Row, WhyLens
 from atlas.trace import Trace
 from atlas.tracing.why import without_parts
-from atlas.views.base import Export, View, gesture
-from atlas.views.events import on_tap
+from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.plain import plain
+from atlas.views.signed_lists import SignedLists
 
 ORIGIN = "why"
 
-ROWS = {QUERY: WRITERS + 1, KEY: WRITERS + 1, PAIR: PAIRS + 1}
-"""Rows that each list has room for."""
 
-LABEL = "part of the score"
-
-
-class WhyView(View):
+class WhyView(SignedLists):
     """The writers of one query and one key."""
 
     key: ClassVar = "why"
@@ -38,15 +32,20 @@ class WhyView(View):
         "so the score is a sum over pairs of writers. Left: all pairs of a writer of the query; right: of a writer of the key; "
         "below: the strongest pairs. Orange adds to the score, purple takes away; the axes of all lists end at the same value. "
         "Every norm is held at the size it divided by in this run. What a writer gives to all keys alike changes no weight: "
-        "beside each writer of the key stands the weight that would remain if it had written to no key. Click a head to focus it."
+        "beside each writer stands the weight that would remain if it had not written to the query, or to any key. Click a head "
+        "to focus it. Shift+click a writer, or choose it above, to run the block without it and see whether that is so."
     )
     defines: ClassVar = ("score_part", "weight_without")
     lens_type: ClassVar = WhyLens
     wide: ClassVar = True
+    rows: ClassVar = {QUERY: WRITERS + 1, KEY: WRITERS + 1, PAIR: PAIRS + 1}
+    quiet: ClassVar = frozenset({PAIR})
+    label: ClassVar = "part of the score"
 
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
-        self._hears = {QUERY: [on_tap(self._tapped_query)], KEY: [on_tap(self._tapped_key)], PAIR: []}
+        self._cut = pmui.Select(label="Run without", options={"nothing": ""}, value="", size="small", margin=TIGHT, width=220)
+        self._cut.param.watch(self._chosen, "value")
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -59,69 +58,69 @@ class WhyView(View):
         assert isinstance(self.lens, WhyLens)
         return self.lens
 
+    def tools(self) -> list[Any]:
+        """The writer that is cut."""
+        return [self._cut]
+
     def body(self) -> Any:
-        """The two sides beside each other, the pairs under them, and what is held."""
-        changes = self.visibility.param.revision
-        lists = {}
-        for name, rows in ROWS.items():
-            streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
-            drawn = hv.DynamicMap(self.drawing(self._drawer(name), partial(no_bars, rows)), streams=streams)
-            pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=height_of(rows), css_classes=[f"aa-why-{name}"])
-            words = plain(self.bound(lambda _, name=name: self._heading(name), changes), f"aa-why-{name}-words")
-            lists[name] = pn.Column(words, pane, sizing_mode="stretch_width", margin=0)
+        """The two sides beside each other, the pairs under them, what a run without a writer gave, and what is held."""
+        lists, changes = self.listed(), self.visibility.param.revision
         notes = plain(self.bound(lambda _: self.why.notes(), changes), "aa-why-notes")
+        cut = plain(self.bound(lambda _: self.why.cut_in_words(), changes), "aa-why-cut")
         sides = pn.Row(lists[QUERY], lists[KEY], sizing_mode="stretch_width", margin=0)
-        return pn.Column(sides, lists[PAIR], notes, sizing_mode="stretch_width", margin=0)
+        self._offer()
+        self.visibility.follow_revision(self._offer)
+        return pn.Column(cut, sides, lists[PAIR], notes, sizing_mode="stretch_width", margin=0)
 
     def export(self) -> Export:
         """Every row on screen, and the three plots."""
-        pictures = [self._drawer(name)() for name in ROWS]
-        return Export("why", self.why.table(), hv.Layout(pictures).cols(1))
+        return Export("why", self.why.table(), self.picture())
 
     def bars(self, name: str) -> list[Bar]:
         """The rows of one list as bars."""
         shown = self.why.shown()
-        rows: tuple[Row, ...] = () if shown is None else {QUERY: shown.query, KEY: shown.key, PAIR: shown.pair}[name]
-        return [bar_of(row, shown.found.weight if shown is not None and name == KEY else np.nan) for row in rows]
+        if shown is None:
+            return []
+        rows: tuple[Row, ...] = {QUERY: shown.query, KEY: shown.key, PAIR: shown.pair}[name]
+        return [bar_of(row, np.nan if name == PAIR else shown.found.weight) for row in rows]
 
-    def _drawer(self, name: str) -> Any:
-        def draw(**_: Any) -> hv.Overlay:
-            largest = max((abs(bar.part) for each in ROWS for bar in self.bars(each)), default=1.0)
-            return signed_bars(
-                self.bars(name), rows=ROWS[name], largest=largest, label=LABEL, dark=self.dark,
-                hooks=self.faults.hooks(self._hears[name]),
-            )  # fmt: skip
-
-        return draw
-
-    def _heading(self, name: str) -> str:
-        shown = self.why.shown() if self.workspace.trace is not None else None
+    def heading(self, name: str) -> str:
+        """Whose writers a list has."""
+        shown = self.why.shown()
         if shown is None:
             return ""
+        weight = f"weight {number(shown.found.weight)} → without the writer"
         if name == QUERY:
-            return f"Who wrote the query at {shown.query_name}"
+            return f"Who wrote the query at {shown.query_name}; {weight}"
         if name == KEY:
-            return f"Who wrote the key at {shown.key_name}; weight {number(shown.found.weight)} → without the writer"
+            return f"Who wrote the key at {shown.key_name}; {weight}"
         return "The strongest pairs: writer of the query × writer of the key"
 
-    @gesture
-    def _tapped_query(self, _: float, y: float, *, additive: bool = False) -> None:  # noqa: ARG002  (an event's signature)
-        self.why.focus(QUERY, round(y), ORIGIN)
+    def focus(self, name: str, place: int) -> None:
+        """Focus the head of a row."""
+        self.why.focus(name, place, ORIGIN)
+
+    def press(self, name: str, place: int) -> None:
+        """Run the block without the writer of a row."""
+        self.why.cut(name, place)
+
+    def _offer(self) -> None:
+        """The writers of the edge on screen."""
+        options = self.why.cuts()
+        chosen = self.why.choices.cut
+        self._cut.param.update(options=options, value=chosen if chosen in options.values() else "")
 
     @gesture
-    def _tapped_key(self, _: float, y: float, *, additive: bool = False) -> None:  # noqa: ARG002  (an event's signature)
-        self.why.focus(KEY, round(y), ORIGIN)
+    def _chosen(self, event: Any) -> None:
+        # An edge that has not this writer leaves the choice as it is: the next edge may have it.
+        if event.new or self.why.choices.cut in self.why.cuts().values():
+            self.why.choices.cut = event.new or ""
 
 
 def bar_of(row: Row, weight: float) -> Bar:
-    """A row with its number and, for a writer of the key, the weight without it."""
+    """A row with its number and, for a writer of one side, the weight without it."""
     signed = ("+" if row.part > 0 else "") + number(row.part)
     if np.isnan(row.without):
         return Bar(row.name, row.part, signed, f"adds {signed} to the score")
     about = f"adds {signed} to the score\nweight {number(weight)}, without this writer {number(row.without)}"
     return Bar(row.name, row.part, f"{signed} → {number(row.without)}", about)
-
-
-def no_bars(rows: int) -> hv.Overlay:
-    """No bars at all."""
-    return signed_bars([], rows=rows, largest=1.0, label=LABEL)

@@ -73,7 +73,7 @@ def test_the_bars_are_the_parts_and_say_the_weight_that_remains():
     _, view = view_of("gpt-mini", HeadId("decoder", 1, 4))
     shown = view.why.shown()
     for name, rows in ((QUERY, shown.query), (KEY, shown.key), (PAIR, shown.pair)):
-        drawn = view._drawer(name)()
+        drawn = view.drawer(name)()
         columns = drawn.get(0).dframe()
         assert (columns["x0"] + columns["x1"]).tolist() == pytest.approx([row.part for row in rows])
         assert columns["name"].tolist() == [row.name for row in rows]
@@ -88,11 +88,11 @@ def test_a_tap_on_a_head_focuses_it_and_any_other_row_does_nothing():
     room, view = view_of("gpt-mini", HeadId("decoder", 1, 4))
     rows = view.why.shown().key
     other = next(at for at, row in enumerate(rows) if row.name == "L0 feed-forward")
-    view._tapped_key(0.0, other + 0.2)
-    view._tapped_key(0.0, 40.0)
+    view.tap(KEY, other + 0.2)
+    view.tap(KEY, 40.0)
     assert room.selection.focus == HeadId("decoder", 1, 4)
     place = next(at for at, row in enumerate(rows) if row.name == "L0 H6")
-    view._tapped_key(0.0, place - 0.3)
+    view.tap(KEY, place - 0.3)
     assert room.selection.focus == HeadId("decoder", 0, 6)
     assert view.why.shown().edge.head == HeadId("decoder", 0, 6)
 
@@ -101,7 +101,7 @@ def test_a_head_of_the_encoder_is_focused_from_the_keys_of_cross_attention():
     room, view = view_of("T5", HeadId("cross", 1, 2))
     place = next(at for at, row in enumerate(view.why.shown().key) if row.head is not None)
     wanted = view.why.shown().key[place].head
-    view._tapped_key(0.0, float(place))
+    view.tap(KEY, float(place))
     assert wanted.kind == "encoder"
     assert room.selection.focus == wanted
 
