@@ -128,8 +128,8 @@ VECTORS = (
         "Weight without a writer",
         "softmax over the row of (score − part of the writer in each key, or in the query)",
         "Far below the weight: the head looks there because of what this writer put into the keys, or into the query. It is "
-        "taken out of one side alone, at the sizes of this run: what it changes in between and on the other side stays. Cutting it "
-        "runs the block without it: at these sizes, which must give the same, and with the norms on the way computed again.",
+        "taken out of one side alone, at the sizes of this run: what it changes in between and on the other side stays. Cutting "
+        "it runs the block without it: at these sizes, which must give the same, and with the norms on the way computed again.",
         "the weight itself: the writer makes no difference",
         "0 to 1",
         "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
@@ -142,8 +142,8 @@ VECTORS = (
         "queries of (z · part of the writer in z) / Σ ‖z‖², z = Σⱼ pᵢⱼ vⱼ",
         "How much of the differences between a row's scores the writer made through the query or through the keys, and how much "
         "of what the head reads through its values; parts as in a score taken apart, centred over the keys of a row, because "
-        "what all keys have alike changes no weight. The shares of a path sum to 1; one below 0 takes away. Norms are held at the "
-        "sizes of this run. It is about this text, unlike the composition of weight matrices.",
+        "what all keys have alike changes no weight. The shares of a path sum to 1; one below 0 takes away. Norms are held at "
+        "the sizes of this run. It is about this text, unlike the composition of weight matrices.",
         "the mean size of the shares of all earlier heads: what a head drawn at random has",
         "any; the shares of all writers sum to 1",
         ELHAGE,

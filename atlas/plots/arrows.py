@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
+from bokeh.core.properties import field
 
 from atlas.plots.colours import GREEN, theme
 from atlas.plots.frame import Hook
@@ -14,8 +15,8 @@ from atlas.plots.marks import FROM, TO, marks
 
 Array = np.ndarray
 
-DASHES: Mapping[str, str] = {"q": "solid", "k": "dashed", "v": "dotted"}
-"""Path -> how its line is broken, so that no reader needs its colour."""
+DASHES: Mapping[str, tuple[float, ...]] = {"q": (), "k": (3.2, 1.8), "v": (1.1, 1.1)}
+"""Path -> how its line is broken, in widths of the line, so that no reader needs its colour."""
 
 SIGNS = {"q": "━━", "k": "╍╍", "v": "┉┉"}
 """The same as characters, for keys."""
@@ -69,11 +70,11 @@ def arrow_columns(
 
     lines = [(arrow, *_line(arrow, size), THIN + (THICK - THIN) * abs(arrow.share) / largest) for arrow in arrows]
     for _, shaft, head, width in lines:
-        add(shaft, paper, width + CASING, "solid")
-        add(head, paper, width + CASING, "solid")
+        add(shaft, paper, width + CASING, "")
+        add(head, paper, width + CASING, "")
     for arrow, shaft, head, width in lines:
-        add(shaft, colours[arrow.path], width, DASHES[arrow.path])
-        add(head, colours[arrow.path], width, "solid")
+        add(shaft, colours[arrow.path], width, " ".join(str(max(2, round(part * width))) for part in DASHES[arrow.path]))
+        add(head, colours[arrow.path], width, "")
     return columns
 
 
@@ -102,7 +103,8 @@ def map_arrows(columns: Mapping[str, list[Any]], hooks: Sequence[Hook] = ()) -> 
         # HoloViews has no column for the dash of a line, and none at all where there is no line.
         renderer = plot.handles["glyph_renderer"]
         renderer.data_source.data = {name: list(columns[name]) for name in COLUMNS}
-        renderer.glyph.update(line_color="colour", line_width="width", line_dash="dash", line_cap="round", line_join="round")
+        # By `field`, because Bokeh takes a plain string here for a pattern.
+        renderer.glyph.update(line_color="colour", line_width="width", line_dash=field("dash"), line_join="round")
 
     lines = [np.column_stack(line) for line in zip(columns["xs"], columns["ys"], strict=True)]
     return hv.Path(lines, ["x", "y"]).opts(hooks=[hook, *hooks])

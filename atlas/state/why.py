@@ -200,9 +200,9 @@ class WhyLens(Lens):
         cut = shown.cut
         side = f"the query at {shown.query_name}" if cut.side == "q" else "all keys of this query"
         return (
-            f"Without {cut.writer} in {side}, the weight {three(cut.weight)} becomes: predicted {three(cut.predicted)}; the model's "
-            f"own block, norms at their sizes, {three(cut.held)}; norms on the way computed again {three(cut.anew)}. What other "
-            "blocks made of this writer stays."
+            f"Without {cut.writer} in {side}, the weight {three(cut.weight)} becomes: predicted {three(cut.predicted)}; the "
+            f"model's own block, norms at their sizes, {three(cut.held)}; norms on the way computed again {three(cut.anew)}. "
+            "What other blocks made of this writer stays."
         )
 
     def table(self) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-import holoviews as hv
 import panel_material_ui as pmui
 
 from atlas.patches.panes import Markup
@@ -17,6 +16,8 @@ from atlas.views.base import TIGHT, one_message
 from atlas.views.glyph import Glyph
 
 if TYPE_CHECKING:
+    import holoviews as hv
+
     from atlas.views.map import MapView
 
 LABEL = "Composition"
