@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import holoviews as hv
 import pytest
+import torch
 
 from atlas.ids import HeadId
 from atlas.plots.pipeline import at_point, placed
@@ -76,6 +78,74 @@ def test_no_two_blocks_overlap_and_every_block_can_be_tapped(name):
     inside = [found.low <= box.y0 and box.y1 <= found.high and box.x1 <= found.width for box in found.boxes]
     assert all(inside)
     hv.render(view._drawn())
+
+
+LAYERS = {
+    "BERT": {"encoder": "bert.encoder.layer"}, "RoBERTa": {"encoder": "roberta.encoder.layer"},
+    "DistilBERT": {"encoder": "distilbert.transformer.layer"}, "ModernBERT": {"encoder": "model.layers"},
+    "GPT-2": {"decoder": "transformer.h"}, "GPT-NeoX": {"decoder": "gpt_neox.layers"}, "Llama": {"decoder": "model.layers"},
+    "Mistral": {"decoder": "model.layers"}, "Gemma2": {"decoder": "model.layers"},
+    "T5": {"encoder": "encoder.block", "decoder": "decoder.block"},
+    "BART": {"encoder": "model.encoder.layers", "decoder": "model.decoder.layers"},
+}  # fmt: skip
+FUSED = {"c_attn": 3, "query_key_value": 3, "Wqkv": 3, "Wi": 2}
+"""Maps that hold several in one, beside each other."""
+
+
+@functools.cache
+def modules_of(name, kind):
+    """Of layer 1 in a plain run: its norms, attention and feed-forward in the order in which they run; the maps' sizes."""
+    trace = traced(name)
+    hf = trace.live.model.hf
+    layers = hf.get_submodule(LAYERS[name][kind])
+    order, sizes, handles = [], {"attention": set(), "ffn": set()}, []
+
+    def heard(module, at):
+        def hook(*_):
+            norm = "Norm" in type(module).__name__ and sum(1 for _ in module.parameters())
+            part = "norm" if norm else "attention" if "att" in at.lower() else "ffn"
+            if norm or not order or order[-1] != part:
+                order.append(part)
+            if not norm:
+                weight = module.weight.T if type(module).__name__ == "Conv1D" else module.weight
+                parts = FUSED.get(at.rpartition(".")[2], 1)
+                sizes[part].add((weight.shape[0] // parts, weight.shape[1]))
+
+        return hook
+
+    for at, module in layers[1].named_modules():
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D" or "Norm" in type(module).__name__:
+            handles.append(module.register_forward_hook(heard(module, at)))
+    given = {"input_ids": torch.tensor([trace.tokens()["id"].tolist()])}
+    given |= {"decoder_input_ids": torch.tensor([trace.tokens("target")["id"].tolist()])} if "cross" in trace.kinds else {}
+    with torch.no_grad():
+        hf(**given)
+    for handle in handles:
+        handle.remove()
+    return order, sizes, len(layers)
+
+
+def sizes_in(words):
+    return {tuple(int(each.replace(",", "")) for each in pair) for pair in re.findall(r"([\d,]*\d) × ([\d,]*\d)", words)}
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, kinds in LAYERS.items() for kind in kinds])
+def test_the_diagram_is_the_module_tree_as_it_runs(name, kind):
+    room, view = shown(name)
+    room.selection.focus_on(HeadId(kind, 1, 0))
+    order, sizes, n_layers = modules_of(name, kind)
+    row = next(row for row in view.diagram.rows() if row.kind == kind)
+    assert (row.at, row.n_layers) == (1, n_layers)
+    parts = {"norm": "norm", "qkv": "attention", "ffn": "ffn"}
+    assert [parts[node.role] for node in row.layer if node.role in parts] == order
+    assert set().union(*(sizes_in(node.formula) for node in row.layer if node.role in ("qkv", "attention"))) == sizes["attention"]
+    assert set().union(*(sizes_in(node.formula) for node in row.layer if node.role == "ffn")) == sizes["ffn"]
+    hf = traced(name).live.model.hf
+    table = next(node for node in row.head if node.key == f"{kind}.tokens")
+    assert sizes_in(table.formula) == {tuple(hf.get_input_embeddings().weight.shape)}
+    for node in view.diagram.nodes():
+        if node.key == "out":
+            assert sizes_in(node.formula) == {tuple(hf.get_output_embeddings().weight.shape)}
 
 
 def test_a_formula_holds_the_models_own_numbers_and_the_choice_is_in_the_link():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.attribution import why
+from atlas.attribution import cut_writer, why
 from atlas.ids import HeadId
 from atlas.plots.frame import number
 from atlas.state.why import KEY, PAIR, QUERY, WRITERS
@@ -54,7 +54,8 @@ def test_without_a_selection_the_strongest_edge_of_the_last_token_is_taken_apart
     for rows, table in ((shown.query, found.q), (shown.key, found.k), (shown.pair, found.table)):
         assert sum(each.part for each in rows) == pytest.approx(found.score, rel=1e-6, abs=1e-6)
         assert [each.part for each in rows[:WRITERS]] == pytest.approx(table["part"].head(WRITERS).tolist())
-    assert [each.without for each in shown.key[:WRITERS]] == pytest.approx(found.k["weight_without"].head(WRITERS).tolist())
+    for rows, table in ((shown.query, found.q), (shown.key, found.k)):
+        assert [each.without for each in rows[:WRITERS]] == pytest.approx(table["weight_without"].head(WRITERS).tolist())
     assert f"score {number(found.score)}" in view.lens.line
     assert f"weight {number(float(row[shown.edge.key]))}" in view.lens.line
 
@@ -104,6 +105,39 @@ def test_a_head_of_the_encoder_is_focused_from_the_keys_of_cross_attention():
     view.tap(KEY, float(place))
     assert wanted.kind == "encoder"
     assert room.selection.focus == wanted
+
+
+def test_a_press_with_shift_runs_the_block_without_the_writer_and_a_second_one_with_it():
+    room, view = view_of("gpt-mini", HeadId("decoder", 1, 4))
+    shown = view.why.shown()
+    place = next(at for at, row in enumerate(shown.key) if row.name == "L0 H6")
+    view.tap(KEY, float(place), additive=True)
+    assert room.selection.focus == HeadId("decoder", 1, 4)
+    assert room.choices_of("why").cut == "k L0 H6"
+    wanted = cut_writer(traced("gpt-mini"), 1, 4, shown.edge.query, shown.edge.key, "L0 H6")
+    assert view.why.shown().cut == wanted
+    words = view.why.cut_in_words()
+    for value in (wanted.weight, wanted.predicted, wanted.held, wanted.anew):
+        assert number(value) in words
+    row = view.export().table.set_index(["list", "writer"]).loc[(KEY, "L0 H6")]
+    assert (row["weight_run"], row["weight_run_norms_anew"]) == pytest.approx((wanted.held, wanted.anew))
+    view.tap(KEY, float(place), additive=True)
+    assert view.why.shown().cut is None
+    assert view.why.cut_in_words() == ""
+
+
+def test_the_choice_of_what_is_cut_has_the_writers_of_the_edge_and_waits_for_one_that_another_edge_has():
+    room, view = view_of("gpt-mini", HeadId("decoder", 2, 1))
+    view.body()
+    assert {"", "k L1 H3", "q L0 feed-forward"} < set(view._cut.options.values())
+    assert "k biases" not in view._cut.options.values()
+    view._cut.value = "q L1 H3"
+    assert view.why.shown().cut.side == "q"
+    room.selection.focus_on(HeadId("decoder", 1, 4))  # no head of layer 1 wrote its query
+    assert view.why.shown().cut is None
+    assert (view._cut.value, room.choices_of("why").cut) == ("", "q L1 H3")
+    room.selection.focus_on(HeadId("decoder", 2, 1))
+    assert view.why.shown().cut.writer == "L1 H3"
 
 
 def test_what_a_model_does_beside_the_sum_is_said():
