@@ -50,9 +50,9 @@ def composition(
     attention = trace.attention_of(kind)
     name = attention.kind
     rows, columns = _places(queries, attention.n_queries, "query"), _places(keys, attention.n_keys, "key")
-    for what, number, size in (("layer", layer, len(attention.layers)), ("head", head, attention.n_heads)):
-        if not 0 <= number < size:
-            msg = f"There is no {what} {number!r}: there are {size}, counted from 0."
+    for what, number, there in (("layer", layer, len(attention.layers)), ("head", head, attention.n_heads)):
+        if not 0 <= number < there:
+            msg = f"There is no {what} {number!r}: there are {there}, counted from 0."
             raise UnknownName(msg)
     reason = without_parts(trace, name)
     if reason:

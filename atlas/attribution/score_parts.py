@@ -122,7 +122,7 @@ def _weights_without(trace: Trace, edge: Edge, maps: EdgeMap, q_parts: Array, na
     unknown = np.full(len(q_parts), np.nan), np.full(len(names), np.nan)
     steps = attention.score_steps(layer, head, row)
     scores = steps["masked"][0].astype(np.float64)
-    if head in here.patterns or not np.isfinite(scores[key]):
+    if head in here.patterns or here.key is None or not np.isfinite(scores[key]):
         return float(attention.block(layer, head, row)[0, key]), *unknown
     seen = np.flatnonzero(np.isfinite(scores))
     place = int(np.flatnonzero(seen == key)[0])

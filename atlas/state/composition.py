@@ -140,8 +140,9 @@ class CompositionLens(Lens):
         if shown is None:
             raise NotCaptured(self.problem or self.empty)
         table = shown.found.table.copy()
-        heads = [head_of(str(name), self.trace.kinds) is not None for name in table["writer"]]
-        table["chance"] = table["path"].map(shown.found.chance).where(heads)
+        pairs = zip(table["path"], table["writer"], strict=True)
+        chance = [shown.found.chance[path] if head_of(str(name), self.trace.kinds) else np.nan for path, name in pairs]
+        table["chance"] = chance
         return table
 
     def notes(self) -> str:

@@ -156,11 +156,11 @@ class WhyLens(Lens):
         rest = len(found.table) - len(top)
         if rest:
             pairs.append(Row(f"the other {rest:,} together", float(found.table["part"].iloc[PAIRS:].sum())))
-        names = [
+        query_name, key_name = (
             f"{shown_token(str(self.trace.token_tables[self.trace.side(edge.head.kind, axis)]['token'].iloc[at]))} ({at})"
             for axis, at in (("query", edge.query), ("key", edge.key))
-        ]
-        return Shown(edge, found, with_rest(query), with_rest(key), tuple(pairs), *names, cut)
+        )
+        return Shown(edge, found, with_rest(query), with_rest(key), tuple(pairs), query_name, key_name, cut)
 
     def focus(self, side: str, place: int, origin: str) -> None:
         """Focus the head that wrote a row; a row that no head wrote does nothing."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from atlas.errors import NotCaptured
 from atlas.tracing.writers import Norms
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class Weights(NamedTuple):
 def weights_of(attention: Attention, layer: int, head: int, queries: Array, keys: Array) -> Weights:
     """Measure a head at some queries and keys: what varies in its scores along a row, and what it reads."""
     here, size = attention.layers[layer], (attention.n_queries, attention.n_keys)
+    if here.scaling is None or here.value is None:
+        msg = "This trace holds no queries, keys and values, so what its heads read is not known."
+        raise NotCaptured(msg)
     on_scores = np.zeros(size)
     visible = here.visible(head, *size, queries)
     seen = np.ones((len(queries), size[1]), dtype=bool) if visible is None else np.broadcast_to(visible, (len(queries), size[1]))
