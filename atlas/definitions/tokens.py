@@ -40,6 +40,18 @@ TOKENS = (
         f"inter-sentence attention of {FIRST_ATLAS}",
     ),
     Definition(
+        "sentence_link",
+        "plane",
+        "Weight between two tokens of a pair",
+        "in the block: p of its query i and key j, of several heads their mean, or the largest; in the list: the largest p of "
+        "the pair of tokens among the heads shown, and the head it is in",
+        "High: the query looks at this key. The largest of many heads is high for many links even where no head means anything "
+        "by it: compare the single heads, and with chance.",
+        "spread evenly: 1/nᵢ, where nᵢ is what query i may look at in that head",
+        "0 to 1",
+        VIG,
+    ),
+    Definition(
         "sentence_difference",
         "plane",
         "Above chance",

@@ -24,7 +24,21 @@ class SentencesChoices(Thresholded):
     show = param.Selector[str](objects=[MASS, DIFFERENCE], default=MASS, doc="Attention mass, or its difference from chance.")
 
 
-class SentencesLens(TokenPlaneLens):
+class SentencePlaneLens(TokenPlaneLens):
+    """A plane of the heads that are shown, together."""
+
+    def whose(self) -> str:
+        """Whose numbers they are, in a few words."""
+        heads = self.shown_heads()
+        return str(heads[0]) if len(heads) == 1 else f"{self.workspace.display.aggregate} of {len(heads)} heads"
+
+    def heads_said(self) -> str:
+        """The same with the name of the selection."""
+        how = "mean" if self.workspace.display.aggregate == "mean" else "largest"
+        return (f"{how} of " if len(self.shown_heads()) > 1 else "") + heads_in_words(self.workspace)
+
+
+class SentencesLens(SentencePlaneLens):
     """The sentence matrix on screen."""
 
     key: ClassVar = "sentences"
@@ -50,11 +64,6 @@ class SentencesLens(TokenPlaneLens):
     def reading(self) -> str:
         """What the value of a cell is called."""
         return "above chance" if self.signed else "mass"
-
-    def whose(self) -> str:
-        """Whose numbers they are, in a few words."""
-        heads = self.heads()
-        return str(heads[0]) if len(heads) == 1 else f"{self.workspace.display.aggregate} of {len(heads)} heads"
 
     def _found(self) -> Sentences | None:
         """The masses of the shown heads; None while many weights are still summed in a thread."""
@@ -83,7 +92,6 @@ class SentencesLens(TokenPlaneLens):
         return numbers if found is None else numbers | {"mass": float(found.mass[row, column])}
 
     def _describe(self, found: Sentences) -> str:
-        several = f"{'mean' if self.workspace.display.aggregate == 'mean' else 'largest'} of " if len(self.heads()) > 1 else ""
         shown = "attention mass above uniform attention" if self.signed else "attention mass"
         size = f"{len(found.rows):,} × {counted(len(found.columns), 'sentence')}"
-        return f"{several}{heads_in_words(self.workspace)}: {shown} from a token of the row's sentence, {size}"
+        return f"{self.heads_said()}: {shown} from a token of the row's sentence, {size}"

@@ -59,7 +59,7 @@ def sentences(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") ->
     reason = without_sentences(trace, kind)
     if reason:
         raise NotCaptured(reason)
-    (rows, row_names), (columns, column_names) = (_sentences_of(trace, trace.side(kind, axis)) for axis in ("query", "key"))
+    (rows, row_names), (columns, column_names) = (sentences_of(trace, trace.side(kind, axis)) for axis in ("query", "key"))
     # Every head once: to select other heads then costs a mean over small matrices.
     kept: Masses = trace.once(f"sentence masses {kind}", dict)
     for head in heads:
@@ -92,7 +92,9 @@ def without_sentences(trace: Trace, kind: str) -> str:
     return ""
 
 
-def _sentences_of(trace: Trace, side: str) -> tuple[SentenceUnits, tuple[str, ...]]:
+def sentences_of(trace: Trace, side: str) -> tuple[SentenceUnits, tuple[str, ...]]:
+    """The sentences of the tokens of a side, and their names."""
+
     def found() -> tuple[SentenceUnits, tuple[str, ...]]:
         table = trace.reading(side).table
         units = sentence_units(table["sentence"].to_numpy().astype(np.int64), table["special"].to_numpy(dtype=bool))
