@@ -26,7 +26,7 @@ from atlas.engine.running.recorder import Keep, TextShape
 from atlas.engine.running.sampling import OnToken, Sampling
 from atlas.engine.running.targets import with_target
 from atlas.engine.running.tuned_lens import TunedLens, read_lens
-from atlas.engine.running.write import write_trace
+from atlas.engine.running.write import spanned, with_written, write_trace
 from atlas.errors import BadIntervention, TextError, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from atlas.ids import Headlike
     from atlas.trace import Trace
+    from atlas.tracing.spans import Span
 
 Progress = Callable[[int, int], None]
 """(layers done, all layers)"""
@@ -107,6 +108,7 @@ class Model(Parts):
         target: str | None = None,
         *,
         messages: Sequence[Message] | None = None,
+        spans: Sequence[Span] = (),
         keep: str = "auto",
         capture: Sequence[str] = capture.DEFAULT_CAPTURE,
         truncate: bool = False,
@@ -129,6 +131,9 @@ class Model(Parts):
         messages
             Instead of a text: `{'role': ..., 'content': ...}` one after another, written out by the tokenizer's chat template.
             `tokens()` then has a column `span` with the role of every token; '' for those the template adds.
+        spans
+            (side, start, end, name) of stretches of characters, such as ('source', 0, 12, 'prompt'): `tokens()` then has a
+            column `span`. Tokens of 'written' ones have the probability with which the model writes them.
         keep
             'weights'; 'qk', from which any weight is recomputed exactly; or 'auto', which chooses by size.
         capture
@@ -149,8 +154,9 @@ class Model(Parts):
         """
         change = Intervention(ablate, knock_out, patch)
         encoded = read(self, text, pair, messages, truncate=truncate)
-        encoded = with_target(self, encoded, target, change, regenerate=regenerate)
-        return self.traced([encoded], [change or None], keep, capture, progress)[0]
+        encoded = spanned(with_target(self, encoded, target, change, regenerate=regenerate), spans)
+        (trace,) = self.traced([encoded], [change or None], keep, capture, progress)
+        return with_written(self, trace, encoded, change) if spans else trace
 
     def write(
         self,

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import param
+
+from atlas.tracing.spans import Span
+
+
+class SpansOf(NamedTuple):
+    """Spans, and the texts they are of: of any other text they say nothing."""
+
+    text: str
+    target: str
+    spans: tuple[Span, ...]
+
+
+NO_SPANS = SpansOf("", "", ())
 
 
 class InputModel(param.Parameterized):
@@ -14,6 +27,12 @@ class InputModel(param.Parameterized):
     pair = param.String(default="", doc="A second segment, for models that take pairs; empty: none.")
     target = param.String(default="", doc="What the decoder of an encoder-decoder reads; empty: what the model writes itself.")
     truncate = param.Boolean(default=False, doc="Cut a text that is too long instead of refusing it.")
+    spans = param.ClassSelector(class_=SpansOf, default=NO_SPANS, doc="What of the text was the prompt, and what was written.")
+
+    def known_spans(self) -> tuple[Span, ...]:
+        """The spans of the texts as they are now; none of a text that was changed by hand."""
+        known = (self.spans.text, self.spans.target) == (self.text, self.target) and not self.pair
+        return self.spans.spans if known else ()
 
     def texts(self) -> tuple[str, str | None, str | None, bool]:
         """(text, pair, target, truncate) as a run takes them."""

@@ -13,6 +13,8 @@ from atlas.state.compact import MOST_TOKENS, Unusable, pack, pack_head, pack_hea
 from atlas.state.display import Display
 from atlas.state.selection import NO_HEADS, NO_TOKENS
 from atlas.state.validate import checked, flag, name, text
+from atlas.state.written import Written, pack_spans, pack_written, unpack_spans, unpack_written
+from atlas.tracing.spans import Span
 
 if TYPE_CHECKING:
     import param
@@ -50,6 +52,10 @@ class State:
     explained: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Key of a view's lens -> what differs from the defaults of its choices."""
+    spans: tuple[Span, ...] = ()
+    """What of the texts was a prompt, and what was written."""
+    written: Written | None = None
+    """What the model wrote on the text."""
 
 
 Take = Callable[[Any], tuple[Any, list[str]]]
@@ -139,5 +145,7 @@ FIELDS: dict[str, Field] = {
     "thresholds": _params(BiasThresholds, "thresholds"),
     "explained": _params(Target, "target"),
     "choices": Field("choices", _choices, lambda choices: {key: dict(values) for key, values in choices.items() if values}),
+    "spans": Field("spans of the text", _whole(unpack_spans), pack_spans),
+    "written": Field("written tokens", _whole(unpack_written), pack_written),
 }
 """One entry a field of State, by its name."""

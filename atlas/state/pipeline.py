@@ -18,6 +18,7 @@ from atlas.scheduler import UNKNOWN, Scheduler, Task, Ticket
 from atlas.state.changes import Interventions
 from atlas.state.inputs import InputModel, ModelChoice
 from atlas.trace import Trace
+from atlas.tracing.spans import Span
 
 TICK = 0.1
 """Seconds between two looks at a job under way: a progress bar that moves ten times a second looks steady."""
@@ -39,6 +40,8 @@ class Job:
     knock_out: tuple[Any, ...] = ()
     regenerate: bool = False
     """Whether a target that the model writes is written under the changes."""
+    spans: tuple[Span, ...] = ()
+    """Stretches of the texts that have a name: what was the prompt, and what the model wrote."""
 
 
 Work = Callable[[Job, Ticket], Trace]
@@ -144,7 +147,7 @@ class Pipeline(param.Parameterized):
         assert choice is not None
         assert given is not None
         assert changes is not None
-        return Job(choice.request(), *given.texts(), **changes.of_job())
+        return Job(choice.request(), *given.texts(), **changes.of_job(), spans=given.known_spans())
 
     def choose(self, name_or_path: str, *, in_memory: bool = False) -> None:
         """Another model, with all of its heads and edges: what was switched off was switched off in the model before."""

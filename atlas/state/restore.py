@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from atlas.state.changes import Interventions
-from atlas.state.inputs import InputModel, ModelChoice
+from atlas.state.inputs import InputModel, ModelChoice, SpansOf
 from atlas.state.lens import counted
 from atlas.state.link import State
 from atlas.state.pipeline import Job
@@ -44,9 +44,9 @@ class Restored:
 def job_of(state: State) -> Job:
     """The run that a link asks for."""
     choice = ModelChoice(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
-    given = InputModel(**{name: getattr(state, name) for name in TEXTS})
+    given = InputModel(**{name: getattr(state, name) for name in TEXTS}, spans=SpansOf(state.text, state.target, state.spans))
     changes = Interventions(ablated=state.ablated, cut=state.cut, regenerate=state.regenerate)
-    return Job(choice.request(), *given.texts(), **changes.of_job())
+    return Job(choice.request(), *given.texts(), **changes.of_job(), spans=given.known_spans())
 
 
 def put_inputs(
@@ -69,7 +69,8 @@ def put_inputs(
         choices = workspace.choices_of(key)
         choices.param.update(**defaults(type(choices)) | dict(state.choices.get(key, {})))
     if not state.private:
-        given.param.update(**{name: getattr(state, name) for name in TEXTS})
+        spans = SpansOf(state.text, state.target, state.spans)
+        given.param.update(**{name: getattr(state, name) for name in TEXTS}, spans=spans)
     changes.param.update(ablated=state.ablated, cut=state.cut, regenerate=state.regenerate)
     if not state.model:
         return Restored(said=["This link names no model. Choose one, and run it."])
@@ -102,8 +103,9 @@ def _recording(state: State, pipeline: Pipeline, on_screen: Mapping[str, Any] | 
 
 
 def put_selection(state: State, workspace: Workspace) -> list[str]:
-    """The link's heads and tokens, once the trace is there; what does not exist in it is left out and said."""
+    """The link's heads, tokens and writing, once the trace is there; what does not exist in it is left out and said."""
     selection, trace = workspace.selection, workspace.trace
+    workspace.written.record = state.written
     selection.restore(state.focus, state.heads, state.queries, state.keys, state.label)
     said = []
     heads = state.heads | ({state.focus} if state.focus is not None else set())

@@ -23,8 +23,8 @@ QUICK_HEADS = 300
 """Heads whose blocks are read while the page waits: each takes some 50 microseconds, however short the sentences."""
 
 CHOOSE = (
-    "Click a cell of the plane to see the tokens of its two sentences here. The switch of the text has to stand on both: "
-    "a pair needs tokens that look and tokens that are looked at."
+    "Click a cell of the plane to see the tokens of its two sentences here. 'A click selects', above, has to stand on both: a "
+    "pair needs tokens that look and tokens that are looked at."
 )
 
 ROWS = 5

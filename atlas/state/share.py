@@ -18,6 +18,7 @@ from atlas.state.choices import without_quotes
 from atlas.state.compact import Unusable, shown
 from atlas.state.link import FIELDS, State
 from atlas.state.validate import differing
+from atlas.state.written import pack_written
 
 if TYPE_CHECKING:
     from atlas.state.pipeline import Pipeline
@@ -57,7 +58,8 @@ def run_of(pipeline: Pipeline) -> dict[str, Any]:
     return {
         "model": choice.name_or_path, "revision": choice.revision, "device": choice.device, "dtype": choice.dtype,
         "in_memory": choice.in_memory, "text": given.text, "pair": given.pair, "target": given.target,
-        "truncate": given.truncate, "ablated": changes.ablated, "cut": changes.cut, "regenerate": changes.regenerate,
+        "truncate": given.truncate, "spans": given.known_spans(), "ablated": changes.ablated, "cut": changes.cut,
+        "regenerate": changes.regenerate,
     }  # fmt: skip
 
 
@@ -68,7 +70,7 @@ def state_of(workspace: Workspace, run: Mapping[str, Any] | None = None) -> Stat
         **(run_of(workspace.pipeline) if run is None else run),
         focus=selection.focus, heads=selection.heads, queries=selection.queries, keys=selection.keys, label=selection.label,
         display=differing(workspace.display), thresholds=differing(workspace.thresholds), explained=differing(workspace.target),
-        choices=choices_of(workspace),
+        choices=choices_of(workspace), written=workspace.written.record,
     )  # fmt: skip
 
 
@@ -84,8 +86,12 @@ def encode(source: Workspace | State, *, private: bool = False) -> Shared:
     said = []
     if state.in_memory:
         said.append(f"The model {state.model!r} is in memory only: a link names it but cannot bring it to another session.")
-    textless = replace(state, private=True, text="", pair="", target="", choices=without_quotes(state.choices))
+    choices = without_quotes(state.choices)
+    textless = replace(state, private=True, text="", pair="", target="", spans=(), written=None, choices=choices)
     token = _packed(textless if private else state)
+    if state.written is not None and not private and (len(token) > LONGEST or pack_written(state.written) is None):
+        said.append("What the model wrote is too long for a link and is left out; analyse it to have it in the text.")
+        token = _packed(replace(state, written=None))
     if len(token) > LONGEST and not private:
         said.append(
             f"With its texts this link would have {len(token):,} letters, and servers refuse more than {LONGEST:,}. "

@@ -47,6 +47,7 @@ class SharedState(param.Parameterized):
         workspace.selection.param.watch(self._selected, SELECTED)
         for holder in (workspace.display, workspace.thresholds, workspace.target):
             holder.param.watch(self._renew, [name for name in holder.param if name != "name"])
+        workspace.written.param.watch(self._renew, "record")
         workspace.param.watch(self._renew, "chosen")
         self.param.watch(self._renew, "private")
         self.param.watch(self._set, "token")

@@ -26,6 +26,7 @@ from atlas.state.pipeline import (
     nothing_to_prepare,
 )
 from atlas.state.selection import Selection
+from atlas.state.written import WrittenRecord
 
 if TYPE_CHECKING:
     from atlas.state.lens import Lens
@@ -77,6 +78,7 @@ class Workspace(param.Parameterized):
         self.tasks: Tasks = tasks or {}
         self.target = Target()
         self.thresholds = BiasThresholds()
+        self.written = WrittenRecord()
         self.layer = LayerModel(selection=self.selection)
         self.head = HeadModel(selection=self.selection)
         self.choices: dict[str, param.Parameterized] = {}
@@ -142,6 +144,7 @@ class Workspace(param.Parameterized):
             return
         self.settling = True
         try:
+            self.written.record = None
             self.selection.clip_to(trace)
             self._fit_sliders()
         finally:

@@ -7,33 +7,31 @@ from collections.abc import Hashable
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
-import param
 
 from atlas.state.asking import Progress
+from atlas.state.inputs import SpansOf
 from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.words import shown_token
+from atlas.state.written import CANCELLED, WritingChoices, Written
 from atlas.trace import Trace
 from atlas.tracing.spans import WRITTEN, prompt_spans, spans_of, written_positions
-from atlas.tracing.writing import END, FULL, WRITE_ON, Continuation, WrittenToken, text_of, without_writing, written
-
-MOST_TOKENS = 200
-"""Most tokens written at once: a page of text, of which each token is a button."""
+from atlas.tracing.writing import (
+    END,
+    FULL,
+    WRITE_ON,
+    Continuation,
+    WrittenToken,
+    prompt_of,
+    text_of,
+    without_writing,
+    written,
+)
 
 SIDES = {"source": "Text", "target": "Decoder's text"}
 
 NO_TOKENS: tuple[WrittenToken, ...] = ()
-
-
-class WritingChoices(param.Parameterized):
-    """Choices of the writing view; they take effect when the model next writes."""
-
-    tokens = param.Integer(default=20, bounds=(1, MOST_TOKENS), doc="How many tokens are written at most.")
-    sample = param.Boolean(default=False, doc="Whether each token is drawn; otherwise the likeliest is taken.")
-    temperature = param.Number(default=1.0, bounds=(0.05, 5.0), doc="Below 1 likely tokens become likelier.")
-    top_p = param.Number(default=1.0, bounds=(0.01, 1.0), doc="Draw among the likeliest tokens that together have this share.")
-    seed = param.Integer(default=0, bounds=(0, 2**31 - 1), doc="The same seed draws the same text.")
 
 
 class Request(NamedTuple):
@@ -70,6 +68,7 @@ class WritingLens(Lens):
 
     key: ClassVar = "writing"
     choices_type: ClassVar = WritingChoices
+    reads: ClassVar = {"written": ("record",)}
     marked_by: ClassVar = ("focus", "queries", "keys")
 
     def __init__(self, workspace: Any, **params: Any) -> None:
@@ -79,12 +78,14 @@ class WritingLens(Lens):
         self._before = NO_TOKENS
         self._coming: list[WrittenToken] = []
         self._of: Trace | None = None
+        self._noted: Written | None = None
         self._shown: Shown | None = None
         super().__init__(workspace, **params)
 
     def depends(self) -> Hashable:
         """Not on the choices, which say how the next tokens are written."""
-        return self._request, self._halted is None, self._picked
+        given = self.workspace.written.record
+        return self._request, self._halted is None, self._picked, None if given is self._noted else given
 
     def forget(self) -> None:
         """Drop what is shown; with another trace also what was asked for."""
@@ -95,7 +96,29 @@ class WritingLens(Lens):
         """Drop what was asked for of another trace; a lens that slept has not heard that there is a new one."""
         if self._of is not self.workspace.trace:
             self._of, self._request, self._halted, self._picked = self.workspace.trace, None, None, None
-            self._before, self._coming, self._shown = NO_TOKENS, [], None
+            self._before, self._coming, self._shown, self._noted = NO_TOKENS, [], None, None
+        given = self.workspace.written.record
+        if given is not self._noted:
+            self._take(given)
+
+    def _take(self, given: Written | None) -> None:
+        """Show a writing that a link holds, or none: its tokens are measured in one pass, and nothing is written."""
+        self.drop_asked()
+        self._noted, self._halted, self._picked, self._shown = given, None, None, None
+        self._before, self._coming = NO_TOKENS, []
+        self._request = None if given is None else Request(given.kept, given.ids, 0, given.sampling)
+
+    def _note(self, tokens: tuple[WrittenToken, ...], stopped: str) -> None:
+        """Keep what was written for a link."""
+        request = self._request
+        if request is not None and request.tokens:  # else it came from there
+            ids = tuple(token.id for token in tokens)
+            self._keep(Written(request.kept, ids, request.tokens, request.sampling, stopped) if ids else None)
+
+    def _keep(self, made: Written | None) -> None:
+        """Tell the link of it; the lens itself draws it already."""
+        self._noted, self._depended = made, (self._request, self._halted is None, self._picked, None)
+        self.workspace.written.record = made
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
@@ -116,6 +139,8 @@ class WritingLens(Lens):
     def _work_out(self) -> Shown:
         tokens, found = self._tokens()
         picked = self._picked if self._picked is not None and self._picked < len(tokens) else None
+        if found is not None:
+            self._note(tokens, found.stopped)
         self.line = self._describe(tokens, found)
         exact = found is None or found.exact or not found.tokens
         return Shown(
@@ -213,7 +238,8 @@ class WritingLens(Lens):
     def start_anew(self) -> None:
         """Drop what was written here."""
         self.drop_asked()
-        self._request, self._halted, self._picked, self._before, self._coming = None, None, None, NO_TOKENS, []
+        self._take(None)
+        self._keep(None)
         self._redraw()
 
     def cancel(self) -> None:
@@ -222,6 +248,7 @@ class WritingLens(Lens):
             so_far = self.coming()
             self.drop_asked()
             self._halted = so_far
+            self._note(so_far, CANCELLED)
             self._redraw()
 
     def analyse(self) -> None:
@@ -229,11 +256,19 @@ class WritingLens(Lens):
         given, trace = self.workspace.pipeline.input, self.trace
         assert given is not None
         tokens, found = self._tokens()
-        text = trace.texts.text or ""
-        if "target" in trace.token_tables:
-            given.param.update(text=text, pair="", target=text_of(tokens).strip() if found is None else found.text)
+        two_sides = "target" in trace.token_tables
+        kept = None if two_sides or self._request is None else self._request.kept
+        text, spans = prompt_of(trace, kept)
+        if found is not None:
+            whole, spans = found.text, found.spans
+        elif two_sides:
+            whole = text_of(tokens).strip()
+            spans = (*spans, ("target", 0, len(whole), WRITTEN))
         else:
-            given.param.update(text=text + text_of(tokens) if found is None else found.text, pair="", target="")
+            whole = text + text_of(tokens)
+            spans = (*spans, ("source", len(text), len(whole), WRITTEN))
+        text, target = (text, whole) if two_sides else (whole, "")
+        given.param.update(text=text, pair="", target=target, spans=SpansOf(text, target, spans))
         self.workspace.pipeline.run()
 
     @property
@@ -270,11 +305,15 @@ class WritingLens(Lens):
             if how["sample"]
             else "the likeliest each time"
         )
+        restored = self._noted if not self._request.tokens else None
         if found is None and self._halted is None:
+            if restored is not None:
+                return f"reading {counted(len(restored.ids), 'token')} that were written, {by}"
             return f"writing up to {counted(self._request.tokens, 'token')}, {by}"
-        state = "cancelled after " if self._halted is not None else ""
+        stopped = "" if found is None else found.stopped if restored is None else restored.stopped
+        state = "cancelled after " if self._halted is not None or stopped == CANCELLED else ""
         ended = {END: "; then the model ended the text", FULL: "; then all positions of the model were used up"}
-        return f"{state}{counted(len(tokens), 'token')}, {by}{ended.get(found.stopped, '') if found is not None else ''}"
+        return f"{state}{counted(len(tokens), 'token')}, {by}{ended.get(stopped, '')}"
 
     def table(self) -> pd.DataFrame:
         """The text and what was written on it: one row a token of the text, one a written token and alternative."""
@@ -296,12 +335,12 @@ class WritingLens(Lens):
 
 
 def _write_on(task: Any, trace: Trace, request: Request, coming: list[WrittenToken], progress: Progress) -> Continuation:
-    progress.tell("Writing", 0.0)
+    progress.tell("Writing" if request.tokens else "Reading what was written", 0.0)
     coming.clear()
 
     def report(token: WrittenToken) -> None:
         coming.append(token)
-        progress.tell(f"Token {len(coming)} of {request.tokens}", len(coming) / request.tokens)
+        progress.tell(f"Token {len(coming)} of {request.tokens}", len(coming) / request.tokens)  # of 0 none comes
 
     made: Continuation = task(trace, request.kept, request.begun, request.tokens, dict(request.sampling), report)
     return made

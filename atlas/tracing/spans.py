@@ -16,15 +16,20 @@ SPAN = "span"
 
 PROMPT, WRITTEN, NOBODY = "prompt", "written", ""
 
+Span = tuple[str, int, int, str]
+"""The side of a text, the first character, the one after the last, and the name: ('source', 0, 12, 'prompt')."""
+
 
 def with_spans(table: pd.DataFrame, spans: Iterable[tuple[int, int, str]]) -> pd.DataFrame:
     """The token table with a column that names the span (start, end, name) of characters in which a token lies."""
     starts = table["start"].to_numpy(dtype=np.float64, na_value=np.nan)
     ends = table["end"].to_numpy(dtype=np.float64, na_value=np.nan)
+    # The characters of a second segment are counted anew.
+    first = table["segment"].to_numpy() != 1 if "segment" in table else np.ones(len(table), bool)
     names = np.full(len(table), NOBODY, dtype=object)
     for start, end, name in spans:
         # A token may begin in the markup before a message ('\\nHi'); its letters are the message's.
-        names[(ends > start) & (starts < end)] = name
+        names[first & (ends > start) & (starts < end)] = name
     return with_column(table, SPAN, pd.Series(names, index=table.index, dtype="str"))
 
 
@@ -40,6 +45,22 @@ def prompt_spans(table: pd.DataFrame) -> list[str]:
     if SPAN in table:
         return [str(name) for name in table[SPAN]]
     return [NOBODY if special else PROMPT for special in table["special"]]
+
+
+def ranges_of(table: pd.DataFrame, names: Sequence[str], side: str) -> tuple[Span, ...]:
+    """The stretches of characters that tokens of one name cover; tokens whose place in the text is unknown are in none."""
+    found: list[Span] = []
+    going_on = False
+    for start, end, name in zip(table["start"], table["end"], names, strict=True):
+        if not name:
+            going_on = False
+        elif not pd.isna(start):
+            if going_on and found[-1][3] == name:
+                found[-1] = (*found[-1][:2], max(found[-1][2], int(end)), name)
+            else:
+                found.append((side, int(start), int(end), name))
+            going_on = True
+    return tuple(found)
 
 
 def spans_of(trace: Trace, side: str) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.tracing.predictions import MASKED, SEQ2SEQ, task_of
-from atlas.tracing.spans import written_positions
+from atlas.tracing.spans import Span, prompt_spans, ranges_of, written_positions
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -59,6 +59,8 @@ class Continuation(NamedTuple):
     """Position of the first of these tokens."""
     exact: bool
     """Whether the text, read anew, has exactly these tokens."""
+    spans: tuple[Span, ...] = ()
+    """Whose the characters of the text are: the prompt's, its roles', or the model's."""
 
 
 def written(trace: Trace, k: int = ALTERNATIVES) -> tuple[WrittenToken, ...]:
@@ -94,6 +96,15 @@ def without_writing(trace: Trace) -> str:
     if trace.live is None:
         return "its model is not here to write on."
     return ""
+
+
+def prompt_of(trace: Trace, kept: int | None) -> tuple[str, tuple[Span, ...]]:
+    """The text before what was written, and its spans; `kept`: so many tokens of it (None: all)."""
+    table, text = trace.token_tables["source"], trace.texts.text or ""
+    rows = table.iloc[:kept]
+    ends = rows["end"].dropna()
+    cut = text if kept is None or not len(ends) else text[: int(ends.max())]
+    return cut, ranges_of(rows, prompt_spans(rows), "source")
 
 
 def text_of(tokens: Sequence[WrittenToken]) -> str:

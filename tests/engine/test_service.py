@@ -302,6 +302,7 @@ def test_an_error_in_one_run_does_not_poison_the_next(service, loader, error):
 
 def test_all_of_a_run_reaches_the_model(service, loader):
     changes = {"ablate": ("L0 H0",), "knock_out": (("L0 H0", 1, 0),), "regenerate": True}
+    changes["spans"] = (("source", 0, 1, "prompt"),)
     service.run(ask("m", "a", pair="b", target="c", truncate=True, **changes), Reader())
     (asked,) = loader.models["m"].asked
     assert asked == ("a", "b", "c", {"truncate": True, **changes})

@@ -12,7 +12,7 @@ import torch
 import atlas
 from atlas.engine.loading.load import load
 from atlas.engine.running.write import MEANS, write_on
-from atlas.errors import BadIntervention, TextError, TextTooLong, UnsupportedModel
+from atlas.errors import AtlasError, BadIntervention, TextError, TextTooLong, UnsupportedModel
 from atlas.tracing.writing import END, ENOUGH, FULL, text_of, written
 from tests.engine.families import BY_NAME, gptj, loaded, tokenizer
 
@@ -47,6 +47,43 @@ def logits_of(name, trace):
     more = {"decoder_input_ids": torch.tensor([ids_of(trace)])} if side_of(trace) == "target" else {}
     with torch.no_grad():
         return model(name).hf(input_ids=source, use_cache=False, **more).logits[0].double()
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Llama", "T5", "gpt-mini", "t5-mini"])
+def test_a_text_that_was_written_has_its_spans_and_probabilities_again_when_it_is_analysed(name):
+    made = model(name).write(prompt_of(name), tokens=8, sample=True, temperature=2.0, seed=5)
+    found = write_on(model(name).trace(prompt_of(name)), None, ids_of(made)[first_written(made) :], 0)
+    assert not found.stopped or [token.id for token in found.tokens] == ids_of(made)[first_written(made) :]
+    source = found.text if side_of(made) == "source" else prompt_of(name)
+    target = found.text if side_of(made) == "target" else None
+    again = model(name).trace(source, target=target, spans=found.spans)
+    if not found.exact:
+        assert "written" in set(again.tokens(side_of(made))["span"])
+        return
+    table, expected = (trace.tokens(side_of(made)) for trace in (again, made))
+    assert ids_of(again) == ids_of(made)
+    visible = expected["end"].notna().to_numpy()  # a token without letters of its own is in no stretch of letters
+    assert table["span"][visible].tolist() == expected["span"][visible].tolist()
+    both = visible & (expected["span"] == "written").to_numpy()
+    assert both.any()
+    np.testing.assert_allclose(table["probability"][both], expected["probability"][both], atol=1e-6)
+    if side_of(made) == "target":
+        assert set(again.tokens()["span"]) == {"prompt", ""}
+
+
+def test_tokens_of_a_link_that_the_model_does_not_have_or_has_no_room_for_are_refused():
+    trace = model("GPT-2").trace(PROMPT)
+    n = len(trace.tokens())
+    for kept, begun, says in (
+        (None, [1_000_000], "outside the model's embedding"),
+        (None, [1] * 1_000, "too many"),
+        (n + 1, [1], "cannot be kept"),
+        (0, [1], "cannot be kept"),
+    ):
+        with pytest.raises(AtlasError, match=says):
+            write_on(trace, kept, begun, 0)
+    with pytest.raises(TextError, match="cannot be kept"):
+        write_on(model("T5").trace(prompt_of("T5")), 500, [1], 0)
 
 
 def first_written(trace):

@@ -32,6 +32,7 @@ from atlas.state.restore import apply, job_of, put_inputs
 from atlas.state.share import DAMAGED, LONGEST, MOST_BYTES, VERSION, decode, encode, state_of
 from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
+from atlas.state.written import MOST_IDS, MOST_WRITTEN, STOPS, WritingChoices, Written
 
 RUNNING = "سلام אבג doctor"
 STRANGE = [
@@ -84,6 +85,22 @@ positions = st.one_of(
     st.builds(lambda first, length: frozenset(range(first, first + length)), st.integers(0, 500), st.integers(0, 4_000)),
 )
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), max_size=60)
+ids = st.lists(st.integers(0, MOST_IDS - 1), min_size=1, max_size=40).map(tuple)
+drawn = st.tuples(
+    st.just(("sample", True)),
+    *(st.tuples(st.just(name), values(WritingChoices.param[name], name)) for name in ("temperature", "top_p", "seed")),
+)
+writings = st.builds(
+    Written,
+    st.none() | st.integers(1, 5_000),
+    ids,
+    st.integers(1, 200),
+    st.just((("sample", False),)) | drawn,
+    st.sampled_from(STOPS),
+)
+spans = st.tuples(
+    st.sampled_from(["source", "target"]), st.integers(0, 4_000), st.integers(4_001, 9_000), st.sampled_from(["prompt", "user"])
+)
 states = st.builds(
     State,
     model=names,
@@ -107,6 +124,8 @@ states = st.builds(
     display=choices(Display),
     thresholds=choices(BiasThresholds),
     explained=choices(Target),
+    spans=st.lists(spans, max_size=4).map(tuple),
+    written=st.none() | writings,
 )
 
 
@@ -130,8 +149,11 @@ def test_any_state_comes_back_as_it_was(state: State) -> None:
     shared = encode(state)
     assert len(shared.token) <= LONGEST
     assert decode(shared.token)[1] == []
-    whole = replace(state, private=True, text="", pair="", target="") if "texts" in shared.message else state
-    assert decode(shared.token)[0] == whole
+    if "texts" in shared.message:
+        state = replace(state, private=True, text="", pair="", target="", spans=(), written=None)
+    elif "wrote" in shared.message:
+        state = replace(state, written=None)
+    assert decode(shared.token)[0] == state
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=ascii)
@@ -179,9 +201,21 @@ def test_half_of_all_heads_of_a_large_model_fit() -> None:
 
 def test_private_leaves_the_texts_out_and_nothing_else() -> None:
     state = State("bert-mini", text="secret", pair="hidden", target="quiet", keys=frozenset({3}), display={"mode": "rollout"})
+    state = replace(state, spans=(("source", 0, 3, "prompt"),), written=WRITING)
     token = encode(state, private=True).token
     assert not {"secret", "hidden", "quiet"} & set(json.dumps(content_of(token)).split('"'))
-    assert decode(token) == (replace(state, private=True, text="", pair="", target=""), [])
+    assert decode(token) == (replace(state, private=True, text="", pair="", target="", spans=(), written=None), [])
+
+
+def test_a_writing_too_long_for_a_link_is_left_out_alone_and_that_is_said() -> None:
+    at_random = random.Random(0)
+    for count, of in ((MOST_WRITTEN, MOST_IDS), (MOST_WRITTEN + 1, 3)):
+        state = State("gpt2", text="The cat", written=WRITING._replace(ids=tuple(at_random.choices(range(of), k=count))))
+        shared = encode(state)
+        assert "What the model wrote is too long" in shared.message
+        assert decode(shared.token) == (replace(state, written=None), [])
+    fits = State("gpt2", text="The cat", written=WRITING._replace(ids=tuple(at_random.choices(range(50_257), k=600))))
+    assert decode(encode(fits).token) == (fits, [])
 
 
 def test_a_text_too_long_for_a_link_is_left_out_and_that_is_said() -> None:
@@ -217,6 +251,8 @@ def test_a_model_in_memory_is_named_as_such() -> None:
 
 # -- what a stranger may write -----------------------------------------------------------------------------------------
 
+WRITING = Written(3, (5, 6, 7), 20, (("sample", True), ("temperature", 0.5), ("top_p", 0.9), ("seed", 7)), "end")
+
 SAMPLE = State(
     "bert-mini",
     text="The doctor said [MASK] 😀",
@@ -229,6 +265,8 @@ SAMPLE = State(
     display={"mode": "rollout", "threshold": 0.25, "order": "entropy"},
     thresholds={"unfairness": 0.75},
     explained={"position": 3},
+    spans=(("source", 0, 4, "prompt"),),
+    written=WRITING,
 )
 
 
@@ -293,6 +331,8 @@ def test_a_bomb_is_not_unpacked() -> None:
         ("heads", {"e": "9999:b" + "f" * 60_000}),
         ("cut", {"e0.0": [[0, 0]] * 20_000}),
         ("label", "x" * 100_000),
+        ("spans", [[0, 0, 5, "prompt"]] * 30_000),
+        ("written", [None, [1] * 300_000, 20, 0, False, []]),
     ],
     ids=lambda value: ascii(value)[:20],
 )
@@ -322,6 +362,14 @@ BAD = {
     "display": [[], "mode", 3],
     "thresholds": [None, 0.5],
     "explained": [""],
+    "spans": [{}, "prompt", [1], [[0, 1, 2]], [[2, 0, 1, "a"]], [[0, 2, 2, "a"]], [[0, -1, 2, "a"]], [[0, 0, 1.5, "a"]],
+              [[0, 0, 1 << 21, "a"]], [[0, 0, 2, 5]], [[0, 0, 2, "x" * 41]], [[0, 0, 2, "two\nlines"]], [[True, 0, 2, "a"]]],
+    "written": [[], {}, [None, [], 20, 0, False, []], [0, [1], 20, 0, False, []], [None, [-1], 20, 0, False, []],
+                [None, [1 << 22], 20, 0, False, []], [None, [1.0], 20, 0, False, []], [None, [True], 20, 0, False, []],
+                [None, [1], 0, 0, False, []], [None, [1], 201, 0, False, []], [None, [1], 20, 4, False, []],
+                [None, [1], 20, 0, 1, []], [None, [1], 20, 0, True, []], [None, [1], 20, 0, True, [0.0, 0.9, 1]],
+                [None, [1], 20, 0, True, [1.0, 1.5, 1]], [None, [1], 20, 0, True, [1.0, 0.9, -1]],
+                [None, [1], 20, 0, True, [float("nan"), 0.9, 1]], [None, [1], 20, 0, True, ["1", 0.9, 1]]],
 }  # fmt: skip
 
 

@@ -8,12 +8,17 @@ import threading
 import time
 
 import numpy as np
+import pandas as pd
 import panel as pn  # noqa: F401  (it runs what is asynchronous, as it does for a page)
 import pytest
 
 from atlas.scheduler import Cancelled
 from atlas.state.outcome_line import percent
+from atlas.state.restore import apply
+from atlas.state.share import encode
+from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
+from atlas.state.written import Written
 from atlas.tasks import TASKS
 from atlas.tracing.writing import WRITE_ON
 from atlas.views.writing import WritingView
@@ -123,7 +128,7 @@ def test_analyse_runs_the_text_with_what_was_written(name):
 
     def work(job, ticket):
         jobs.append(job)
-        return model(name).trace(job.text, target=job.target)
+        return model(name).trace(job.text, target=job.target, spans=job.spans)
 
     room, view, choices = opened(traced(name), work)
     room.pipeline.input.text = prompt_of(name)
@@ -139,7 +144,109 @@ def test_analyse_runs_the_text_with_what_was_written(name):
     else:
         assert (job.text, job.target) == (expected.texts.text, None)
         assert room.trace.tokens()["id"].tolist() == ids_of(expected)
-    assert not view.strip.visible, "another text: what was written on the one before is gone"
+    assert not view.writing.begun, "another text: what was written on the one before is gone"
+    side = "target" if name == "t5-mini" else "source"
+    table = expected.tokens(side)
+    assert room.trace.tokens(side)["span"].tolist() == table["span"].tolist()
+    assert view.strip.weights == pytest.approx(table["probability"].dropna().tolist(), abs=1e-5)
+    labels = [[chip["label"] for chip in group["chips"]] for group in view.chips.groups]
+    assert labels == ([["prompt"], ["written"]] if name == "t5-mini" else [["prompt", "written"]])
+    assert "6 tokens of the text on screen were written by the model" in view.lens.line
+    # Written on from there, all of it is what the model wrote, once.
+    view._write()
+    view._analyse()
+    longer = model(name).write(prompt_of(name), tokens=6, begun=ids_of(expected)[first_written(expected) :])
+    assert (jobs[-1].target if name == "t5-mini" else jobs[-1].text) == (longer.texts.target or longer.texts.text)
+    # Another text has none of the spans.
+    room.pipeline.input.text += " and"
+    assert room.pipeline.job().spans == ()
+
+
+def following(room):
+    """Another reader, whose page follows the link of a workspace."""
+    jobs, asked = [], []
+
+    def work(job, ticket):
+        jobs.append(job)
+        return model(job.model[0]).trace(job.text, target=job.target, spans=job.spans)
+
+    def counted(trace, kept, begun, tokens, sampling, on_token):
+        asked.append((begun, tokens))
+        return TASKS[WRITE_ON](trace, kept, begun, tokens, sampling, on_token)
+
+    other = Workspace(work, tasks={**TASKS, WRITE_ON: counted})
+    assert apply(encode(room).token, other) == []
+    view = WritingView(other)
+    view.__panel__()
+    return other, view, asked
+
+
+@pytest.mark.parametrize("name", ["gpt-mini", "t5-mini"])
+@pytest.mark.parametrize("sample", [False, True])
+def test_a_link_brings_back_what_was_written_and_how_and_nothing_is_written_anew(name, sample):
+    def work(job, ticket):
+        return model(name).trace(job.text, target=job.target, spans=job.spans)
+
+    room, view, choices = opened(traced(name), work)
+    room.pipeline.choice.name_or_path = name
+    room.pipeline.input.text = prompt_of(name)
+    choices.param.update(tokens=7, sample=sample, temperature=2.0, top_p=0.95, seed=11)
+    view._write()
+    pick(view, 1)
+    press(view, view.bars.groups[0]["rows"][1]["key"])
+    ids = [token.id for token in view.writing.shown().tokens]
+    other, again, asked = following(room)
+    assert [token.id for token in again.writing.shown().tokens] == ids
+    assert again.strip.weights == pytest.approx(view.strip.weights, abs=1e-6)
+    assert again.lens.line == view.lens.line
+    assert [tokens for _, tokens in asked] == [0], "measured once, not written"
+    assert other.choices_of("writing").param.values() | {"name": ""} == choices.param.values() | {"name": ""}
+    assert encode(other).token == encode(room).token
+    # It goes on as it would have gone on there.
+    for each in (view, again):
+        each._write()
+    assert [token.id for token in again.writing.shown().tokens] == [token.id for token in view.writing.shown().tokens]
+    # After the analysis the link has the spans of the text.
+    again._analyse()
+    assert other.written.record is None
+    third, last, asked = following(other)
+    side = "target" if name == "t5-mini" else "source"
+    pd.testing.assert_frame_equal(third.trace.tokens(side), other.trace.tokens(side))
+    assert "written" in third.trace.tokens(side)["span"].tolist()
+    assert last.strip.weights == pytest.approx(again.strip.weights)
+    assert not asked
+    # Started anew, there is nothing to bring back.
+    view._anew()
+    assert room.written.record is None
+
+
+def test_back_and_forth_between_links_shows_the_writing_of_each():
+    room = Workspace(never, tasks=TASKS)
+    shared = SharedState(room)
+    room.pipeline.choice.name_or_path = "gpt-mini"
+    room.pipeline.input.text = prompt_of("gpt-mini")
+    room.pipeline.show(traced("gpt-mini"))
+    view, choices = WritingView(room), room.choices_of("writing")
+    view.__panel__()
+    choices.tokens = 3
+    before = shared.token
+    view._write()
+    after, weights = shared.token, list(view.strip.weights)
+    assert before != after
+    shared.token = before
+    assert not view.strip.visible
+    assert "Nothing is written yet" in view.lens.line
+    shared.token = after
+    assert view.strip.weights == pytest.approx(weights)
+    assert view.lens.line.startswith("3 tokens, the likeliest each time")
+
+
+def test_a_writing_that_the_model_cannot_have_is_a_sentence_and_the_page_stays():
+    room, view, _ = opened(traced("GPT-2"))
+    room.written.record = Written(None, (1_000_000,), 20, (("sample", False),), "tokens")
+    assert "outside the model's embedding" in view.problem
+    view._anew()
+    assert view.problem == ""
 
 
 def test_chips_select_spans_as_sentences_do():

@@ -22,6 +22,7 @@ from atlas.single_flight import SingleFlight
 if TYPE_CHECKING:
     from atlas.engine.model import Model
     from atlas.trace import Trace
+    from atlas.tracing.spans import Span
 
 KEPT_MODELS = 3
 """Models cached in addition to those in use: a class compares two or three, and a large one takes gigabytes. The cached traces
@@ -66,6 +67,7 @@ class Run:
     knock_out: tuple[Any, ...] = ()
     regenerate: bool = False
     """Whether a target that the model generates is generated under the interventions."""
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass
@@ -186,6 +188,7 @@ class Service:
                 ablate=run.ablate,
                 knock_out=run.knock_out,
                 regenerate=run.regenerate,
+                spans=run.spans,
                 progress=lambda done, of: progress.tell("tracing", f"Running {model.name}", done / of),
             )
         if run.model[0] not in self._handed_over:  # a model in memory may change between two runs of one text

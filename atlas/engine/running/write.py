@@ -11,15 +11,15 @@ import numpy as np
 from atlas.engine.running.capture import Rerun, fitting
 from atlas.engine.running.completed import completed, places_written
 from atlas.engine.running.draft import NO_CHANGE, Draft, cut_to, ends_of, open_ended, reason_against, settings_of, steps
-from atlas.engine.running.encode import Encoded, tokenize
+from atlas.engine.running.encode import Encoded, check_ids, tokenize, too_long
 from atlas.engine.running.interventions import Intervention
 from atlas.engine.running.predict import logits_at
 from atlas.engine.running.recorder import TextShape
 from atlas.engine.running.sampling import OnToken, Sampling, written_token
-from atlas.errors import NotCaptured, TextError, UnsupportedModel
+from atlas.errors import NotCaptured, TextError, TextTooLong, UnsupportedModel
 from atlas.ids import as_head
 from atlas.trace import NO_MODEL
-from atlas.tracing.spans import with_column
+from atlas.tracing.spans import SPAN, WRITTEN, Span, ranges_of, with_column, with_spans
 from atlas.tracing.writing import END, ENOUGH, FULL, PROBABILITY, WRITE_ON, Continuation, WrittenToken
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def write_trace(
     }  # fmt: skip
     return replace(
         trace,
-        token_tables=_with_probabilities(draft, trace, encoded, change),
+        token_tables=_with_probabilities(model, trace, encoded, change, places_written(draft, encoded)),
         provenance={**trace.provenance, "notes": [*trace.provenance["notes"], *notes], "writing": about},
     )
 
@@ -114,13 +114,38 @@ def _notes(draft: Draft, ids: Sequence[int], stopped: str, sampling: Sampling) -
     return notes
 
 
-def _with_probabilities(draft: Draft, trace: Trace, encoded: Encoded, change: Intervention) -> dict[str, pd.DataFrame]:
+def spanned(encoded: Encoded, spans: Sequence[Span]) -> Encoded:
+    """The inputs of a text with the column `span` in their tables."""
+    if not spans:
+        return encoded
+    of_side = {side: [span[1:] for span in spans if span[0] == side] for side in ("source", "target")}
+    target = encoded.target_tokens
+    return replace(
+        encoded,
+        tokens=with_spans(encoded.tokens, of_side["source"]),
+        target_tokens=None if target is None else with_spans(target, of_side["target"]),
+    )
+
+
+def with_written(model: Model, trace: Trace, encoded: Encoded, change: Intervention) -> Trace:
+    """A trace with the probabilities of the tokens that its spans say were written."""
+    side = "target" if "cross" in model.kinds else "source"
+    # Nothing predicts the first token; a model that does not write predicts no token from those before it.
+    places = [at for at, name in enumerate(trace.token_tables[side][SPAN]) if name == WRITTEN and at]
+    if not places or reason_against(model):
+        return trace
+    return replace(trace, token_tables=_with_probabilities(model, trace, encoded, change, places))
+
+
+def _with_probabilities(
+    model: Model, trace: Trace, encoded: Encoded, change: Intervention, written: Sequence[int]
+) -> dict[str, pd.DataFrame]:
     """The token tables with the probability of every written token, from the pass over the whole text."""
-    side = "target" if draft.two_sides else "source"
+    side = "target" if "cross" in model.kinds else "source"
     table = trace.token_tables[side]
     chances = np.full(len(table), np.nan)
     missing = []
-    for at in places_written(draft, encoded):
+    for at in written:
         row, outcomes = at - 1, trace.outcomes
         places = [] if outcomes is None else np.flatnonzero(outcomes.ids[row] == int(table["id"].iloc[at])).tolist()
         if outcomes is not None and places:
@@ -129,7 +154,7 @@ def _with_probabilities(draft: Draft, trace: Trace, encoded: Encoded, change: In
             missing.append(at)
     if missing:
         # A sampled token may be none of the likeliest that a trace keeps.
-        rows = logits_at(draft.model, [encoded], [[at - 1 for at in missing]], change or None)[0].double().log_softmax(-1)
+        rows = logits_at(model, [encoded], [[at - 1 for at in missing]], change or None)[0].double().log_softmax(-1)
         for row, at in zip(rows, missing, strict=True):
             chances[at] = float(row[int(table["id"].iloc[at])].exp())
     return {**trace.token_tables, side: with_column(table, PROBABILITY, chances)}
@@ -168,6 +193,7 @@ def write_on(
         raise NotCaptured(NO_MODEL)
     live.check_weights()
     model, encoded, change = live.model, live.encoded, live.change or NO_CHANGE
+    _check_begun(model, encoded, kept, begun)
     reason = reason_against(model)
     if reason:
         raise UnsupportedModel(reason)
@@ -192,7 +218,31 @@ def write_on(
         rows = logits_at(model, [whole], [places], change or None)[0]
         found = [written_token(model.tokenizer, every[: at + 1], row) for at, row in enumerate(rows.cpu())]
     text, exact = _to_read_anew(draft, whole)
-    return Continuation(tuple(found[len(own) :]), stopped, text, draft.used - len(begun), exact)
+    spans = _spans_of(whole, text, two_sides=draft.two_sides)
+    return Continuation(tuple(found[len(own) :]), stopped, text, draft.used - len(begun), exact, spans)
+
+
+def _check_begun(model: Model, encoded: Encoded, kept: int | None, begun: Sequence[int]) -> None:
+    """Refuse tokens that the model does not have, or more than it has positions for: they may come from somebody's link."""
+    n_there = encoded.n_target if "cross" in model.kinds else encoded.n_source
+    if kept is not None and not 1 <= kept <= n_there:
+        msg = f"{kept:,} tokens cannot be kept of a text that has {n_there:,}."
+        raise TextError(msg)
+    if begun:
+        check_ids(model.hf, np.asarray(begun, dtype=np.int64))
+    used = len(begun) + (n_there if kept is None and "cross" not in model.kinds else kept or 1)
+    if model.limit is not None and used > model.limit:
+        raise TextTooLong(too_long(used, model.limit, "text with what was written", "Shorten it, or start the writing anew."))
+
+
+def _spans_of(whole: Encoded, text: str, *, two_sides: bool) -> tuple[Span, ...]:
+    """The spans of a text that was written on, in the characters of what another run reads."""
+    source = ranges_of(whole.tokens, list(whole.tokens[SPAN]), "source")
+    if two_sides:
+        return (*source, ("target", 0, len(text), WRITTEN)) if text else source
+    # `_to_read_anew` may have taken a BOS from the beginning.
+    lost = len(whole.text) - len(text) if whole.text is not None else 0
+    return tuple((side, max(start - lost, 0), end - lost, name) for side, start, end, name in source if end > lost)
 
 
 def _to_read_anew(draft: Draft, whole: Encoded) -> tuple[str, bool]:
