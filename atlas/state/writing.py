@@ -85,7 +85,8 @@ class WritingLens(Lens):
     def depends(self) -> Hashable:
         """Not on the choices, which say how the next tokens are written."""
         given = self.workspace.written.record
-        return self._request, self._halted is None, self._picked, None if given is self._noted else given
+        # That a link has none is news, too.
+        return self._request, self._halted is None, self._picked, None if given is self._noted else (given,)
 
     def forget(self) -> None:
         """Drop what is shown; with another trace also what was asked for."""
