@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
-from bokeh.core.properties import value
+from bokeh.core.properties import field, value
 
 from atlas.plots.colours import FONT, GREEN, theme
 from atlas.plots.frame import Hook, frame
@@ -31,6 +31,20 @@ FLATTER = 0.6
 """Exponent of an arc's height: of two arcs, one three times as long is twice as high."""
 
 HIT, MISS, PARSE = "hit", "miss", "parse"
+ENDS, NAMES, WORDS = "ends", "names", "words"
+
+PARTS = (PARSE, MISS, HIT, ENDS, NAMES, WORDS)
+"""What is drawn, from back to front."""
+
+COLUMNS = {
+    **dict.fromkeys((PARSE, MISS, HIT), ("xs", "ys")),
+    ENDS: ("x", "y", "angle", "colour"),
+    NAMES: ("x", "y", "text", "colour"),
+    WORDS: ("x", "y", "text", "colour"),
+}
+"""The columns of each part."""
+
+NO_HOOKS: Mapping[str, Sequence[Hook]] = {}
 
 Array = np.ndarray
 
@@ -83,47 +97,69 @@ def curve(start: float, end: float, longest: float, side: int) -> tuple[Array, A
     return (start + end) / 2 - (end - start) / 2 * np.cos(angle), side * (AWAY + height * np.sin(angle))
 
 
-def arc_plot(sentence: Sentence, *, dark: bool = False, hooks: Sequence[Hook] = ()) -> hv.Overlay:
-    """The plot; `hooks` are hooks of the words."""
+def arc_columns(sentence: Sentence, *, dark: bool = False) -> dict[str, dict[str, list[Any]]]:
+    """The columns of every part of the plot: other arcs, or another sentence, are other columns and no other plot."""
     around = theme(dark=dark)
     colours = {HIT: GREEN, MISS: around.muted, PARSE: around.ink}
-    places = word_places(sentence.words)
-    longest = heights(sentence)
-    shared = frame(dark=dark, x_label="", y_label="", x_range=(0.0, 1.0), y_range=(-1.12, 1.12), height=HEIGHT)
-    shared |= {"xaxis": None, "yaxis": None, "default_tools": [], "toolbar": None}
-    # HoloViews maps colours to values where it finds no colour in a column, so an empty one is not named.
-    ends, labels = [], []
-    lines: dict[str, list[Any]] = {PARSE: [], MISS: [], HIT: []}
+    places, longest = word_places(sentence.words), heights(sentence)
+    found: dict[str, dict[str, list[Any]]] = {part: {name: [] for name in COLUMNS[part]} for part in PARTS}
+
+    def add(part: str, *values: Any) -> None:
+        for column, value_ in zip(found[part].values(), values, strict=True):
+            column.append(value_)
+
     for side, arcs in ((1, sentence.above), (-1, sentence.below)):
         # Hits last, so that they are above the misses.
         for arc in sorted(arcs, key=lambda each: each.state == HIT):
             x, y = curve(places[arc.start], places[arc.end], longest, side)
-            colour = colours[arc.state]
-            lines[arc.state].append((x, y))
-            ends.append((x[-1], y[-1], colour, 180 if side > 0 else 0))
+            add(arc.state, x, y)
+            add(ENDS, x[-1], y[-1], np.pi if side > 0 else 0.0, colours[arc.state])
             if arc.label:
-                labels.append((x[POINTS // 2], y[POINTS // 2] + side * 0.05, arc.label, colour))
+                add(NAMES, x[POINTS // 2], y[POINTS // 2] + side * 0.05, arc.label, colours[arc.state])
+    for at, (place, word) in enumerate(zip(places, sentence.words, strict=True)):
+        add(WORDS, place, 0.0, word, around.accent if at in sentence.selected else around.ink)
+    return found
+
+
+def arc_plot(sentence: Sentence, *, dark: bool = False, hooks: Mapping[str, Sequence[Hook]] = NO_HOOKS) -> hv.Overlay:
+    """The plot; `hooks` are those of its `PARTS`."""
+    around, columns = theme(dark=dark), arc_columns(sentence, dark=dark)
+    colours = {HIT: GREEN, MISS: around.muted, PARSE: around.ink}
+    shared = frame(dark=dark, x_label="", y_label="", x_range=(0.0, 1.0), y_range=(-1.12, 1.12), height=HEIGHT)
+    shared |= {"xaxis": None, "yaxis": None, "default_tools": [], "toolbar": None}
     text = {"text_font": value(FONT), "text_align": "center", "text_baseline": "middle"}
-    paths = [
-        hv.Path(found, ["x", "y"]).opts(color=colours[state], line_width=2.2 if state == HIT else 1.1)
-        for state, found in lines.items()
-    ]
-    arrows = hv.Points(ends, ["x", "y"], ["colour", "angle"]).opts(
-        color="colour" if ends else around.ink, marker="triangle", size=6, angle="angle", line_alpha=0.0
-    )
-    names = hv.Labels(labels, ["x", "y"], ["text", "colour"]).opts(
-        text_color="colour" if labels else around.ink, text_font_size="10px", **text
-    )
-    looks = [around.accent if at in sentence.selected else around.ink for at in range(len(sentence.words))]
-    words = hv.Labels(
-        list(zip(places, np.zeros(len(places)), sentence.words, looks, strict=True)), ["x", "y"], ["text", "colour"]
-    ).opts(text_color="colour" if looks else around.ink, text_font_size="12px", **text)
-    own = {id(words): hooks, id(names): [on_paper(around.paper)]}
+    made: dict[str, Any] = {
+        part: hv.Path([{"x": x, "y": y} for x, y in zip(*columns[part].values(), strict=True)], ["x", "y"]).opts(
+            color=colours[part], line_width=2.2 if part == HIT else 1.1
+        )
+        for part in (PARSE, MISS, HIT)
+    }
+    ends = columns[ENDS]
+    made[ENDS] = hv.Points((ends["x"], ends["y"])).opts(marker="triangle", size=6, line_alpha=0.0)
+    for part, size in ((NAMES, "10px"), (WORDS, "12px")):
+        rows = columns[part]
+        made[part] = hv.Labels((rows["x"], rows["y"], rows["text"])).opts(text_font_size=size, **text)
+    own = {
+        ENDS: [in_columns(ends, fill_color="colour", angle="angle")],
+        NAMES: [in_columns(columns[NAMES], text_color="colour"), on_paper(around.paper)],
+        WORDS: [in_columns(columns[WORDS], text_color="colour")],
+    }
     drawn = [
-        element.opts(**(shared | {"hooks": [*shared["hooks"], *added]}))
-        for element, added in ((each, own.get(id(each), ())) for each in (*paths, arrows, names, words))
+        made[part].opts(**(shared | {"hooks": [*shared["hooks"], *own.get(part, ()), *hooks.get(part, ())]})) for part in PARTS
     ]
     return hv.Overlay(drawn).opts(**shared, show_legend=False)
+
+
+def in_columns(columns: Mapping[str, Sequence[Any]], **fields: str) -> Hook:
+    """HoloViews hook: looks that are columns also where all rows are alike; HoloViews makes no column for those."""
+
+    def hook(plot: Any, _: Any) -> None:
+        if "glyph_renderer" in plot.handles:
+            renderer = plot.handles["glyph_renderer"]
+            renderer.data_source.data = dict(columns)
+            renderer.glyph.update(**{name: field(column) for name, column in fields.items()})
+
+    return hook
 
 
 def on_paper(paper: str) -> Hook:

@@ -54,14 +54,14 @@ class Viewport:
         height = max(1, round(self.height * (bottom - top) / (self.y1 - self.y0)))
         return Viewport(left, right, top, bottom, width, height)
 
-    def affordable(self) -> Viewport:
-        """The same part with at most RASTER_PIXELS pixels."""
-        too_many = self.width * self.height / RASTER_PIXELS
+    def affordable(self, most: int = RASTER_PIXELS) -> Viewport:
+        """The same part with at most so many pixels."""
+        too_many = self.width * self.height / most
         if too_many <= 1:
             return self
-        width = max(1, min(int(self.width / too_many**0.5), RASTER_PIXELS))
+        width = max(1, min(int(self.width / too_many**0.5), most))
         # The width cannot fall below one pixel; then the height is reduced further.
-        height = max(1, min(int(self.height / too_many**0.5), RASTER_PIXELS // width))
+        height = max(1, min(int(self.height / too_many**0.5), most // width))
         return Viewport(self.x0, self.x1, self.y0, self.y1, width, height)
 
     @property

@@ -31,7 +31,17 @@ def title_of_pattern(name: str, *, relation: bool) -> str:
     return DEFINITIONS[name].title
 
 
-def groups_of(table: pd.DataFrame, kind: str, chosen: Collection[HeadId], beyond: float) -> list[dict[str, Any]]:
+def with_chosen(groups: list[dict[str, Any]], kind: str, chosen: Collection[HeadId]) -> list[dict[str, Any]]:
+    """The groups with some heads marked."""
+    keys = {f"{head.layer}.{head.head}" for head in chosen if head.kind == kind}
+
+    def row(each: dict[str, Any]) -> dict[str, Any]:
+        return each | {"state": "chosen" if each["key"].rpartition(" ")[2] in keys else ""}
+
+    return [group | {"rows": [row(each) for each in group["rows"]]} for group in groups]
+
+
+def groups_of(table: pd.DataFrame, beyond: float) -> list[dict[str, Any]]:
     """The best heads of each pattern, with two bars each: score and chance."""
     groups = []
     for name, part in table.groupby("pattern", sort=False):
@@ -44,23 +54,21 @@ def groups_of(table: pd.DataFrame, kind: str, chosen: Collection[HeadId], beyond
             "name": title_of_pattern(str(name), relation=relation),
             "note": _about(part, relation=relation, follow=count),
             "pressed": False,
-            "rows": [_row(row, str(name), kind, chosen, beyond) for row in best.itertuples()],
+            "rows": [_row(row, str(name), beyond) for row in best.itertuples()],
         })  # fmt: skip
     return groups
 
 
-def _row(row: Any, name: str, kind: str, chosen: Collection[HeadId], beyond: float) -> dict[str, Any]:
-    head = HeadId(kind, int(row.layer), int(row.head))
+def _row(row: Any, name: str, beyond: float) -> dict[str, Any]:
     # Where nothing is tested, the heading says so.
     said = "beyond" if row.direction else "beyond chance"
     verdict = "" if math.isnan(row.q) else said if row.q <= beyond else f"q {row.q:.2g}"
     return {
-        "key": f"head {name} {row.direction or 'place'} {head.layer}.{head.head}",
-        "label": f"L{head.layer} H{head.head}",
+        "key": f"head {name} {row.direction or 'place'} {int(row.layer)}.{int(row.head)}",
+        "label": f"L{int(row.layer)} H{int(row.head)}",
         "shares": [float(row.score), float(row.chance)],
         "number": f"{share(float(row.score))} ({share(float(row.chance))})",
         "note": ", ".join(filter(None, [SHORT[row.direction], verdict])),
-        "state": "chosen" if head in chosen else "",
     }
 
 

@@ -12,7 +12,7 @@ from atlas.errors import AtlasError, NotCaptured
 from atlas.ids import HeadId
 from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.lens import Lens, counted
-from atlas.state.pattern_words import arcs_in_words, groups_of
+from atlas.state.pattern_words import arcs_in_words, groups_of, with_chosen
 from atlas.state.selected_table import selected_table
 from atlas.state.words import tokens_in_words
 from atlas.tracing.patterns import (
@@ -63,6 +63,7 @@ class PatternsLens(Lens):
 
     _places: tuple[Hashable, pd.DataFrame] | None = None
     _relations: tuple[Hashable, pd.DataFrame] | None = None
+    _groups: tuple[pd.DataFrame, pd.DataFrame, list[dict[str, Any]], list[dict[str, Any]]] | None = None
     _arcs: Arcs | None = None
     _note: str = ""
 
@@ -111,10 +112,14 @@ class PatternsLens(Lens):
             return [], []
         selection = self.workspace.selection
         chosen = selection.heads or frozenset(filter(None, [selection.focus]))
-        frequent = relations["pattern"].drop_duplicates().head(MOST_RELATIONS + 1)
-        shown = relations[relations["pattern"].isin(frequent)]
-        self._say(places, relations)
-        return groups_of(places, kind, chosen, BEYOND), groups_of(shown, kind, chosen, BEYOND)
+        known = self._groups
+        # Another head changes no row of the tables, and to sort them takes longer than all else at a tap.
+        if known is None or known[0] is not places or known[1] is not relations:
+            frequent = relations["pattern"].drop_duplicates().head(MOST_RELATIONS + 1)
+            shown = relations[relations["pattern"].isin(frequent)]
+            self._say(places, relations)
+            known = self._groups = places, relations, groups_of(places, BEYOND), groups_of(shown, BEYOND)
+        return with_chosen(known[2], kind, chosen), with_chosen(known[3], kind, chosen)
 
     def note(self) -> str:
         """Why there are no relations, or which are left out."""

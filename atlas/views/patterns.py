@@ -10,13 +10,14 @@ import panel_material_ui as pmui
 import param
 
 from atlas.components.bar_list import BarList, Press
-from atlas.plots.arcs import HEIGHT, HIT, MISS, PARSE, Arc, Sentence, arc_plot, word_under
+from atlas.plots.arcs import HEIGHT, HIT, MISS, PARSE, PARTS, WORDS, Arc, Sentence, arc_columns, arc_plot, word_under
 from atlas.state.patterns import PatternsLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.patterns import DIRECTIONS, PLACES, without_patterns
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
+from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 
 ORIGIN = "patterns"
@@ -78,6 +79,7 @@ class PatternsView(View):
         self.back.on_click(lambda _: self._turn(-1))
         self.forth.on_click(lambda _: self._turn(1))
         self._hears = [on_tap(self._tapped)]
+        self.glyphs = {part: Glyph() for part in PARTS}
         self.drawn: pn.Column | None = None
 
     @classmethod
@@ -128,11 +130,17 @@ class PatternsView(View):
         )
 
     def _arcs(self, **_: Any) -> hv.Overlay:
-        return arc_plot(self.sentence(), dark=self.dark, hooks=self.faults.hooks(self._hears))
+        hooks = {
+            part: self.faults.hooks([glyph.hook, *(self._hears if part == WORDS else ())]) for part, glyph in self.glyphs.items()
+        }
+        return arc_plot(self.sentence(), dark=self.dark, hooks=hooks)
 
     def _update(self) -> None:
         self._fill_lists()
-        self.redrawn += 1
+        columns = arc_columns(self.sentence(), dark=self.dark)
+        marked = [self.glyphs[part].mark(columns[part]) for part in PARTS]
+        if not all(marked):
+            self.redrawn += 1
 
     def _fill_lists(self) -> None:
         places, relations = self.patterns.groups()

@@ -15,7 +15,7 @@ from holoviews import streams
 from atlas.patches.panes import Markup
 from atlas.plots.colours import BACKGROUND, MASKED, MASKED_LINE, raster_palette
 from atlas.plots.frame import Hook, number
-from atlas.plots.raster import Array, Scale, Viewport, bounds, raster_image
+from atlas.plots.raster import RASTER_PIXELS, Array, Scale, Viewport, bounds, raster_image
 from atlas.plots.zoom import bound_zoom, inside, nearest_share
 from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
@@ -45,6 +45,9 @@ class RasterView(View):
     """A view of one image. Another image on the same axes goes to the data source; other axes are drawn by HoloViews."""
 
     fills: ClassVar = True
+
+    most_pixels: ClassVar[int] = RASTER_PIXELS
+    """Pixels of the image: a byte each, at every gesture that changes it."""
 
     redrawn = param.Integer(default=0, doc="Counts the changes that only a whole new drawing can show.")
 
@@ -110,7 +113,7 @@ class RasterView(View):
 
     def window(self, n_x: int, n_y: int) -> Viewport:
         """The part of a plane of so many units that is on screen."""
-        return viewport(*self._ranges, self.size.width, self.size.height, n_x, n_y)
+        return viewport(*self._ranges, self.size.width, self.size.height, n_x, n_y).affordable(self.most_pixels)
 
     @property
     def pixels(self) -> tuple[int, int]:

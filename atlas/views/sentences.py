@@ -19,6 +19,9 @@ from atlas.views.plane import PlaneView
 
 SHOWN = {"mass": MASS, "above chance": DIFFERENCE}
 
+SENTENCE_PIXELS, BLOCK_PIXELS = 120_000, 100_000
+"""Pixels of the two images: both change with a head, and a gesture may send 300 kB in all. Sentences are large cells."""
+
 LINKS = 420
 """Pixels of a list of links."""
 
@@ -34,6 +37,7 @@ class BlockView(PlaneView):
     key: ClassVar = "sentence-block"
     lens_type: ClassVar = SentenceBlockLens
     hint: ClassVar = POINT
+    most_pixels: ClassVar = BLOCK_PIXELS
 
     def __init__(self, outer: PlaneView) -> None:
         super().__init__(outer.workspace, dark=outer.dark)
@@ -42,6 +46,11 @@ class BlockView(PlaneView):
         outer.param.watch(lambda event: setattr(self, "dark", event.new), "dark")
         outer.visibility.param.watch(lambda _: self._follow(outer), ["seen", "opened"])
         self._follow(outer)
+
+    def _redraw(self) -> None:
+        """Nothing is sent of a plane that is hidden because there is no pair."""
+        if self.plane.plane().rows:
+            super()._redraw()
 
     def _follow(self, outer: PlaneView) -> None:
         self.visibility.seen = outer.visibility.active
@@ -62,6 +71,7 @@ class SentencesView(PlaneView):
     )
     defines: ClassVar = ("sentence_mass", "sentence_difference", "sentence_link")
     lens_type: ClassVar = SentencesLens
+    most_pixels: ClassVar = SENTENCE_PIXELS
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
