@@ -151,8 +151,14 @@ class InfluenceLens(Lens):
 
     def names(self, stream: str) -> tuple[str, ...]:
         """The tokens of a stream."""
-        table = self.trace.reading(self.trace.side(stream, "query")).table
-        return tuple(shown_token(str(token)) for token in table["token"])
+        trace, side = self.trace, self.trace.side(stream, "query")
+
+        def shown() -> tuple[str, ...]:
+            return tuple(shown_token(str(token)) for token in trace.reading(side).table["token"])
+
+        # A graph of a thousand nodes asks for them at every node.
+        made: tuple[str, ...] = trace.once(f"shown tokens {side}", shown)
+        return made
 
     def select(self, node: NodeKey, origin: str) -> None:
         """Select a token; of the source while its decoder is on screen, as what cross-attention looks at."""

@@ -156,7 +156,7 @@ class SentenceBlockLens(SentencePlaneLens):
                 "shares": [float(weight), float(chance)],
                 "number": f"{weight:.3g}",
                 "note": f"{head}, {chance:.3g} by chance",
-                "state": "chosen" if (selection.queries, selection.keys) == ({query}, {key}) else "",
+                "state": "chosen" if selection.queries == {query} and selection.keys == {key} else "",
             }
             for at, (query, key, weight, head, chance) in enumerate(self._rows(found))
         ]
@@ -200,7 +200,7 @@ class SentenceBlockLens(SentencePlaneLens):
 
     def _choose(self, queries: Collection[int], keys: Collection[int], origin: str) -> None:
         selection, pair = self.workspace.selection, self.pair()
-        if pair is not None and (selection.queries, selection.keys) == (set(queries), set(keys)):
+        if pair is not None and selection.queries == set(queries) and selection.keys == set(keys):
             queries, keys = pair.queries, pair.keys
         selection.select_pairs(queries, keys, origin=origin)
 

@@ -59,23 +59,24 @@ class StripsPlot:
     def __init__(self) -> None:
         self.image = Raster()
         self.glyphs = {name: Glyph() for name in strip_columns(NOTHING)}
-        self._ranges: Any = None
 
     def draw(self, view: StepsView, strips: Strips, height: int, hears: Any = ()) -> hv.Overlay:
         """The whole plot."""
-        self._ranges = strip_ranges(strips)
         hooks = {"image": view.faults.hooks([self.image.hook, *hears])}
         hooks |= {name: view.faults.hooks([glyph.hook]) for name, glyph in self.glyphs.items()}
         return strip_plot(strips, height=height, dark=view.dark, hooks=hooks)
 
     def show(self, strips: Strips, *, dark: bool) -> bool:
-        """Other numbers on the same axes; False where it has to be drawn again."""
-        if self._ranges != strip_ranges(strips):
-            return False
+        """Other numbers, on as many rows as they take; False where it has to be drawn again."""
         palette = raster_palette(dark=dark, signed=True)
         # Bokeh has the first line of an image at its bottom, which is at the top of an axis that runs downwards.
         left, bottom, right, top = strip_bounds(strips)
-        hook = named(strips, theme(dark=dark))
+        names, (bottom_row, top_row) = named(strips, theme(dark=dark)), strip_ranges(strips)[1]
+
+        def hook(plot: Any, element: Any) -> None:
+            names(plot, element)
+            plot.state.y_range.update(start=bottom_row, end=top_row)
+
         if not self.image.show(strip_pixels(strips), (left, bottom, right, top), palette, hook):
             return False
         return all(self.glyphs[name].mark(data) for name, data in strip_columns(strips).items())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+from dataclasses import replace
 
 import holoviews as hv
 import numpy as np
@@ -10,18 +12,31 @@ import panel as pn
 import pytest
 from bokeh.document import Document
 from bokeh.events import Tap
-from bokeh.models import MultiLine
+from bokeh.models import GlyphRenderer, MultiLine, Plot
 
 import atlas
 from atlas.ids import HeadId
-from atlas.plots.arcs import AWAY, HIT, MISS, PARSE, Arc, Sentence, arc_plot, curve, word_places, word_under
+from atlas.plots.arcs import (
+    AWAY,
+    COLUMNS,
+    HIT,
+    MISS,
+    PARSE,
+    Arc,
+    Sentence,
+    arc_columns,
+    arc_plot,
+    curve,
+    word_places,
+    word_under,
+)
 from atlas.state.outcome_line import percent
 from atlas.state.pattern_words import BEST, share
 from atlas.tracing.patterns import DIRECTIONS, arcs, pages, place_patterns, relation_patterns
 from atlas.tracing.selected_heads import selected_heads
 from atlas.views.patterns import PatternsView
 from tests.engine.families import loaded
-from tests.state.readers import both, single, workspace
+from tests.state.readers import DECODER, both, rows, single, workspace
 
 TEXT = "The old doctor saw the cat. The cat ran after the big dog, and the doctor said that she was tired of the old dog."
 TARGET = "The doctor saw the cat and the dog."
@@ -193,3 +208,69 @@ def test_what_takes_long_is_asked_for_and_arcs_of_a_long_text_are_not_drawn(monk
     assert len(view.patterns.relations()) == len(relation_patterns(trace, "encoder"))
     assert view.sentence() == Sentence()
     assert "Arcs are not drawn" in view.patterns.arcs_line()
+
+
+def drawn(root):
+    """The columns of the arcs on the figure, part by part, from back to front."""
+    (figure,) = (model for model in root.references() if isinstance(model, Plot))
+    return [each.data_source.data for each in figure.renderers if isinstance(each, GlyphRenderer)]
+
+
+def assert_drawn(view):
+    for columns, (part, expected) in zip(drawn(view.root), arc_columns(view.sentence()).items(), strict=True):
+        assert set(columns) >= set(COLUMNS[part])
+        for name, values in expected.items():
+            assert len(columns[name]) == len(values), (part, name)
+            for found, value in zip(columns[name], values, strict=True):
+                np.testing.assert_array_equal(found, value)
+
+
+def test_other_heads_other_words_and_other_sentences_replace_columns_and_draw_no_plot():
+    room, view = view_of("bert-mini", "encoder")
+    assert_drawn(view)
+    for change in (
+        lambda: room.selection.pick(HeadId("encoder", 2, 3)),
+        lambda: room.selection.select_tokens([3, 4]),
+        lambda: view._turn(1),
+        lambda: room.selection.clear("tokens"),
+        lambda: setattr(view.patterns.choices, "direction", DIRECTIONS[1]),
+    ):
+        change()
+        assert_drawn(view)
+        assert view.sentence().words
+    assert view.redrawn == 0
+
+
+def test_another_head_sorts_no_table_again():
+    room, view = view_of("BERT", "encoder")
+    known = view.patterns._groups
+    for head in (HeadId("encoder", 0, 1), HeadId("encoder", 1, 2)):
+        room.selection.pick(head)
+        assert view.patterns._groups is known
+        for group in (*view.places.groups, *view.relations.groups):
+            assert [row["state"] == "chosen" for row in group["rows"]] == [row["label"] == str(head) for row in group["rows"]]
+    room.selection.select_tokens([2, 3], axis="from")
+    assert view.patterns._groups is not known
+
+
+def test_1_200_heads_are_listed_and_a_gesture_sends_little():
+    parsed = atlas.load("gpt-mini").trace(TEXT, capture=())
+    n = len(parsed.tokens())
+    many = atlas.from_attention(rows((40, 30, n, n), causal=True), parsed.tokens()["token"].tolist(), kind=DECODER)
+    room = workspace(replace(many, token_tables=parsed.token_tables, texts=parsed.texts))
+    view = PatternsView(room)
+    view.card = pn.panel(view)
+    view.root = view.card.get_root()
+    for change in (
+        lambda: room.selection.select_heads(many.head_ids),
+        lambda: room.selection.select_tokens([3, 4, 5]),
+        lambda: view.patterns.press("head previous place 3.4", "patterns"),
+    ):
+        change()
+        lists = json.dumps([each.to_browser({"groups": each.groups}) for each in (view.places, view.relations)])
+        arcs = sum(np.asarray(column).nbytes for columns in drawn(view.root) for column in columns.values())
+        assert 5_000 < len(lists) + arcs < 300_000
+    assert view.redrawn == 0
+    assert "1,200 heads" in view.lens.line
+    assert len(view.places.groups) >= 4
+    assert view.relations.groups

@@ -138,3 +138,34 @@ def test_many_heads_are_read_in_a_thread(monkeypatch):
     weights = trace().attention().to_numpy().reshape(-1, *trace().attention().shape[2:])
     expected = weights.mean(axis=0)[np.ix_(sorted(tokens_of(2)), sorted(tokens_of(0)))]
     np.testing.assert_allclose(view.block.plane.plane().whole, expected, atol=1e-6)
+
+
+def test_a_gesture_that_changes_both_planes_on_a_large_screen_sends_less_than_300_kb():
+    of = trace()
+    room, view = opened(of)
+    figure_of = {plane: next(iter(plane.sheet._plots)).state for plane in (view, view.block)}
+    view.tap(0.5 / 3, 2.5 / 3)
+    for plane in (view, view.block):
+        plane.size.event(width=1400, height=620)
+    room.selection.pick(HeadId("decoder", 1, 1))
+    images = [
+        renderer.data_source.data["image"][0]
+        for figure in figure_of.values()
+        for renderer in figure.renderers
+        if type(renderer.glyph).__name__ == "Image"
+    ]
+    assert len(images) == 2
+    assert all(image.dtype == np.uint8 for image in images)
+    assert 100_000 < sum(image.nbytes for image in images) < 250_000
+
+
+def test_nothing_is_sent_of_the_block_while_there_is_no_pair():
+    room, view = opened(trace())
+    (plot,) = view.block.sheet._plots
+    source = plot.handles["glyph_renderer"].data_source
+    before = source.data["image"][0]
+    room.selection.pick(HeadId("decoder", 1, 1))
+    assert source.data["image"][0] is before
+    view.tap(0.5 / 3, 2.5 / 3)
+    (plot,) = view.block.sheet._plots
+    np.testing.assert_array_equal(plot.handles["glyph_renderer"].data_source.data["image"][0], view.block.picture().pixels)

@@ -17,7 +17,7 @@ from atlas.ids import HeadId
 from atlas.plots.colours import BACKGROUND
 from atlas.plots.frame import number
 from atlas.plots.raster import signed_scale
-from atlas.plots.steps import STRIP_LINES, block_edges, strip_pixels
+from atlas.plots.steps import STRIP_LINES, block_edges, strip_pixels, strip_ranges
 from atlas.state.prediction_words import digits
 from atlas.state.steps import MOST_KEYS, MOST_SELECTED
 from atlas.tracing.steps import row_steps
@@ -222,6 +222,20 @@ def test_other_rows_change_the_drawn_plots_in_place_and_send_little():
         for strips in (view.key_strips(), view.value_strips()):
             assert [text for column in strips.numbers.values() for text in column] in texts
         assert sum(np.asarray(column).nbytes for source in sources for column in source.data.values()) < GESTURE_BYTES
+    assert view.redrawn == 0
+
+
+def test_more_rows_than_there_was_room_for_are_shown_without_another_plot():
+    room, view = view_of("BERT")
+    root = pn.panel(view).get_root()
+    figures = [model for model in root.references() if isinstance(model, Plot)]
+    n = len(view.steps.trace.tokens())
+    for keys in (range(n), [1], range(n)):
+        room.selection.select_pairs([5], keys)
+        rows = len(view.key_strips().names)
+        assert (rows > MOST_KEYS + 1) == (len(keys) > 1)
+        starts = sorted((figure.y_range.start, figure.y_range.end) for figure in figures)
+        assert starts == sorted(strip_ranges(strips)[1] for strips in (view.key_strips(), view.value_strips()))
     assert view.redrawn == 0
 
 
