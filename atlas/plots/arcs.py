@@ -138,7 +138,7 @@ def arc_plot(sentence: Sentence, *, dark: bool = False, hooks: Mapping[str, Sequ
     made[ENDS] = hv.Points((ends["x"], ends["y"])).opts(marker="triangle", size=6, line_alpha=0.0)
     for part, size in ((NAMES, "10px"), (WORDS, "12px")):
         rows = columns[part]
-        made[part] = hv.Labels((rows["x"], rows["y"], rows["text"])).opts(text_font_size=size, **text)
+        made[part] = hv.Labels((rows["x"], rows["y"], rows["text"]), ["x", "y"], "text").opts(text_font_size=size, **text)
     own = {
         ENDS: [in_columns(ends, fill_color="colour", angle="angle")],
         NAMES: [in_columns(columns[NAMES], text_color="colour"), on_paper(around.paper)],

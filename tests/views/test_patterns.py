@@ -10,6 +10,7 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 import pytest
+from bokeh.core.property.vectorization import Field
 from bokeh.document import Document
 from bokeh.events import Tap
 from bokeh.models import GlyphRenderer, MultiLine, Plot
@@ -217,8 +218,15 @@ def drawn(root):
 
 
 def assert_drawn(view):
+    (figure,) = (model for model in view.root.references() if isinstance(model, Plot))
+    for renderer, fields in zip(figure.renderers, COLUMNS.values(), strict=True):
+        glyph = renderer.glyph
+        properties = [getattr(glyph, name) for name in ("xs", "ys", "x", "y", "text", "angle", "text_color", "fill_color")
+                      if hasattr(glyph, name)]  # fmt: skip
+        read = {found.field if isinstance(found, Field) else found for found in properties}
+        assert set(fields) <= read, "a column that no glyph reads"
     for columns, (part, expected) in zip(drawn(view.root), arc_columns(view.sentence()).items(), strict=True):
-        assert set(columns) >= set(COLUMNS[part])
+        assert set(columns) == set(COLUMNS[part])
         for name, values in expected.items():
             assert len(columns[name]) == len(values), (part, name)
             for found, value in zip(columns[name], values, strict=True):
