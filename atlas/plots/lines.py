@@ -51,7 +51,8 @@ PARTS: Mapping[str, Category] = MappingProxyType({
 })  # fmt: skip
 """How parts of a layer, the vectors of a head, those of the embeddings, and orders of removal are drawn in every plot.
 
-They are no categories of heads, which have a table of their own; queries and keys have the colours of selected rows and columns."""
+They are no categories of heads, which have a table of their own; queries and keys have the colours of selected rows and
+columns."""
 
 TICKS = 16
 """Most layers named along the axis."""
