@@ -77,3 +77,19 @@ def value(name, given, target, **options):
         logits = logits.sigmoid() if plain(name).config.problem_type else logits.softmax(-1)
     found = logits[:, target.outcome_id]
     return found if target.against_id is None else found - logits[:, target.against_id]
+
+
+def eager(name, target):
+    """Weights of transformers' own attention with their gradients: kind -> [(head, query, key) pairs]."""
+    given = vectors(name)
+    out = forward(name, given, output_attentions=True)
+    kinds = {"encoder_attentions": "encoder", "decoder_attentions": "decoder", "cross_attentions": "cross"}
+    lists = {kind: list(getattr(out, key)) for key, kind in kinds.items() if getattr(out, key, None)}
+    lists = lists or {traced(name).kinds[0]: list(out.attentions)}
+    logits = out.logits if out.logits.ndim == 2 else out.logits[:, target.position]
+    flat = [weights for of_kind in lists.values() for weights in of_kind]
+    gradients = iter(torch.autograd.grad(logits[0, target.outcome_id], flat, materialize_grads=True))
+    return {
+        kind: [(w[0].detach().double().numpy(), next(gradients)[0].double().numpy()) for w in of_kind]
+        for kind, of_kind in lists.items()
+    }

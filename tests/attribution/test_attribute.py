@@ -14,7 +14,7 @@ import atlas
 from atlas.attribution import METHODS, Target, attribute
 from atlas.engine.loading.load import load
 from atlas.errors import NotCaptured, UnknownName
-from tests.attribution.own import NAMES, forward, hf_of, model, plain, traced, value, vectors
+from tests.attribution.own import NAMES, eager, hf_of, model, plain, traced, value, vectors
 from tests.engine.families import BY_NAME, FAMILIES, TARGET, TEXT, VOCABULARY, gptj, loaded, tokenizer
 
 PAD = 0
@@ -133,22 +133,6 @@ def test_occlusion_is_one_run_for_each_masked_token(name, batch, monkeypatch):
             expected.append(target.value - float(logits[target.outcome_id]))
     np.testing.assert_allclose(found.tokens["score"], expected, atol=2e-4)
     assert np.abs(expected).max() > 1e-2
-
-
-def eager(name, target):
-    """Weights of transformers' own attention with their gradients: kind -> [(head, query, key) pairs]."""
-    given = vectors(name)
-    out = forward(name, given, output_attentions=True)
-    kinds = {"encoder_attentions": "encoder", "decoder_attentions": "decoder", "cross_attentions": "cross"}
-    lists = {kind: list(getattr(out, key)) for key, kind in kinds.items() if getattr(out, key, None)}
-    lists = lists or {traced(name).kinds[0]: list(out.attentions)}
-    logits = out.logits if out.logits.ndim == 2 else out.logits[:, target.position]
-    flat = [weights for of_kind in lists.values() for weights in of_kind]
-    gradients = iter(torch.autograd.grad(logits[0, target.outcome_id], flat, materialize_grads=True))
-    return {
-        kind: [(w[0].detach().double().numpy(), next(gradients)[0].double().numpy()) for w in of_kind]
-        for kind, of_kind in lists.items()
-    }
 
 
 def read_row(name, target):
