@@ -11,7 +11,7 @@ import panel as pn
 import pytest
 from panel.tests.util import serve_component
 from panel.tests.util import wait_until as panel_wait_until
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 from atlas.patches.sending import patch_sending
 
@@ -30,6 +30,7 @@ PATIENCE = 60_000
 def launch() -> Iterator[Browser]:
     """Start the Chromium there is."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
+    expect.set_options(timeout=PATIENCE)  # left to itself it waits for 5 seconds, which a busy machine may take for a click
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
         yield browser

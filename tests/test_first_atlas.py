@@ -150,7 +150,7 @@ def test_a_classifier_of_tokens_is_judged_by_its_own_labels_and_by_no_random_hea
     """Defect 5: a token classifier was loaded as a masked language model, whose head was then random, for the divergence."""
     detector = atlas.load("gus-mini")
     predictions = detector.trace(SPEECH).predictions()
-    assert set(predictions["token"]) <= set(detector.hf.config.id2label.values())
+    assert set(predictions["label"]) <= set(detector.hf.config.id2label.values())
     pd.testing.assert_frame_equal(predictions, atlas.load("gus-mini").trace(SPEECH).predictions())
     name, target, heads = "token labels", Target(3), [(ENCODER, 0, 1), (ENCODER, 2, 0)]
     found = head_effects(model(name), TEXT, target, heads=heads)

@@ -60,7 +60,7 @@ def test_flagged_words_are_those_whose_b_or_i_reaches_its_own_threshold_and_are_
         (own, own),
     ):
         wanted = limit or {f"{side}-{label}": value for label, value in thresholds.items() for side in "BI"}
-        found = detect("gus-mini", TEXT, thresholds)
+        found = detect(detector(), TEXT, thresholds)
         assert list(found.spans.columns) == ["label", "start", "end", "probability"]
         for label in LABELS:
             spans = found.spans[found.spans["label"] == label]
@@ -69,9 +69,9 @@ def test_flagged_words_are_those_whose_b_or_i_reaches_its_own_threshold_and_are_
                 on = any(values[f"{side}-{label}"][at] >= wanted[f"{side}-{label}"] for side in "BI")
                 inside = ((spans["start"] <= row["start"]) & (spans["end"] >= row["end"])).sum()
                 assert inside == on, (label, row)
-    assert len(detect("gus-mini", TEXT, 1.0).spans) == 0
+    assert len(detect("gus-mini", TEXT, 1.0).spans) == 0  # by its name too
     with pytest.raises(UnknownName, match="no label 'RACE'"):
-        detect("gus-mini", TEXT, {"RACE": 0.5})
+        detect(detector(), TEXT, {"RACE": 0.5})
 
 
 def made(text, values):
@@ -118,7 +118,7 @@ def test_the_text_of_a_trace_is_read_whatever_its_model_and_words_are_found_in_i
     trace = atlas.load(name).trace(TEXT)
     found = labels_of_trace(trace)
     assert found.detector == "gus-mini"
-    pd.testing.assert_frame_equal(detection(found).words, detect("gus-mini", TEXT).words, atol=1e-5)
+    pd.testing.assert_frame_equal(detection(found).words, detect(detector(), TEXT).words, atol=1e-5)
     table = trace.tokens()
     for row in words_of(found).table.to_dict("records"):
         tokens = sorted(tokens_within(trace, row["segment"], row["start"], row["end"]))

@@ -79,9 +79,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         reader.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def notebook(browser, lab) -> Iterator[Page]:
-    """The notebook, open and all of it run; the test fails if the browser reported an error of ours."""
+    """The notebook, open and all of it run once for all tests; they fail if the browser reported an error of ours."""
     page = browser.new_page(viewport=LARGE)
     page.add_init_script(SCRIPT)
     found = faults(page)
@@ -91,9 +91,8 @@ def notebook(browser, lab) -> Iterator[Page]:
     page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for(timeout=STARTING)
     # JupyterLab forgets what it was asked to run before its kernel was there, and a second asking is a second connection.
     page.get_by_role("button", name=re.compile("ipykernel.*Idle")).wait_for(timeout=STARTING)
-    # A kernel that an earlier page has used holds the scripts for loaded.
-    page.get_by_role("button", name="Restart the kernel and run all cells").click()
-    page.locator(".jp-Dialog button", has_text="Restart").last.click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     expect(page.locator(".jp-CodeCell .jp-InputPrompt").last).to_have_text(re.compile(r"\[\d+\]"), timeout=STARTING)
     yield page
     page.close()
