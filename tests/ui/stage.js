@@ -79,6 +79,20 @@ const aa = {
     return [box.left + bbox.left, box.top + bbox.top, box.left + bbox.right, box.top + bbox.bottom]
   },
 
+  // Resolves when the frame has stayed in one place for some frames of animation: longer names on an axis push it aside.
+  rest(name, frames) {
+    return new Promise(resolve => {
+      let last = "", same = 0
+      const look = () => {
+        const now = String(aa.frame(name))
+        same = now === last ? same + 1 : 0
+        last = now
+        if (same >= frames) { resolve(aa.frame(name)) } else { requestAnimationFrame(look) }
+      }
+      look()
+    })
+  },
+
   tools(name) {
     return aa.figure(name).model.toolbar.tools.flatMap(tool => tool.tools ?? [tool])
   },

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LARGE = {"width": 1500, "height": 2300}
 """All cards on screen at once, so that nothing has to be scrolled to."""
 
+STILL = 6
+"""Frames of animation, a tenth of a second, in which a plot at rest has not moved."""
+
 NOWHERE = (700, 20)
 """A place of the page that nothing happens at: a click there takes the focus from wherever it was."""
 
@@ -263,6 +266,10 @@ class Plot:
     def frame(self) -> tuple[float, float, float, float]:
         """(left, top, right, bottom) of the inner frame on the page."""
         return tuple(self._ask("frame"))
+
+    def rest(self) -> tuple[float, float, float, float]:
+        """Its frame, once that stays in its place."""
+        return tuple(self._ask("rest", STILL))
 
     def colour(self, x: float, y: float) -> tuple[int, int, int]:
         """The colour of the screen at a point of the plot."""

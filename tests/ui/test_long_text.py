@@ -83,19 +83,24 @@ def cells(low, high, square, count):
     )
 
 
+TURNS = 40
+"""Turns of the wheel at most; each leaves six tenths of what is across."""
+
+
 def zoom_to(seat, plot, place, cells_across):
     """Turn the wheel over a place until so many cells are across."""
-
-    for _ in range(240):
+    for _ in range(TURNS):
+        # The server names what is in the window on the axes. Tokens have longer names than layers and push the plot aside, by 37
+        # pixels, when they come, and back when they go: a wheel turned meanwhile turns over another place.
+        ready(seat, plot)
+        plot.rest()
         x0, x1, y0, y1 = plot.ranges()
         if (x1 - x0) * HEADS * TOKENS <= cells_across:
             return
-        if not (x0 <= place[0] <= x1 and min(y0, y1) <= place[1] <= max(y0, y1)):
-            # A card that came meanwhile moved the plot under the pointer, and the wheel turned over another place.
-            seat.page.evaluate("() => aa.reset()")
-            seat.page.wait_for_timeout(300)
+        assert x0 <= place[0] <= x1
+        assert min(y0, y1) <= place[1] <= max(y0, y1)
         plot.wheel(*place, -240)
-        seat.page.wait_for_timeout(80)  # turned faster, the wheel is ahead of the page, which then takes no turn in
+        seat.until(lambda before=x1 - x0: plot.ranges()[1] - plot.ranges()[0] < before)
     pytest.fail(f"the wheel does not zoom the Map so far: {plot.ranges()}")
 
 
@@ -107,27 +112,30 @@ def expected(trace, scale, found):
     y = (found["y"] + np.arange(height + 1) / height * found["dh"]) * LAYERS
     columns = [cells(a, b, head, TOKENS) for a, b in itertools.pairwise(x)]
     rows = [cells(a, b, layer, TOKENS) for a, b in itertools.pairwise(y)]
-    first, last = (f(end for part in columns if part for end in part[1]) for f in (min, max))
+    there = [at for at, part in enumerate(columns) if part is not None]
+    narrow, wide = (np.array([columns[at][which] for at in there]) for which in (0, 1))
+    first, top = (min(part[1][0] for part in parts if part) for parts in (columns, rows))
+    last, bottom = (max(part[1][1] for part in parts if part) for parts in (columns, rows))
+    window = trace.attention(layer=layer, head=head, queries=range(top, bottom), keys=range(first, last)).to_numpy()
+    window = np.where(np.isnan(window), -1.0, window)
     low, high = (np.full((height, width), -1, int) for _ in range(2))
     for row, part in enumerate(rows):
         if part is None:
             continue
-        (r0, r1), (w0, w1) = part
-        start, stop = min(r0, w0), max(r1, w1)
-        window = trace.attention(layer=layer, head=head, queries=range(start, stop), keys=range(first, last)).to_numpy()
-        window = np.where(np.isnan(window), -1.0, window)
-        inner, outer = window[r0 - start : r1 - start].max(axis=0), window[w0 - start : w1 - start].max(axis=0)
-        for column, piece in enumerate(columns):
-            if piece is not None:
-                (c0, c1), (o0, o1) = piece
-                both = sorted((inner[c0 - first : c1 - first].max(), outer[o0 - first : o1 - first].max()))
-                low[row, column], high[row, column] = (colour(value, scale) for value in both)
+        inner, outer = (window[start - top : stop - top].max(axis=0) for start, stop in part)
+        both = np.sort([maxima(inner, narrow - first), maxima(outer, wide - first)], axis=0)
+        low[row, there], high[row, there] = colours(both, scale)
     return low, high
 
 
-def colour(value, top):
-    """The step of the linear scale, or what hatched cells count as."""
-    return MASKED if value < 0 else int(np.clip(np.floor(value / top * (LEVELS - 1)), 0, LEVELS - 1))
+def maxima(values, ranges):
+    """The largest of the values of each half-open range."""
+    return np.maximum.reduceat(np.append(values, -1.0), ranges.ravel())[::2]
+
+
+def colours(values, top):
+    """The steps of the linear scale, or what hatched cells count as."""
+    return np.where(values < 0, MASKED, np.clip(np.floor(values / top * (LEVELS - 1)), 0, LEVELS - 1)).astype(int)
 
 
 def assert_is_the_attention(seat, plot):
@@ -162,7 +170,6 @@ def ready(seat, plot):
 def test_zoomed_until_one_head_fills_it_the_map_is_block_maxima_of_the_attention(seat):
     plot = seat.plot(".aa-map")
     zoom_to(seat, plot, ((HEAD[1] + 0.02) / HEADS, (HEAD[0] + 0.98) / LAYERS), TOKENS)
-    ready(seat, plot)
     found = assert_is_the_attention(seat, plot)
     per_pixel = found["dw"] * HEADS * TOKENS / found["bytes"].shape[1]
     assert per_pixel > 2, "a pixel covers several cells here"
@@ -171,7 +178,6 @@ def test_zoomed_until_one_head_fills_it_the_map_is_block_maxima_of_the_attention
 def test_zoomed_until_cells_are_seen_each_of_them_is_its_weight(seat):
     plot = seat.plot(".aa-map")
     zoom_to(seat, plot, ((HEAD[1] + 0.9) / HEADS, (HEAD[0] + 0.95) / LAYERS), 64)
-    ready(seat, plot)
     found = assert_is_the_attention(seat, plot)
     per_cell = found["bytes"].shape[1] / (found["dw"] * HEADS * TOKENS)
     assert per_cell > 4, "a cell is several pixels wide here"
