@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from tests.again import FAILED
-from tests.places import SHARED_DATA
+from tests.places import REPO, SHARED_DATA
 
 # Before anything imports torch or huggingface_hub: both read these once, at import.
 _HUB = tempfile.mkdtemp(prefix="atlas-test-hub-")
@@ -29,12 +29,23 @@ settings.register_profile("atlas", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("atlas")
 
 
+LONGEST = ("tests/test_ordinary_texts.py", "tests/ui/test_sessions.py", "tests/ui/test_lab.py", "tests/ui/test_long_text.py")
+"""Files of few tests that take minutes: they come first, or one worker would be busy with the last of them long after the other
+has nothing left to do."""
+
+
 _failed: dict[str, set[str]] = {"browser": set(), "others": set()}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--all-texts`: the sweep over ordinary texts takes all of them, not those of the day."""
     parser.addoption("--all-texts", action="store_true", help="draw every view on all ordinary texts (an hour on two cores)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest; the others keep their order."""
+    order = {str(REPO / name): at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(str(item.path), len(order)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

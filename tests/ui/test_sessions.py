@@ -16,7 +16,7 @@ SECONDS = 5.0
 is the same for two minutes a round."""
 
 OTHERS, FEWER = 9, 3
-"""Sessions beside the one in the browser, in the first round and in the second, which shows that the first left no memory taken."""
+"""Sessions beside the one in the browser in the first round, and in the second: it shows that the first gave its memory back."""
 
 MOST_GROWTH = 60 << 20
 """Bytes the process may grow in the second round: less than three of its four sessions weigh, and more than the allocator keeps
