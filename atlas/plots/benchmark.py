@@ -103,7 +103,7 @@ def spread(differences: npt.ArrayLike, *, label: str, dark: bool = False) -> hv.
     bars = hv.Rectangles((edges[:-1], np.zeros(BINS), edges[1:], counts, about), PLACE, "about").opts(
         color=SKY, line_color=around.paper, line_width=0.5, tools=["hover"], hover_tooltips=tooltip("about")
     )
-    fair = hv.Segments([(0.0, 0.0, 0.0, top)], PLACE).opts(color=around.muted, line_width=1.5, line_dash="dashed")
+    fair = hv.Segments([(0.0, 0.0, 0.0, top)], PLACE).opts(color=around.ink, line_width=1.5, line_dash="dashed")
     return hv.Overlay([bars, fair]).opts(**shared, show_legend=False)
 
 

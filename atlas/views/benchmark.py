@@ -37,7 +37,7 @@ HINT = (
 ROWS = 10
 """Examples of a page."""
 
-TABLE_HEIGHT = 380
+TABLE_HEIGHT = 412
 """Pixels of the table of examples."""
 
 LETTERS = 160
@@ -115,9 +115,9 @@ class BenchmarkView(View):
         titles = {kind.title: name for name, kind in KINDS.items()}
         return [
             plain(NOTICE, "aa-benchmark-notice"),
-            pmui.Select.from_param(choices.benchmark, label="Benchmark", options=titles, width=230, **look),
+            pmui.Select.from_param(choices.benchmark, label="Benchmark", options=titles, width=270, **look),
             self.upload,
-            pmui.IntInput.from_param(choices.limit, label="Examples (0: all)", step=100, width=130, **look),
+            pmui.IntInput.from_param(choices.limit, label="Examples (0: all)", step=100, width=165, **look),
             self.start,
         ]
 
