@@ -67,6 +67,7 @@ def benchmark(
         'stereoset' (within sentences), 'stereoset_intersentence', 'crows_pairs', 'winogender', 'winobias', or 'pairs'.
     data
         The path of a file, the bytes of one, or its content. StereoSet: the authors' dev.json. CrowS-Pairs: the authors' CSV.
+        WinoBias: the authors' type_1.csv or type_2.csv.
         Pairs, of all names but StereoSet's: JSONL with a line a pair, {"more": "the stereotyped sentence", "less": "the other",
         "category": "gender"}; `id` and `target` may be given too.
     out

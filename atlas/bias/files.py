@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from atlas.bias.scores import ANTI, LABELS, STEREOTYPE, UNRELATED
 from atlas.errors import BadData
-from atlas.tracing.benchmarks import CROWS, INTERSENTENCE, KINDS, PAIR_FILE
+from atlas.tracing.benchmarks import CROWS, INTERSENTENCE, KINDS, PAIR_FILE, WINOBIAS
 
 BLANK = "BLANK"
 """What stands in a StereoSet context for the word in question."""
@@ -21,7 +21,11 @@ BLANK = "BLANK"
 ENDS = (".", "!", "?")
 """What a context ends with before another sentence follows."""
 
-CROWS_COLUMNS = ("sent_more", "sent_less", "bias_type")
+COLUMNS = {CROWS: ("sent_more", "sent_less", "bias_type"), WINOBIAS: ("template", "stereo", "anti_stereo", "type")}
+"""Columns of the authors' tables."""
+
+PRONOUN = "[pronoun]"
+"""What stands in a WinoBias template for the pronoun."""
 
 Data = str | Path | bytes | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 """A file by its path, the bytes of one, or what is in it."""
@@ -105,8 +109,8 @@ def _rows(name: str, data: Data) -> Any:
     except UnicodeDecodeError as error:
         msg = f"The data file is not UTF-8 (byte {error.start}). Save it as UTF-8."
         raise BadData(msg) from error
-    if name == CROWS and text.lstrip()[:1] not in ("{", "["):
-        return _csv(text)
+    if name in COLUMNS and text.lstrip()[:1] not in ("{", "["):
+        return _csv(name, text)
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as whole:
@@ -127,21 +131,30 @@ def _lines(name: str, text: str, whole: Exception) -> list[Any]:
     return rows
 
 
-def _csv(text: str) -> list[dict[str, Any]]:
-    """The authors' table of CrowS-Pairs."""
+def _csv(name: str, text: str) -> list[dict[str, Any]]:
+    """The authors' table of CrowS-Pairs or of WinoBias."""
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""))
-        missing = [column for column in CROWS_COLUMNS if column not in (reader.fieldnames or ())]
+        missing = [column for column in COLUMNS[name] if column not in (reader.fieldnames or ())]
         if missing:
-            msg = f"The table has no column {missing[0]!r}. CrowS-Pairs reads {KINDS[CROWS].file}."
+            msg = f"The table has no column {missing[0]!r}. {KINDS[name].title} reads {KINDS[name].file}."
             raise BadData(msg)
-        return [
-            {"id": row.get("") or str(at), "more": row["sent_more"], "less": row["sent_less"], "category": row["bias_type"]}
-            for at, row in enumerate(reader)
-        ]
+        return [_crows_row(row, at) if name == CROWS else _winobias_row(row, at) for at, row in enumerate(reader)]
     except csv.Error as error:
         msg = f"The data file is no CSV table: {error}."
         raise BadData(msg) from error
+
+
+def _crows_row(row: Mapping[str, Any], at: int) -> dict[str, Any]:
+    return {"id": row.get("") or str(at), "more": row["sent_more"], "less": row["sent_less"], "category": row["bias_type"]}
+
+
+def _winobias_row(row: Mapping[str, Any], at: int) -> dict[str, Any]:
+    """The template with the pronoun of the stereotype, and with that of its opposite."""
+    template = row["template"] or ""
+    more, less = (template.replace(PRONOUN, row[column] or "") if PRONOUN in template else None
+                  for column in ("stereo", "anti_stereo"))  # fmt: skip
+    return {"id": str(at), "more": more, "less": less, "category": row["type"]}
 
 
 def _part(raw: Mapping[str, Any], part: str) -> Sequence[Any]:

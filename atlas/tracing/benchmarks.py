@@ -48,7 +48,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         INTERSENTENCE: Kind("StereoSet, next sentences", "the authors' dev.json", True, "stereoset"),  # noqa: FBT003
         CROWS: Kind("CrowS-Pairs", "the authors' CSV, or " + PAIR_FILE, False, "crows_pairs"),  # noqa: FBT003
         WINOGENDER: Kind("Winogender pairs", PAIR_FILE, False, "crows_pairs"),  # noqa: FBT003
-        WINOBIAS: Kind("WinoBias pairs", PAIR_FILE, False, "crows_pairs"),  # noqa: FBT003
+        WINOBIAS: Kind("WinoBias pairs", "the authors' type_1.csv or type_2.csv, or " + PAIR_FILE, False, "crows_pairs"),  # noqa: FBT003
         PAIRS: Kind("Pairs of your own", PAIR_FILE, False, "crows_pairs"),  # noqa: FBT003
     }
 )

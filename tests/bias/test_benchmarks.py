@@ -255,6 +255,11 @@ def test_the_shared_files_are_read_whole(shared_data):
     crows = read_items("crows_pairs", shared_data("crows_pairs", "crows_pairs_anonymized.csv"))
     assert len(crows) == 1508
     assert len({item.category for item in crows}) == 9
+    wino = read_items("winobias", shared_data("winobias", "type_1.csv"))
+    assert wino[0].sentences == (
+        "The developer argued with the designer because he did not like the design.",
+        "The developer argued with the designer because she did not like the design.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,6 +279,7 @@ def test_the_shared_files_are_read_whole(shared_data):
         ("pairs", b"[3]", "no text 'more'"),
         ("pairs", b'{"data": []}', "not a list of pairs"),
         ("crows_pairs", b"a,b\n1,2\n", "no column 'sent_more'"),
+        ("winobias", b"template,stereo,anti_stereo,type\nno place,he,she,type_1\n", "no text 'more'"),
         ("crows_pairs", "/nowhere/at all.csv", "cannot be read"),
     ],
 )
