@@ -12,7 +12,7 @@ from atlas.components.bar_list import BarList, Press
 from atlas.patches.table import Table
 from atlas.plots.benchmark import HEIGHT, Score, letters, score_points, spread
 from atlas.plots.frame import number
-from atlas.state.benchmark import ENDINGS, MEASURES, MOST_BYTES, BenchmarkLens, Row, in_words, without_likelihoods
+from atlas.state.benchmark import ALL, ENDINGS, MEASURES, MOST_BYTES, BenchmarkLens, Row, in_words, without_likelihoods
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.benchmarks import KINDS
@@ -76,14 +76,16 @@ class BenchmarkView(View):
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
-        choices, look = self.benchmark.choices.param, {"size": "small", "margin": TIGHT}
+        look: dict[str, Any] = {"size": "small", "margin": TIGHT}
+        self._echo = False
         self.upload = pmui.FileInput(
             label="Choose a file", accept=",".join(ENDINGS), max_file_size=MOST_BYTES, variant="outlined", size="small",
             margin=TIGHT, css_classes=["aa-benchmark-file"],
         )  # fmt: skip
         self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-benchmark-run"], **look)
-        self.category = pmui.Select.from_param(choices.category, label="Category", options=["all"], width=170, **look)
-        self.target = pmui.Select.from_param(choices.target, label="Target", options=["all"], width=170, **look)
+        # Not from_param: what a link names is no option before there are results, and such a value would be dropped.
+        self.category = pmui.Select(label="Category", options=[ALL], value=ALL, width=170, **look)
+        self.target = pmui.Select(label="Target", options=[ALL], value=ALL, width=170, **look)
         self.table = Table(
             self._rows(), show_index=False, disabled=True, pagination="remote", page_size=ROWS, layout="fit_data_stretch",
             selectable=False, sizing_mode="stretch_width", height=TABLE_HEIGHT, css_classes=["aa-benchmark-table"],
@@ -95,6 +97,8 @@ class BenchmarkView(View):
         self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-benchmark-sentences"])
         self.upload.param.watch(lambda _: self._taken(), "value")
         self.start.on_click(lambda _: self._run())
+        self.category.param.watch(lambda event: self._chosen("category", event.new), "value")
+        self.target.param.watch(lambda event: self._chosen("target", event.new), "value")
         self.table.on_click(self._clicked)
         self.bars.on_press(self._pressed)
 
@@ -179,9 +183,12 @@ class BenchmarkView(View):
     def _draw(self) -> None:
         lens = self.benchmark
         lens.shown()
-        for select, options in ((self.category, lens.categories()), (self.target, lens.targets())):
-            if select.options != options:
-                select.options = options
+        self._echo = True
+        try:
+            self.category.param.update(options=lens.categories(), value=lens.category)
+            self.target.param.update(options=lens.targets(), value=lens.target)
+        finally:
+            self._echo = False
         rows = self._rows()
         if not rows.equals(self.table.value):
             self.table.param.update(value=rows, page=1)
@@ -219,6 +226,11 @@ class BenchmarkView(View):
     def _taken(self) -> None:
         if isinstance(self.upload.value, bytes):
             self.benchmark.take(str(self.upload.filename), self.upload.value)
+
+    @gesture
+    def _chosen(self, name: str, value: str | None) -> None:
+        if value is not None and not self._echo:
+            setattr(self.benchmark.choices, name, value)
 
     @gesture
     def _run(self) -> None:

@@ -89,6 +89,16 @@ def test_a_category_shows_its_examples_and_targets():
     assert list(view.table.value["Id"]) == ["c"]
 
 
+def test_what_a_link_chooses_before_there_are_results_is_shown_once_they_are_there():
+    room, view = opened(name="stereoset")
+    room.choices_of("benchmark").param.update(category="gender", target="dog")
+    assert view.category.value == "all"
+    view.benchmark.take("dev.json", json.dumps(STEREOSET).encode())
+    view._run()
+    assert (view.category.value, view.target.value) == ("gender", "dog")
+    assert list(view.table.value["Id"]) == ["b"]
+
+
 def test_a_click_opens_the_first_sentence_and_a_press_another_and_the_results_stay():
     room, view = opened(name="stereoset")
     view.benchmark.take("dev.json", json.dumps(STEREOSET).encode())
