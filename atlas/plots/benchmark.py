@@ -14,7 +14,10 @@ from atlas.plots.frame import frame, limits, number, tooltip
 from atlas.plots.row_words import row_words
 
 HEIGHT = 420
-"""Pixels: room for the 36 targets of StereoSet's largest category."""
+"""Pixels of a plot with few rows."""
+
+ROW, AROUND = 16, 70
+"""Pixels of a row whose words do not overlap the next one's, and of what is around the rows. StereoSet's largest category has 36."""
 
 LOOKS: Mapping[str, Category] = {
     "ss": Category(VERMILION, CIRCLE),
@@ -61,7 +64,7 @@ def score_points(
     y = [score.row + APART * places[score.measure] for score in scores]
     colours = [LOOKS[score.measure].colour for score in scores]
     shared = frame(
-        dark=dark, x_label="percent", y_label="", x_range=(-2, 102), y_range=(rows - 0.4, -0.6), height=HEIGHT
+        dark=dark, x_label="percent", y_label="", x_range=(-2, 102), y_range=(rows - 0.4, -0.6), height=height_of(rows)
     )  # fmt: skip
     shared |= {"default_tools": ["reset"]}
     known = [at for at, score in enumerate(scores) if not np.isnan(score.lo)]
@@ -83,7 +86,12 @@ def score_points(
     return hv.Overlay([fair, bars, points]).opts(**(shared | {"hooks": [*shared["hooks"], named]}), show_legend=False)
 
 
-def spread(differences: npt.ArrayLike, *, label: str, dark: bool = False) -> hv.Overlay:
+def height_of(rows: int) -> int:
+    """Pixels of a plot with so many rows."""
+    return max(HEIGHT, ROW * rows + AROUND)
+
+
+def spread(differences: npt.ArrayLike, *, label: str, height: int = HEIGHT, dark: bool = False) -> hv.Overlay:
     """How many examples prefer the stereotype by how much; dashed: no preference."""
     around = theme(dark=dark)
     values = np.asarray(differences, dtype=float)
@@ -97,7 +105,7 @@ def spread(differences: npt.ArrayLike, *, label: str, dark: bool = False) -> hv.
     ]
     top = limits([0, *counts])[1]
     shared = frame(
-        dark=dark, x_label=label, y_label="examples", x_range=(edges[0], edges[-1]), y_range=(0, top), height=HEIGHT
+        dark=dark, x_label=label, y_label="examples", x_range=(edges[0], edges[-1]), y_range=(0, top), height=height
     )  # fmt: skip
     shared |= {"default_tools": ["reset"]}
     bars = hv.Rectangles((edges[:-1], np.zeros(BINS), edges[1:], counts, about), PLACE, "about").opts(

@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
 from atlas.patches.table import Table
-from atlas.plots.benchmark import HEIGHT, Score, letters, score_points, spread
+from atlas.plots.benchmark import Score, height_of, letters, score_points, spread
 from atlas.plots.frame import number
 from atlas.state.benchmark import ALL, ENDINGS, MEASURES, MOST_BYTES, BenchmarkLens, Row, in_words, without_likelihoods
 from atlas.state.workspace import Workspace
@@ -78,6 +78,7 @@ class BenchmarkView(View):
         super().__init__(workspace, **params)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         self._echo = False
+        self._plots: list[Any] = []
         self.upload = pmui.FileInput(
             label="Choose a file", accept=",".join(ENDINGS), max_file_size=MOST_BYTES, variant="outlined", size="small",
             margin=TIGHT, css_classes=["aa-benchmark-file"],
@@ -131,7 +132,7 @@ class BenchmarkView(View):
         self.visibility.follow_revision(self._draw)
         self.benchmark.param.watch(lambda _: self.benchmark.attempt_drawing(self._free), "busy")
         streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
-        look = {"sizing_mode": "stretch_width", "height": HEIGHT}
+        look = {"sizing_mode": "stretch_width", "height": self._needed()}
         scores = self.plot_pane(
             hv.DynamicMap(self.drawing(self._scores, no_scores), streams=streams), css_classes=["aa-benchmark-scores"], **look
         )
@@ -140,8 +141,9 @@ class BenchmarkView(View):
         )
         shapes = self.bound(lambda _: letters(self.benchmark.measures(), MEASURES), self.visibility.param.revision)
         notes = self.bound(lambda _: self.benchmark.notes(), self.visibility.param.revision)
+        self._plots = [scores, distribution]
         self.results.objects = [
-            pn.Row(scores, distribution, sizing_mode="stretch_width"),
+            pn.Row(*self._plots, sizing_mode="stretch_width"),
             plain(shapes, "aa-benchmark-key"),
             plain(notes, "aa-benchmark-notes"),
             pn.FlexBox(self.category, self.target, sizing_mode="stretch_width", margin=(12, 0, 0, 0)),
@@ -171,7 +173,7 @@ class BenchmarkView(View):
 
     def _spread(self, **_: Any) -> hv.Overlay:
         label = SPREAD[self.benchmark.kind_of.triples]
-        return spread(self.benchmark.differences(), label=label, dark=self.dark)
+        return spread(self.benchmark.differences(), label=label, height=self._needed(), dark=self.dark)
 
     def _rows(self) -> pd.DataFrame:
         """The examples as the table shows them."""
@@ -192,8 +194,16 @@ class BenchmarkView(View):
         rows = self._rows()
         if not rows.equals(self.table.value):
             self.table.param.update(value=rows, page=1)
+        for plot in self._plots:
+            if self._heights.get(plot, 0) != self._needed():
+                self._heights[plot] = self._needed()
+                self._resize({plot: self._needed()})
         self._show_picked()
         self._free()
+
+    def _needed(self) -> int:
+        """Pixels of the plots: as many as the rows of scores need."""
+        return height_of(len(self.benchmark.rows()))
 
     def _show_picked(self) -> None:
         found = self.benchmark.sentences()

@@ -89,6 +89,19 @@ def test_a_category_shows_its_examples_and_targets():
     assert list(view.table.value["Id"]) == ["c"]
 
 
+def test_the_plots_are_as_high_as_their_rows_need():
+    _, view = opened(name="pairs")
+    pairs = [{**pair, "category": "one", "target": f"target {at}"} for at, pair in enumerate(many(40))]
+    view.benchmark.take("mine.json", json.dumps(pairs).encode())
+    view._run()
+    few = [plot.height for plot in view._plots]
+    view.category.value = "one"
+    assert len(view.benchmark.rows()) == 40
+    assert [plot.height for plot in view._plots] == [40 * 16 + 70] * 2 > few
+    view.category.value = "all"
+    assert [plot.height for plot in view._plots] == few
+
+
 def test_what_a_link_chooses_before_there_are_results_is_shown_once_they_are_there():
     room, view = opened(name="stereoset")
     room.choices_of("benchmark").param.update(category="gender", target="dog")
