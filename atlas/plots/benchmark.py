@@ -17,7 +17,7 @@ HEIGHT = 420
 """Pixels of a plot with few rows."""
 
 ROW, AROUND = 16, 70
-"""Pixels of a row whose words do not overlap the next one's, and of what is around the rows. StereoSet's largest category has 36."""
+"""Pixels of a row, so that its words do not overlap those of the next, and of what is around the rows."""
 
 LOOKS: Mapping[str, Category] = {
     "ss": Category(VERMILION, CIRCLE),
