@@ -77,7 +77,7 @@ class PruningView(View):
     def body(self) -> Any:
         """The curves, and what their colours mean."""
         drawn = hv.DynamicMap(
-            self.drawing(self._lines, no_curves),
+            self.drawing(self._lines, lambda: no_curves(dark=self.dark)),
             streams=[self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])],
         )
         pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-pruning"])
@@ -92,7 +92,7 @@ class PruningView(View):
     def _lines(self, **_: Any) -> hv.Overlay:
         curves = self.pruning.curves()
         if not curves:
-            return no_curves()
+            return no_curves(dark=self.dark)
         label, last = LABELS[self.pruning.choices.show], float(curves[0].removed[-1])
         chance = next(curve for curve in curves if curve.order == RANDOM)
         return part_lines(
@@ -138,9 +138,15 @@ def _line(curve: Curve) -> Line:
     return Line(curve.order, curve.removed.astype(float), curve.values, names)
 
 
-def no_curves() -> hv.Overlay:
-    """No curves at all."""
+def no_curves(*, dark: bool = False) -> hv.Overlay:
+    """No curves at all, in the colours of the page: those of a first drawing stay to be seen along the edges of the plot."""
     empty = np.empty(0)
     return part_lines(
-        [], x_label="heads removed", x_range=(0.0, 1.0), label="", ranges=Ranges(RANDOM, empty, empty, empty), height=HEIGHT
+        [],
+        x_label="heads removed",
+        x_range=(0.0, 1.0),
+        label="",
+        ranges=Ranges(RANDOM, empty, empty, empty),
+        dark=dark,
+        height=HEIGHT,
     )

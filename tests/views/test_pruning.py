@@ -13,6 +13,7 @@ from bokeh.events import Tap
 import atlas
 from atlas.attribution import Target, prune
 from atlas.ids import HeadId
+from atlas.plots.colours import theme
 from atlas.state import pruning as state
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
@@ -86,6 +87,14 @@ def test_a_tap_on_a_curve_selects_the_heads_that_are_left_there():
     assert not room.selection.heads
     room.selection.pick(HeadId("decoder", 1, 2))
     assert view.lens.revision == before
+
+
+def test_a_page_that_is_dark_is_dark_while_heads_are_being_removed():
+    room = Workspace(never, tasks={"pruning": never})
+    view = PruningView(room)
+    view.dark = True
+    assert view.pruning.curves() == ()
+    assert hv.render(view._lines()).background_fill_color == theme(dark=True).paper
 
 
 def test_what_cannot_be_pruned_is_said(monkeypatch):
