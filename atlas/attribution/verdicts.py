@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +39,7 @@ def verdict(
     target: Target | None = None,
     heads: Iterable[Headlike] = (),
     *,
+    queries: Collection[int] = (),
     method: str = GRADIENTS,
     beside: str = BESIDE,
     how: str = "zero",
@@ -58,6 +59,8 @@ def verdict(
         What is explained; by default the likeliest outcome at the last position.
     heads
         Heads of one kind; by default all of the only kind.
+    queries
+        Positions whose attention counts, of those that can have made the prediction; by default all of them.
     method, beside
         The gradient method that the attention is held against, and a second one: how far the two agree is the ceiling.
     how
@@ -92,7 +95,7 @@ def verdict(
     subject = Subject(trace, target)
     found, notes = _attributions(trace, target or Target(), (method, beside, OCCLUSION), progress)
     numbers = {"heads": float(len(chosen)), "layers": float(len({head.layer for head in chosen}))}
-    numbers |= _agreement(trace, subject.target, chosen, sets, found, permutations, seed)
+    numbers |= _agreement(trace, subject.target, chosen, sets, found, queries, permutations, seed)
 
     def report(done: int, of: int) -> None:
         if progress is not None:
@@ -158,11 +161,16 @@ def _agreement(
     chosen: HeadSet,
     sets: Alternatives,
     found: Sequence[Attribution | None],
+    given: Collection[int],
     permutations: int,
     seed: int,
 ) -> dict[str, float]:
     kind = chosen[0].kind
     queries, keys = looked_at(trace, target, kind)
+    if given:
+        queries = queries[np.isin(queries, list(given))]
+        # A key that none of them may see has no attention to compare.
+        keys = keys[_seen(trace, kind, queries, keys)] if len(queries) else keys[:0]
     side = trace.side(kind, "key")
     scores = [None if each is None or not len(keys) else np.abs(each.side(side)[keys]) for each in found]
     numbers = {"n": float(len(keys))}
@@ -180,6 +188,15 @@ def _agreement(
         "floor_hi": float(high),
         "floor_p": share_at_least(numbers["gradients_rho"], random),
     }
+
+
+def _seen(trace: Trace, kind: str, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Whether some of these queries may see a key, in some layer."""
+    if not len(keys):
+        return np.zeros(0, dtype=bool)
+    at = {"queries": queries.tolist(), "keys": keys.tolist()}
+    layers = [trace.attention(kind, layer, [0], **at).to_numpy() for layer in range(trace.n_layers(kind))]
+    return np.asarray(np.isfinite(layers).any(axis=(0, 1, 2)))
 
 
 def _correlation(row: np.ndarray | None, vector: np.ndarray | None, permutations: int, seed: int) -> dict[str, float]:

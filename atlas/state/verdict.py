@@ -16,6 +16,7 @@ from atlas.state.asking import Progress
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO, other_text
 from atlas.state.lens import Lens, counted, listed
+from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL, Trace
 from atlas.tracing.explained import LOGIT, Target
 from atlas.tracing.verdict import RULES, VERDICT, VERDICT_COST, Rule, Verdict, p_words, three, two
@@ -46,12 +47,14 @@ class Request(NamedTuple):
     target: Target
     method: str
     how: str
+    queries: tuple[int, ...] = ()
+    """The tokens whose attention counts; none: all."""
 
     @property
     def key(self) -> str:
         """Names the result."""
         heads = " ".join(head.label((head.kind, "")) for head in self.heads)
-        return f"{heads} by {self.method} and {self.how} for {self.target}"
+        return f"{heads} from {self.queries} by {self.method} and {self.how} for {self.target}"
 
 
 class Shown(NamedTuple):
@@ -70,7 +73,7 @@ class VerdictLens(Lens):
 
     key: ClassVar = "verdict"
     choices_type: ClassVar = VerdictChoices
-    reads: ClassVar = {"selection": ("heads", "focus"), "target": ("position", "outcome", "against")}
+    reads: ClassVar = {"selection": ("heads", "focus", "queries"), "target": ("position", "outcome", "against")}
 
     def __init__(self, workspace: Any, **params: Any) -> None:
         self._pressed: set[Request] = set()
@@ -91,8 +94,9 @@ class VerdictLens(Lens):
 
     def request(self) -> Request:
         """What a press would judge."""
-        choices = self.choices
-        return Request(self.shown_heads(), explained_target(self.workspace, LOGIT), choices.method, choices.how)
+        choices, target = self.choices, explained_target(self.workspace, LOGIT)
+        queries = tuple(sorted(self.workspace.selection.queries))
+        return Request(self.shown_heads(), target, choices.method, choices.how, queries)
 
     def judge(self) -> None:
         """The reader asks for the verdict on what is on screen."""
@@ -127,8 +131,8 @@ class VerdictLens(Lens):
         def work(progress: Progress) -> Verdict:
             beside = BESIDE.get(request.method, "input_x_gradient")
             made: Verdict = task(
-                trace, request.target, request.heads, method=request.method, beside=beside, how=request.how, other=other,
-                progress=progress.tell,
+                trace, request.target, request.heads, queries=request.queries, method=request.method, beside=beside,
+                how=request.how, other=other, progress=progress.tell,
             )  # fmt: skip
             return made
 
@@ -187,6 +191,9 @@ class VerdictLens(Lens):
 
     def _describe(self, request: Request, found: Verdict | None) -> str:
         names = listed([head.label(self.trace.kinds) for head in request.heads])
+        if request.queries:
+            tokens = self.trace.token_tables[self.trace.side(self.kind, "query")]["token"]
+            names += f"; attention from {listed([shown_token(str(tokens.iloc[at])) for at in request.queries])}"
         if found is None or found.target is None:
             return names
         return f"{names}. {target_in_words(self.workspace, found.target.words)}"

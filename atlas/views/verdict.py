@@ -35,7 +35,8 @@ class VerdictView(View):
     title: ClassVar = "Verdict"
     question: ClassVar = "Is this attention the reason?"
     help: ClassVar = (
-        "The sentence is about the selected heads, or the one in focus, and the prediction that is explained. It holds three "
+        "The sentence is about the selected heads, or the one in focus, their attention from the selected tokens, if any are, "
+        "and the prediction that is explained. It holds three "
         "things together: whether the tokens they attend to are those that matter by gradients and by occlusion; how far two "
         "gradient methods agree with each other (the ceiling) and random heads with the scores (the floor); and whether removing "
         "the heads changes the prediction more than removing as many random heads of the same layers. Where these layers have "

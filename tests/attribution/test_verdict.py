@@ -128,6 +128,22 @@ def test_numbers_are_those_of_plain_runs(name, kind):
     assert verdict_cost(trace, chosen, "saliency", 15) > 15
 
 
+@pytest.mark.parametrize(("name", "kind"), [("BERT", "encoder"), ("GPT-2", "decoder")])
+def test_attention_of_some_queries_alone_can_be_judged(name, kind):
+    trace, chosen = traced(name), [HeadId(kind, 1, 1), HeadId(kind, 2, 0)]
+    found = verdict(trace, Target(-3), chosen, queries=[3, 9], method="saliency", draws=15)
+    weights = np.mean([trace.attention(kind, head.layer, head.head).to_numpy()[[3, 9]] for head in chosen], axis=0)
+    keys = np.flatnonzero(~trace.tokens()["special"].to_numpy(dtype=bool))
+    keys = keys[np.isfinite(weights[:, keys]).any(axis=0)]
+    scores = np.abs(attribute(model(name), trace, Target(-3), "saliency").scores[keys])
+    received = np.nanmean(weights[:, keys], axis=0)
+    assert found.numbers["n"] == len(keys)
+    assert found.numbers["gradients_rho"] == pytest.approx(stats.spearmanr(received, scores).statistic)
+    assert found.numbers["effect"] == pytest.approx(
+        verdict(trace, Target(-3), chosen, method="saliency", draws=15).numbers["effect"]
+    )
+
+
 NUMBERS = {
     "heads": 3.0, "layers": 2.0, "n": 21.0, "sets": 199.0, "same_layers": 1.0,
     "gradients_rho": 0.61, "gradients_lo": 0.31, "gradients_hi": 0.8, "gradients_p": 0.001, "gradients_chance": 0.35,

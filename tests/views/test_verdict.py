@@ -85,6 +85,13 @@ def test_other_heads_or_another_target_have_a_verdict_of_their_own_and_the_first
     assert (view.sentence.visible, view.button.disabled) == (False, False)
     view.button.clicks += 1
     assert view.sentence.object.startswith("The attention of these 2 heads")
+    room.selection.select_tokens([4, 6], axis="from", origin="test")
+    assert not view.sentence.visible
+    view.button.clicks += 1
+    heads, target = [("decoder", 1, 2), ("decoder", 2, 2)], Target(view.judged.request().target.position)
+    assert view.sentence.object == verdict(traced("GPT-2"), target, heads, queries=[4, 6], method="saliency").sentence
+    assert "attention from" in view.lens.line
+    room.selection.clear("tokens", origin="test")
     room.target.param.update(position=7, outcome="she", against="he")
     assert not view.sentence.visible
     assert view.lens.line == "L1 H2, L2 H2"
