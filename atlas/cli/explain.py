@@ -59,6 +59,10 @@ def add_explain(commands: Any, tools: Tools) -> None:
     parser.add_argument(
         "--agreement", action="store_true", help="say for each head whether it attends to the tokens that matter by the method"
     )
+    parser.add_argument(
+        "--verdict", action="append", default=[], metavar="HEAD",
+        help="say in a sentence whether the attention of this head, such as 3.5, is the reason; repeated: of all these",
+    )  # fmt: skip
     parser.add_argument("--top", type=tools.count, metavar="N", help="print only the N largest")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE",
@@ -95,6 +99,8 @@ def explain(args: argparse.Namespace, tools: Tools) -> None:
         heads = with_effects(trace, target, args, tools, heads)
     if heads is not None:
         print_heads(heads, args.top or SHOWN_HEADS)
+    if args.verdict:
+        print_verdict(trace, target, args, tools)
     if args.output is not None:
         write(found, heads, args.output, tools)
 
@@ -148,6 +154,23 @@ def print_heads(table: pd.DataFrame, top: int) -> None:
     shown = [name for name in HEAD_COLUMNS if name in rows]
     print("\nheads")
     print(rows[shown].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+
+
+def print_verdict(trace: Trace, target: Target, args: argparse.Namespace, tools: Tools) -> None:
+    """What the attention of some heads is worth for the prediction, and the rules that say so."""
+    from atlas.attribution import verdict
+
+    with tools.bar(quiet=args.quiet, name="verdict") as report:
+
+        def tell(_: str, share: float) -> None:
+            if report is not None:
+                report(round(100 * share), 100)
+
+        found = verdict(trace, target, args.verdict, progress=tell)
+    print(f"\n{found.sentence}")
+    print("rules: " + "; ".join(f"{rule.name} ({rule.condition})" for rule in found.rules))
+    for note in found.notes:
+        print(f"note: {note}")
 
 
 def write(found: list[Attribution], heads: pd.DataFrame | None, path: Path, tools: Tools) -> None:

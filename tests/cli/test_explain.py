@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import atlas
-from atlas.attribution import METHODS, Target, agreement, attribute, head_effects
+from atlas.attribution import METHODS, Target, agreement, attribute, head_effects, verdict
 from atlas.cli import DONE, FAILED, main
 
 TEXT = "What a lovely day"
@@ -57,6 +57,14 @@ def test_one_outcome_is_explained_against_another(capsys, model):
     assert f"explained: {words}\n" in capsys.readouterr().out
 
 
+def test_a_verdict_on_some_heads_is_that_of_python(capsys, model):
+    assert main(["explain", "mood-mini", TEXT, "--method", "rollout", "--verdict", "0.1", "--verdict", "1.2", "-q"]) == DONE
+    expected = verdict(model.trace(TEXT), heads=["0.1", "1.2"])
+    printed = capsys.readouterr().out
+    assert expected.sentence in printed
+    assert all(rule.name in printed for rule in expected.rules)
+
+
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
@@ -64,6 +72,7 @@ def test_one_outcome_is_explained_against_another(capsys, model):
         (["--method", ","], "--method takes at least one name."),
         (["-o", "scores.txt"], "A table is written as .csv, .json or .parquet, not 'scores.txt'."),
         (["--outcome", "nonsense"], "nonsense"),
+        (["--verdict", "99.0"], "no head"),
     ],
 )
 def test_what_cannot_be_is_one_line(capsys, extra, said):
