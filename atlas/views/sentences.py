@@ -19,8 +19,9 @@ from atlas.views.plane import PlaneView
 
 SHOWN = {"mass": MASS, "above chance": DIFFERENCE}
 
-SENTENCE_PIXELS, BLOCK_PIXELS = 120_000, 100_000
-"""Pixels of the two images: both change with a head, and a gesture may send 300 kB in all. Sentences are large cells."""
+SENTENCE_PIXELS, BLOCK_PIXELS = 50_000, 40_000
+"""Pixels of the two images: both change with a head, a gesture may send 300 kB in all, and the matrix, which may be on screen
+too, takes 200 kB of them. Cells of so few rows are large all the same."""
 
 LINKS = 420
 """Pixels of a list of links."""
