@@ -220,7 +220,10 @@ def test_value_norms_weigh_the_last_layer_by_what_it_moves(name):
     np.testing.assert_allclose(found.tokens["score"], np.concatenate(parts), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["raw_attention", "value_norms", "rollout", "gradient_rollout", "attention_x_gradient"])
+ATTENTION_METHODS = ["raw_attention", "value_norms", "rollout", "attention_flow", "gradient_rollout", "attention_x_gradient"]
+
+
+@pytest.mark.parametrize("method", ATTENTION_METHODS)
 def test_an_ablated_head_contributes_nothing(method):
     made = model("GPT-2")
     every = [("decoder", 2, head) for head in range(4)]
