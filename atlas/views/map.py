@@ -114,12 +114,12 @@ class MapView(RasterView):
             ),
             pmui.Select.from_param(display.param.scale, label="Colour scale", width=98, **look),
             pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", width=112, visible=weights, **look),
-            self.arrows.switch(),
         ]
 
     def body(self) -> Any:
         """The sheet and the line under it."""
-        return pn.Column(self._pane(), self.key_of_colours(), self.arrows.key, self.under, sizing_mode="stretch_width")
+        parts = self._pane(), self.key_of_colours(), self.arrows.key, self.under, self.arrows.switch()
+        return pn.Column(*parts, sizing_mode="stretch_width")
 
     def export(self) -> Export:
         """The numbers of all heads, or their thumbnails, a row a block of weights; and the picture that is on screen."""

@@ -45,7 +45,7 @@ class MapArrows:
         return bool(self.lens.choices.arrows)
 
     def switch(self) -> Any:
-        """The switch beside the other choices of the Map."""
+        """The switch under the Map."""
         return pmui.Switch.from_param(self.lens.choices.param.arrows, label=LABEL, size="small", margin=TIGHT)
 
     def element(self, **_: Any) -> hv.Path:
