@@ -82,7 +82,7 @@ class LogitLensView(PlaneView):
         given = pn.bind(lambda *_: self.can_choose(), self.workspace.param.revision, choices.lens)
         return [
             pmui.Select.from_param(choices.show, label="Colour", options=SHOWN, width=260, **look),
-            pmui.Select.from_param(choices.lens, label="Lens", options=LENSES, width=120, visible=given, **look),
+            pmui.Select.from_param(choices.lens, label="Lens", options=LENSES, width=150, visible=given, **look),
         ]
 
     def can_choose(self) -> bool:

@@ -65,6 +65,10 @@ class PositionsView(PlaneView):
         profile = self.plot_pane(drawn, sizing_mode="stretch_width", height=PROFILE, css_classes=["aa-positions-profile"])
         return pn.Column(super().body(), profile, sizing_mode="stretch_width")
 
+    def _height(self, own: int) -> int:
+        """The plane fills the window, the mean below it does not."""
+        return own if own == PROFILE else super()._height(own)
+
     def export(self) -> Export:
         """The plane, and both plots."""
         whole = super().export()

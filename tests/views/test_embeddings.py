@@ -299,6 +299,9 @@ def test_rotations_are_powers_of_the_base_and_turn_the_models_own_queries(name, 
     wanted = np.array([np.cos(angle * distance) for angle in found.rotations[0].angles])
     np.testing.assert_allclose(view.plane.plane().whole, wanted, atol=1e-4)
     np.testing.assert_allclose(view.positions.shown.profile.y, wanted.mean(0), atol=1e-4)
+    view.__panel__()
+    assert list(view._heights.values()) == [view._height(460), 190]  # the plane fills the window, the mean below it does not
+    assert view._height(460) >= 340
     view._pointed(3.5 / 256, 0.1)
     assert "degrees per token 57.3" in view.under.object
     assert "turns 0.477" in view.under.object
