@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, curves, effects, head_composition, importance, score_parts, verdicts, writer_cuts
+from atlas.attribution import compare, curves, effects, head_composition, importance, patching, score_parts, verdicts, writer_cuts
 from atlas.bias import benchmarks, detection, heads, swaps
 from atlas.bias import compare as bias_compare
 from atlas.engine.running import blueprint, feed_forward, logit_lens, nearest_tokens, positions, predict, tuned_lens, write
@@ -22,6 +22,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **compare.TASKS,
     **curves.TASKS,
     **effects.TASKS,
+    **patching.TASKS,
     **importance.TASKS,
     **verdicts.TASKS,
     **score_parts.TASKS,

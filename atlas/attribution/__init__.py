@@ -9,6 +9,7 @@ from atlas.attribution.faithfulness import faithfulness
 from atlas.attribution.head_composition import composition
 from atlas.attribution.importance import head_importance, prune
 from atlas.attribution.methods import METHODS, Method
+from atlas.attribution.patching import attribution_patching, edge_attribution_patching
 from atlas.attribution.score_parts import why
 from atlas.attribution.verdicts import verdict
 from atlas.attribution.writer_cuts import cut_writer
@@ -26,8 +27,10 @@ __all__ = [
     "Verdict",
     "agreement",
     "attribute",
+    "attribution_patching",
     "composition",
     "cut_writer",
+    "edge_attribution_patching",
     "faithfulness",
     "head_effects",
     "head_importance",

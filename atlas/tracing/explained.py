@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 COMPARE, HEAD_EFFECTS, AGREEMENT = "compare attributions", "head effects", "head agreement"
+ATTRIBUTION_PATCHING = "attribution patching"
 """Names of the tasks that explain a prediction of a trace."""
 
 LOGIT, PROBABILITY, LOG_PROBABILITY = "logit", "probability", "log-probability"

@@ -31,7 +31,7 @@ ALL_AXES = 3
 
 
 @dataclass(eq=False, slots=True)
-class _AtTap:
+class AtTap:
     """Hook at one tap, which changes the state there."""
 
     call: Call
@@ -110,11 +110,11 @@ def forked(subject: Subject, changes: Sequence[Intervention | None], layers: Seq
     with ExitStack() as stack:
         for layer, tap in enumerate(taps[:-1]):
             if copies := there[layer] - (there[layer - 1] if layer else 1):
-                stack.enter_context(_hooked(model, _AtTap(call, tap, functools.partial(_with_copies, copies))))
+                stack.enter_context(hooked(model, AtTap(call, tap, functools.partial(_with_copies, copies))))
         if model.task != CLASSIFIES_TEXT:
             at = subject.target.position
             if feed_forward := model.last_feed_forward():
-                stack.enter_context(_hooked(model, _AtTap(call, feed_forward, functools.partial(_cut_to, at))))
+                stack.enter_context(hooked(model, AtTap(call, feed_forward, functools.partial(_cut_to, at))))
             if last:
                 cut = _AtUnembedding(call, at)
                 stack.callback(model.hf.get_submodule(last).register_forward_pre_hook(cut.before).remove)
@@ -137,7 +137,8 @@ def _of_rows_there(
 
 
 @contextmanager
-def _hooked(model: Model, hook: _AtTap) -> Iterator[None]:
+def hooked(model: Model, hook: AtTap) -> Iterator[None]:
+    """Let a hook act while the context is open."""
     module = model.hf.get_submodule(hook.tap.module)
     if hook.tap.place.side == "in":
         handle = module.register_forward_pre_hook(hook.before, with_kwargs=True)

@@ -93,7 +93,7 @@ def effects_of_sets(
         msg = f"{model.name} does not use transformers' attention interface, so its heads cannot be switched off."
         raise BadIntervention(msg)
     heads = tuple(sorted({head for each in sets for head in each}))
-    values = dict(zip(heads, _replacements(subject, heads, how, other, seed), strict=True))
+    values = dict(zip(heads, replacements(subject, heads, how, other, seed), strict=True))
     changes = [_changed(subject, {head: values[head] for head in each}) for each in sets]
     layers = [min((head.layer for head in each), default=0) for each in sets]
     size = min(ROWS_AT_ONCE, subject.rows_at_once())
@@ -148,7 +148,7 @@ def _on_output(subject: Subject, before: torch.Tensor, after: torch.Tensor) -> t
 # -- what heads are replaced by --------------------------------------------------------------------------------------------
 
 
-def _replacements(subject: Subject, heads: Sequence[HeadId], how: str, other: Trace | None, seed: int) -> list[str | np.ndarray]:
+def replacements(subject: Subject, heads: Sequence[HeadId], how: str, other: Trace | None, seed: int) -> list[str | np.ndarray]:
     """For each head 'zero', 'mean', or the output that is put in its place."""
     if how not in HOW:
         msg = f"A head is replaced by {', '.join(HOW)}, not by {how!r}."
@@ -158,8 +158,9 @@ def _replacements(subject: Subject, heads: Sequence[HeadId], how: str, other: Tr
     if other is None:
         msg = f"how={how!r} takes the outputs of heads from another text; give it with other=."
         raise BadIntervention(msg)
-    theirs = _outputs(Subject(other))
-    sizes = {"this text": subject.sides, "the other": Subject(other).sides}
+    another = Subject(other)
+    theirs = outputs_of(another)
+    sizes = {"this text": subject.sides, "the other": another.sides}
     if how == PATCH and sizes["this text"] != sizes["the other"]:
         said = "; ".join(f"{name} has {' and '.join(map(str, counts.values()))}" for name, counts in sizes.items())
         msg = f"Patching goes position by position, so both texts need as many tokens: {said}. how='resample' does not need that."
@@ -174,7 +175,7 @@ def _replacements(subject: Subject, heads: Sequence[HeadId], how: str, other: Tr
     return [theirs[head.kind, head.layer][head.head][rows[head.kind]] for head in heads]
 
 
-def _outputs(subject: Subject) -> Mapping[tuple[str, int], np.ndarray]:
+def outputs_of(subject: Subject) -> Mapping[tuple[str, int], np.ndarray]:
     """(head, query, width) outputs of every layer of a run."""
     watcher = _Outputs()
     with subject.held(gradients=False):

@@ -134,6 +134,7 @@ class Subject:
         encoded: Sequence[Encoded] | None = None,
         changes: Sequence[Intervention | None] | None = None,
         watcher: Watcher | None = None,
+        states: dict[str, Any] | None = None,
     ) -> torch.Tensor:
         """(row, outcome) logits at the target's place; call it inside `held`.
 
@@ -147,6 +148,10 @@ class Subject:
             Other texts of the same length, in place of copies of the text.
         changes
             What is changed in each row; by default what the trace's own run changed.
+        watcher
+            Observes the attention of every layer.
+        states
+            Filled, for each name of a capture that it has, with the tensors by (kind, layer).
         """
         texts = list(encoded) if encoded is not None else [self.encoded] * (count if changes is None else len(changes))
         own = list(changes) if changes is not None else [self.change] * len(texts)
@@ -154,7 +159,7 @@ class Subject:
         interventions = by_layer(own, shapes, self.model.device) if any(own) else {}
         # Sites are observed only where something is changed or watched: SDPA is faster, and both are compared in tests.
         sites = self.model.sites if interventions or watcher is not None else {}
-        call = Call(sites=sites, watcher=watcher, interventions=interventions)
+        call = Call(sites, watcher, interventions, taps=states, wanted_taps=frozenset(states or ()))
         with replaced(self.model, call, self.taps, vectors), running(call):
             logits = logits_where_known(self.model, self.model.forward(stacked(self.model, texts)))
         self.passes += len(texts)
