@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def attribution_patching(
         What is explained; by default the likeliest outcome at the last position.
     steps
         1: the gradient of the text's own run. More: its mean over this many runs with token vectors on the line from the other
-        text to this one, the last of them this text's (EAP-IG), which helps where the target saturates.
+        text to this one, the last of them this text's (EAP-IG), which can help where the target saturates.
     how
         'patch', position by position, which needs texts of as many tokens; or 'resample', as in `head_effects`, for one step.
     heads
@@ -143,7 +143,7 @@ def edge_attribution_patching(
     in the other) times the gradient of the target with respect to the state that the later head reads, through this input alone;
     the norm before the block is differentiated. `patched` is the measured effect (path patching) of the edges that were checked.
 
-    For models of one stream with a norm before each block and none after it (GPT-2, Llama, GPT-NeoX); for others it raises
+    For models of one stream with a norm before each block and none after it (GPT-2, Llama); for others it raises
     `NotCaptured` with the reason. Where heads share keys and values, each head's own use of them counts. Parameters are those of
     `attribution_patching`; `progress` is called with parts of the work.
     """
@@ -162,7 +162,7 @@ def edge_attribution_patching(
             pd.DataFrame(
                 {
                     "layer": source // n_heads, "head": source % n_heads, "to_layer": layer, "to_head": head,
-                    "input": pd.Categorical.from_codes(into, INPUTS), "effect": effects.ravel(),
+                    "input": pd.Categorical.from_codes(into, pd.Index(INPUTS)), "effect": effects.ravel(),
                 }
             )
         )  # fmt: skip
@@ -180,7 +180,7 @@ def edge_attribution_patching(
     return table
 
 
-def agreement_with_patching(table: pd.DataFrame) -> dict[str, float]:
+def agreement_with_patching(table: pd.DataFrame) -> dict[Hashable, float]:
     """Pearson's and Spearman's correlation of the estimates with what was measured, and over how many; NaN where unknown."""
     known = table[table["patched"].notna()]
     effect, patched = known["effect"].to_numpy(dtype=float), known["patched"].to_numpy(dtype=float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import DEYOUNG, EDIN, MICHEL, WIEGREFFE
+from atlas.definitions.references import DEYOUNG, EDIN, MICHEL, NANDA, SYED, WIEGREFFE
 
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
 
@@ -54,6 +54,31 @@ EFFECTS = (
         _HEAD_NULL,
         "any number",
         MICHEL,
+    ),
+    Definition(
+        "attribution_patching",
+        "effect",
+        "Effect by attribution patching",
+        "Σ (z − z₂) · ∂f/∂z over positions; z: the output of the head in this text, z₂: in the other text. With steps, the mean "
+        "gradient over runs between the two texts",
+        "To the first order what the target loses if the head puts out what it does in the other text, for all heads from two "
+        "forward passes and one backward pass. Where the target is far from linear in what the head puts out it is far from the "
+        "measured effect: look at the correlation with the heads that were patched.",
+        _HEAD_NULL,
+        "any number",
+        NANDA,
+    ),
+    Definition(
+        "edge_attribution_patching",
+        "effect",
+        "Edge effect by attribution patching",
+        "Σ (z − z₂) W_O · ∂f/∂x over positions; x: the state that a later head reads, for its query, its key or its value alone, "
+        "before the norm, which is differentiated",
+        "To the first order what the target loses if the later head alone reads the output that the earlier one has in the other "
+        "text; everything between the two stays as it is. Path patching measures the same, in two runs an edge.",
+        "of a random edge: not worked out; edges that were patched stand beside it",
+        "any number",
+        SYED,
     ),
     Definition(
         "importance",

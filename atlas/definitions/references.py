@@ -49,3 +49,5 @@ NANGIA = "Nangia, Vania, Bhalerao & Bowman 2020, CrowS-Pairs: Measuring Social B
 BLODGETT = "Blodgett, Lopez, Olteanu, Sim & Wallach 2021, Stereotyping Norwegian Salmon"
 DEYOUNG = "DeYoung et al. 2020, ERASER: A Benchmark to Evaluate Rationalized NLP Models"
 EDIN = "Edin et al. 2025, Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attributions Explainability"
+NANDA = "Nanda 2023, Attribution Patching; with steps: Hanna, Pezzelle & Belinkov 2024, Have Faith in Faithfulness"
+SYED = "Syed, Rager & Conmy 2023, Attribution Patching Outperforms Automated Circuit Discovery"

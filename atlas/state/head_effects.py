@@ -12,10 +12,11 @@ from atlas.errors import NotCaptured, TooLarge
 from atlas.state.asking import Progress
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_plane import HeadPlaneLens, three
+from atlas.state.lens import counted
 from atlas.state.library import examples
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.trace import NO_MODEL, Trace
-from atlas.tracing.explained import HEAD_EFFECTS, LOGIT
+from atlas.tracing.explained import ATTRIBUTION_PATCHING, HEAD_EFFECTS, LOGIT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +26,11 @@ EFFECT, LOG_PROBABILITY, KL = "effect", "log_probability", "kl"
 
 READINGS = {EFFECT: "effect on the logit", LOG_PROBABILITY: "effect on the log-probability", KL: "KL of the whole output"}
 
-ZERO, MEAN, RESAMPLE, GRADIENT = "zero", "mean", "resample", "gradient"
-"""What the output of a head is replaced by; or by how much the target changes with a factor on it, in one backward pass."""
+ZERO, MEAN, RESAMPLE, GRADIENT, PATCHING = "zero", "mean", "resample", "gradient", "attribution patching"
+"""What the output of a head is replaced by; or by how much the target changes with a factor on it, in one backward pass, or with
+its output on the way to the one in another text (`RESAMPLE`)."""
+
+ESTIMATES = (GRADIENT, PATCHING)
 
 NO_KL = (
     "A gradient says how the target changes and not how the whole output does. Choose the logit or the log-probability, or "
@@ -48,7 +52,7 @@ class HeadEffectsChoices(Thresholded):
 
     value = param.Selector[str](objects=[EFFECT, LOG_PROBABILITY, KL], default=EFFECT, doc="What is compared before and after.")
     how = param.Selector[str](
-        objects=[ZERO, MEAN, RESAMPLE, GRADIENT], default=ZERO, doc="What the output of a head is replaced by."
+        objects=[ZERO, MEAN, RESAMPLE, GRADIENT, PATCHING], default=ZERO, doc="What the output of a head is replaced by."
     )
 
 
@@ -77,34 +81,35 @@ class HeadEffectsLens(HeadPlaneLens):
 
     def found(self) -> pd.DataFrame | None:
         """The effects; None while heads are being switched off."""
-        task = self.workspace.tasks.get(HEAD_EFFECTS)
+        trace, kind, how, target = self.trace, self.kind, self.choices.how, explained_target(self.workspace, LOGIT)
+        task = self.workspace.tasks.get(ATTRIBUTION_PATCHING if how == PATCHING else HEAD_EFFECTS)
         if task is None:
             raise NotCaptured(NO_MODEL)
-        trace, kind, how, target = self.trace, self.kind, self.choices.how, explained_target(self.workspace, LOGIT)
         heads = [head for head in trace.head_ids if head.kind == kind]
         tokens = len(heads) * sum(map(len, trace.token_tables.values()))
-        if how != GRADIENT and tokens > MOST_TOKENS_RUN:
+        if how not in ESTIMATES and tokens > MOST_TOKENS_RUN:
             msg = (
                 f"Each of {self.of_kind()} takes a run of its own, {tokens:,} tokens in all, and {MOST_TOKENS_RUN:,} are the "
                 "most. Shorten the text, or give some of the heads to atlas.attribution.head_effects in Python."
             )
             raise TooLarge(msg)
-        other = other_text(trace) if how == RESAMPLE else None
+        other = other_text(trace) if how in (RESAMPLE, PATCHING) else None
 
         def replace(progress: Progress) -> pd.DataFrame:
             def report(done: int, of: int) -> None:
-                progress.tell(f"Switching off {of:,} heads", done / of)
+                if how != PATCHING:
+                    progress.tell(f"Switching off {of:,} heads", done / of)
 
-            if how == GRADIENT:
+            if how in ESTIMATES:
                 progress.tell(f"Differentiating by the output of {len(heads):,} heads")
 
-            made: pd.DataFrame = task(trace, target, how, heads, other, report)
+            made: pd.DataFrame = task(trace, target, RESAMPLE if how == PATCHING else how, heads, other, report)
             return made
 
         return self.ask(f"{how} {kind} {target}", replace, None, needs_model=True)
 
     def _build_plane(self) -> Plane:
-        if (self.choices.how, self.choices.value) == (GRADIENT, KL):
+        if self.choices.how in ESTIMATES and self.choices.value == KL:
             raise NotCaptured(NO_KL)
         found = self.found()
         if found is None:
@@ -130,14 +135,15 @@ class HeadEffectsLens(HeadPlaneLens):
 
     def _how(self) -> str:
         how = self.choices.how
-        if how != RESAMPLE:
+        if how not in (RESAMPLE, PATCHING):
             return {
                 ZERO: "set to zero",
                 MEAN: "set to its mean over the text",
                 GRADIENT: "by gradient, an estimate of setting it to zero",
             }[how]
         text = other_text(self.trace)
-        return f"replaced by its output in “{text if len(text) <= LETTERS else f'{text[: LETTERS - 1]}…'}”"
+        estimated = "by gradient, an estimate of being " if how == PATCHING else ""
+        return f"{estimated}replaced by its output in “{text if len(text) <= LETTERS else f'{text[: LETTERS - 1]}…'}”"
 
     def _describe(self, found: pd.DataFrame, values: np.ndarray) -> str:
         order = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:SAID]
@@ -147,7 +153,20 @@ class HeadEffectsLens(HeadPlaneLens):
         spread = f"median {three(median)}, quartiles {three(low)} and {three(high)}"
         reading = self.reading()
         read = reading[0].upper() + reading[1:]
-        return f"{target}. {read} of each of {self.of_kind()}, {self._how()}: largest {most}; all heads: {spread}"
+        return (
+            f"{target}. {read} of each of {self.of_kind()}, {self._how()}: largest {most}; all heads: {spread}{_checked(found)}"
+        )
+
+
+def _checked(found: pd.DataFrame) -> str:
+    """How far estimates agree with what was measured of some heads, in words; empty where all were measured."""
+    if "pearson" not in found.attrs:
+        return ""
+    r, rho, n = (found.attrs[name] for name in ("pearson", "spearman", "n"))
+    if not np.isfinite(r):
+        return f". {counted(n, 'head')} patched one by one: too few, or all alike, for a correlation with the estimate"
+    patched = f"{counted(n, 'head')} patched one by one"
+    return f". {patched}: correlation of the effect on the target with its estimate r {three(r)}, ρ {three(rho)}"
 
 
 def other_text(trace: Trace) -> str:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import panel_material_ui as pmui
 
 from atlas.plots.marks import HEADS
-from atlas.state.head_effects import EFFECT, GRADIENT, KL, LOG_PROBABILITY, MEAN, RESAMPLE, ZERO, HeadEffectsLens
+from atlas.state.head_effects import EFFECT, GRADIENT, KL, LOG_PROBABILITY, MEAN, PATCHING, RESAMPLE, ZERO, HeadEffectsLens
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.views.base import TIGHT
@@ -16,7 +16,7 @@ from atlas.views.plane import HEAD_HINT, PlaneView
 VALUES = {"target logit": EFFECT, "log-probability": LOG_PROBABILITY, "whole output (KL)": KL}
 REPLACED_BY = {"zero": ZERO, "its mean": MEAN, "another text": RESAMPLE}
 
-HOW = REPLACED_BY | {"nothing: by gradient": GRADIENT}
+HOW = REPLACED_BY | {"nothing: by gradient": GRADIENT, "attribution patching": PATCHING}
 
 
 class HeadEffectsView(PlaneView):
@@ -30,12 +30,19 @@ class HeadEffectsView(PlaneView):
         "value is what the prediction was before minus after. Orange: the head speaks for the target; purple: against it. KL "
         "has no sign. Replaced by zero, by the mean of the head over this text, or by what it puts out in another text, an "
         "example that the line names; where the three disagree, trust none of them alone. By gradient nothing is replaced: one "
-        "backward pass estimates for all heads what zero would do; where the two differ, zero is what was measured. Choose the "
-        "prediction in the view of predictions. A chance level of its own would take many runs a head, so the line says the "
-        "median and the quartiles of all heads: a head inside them does no more than most. Click a head to show and select it, "
-        "a name to select its layer."
+        "backward pass estimates for all heads what zero would do; where the two differ, zero is what was measured. "
+        "Attribution patching estimates what another text would do, and the line says how far that agrees with the heads that "
+        "were patched one by one. Choose the prediction in the view of predictions. A chance level of its own would take many "
+        "runs a head, so the line says the median and the quartiles of all heads: a head inside them does no more than most. "
+        "Click a head to show and select it, a name to select its layer."
     )
-    defines: ClassVar = ("head_effect", "head_effect_log_probability", "head_effect_kl", "head_effect_gradient")
+    defines: ClassVar = (
+        "head_effect",
+        "head_effect_log_probability",
+        "head_effect_kl",
+        "head_effect_gradient",
+        "attribution_patching",
+    )
     lens_type: ClassVar = HeadEffectsLens
     colours: ClassVar = {"cells": HEADS}
     hint: ClassVar = HEAD_HINT
@@ -48,8 +55,8 @@ class HeadEffectsView(PlaneView):
     def tools(self) -> list[Any]:
         """What is compared, and what a head is replaced by."""
         choices = self.plane.choices.param
-        look: dict[str, Any] = {"size": "small", "margin": TIGHT, "width": 160}
+        look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.value, label="Effect on", options=VALUES, **look),
-            pmui.Select.from_param(choices.how, label="Replaced by", options=HOW, **look),
+            pmui.Select.from_param(choices.value, label="Effect on", options=VALUES, width=160, **look),
+            pmui.Select.from_param(choices.how, label="Replaced by", options=HOW, width=204, **look),
         ]

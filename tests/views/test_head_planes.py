@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 from bokeh.events import Tap
+from scipy.stats import pearsonr
 
 import atlas
-from atlas.attribution import Target, agreement, attribute, head_effects, head_importance
+from atlas.attribution import Target, agreement, attribute, attribution_patching, head_effects, head_importance
 from atlas.ids import HeadId
 from atlas.state import agreement as agreement_state
 from atlas.state import head_effects as effects_state
@@ -79,6 +80,15 @@ def test_effects_are_those_of_the_api_for_every_choice(name, kind):
     expected = grid(trace, kind, head_importance(model(name), trace, usual(name), None), "gradient")
     np.testing.assert_allclose(view.plane.plane().whole, expected, atol=1e-4, rtol=1e-3)
     assert "by gradient, an estimate" in view.lens.line
+    view.plane.choices.how = "attribution patching"
+    found = attribution_patching(model(name), trace, other_text(trace), usual(name), how="resample", check=10**6)
+    np.testing.assert_allclose(view.plane.plane().whole, grid(trace, kind, found, "effect"), atol=1e-4, rtol=1e-3)
+    assert "an estimate of being replaced by its output in" in view.lens.line
+    own = found[found["kind"] == kind]
+    assert f"{min(24, len(own))} heads patched one by one" in view.lens.line
+    if len(own) <= 24:
+        said = float(view.lens.line.split("estimate r ")[1].split(",")[0].replace("−", "-"))
+        assert said == pytest.approx(pearsonr(own["effect"], own["patched"]).statistic, abs=6e-3)
     assert view.problem == ""
     view.plane.choices.value = "kl"
     assert "Choose the logit" in view.problem
