@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from atlas.attribution import compare, curves, effects, head_composition, importance, patching, score_parts, verdicts, writer_cuts
-from atlas.bias import benchmarks, detection, heads, swaps
+from atlas.bias import benchmarks, causal, detection, heads, swaps
 from atlas.bias import compare as bias_compare
 from atlas.engine.running import blueprint, feed_forward, logit_lens, nearest_tokens, positions, predict, tuned_lens, write
 
@@ -30,6 +30,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **head_composition.TASKS,
     **detection.TASKS,
     **heads.TASKS,
+    **causal.TASKS,
     **benchmarks.TASKS,
     **swaps.TASKS,
     **bias_compare.TASKS,

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from atlas.bias.audits import Audit, audit
 from atlas.bias.benchmarks import benchmark
+from atlas.bias.causal import causal_test
 from atlas.bias.compare import compare_counterfactual
 from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias
 from atlas.bias.scores import score_crows_pairs, score_stereoset
 from atlas.bias.swaps import counterfactuals
 from atlas.tracing.benchmarks import Benchmark
+from atlas.tracing.causal import CausalTest
 from atlas.tracing.counterfactual import Counterfactual
 from atlas.tracing.labelled import Detection
 
 __all__ = [
     "Audit",
     "Benchmark",
+    "CausalTest",
     "Counterfactual",
     "Detection",
     "attention_bias",
     "audit",
     "benchmark",
+    "causal_test",
     "compare_counterfactual",
     "counterfactuals",
     "detect",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, NADEEM, NANGIA, SALAZAR, SAM
+from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, MICHEL, NADEEM, NANGIA, SALAZAR, SAM
 
 BIAS = (
     Definition(
@@ -28,6 +28,19 @@ BIAS = (
         "as many other ordinary tokens of the text flagged at random, 999 times; two-sided p, q over all heads",
         "0 and above",
         f"ratio to uniform attention as in {FIRST_ATLAS} and row by row; {BENJAMINI}",
+    ),
+    Definition(
+        "causal_test",
+        "bias",
+        "Causal test of heads",
+        "fall = D(all heads) − D(without these heads); D of a detector: mean P(label) over the flagged labels of the flagged "
+        "words; of a language model: Σ ln P(token in the text) − Σ ln P(the same token in the counterfactual), over the words in "
+        "both, with the sign that makes D(all heads) positive",
+        "Above 0: the decision is weaker without the heads. They carry it only where the change is beyond that of random heads. "
+        "p (two-sided): how many of all sets change the decision as much; q over all doses.",
+        "up to 199 other sets of as many heads of the same layers: their mean fall and 95 % of them",
+        "D of a detector: −1 to 1; of a language model: any number of nats",
+        f"{MICHEL} (heads removed together); {BENJAMINI}",
     ),
     Definition(
         "stereoset",

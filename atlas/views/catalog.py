@@ -9,6 +9,7 @@ from atlas.views.attention_bias import AttentionBiasView
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
+from atlas.views.causal_test import CausalTestView
 from atlas.views.composition import CompositionView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
@@ -96,5 +97,5 @@ TABS: tuple[Tab, ...] = (
         "Faithfulness",
         (VerdictView, AttributionView, FaithfulnessView, HeadEffectsView, PruningView, AgreementView),
     ),
-    Tab("bias", "Bias", (DetectionView, AttentionBiasView, CounterfactualsView, BenchmarkView)),
+    Tab("bias", "Bias", (DetectionView, AttentionBiasView, CausalTestView, CounterfactualsView, BenchmarkView)),
 )

@@ -79,7 +79,7 @@ def predict_again(
         raise BadIntervention(msg)
     places = [tuple(sorted(set(mask))) for mask in masks] or [tuple(positions)]
     texts = [_masked(model, live.encoded, mask) for mask in places] if masks else [live.encoded]
-    changes = [change, _with_ablated(change, heads, model.kinds)] if heads else [change]
+    changes = [change, with_ablated(change, heads, model.kinds)] if heads else [change]
     size = max(1, BATCH_BYTES // row_bytes(model, live.encoded))
     found: list[Distribution] = []
     done = 0
@@ -123,21 +123,27 @@ def _masked(model: Model, encoded: Encoded, positions: Sequence[int]) -> Encoded
     return replace(encoded, inputs=encoded.inputs | {"input_ids": ids})
 
 
-def _with_ablated(change: Intervention | None, heads: Sequence[HeadId], kinds: Sequence[str]) -> Intervention:
+def with_ablated(
+    change: Intervention | None, heads: Sequence[HeadId], kinds: Sequence[str], mode: Ablation = ABLATIONS[0]
+) -> Intervention:
     """The changes of a run with more heads ablated; patches of these heads are removed."""
     own = change or Intervention()
     modes = own.ablate if isinstance(own.ablate, Mapping) else dict.fromkeys(own.ablate, ABLATIONS[0])
     ablated: dict[Headlike, Ablation] = {as_head(head, kinds): mode for head, mode in modes.items()}
     patch = {head: patch for head, patch in (own.patch or {}).items() if as_head(head, kinds) not in set(heads)}
-    return Intervention({**ablated, **dict.fromkeys(heads, ABLATIONS[0])}, own.knock_out, patch or None)
+    return Intervention({**ablated, **dict.fromkeys(heads, mode)}, own.knock_out, patch or None)
 
 
 def logits_at(
-    model: Model, texts: Sequence[Encoded], places: Sequence[Sequence[int]], change: Intervention | None
+    model: Model, texts: Sequence[Encoded], places: Sequence[Sequence[int]], change: Intervention | Sequence[Intervention] | None
 ) -> list[torch.Tensor]:
-    """(position, outcome) logits of each text of a batch at its places; those of other positions are freed."""
+    """(position, outcome) logits of each text of a batch at its places; those of other positions are freed.
+
+    `change` is that of all texts, or has one for each.
+    """
     shapes = [TextShape(encoded.n_source, encoded.n_target) for encoded in texts]
-    changes = by_layer([change] * len(texts), [fitting(model, shape) for shape in shapes], model.device)
+    each = [change] * len(texts) if change is None or isinstance(change, Intervention) else list(change)
+    changes = by_layer(each, [fitting(model, shape) for shape in shapes], model.device)
     with model.held(), torch.no_grad(), running(Call(sites=model.sites, interventions=changes)):
         logits = logits_where_known(model, model.forward(stacked(model, texts)))
     if logits is None:

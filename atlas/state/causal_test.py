@@ -1,0 +1,156 @@
+"""What the causal test shows: whether the heads that look at flagged words carry the decision on them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import param
+
+from atlas.errors import NotCaptured
+from atlas.ids import HeadId
+from atlas.state.asking import Progress
+from atlas.state.detection import FIELDS, thresholds_of
+from atlas.state.head_effects import MEAN, ZERO
+from atlas.state.lens import Lens, counted, listed
+from atlas.trace import NO_MODEL, Trace
+from atlas.tracing.causal import CAUSAL_TEST, DOSES, USUAL_DOSE, CausalTest, doses_of, row_of, runs_of
+from atlas.tracing.verdict import three
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.tracing.verdict import Verdict
+
+ATTENTION, SELECTED = "attention", "selected"
+"""Which heads go: those that look most at flagged words, or the selected ones."""
+
+NONE_SELECTED = "No head is selected. Select heads, or test those that look most at flagged words."
+
+FEW, MANY = 99, 199
+"""Random sets at each dose."""
+
+
+class CausalTestChoices(param.Parameterized):
+    """Choices of the causal test."""
+
+    heads = param.Selector[str](objects=[ATTENTION, SELECTED], default=ATTENTION, doc="Which heads are switched off.")
+    how = param.Selector[str](objects=[ZERO, MEAN], default=ZERO, doc="What the output of a head becomes.")
+    dose = param.Selector[int](objects=list(DOSES), default=USUAL_DOSE, doc="How many heads the sentence is about, at most.")
+    draws = param.Selector[int](objects=[FEW, MANY], default=MANY, doc="Random sets of heads at each dose.")
+
+
+class Request(NamedTuple):
+    """What is tested."""
+
+    heads: tuple[HeadId, ...] | None
+    """None: those that look most at flagged words."""
+    thresholds: tuple[tuple[str, float], ...]
+    how: str
+    draws: int
+
+
+class CausalTestLens(Lens):
+    """The decision without ever more heads, beside as many random ones."""
+
+    key: ClassVar = "causal_test"
+    choices_type: ClassVar = CausalTestChoices
+    reads: ClassVar = {"selection": ("heads", "focus"), "thresholds": tuple(FIELDS.values())}
+
+    def __init__(self, workspace: Any, **params: Any) -> None:
+        self._pressed: set[Request] = set()
+        self._of: Trace | None = None
+        super().__init__(workspace, **params)
+
+    def depends(self) -> Hashable:
+        """On what a press would test, and the dose that the sentence is about."""
+        return self.request(), self.choices.dose
+
+    def forget(self) -> None:
+        """Drop what was asked for of another trace."""
+        if self._of is not self.workspace.trace:
+            self._of = self.workspace.trace
+            self._pressed.clear()
+
+    def request(self) -> Request:
+        """What a press would test."""
+        choices, heads = self.choices, None
+        if choices.heads == SELECTED:
+            heads = tuple(sorted(self.workspace.selection.heads_of(self.kind)))
+        return Request(heads, tuple(thresholds_of(self.workspace).items()), choices.how, choices.draws)
+
+    def start(self) -> None:
+        """The reader asks for the test of what is chosen."""
+        self._pressed.add(self.request())
+        self._redraw()
+
+    def cancel(self) -> None:
+        """Stop; the button asks anew."""
+        self._pressed.discard(self.request())
+        super().cancel()
+
+    @property
+    def can_start(self) -> bool:
+        """Whether a press would start anything."""
+        trace, request = self.workspace.trace, self.request()
+        if trace is None or self.busy or request.heads == ():
+            return False
+        return request not in self._pressed or bool(self.problem)
+
+    def cost(self) -> int:
+        """Runs of the model that a test takes at most."""
+        request = self.request()
+        count = len(self.trace.head_ids) if request.heads is None else len(request.heads)
+        return runs_of(self.trace, doses_of(count, chosen=request.heads is not None), request.draws)
+
+    def shown(self) -> CausalTest | None:
+        """The test; None where it was not asked for, or is on its way."""
+        return self.attempt(self._found, None)
+
+    def verdict(self) -> Verdict | None:
+        """The sentence on the chosen dose, on all heads where they were given."""
+        found = self.shown()
+        return None if found is None else found.verdict_at(self._dose(found))
+
+    def _dose(self, found: CausalTest) -> int:
+        return len(found.heads) if found.chosen else int(self.choices.dose)
+
+    def table(self) -> pd.DataFrame:
+        """Every dose, with its heads and what follows from them."""
+        found = self._found()
+        if found is None:
+            raise NotCaptured(self.waiting or self.empty or "Run the test first.")
+        names = [" ".join(map(str, found.dose(int(count)))) for count in found.table["heads"]]
+        return found.table.assign(switched_off=names, verdict=found.verdict_at(self._dose(found)).sentence)
+
+    # -- what is found -------------------------------------------------------------------------------------------------
+
+    def _found(self) -> CausalTest | None:
+        request, trace = self.request(), self.trace
+        task = self.workspace.tasks.get(CAUSAL_TEST)
+        if task is None or trace.live is None:
+            raise NotCaptured(NO_MODEL)
+        if request.heads == ():
+            raise NotCaptured(NONE_SELECTED)
+        if request not in self._pressed:
+            self.drop_asked()
+            self.line = "not tested yet"
+            return None
+
+        def work(progress: Progress) -> CausalTest:
+            made: CausalTest = task(
+                trace, request.heads, thresholds=dict(request.thresholds), how=request.how, draws=request.draws,
+                progress=progress.tell,
+            )  # fmt: skip
+            return made
+
+        found = self.ask(str(request), work, None, needs_model=True)
+        if found is not None:
+            self.line = self._describe(found)
+        return found
+
+    def _describe(self, found: CausalTest) -> str:
+        row = found.table.loc[row_of(found.table, self._dose(found))]
+        names = listed([head.label(self.trace.kinds) for head in found.heads[: int(row["heads"])]])
+        sets = counted(int(row["sets"]), "random set")
+        return f"{found.decision}: {three(found.whole)} with all heads; without {names}: {three(row['left'])}, beside {sets}"
