@@ -179,7 +179,8 @@ def _in_order(trace: Trace, words: _Flagged, own: Sequence[HeadId] | None) -> He
         return tuple(own or ())
     # Only the ratio is used, and one permutation is the least.
     table = attention_bias(trace, words.tokens, permutations=1)
-    every = [HeadId(str(row.kind), int(row.layer), int(row.head)) for row in table.itertuples()]
+    names = table[["kind", "layer", "head"]].to_dict("records")
+    every = [HeadId(str(row["kind"]), int(row["layer"]), int(row["head"])) for row in names]
     ratio = dict(zip(every, table["ratio"].fillna(-1.0), strict=True))
     unknown = [head for head in own or () if head not in ratio]
     if unknown:

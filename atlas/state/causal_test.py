@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
@@ -14,12 +15,10 @@ from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.head_effects import MEAN, ZERO
 from atlas.state.lens import Lens, counted, listed
 from atlas.trace import NO_MODEL, Trace
-from atlas.tracing.causal import CAUSAL_TEST, DOSES, USUAL_DOSE, CausalTest, doses_of, row_of, runs_of
+from atlas.tracing.causal import CAUSAL_TEST, DOSES, RULES, USUAL_DOSE, CausalTest, doses_of, row_of, runs_of
 from atlas.tracing.verdict import three
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from atlas.tracing.verdict import Verdict
 
 ATTENTION, SELECTED = "attention", "selected"
@@ -116,10 +115,10 @@ class CausalTestLens(Lens):
         return len(found.heads) if found.chosen else int(self.choices.dose)
 
     def table(self) -> pd.DataFrame:
-        """Every dose, with its heads and what follows from them."""
+        """Every dose, with its heads and what follows from them; before the test the rules that will judge it."""
         found = self._found()
         if found is None:
-            raise NotCaptured(self.waiting or self.empty or "Run the test first.")
+            return pd.DataFrame([(rule.name, rule.part, rule.condition) for rule in RULES], columns=["rule", "part", "condition"])
         names = [" ".join(map(str, found.dose(int(count)))) for count in found.table["heads"]]
         return found.table.assign(switched_off=names, verdict=found.verdict_at(self._dose(found)).sentence)
 
@@ -150,7 +149,7 @@ class CausalTestLens(Lens):
         return found
 
     def _describe(self, found: CausalTest) -> str:
-        row = found.table.loc[row_of(found.table, self._dose(found))]
+        row = found.table.to_dict("records")[row_of(found.table, self._dose(found))]
         names = listed([head.label(self.trace.kinds) for head in found.heads[: int(row["heads"])]])
         sets = counted(int(row["sets"]), "random set")
         return f"{found.decision}: {three(found.whole)} with all heads; without {names}: {three(row['left'])}, beside {sets}"

@@ -168,11 +168,13 @@ def dose_lines(found: CausalTest | None, *, dark: bool = False, hooks: Any = ())
         )  # fmt: skip
     table = found.table
     x = np.log2(table["heads"].to_numpy(dtype=float))
+    rows = table.to_dict("records")
     said = [
-        f"{counted(int(row.heads), 'head')}: {three(found.whole)} to {three(row.left)}; p {p_words(row.p)}, q {p_words(row.q)}"
-        for row in table.itertuples()
+        f"{counted(row['heads'], 'head')}: {three(found.whole)} to {three(row['left'])}; "
+        f"p {p_words(row['p'])}, q {p_words(row['q'])}"
+        for row in rows
     ]
-    random = [f"{counted(int(row.sets), 'random set')}: {three(row.lo)} to {three(row.hi)}" for row in table.itertuples()]
+    random = [f"{counted(row['sets'], 'random set')}: {three(row['lo'])} to {three(row['hi'])}" for row in rows]
     return part_lines(
         [Line(RANDOM, x, table["random"].to_numpy(), random), Line(CHOSEN, x, table["fall"].to_numpy(), said)],
         x_label="heads switched off",

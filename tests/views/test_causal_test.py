@@ -16,6 +16,7 @@ from atlas.ids import HeadId
 from atlas.state.causal_test import NONE_SELECTED
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
+from atlas.tracing.causal import RULES
 from atlas.views.causal_test import CausalTestView
 from tests.engine.families import TARGET, TEXT, loaded
 from tests.state.readers import never, single
@@ -47,6 +48,7 @@ def test_nothing_runs_before_the_press_and_then_the_curve_is_that_of_the_api():
     assert view.tested.shown() is None
     assert not view.plot.visible
     assert view.button.name == "Test (up to 501 runs)"
+    assert list(view.export().table["rule"]) == [rule.name for rule in RULES]
     view._press()
     found = causal_test(trace(), thresholds=0.5, draws=99)
     assert view.tested.shown().table.equals(found.table)
