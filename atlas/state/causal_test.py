@@ -152,4 +152,4 @@ class CausalTestLens(Lens):
         row = found.table.to_dict("records")[row_of(found.table, self._dose(found))]
         names = listed([head.label(self.trace.kinds) for head in found.heads[: int(row["heads"])]])
         sets = counted(int(row["sets"]), "random set")
-        return f"{found.decision}: {three(found.whole)} with all heads; without {names}: {three(row['left'])}, beside {sets}"
+        return f"{names} switched off together, beside {sets}; the decision with all heads is {three(found.whole)}"

@@ -173,8 +173,8 @@ def row_of(table: pd.DataFrame, dose: int) -> int:
 
 def judged(test: CausalTest, dose: int) -> Verdict:
     """The sentence that follows from the numbers of a dose."""
-    row = test.table.loc[row_of(test.table, dose)]
-    numbers = {name: float(row[name]) for name in test.table.columns}
+    row = test.table.to_dict("records")[row_of(test.table, dose)]
+    numbers = {str(name): float(value) for name, value in row.items()}
     numbers |= {"whole": test.whole, "likelihood": float(test.likelihood)}
     fired = [next(rule for rule in RULES if rule.part == CONCLUSION and rule.holds(numbers))]
     cautions = [rule for rule in RULES if rule.part == CAUTION and rule.holds(numbers)]

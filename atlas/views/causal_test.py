@@ -35,7 +35,7 @@ DRAWS = {str(FEW): FEW, str(MANY): MANY}
 CHOSEN, RANDOM = "ablation", "random"
 """Parts of the plot: the heads on trial, and random ones."""
 
-KEY = {CHOSEN: "these heads", RANDOM: "as many random heads of the same layers: mean, and 95 % of them"}
+KEY = {CHOSEN: "these heads", RANDOM: "as many random heads: their mean, and 95 % of them"}
 
 HEIGHT = 240
 """Pixels of the plot."""
@@ -92,7 +92,7 @@ class CausalTestView(View):
         """Which heads, what they become, how many random sets, and the press."""
         choices, look = self.tested.choices.param, {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.heads, label="Heads", options=WHICH, width=176, **look),
+            pmui.Select.from_param(choices.heads, label="Heads", options=WHICH, width=200, **look),
             pmui.Select.from_param(choices.how, label="Heads become", options=BECOME, width=120, **look),
             pmui.Select.from_param(choices.dose, label="Sentence on", options=SENTENCE_ON, width=110, **look),
             pmui.Select.from_param(choices.draws, label="Random sets", options=DRAWS, width=110, **look),
@@ -174,7 +174,11 @@ def dose_lines(found: CausalTest | None, *, dark: bool = False, hooks: Any = ())
         f"p {p_words(row['p'])}, q {p_words(row['q'])}"
         for row in rows
     ]
-    random = [f"{counted(row['sets'], 'random set')}: {three(row['lo'])} to {three(row['hi'])}" for row in rows]
+    random = [
+        f"{counted(row['sets'], 'random set')} of {'the same layers' if row['same_layers'] else 'any layer'}: "
+        f"{three(row['lo'])} to {three(row['hi'])}"
+        for row in rows
+    ]
     return part_lines(
         [Line(RANDOM, x, table["random"].to_numpy(), random), Line(CHOSEN, x, table["fall"].to_numpy(), said)],
         x_label="heads switched off",
