@@ -7,7 +7,7 @@ from atlas.bias.benchmarks import benchmark
 from atlas.bias.causal import causal_test
 from atlas.bias.compare import compare_counterfactual
 from atlas.bias.detection import detect
-from atlas.bias.heads import attention_bias
+from atlas.bias.heads import attention_bias, attention_bias_by_layer
 from atlas.bias.scores import score_crows_pairs, score_stereoset
 from atlas.bias.swaps import counterfactuals
 from atlas.tracing.benchmarks import Benchmark
@@ -22,6 +22,7 @@ __all__ = [
     "Counterfactual",
     "Detection",
     "attention_bias",
+    "attention_bias_by_layer",
     "audit",
     "benchmark",
     "causal_test",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from atlas.attribution.statistics import false_discovery
 from atlas.errors import UnknownName
-from atlas.tracing.labelled import ATTENTION_BIAS
+from atlas.tracing.labelled import ATTENTION_BIAS, ATTENTION_BIAS_BY_LAYER
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -76,6 +76,41 @@ def attention_bias(
     The labels are permuted over the tokens that are not special, so p asks whether other tokens of this text would have got as
     much. It is two-sided, by the distance from the mean of the null.
     """
+    return _compared(trace, flagged, direction, permutations, seed, report, pooled=False)
+
+
+def attention_bias_by_layer(
+    trace: Trace,
+    flagged: Collection[int],
+    direction: str = RECEIVED,
+    permutations: int = 999,
+    seed: int = 0,
+    *,
+    report: Report | None = None,
+) -> pd.DataFrame:
+    """The same of all heads of a layer together, one row a layer: both sums of the ratio go over its heads too.
+
+    A head that gives much of its attention to special tokens counts less, as it gives less to any word. The rest is as in
+    `attention_bias`: interval over queries, p among other tokens of the text, q over all layers.
+
+    Returns
+    -------
+    kind, layer, ratio, lo, hi, p, q, n.
+    """
+    return _compared(trace, flagged, direction, permutations, seed, report, pooled=True).drop(columns="head")
+
+
+def _compared(
+    trace: Trace,
+    flagged: Collection[int],
+    direction: str,
+    permutations: int,
+    seed: int,
+    report: Report | None,
+    *,
+    pooled: bool,
+) -> pd.DataFrame:
+    """One row a head; `pooled`: one row a layer, whose head is 0."""
     if direction not in (RECEIVED, AMONG):
         msg = f"Direction is {RECEIVED!r} or {AMONG!r}, not {direction!r}."
         raise UnknownName(msg)
@@ -95,16 +130,24 @@ def attention_bias(
         queries = _words_that_look(trace, kind)
         rows = np.flatnonzero(marks) if direction == AMONG else np.arange(len(queries))
         draws = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=permutations) if len(rows) else None
+        whole: _Part | None = None
         for layer, chosen in _blocks(trace, kind, len(queries) * len(keys)):
             if report is not None:
                 report(done, every)
             done += len(chosen)
-            table = pd.DataFrame({"kind": kind, "layer": layer, "head": chosen})
+            table = pd.DataFrame({"kind": kind, "layer": layer, "head": [0] if pooled else chosen})
             found: dict[str, Any] = dict.fromkeys(("ratio", "lo", "hi", "p"), np.nan)
+            last = chosen[-1] == trace.n_heads(kind) - 1
             if marks.any() and draws is not None:
                 part = _part(trace.attention(kind, layer, chosen, queries.tolist(), keys.tolist()).to_numpy())
+                if pooled:
+                    part = whole = _with(whole, part)
+                if pooled and not last:
+                    continue
+                whole = None
                 found = _tested(part, marks, shuffled, rows, draws, among=direction == AMONG)
-            parts.append(table.assign(**found))
+            if last or not pooled:
+                parts.append(table.assign(**found))
     columns = ["kind", "layer", "head", "ratio", "lo", "hi", "p"]
     made = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     return made.assign(q=false_discovery(made["p"]), n=int(marks.sum()))
@@ -161,6 +204,12 @@ def _part(weights: np.ndarray) -> _Part:
     return _Part(mass, mass.sum(axis=-1, keepdims=True) / np.maximum(visible, 1) * seen)
 
 
+def _with(whole: _Part | None, part: _Part) -> _Part:
+    """The sums over the heads of a layer so far, as those of one head."""
+    sums = _Part(*(values.sum(axis=0, keepdims=True) for values in part))
+    return sums if whole is None else _Part(whole.mass + sums.mass, whole.even + sums.even)
+
+
 def _tested(
     part: _Part, marks: np.ndarray, shuffled: np.ndarray, rows: np.ndarray, draws: np.ndarray, *, among: bool
 ) -> dict[str, np.ndarray]:
@@ -195,5 +244,5 @@ def ratio_of(mass: np.ndarray, even: np.ndarray) -> np.ndarray:
     return np.divide(mass, even, out=np.full(np.shape(mass), np.nan), where=even > 0)
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {ATTENTION_BIAS: attention_bias}
+TASKS: Mapping[str, Callable[..., Any]] = {ATTENTION_BIAS: attention_bias, ATTENTION_BIAS_BY_LAYER: attention_bias_by_layer}
 """Work that views may request, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, MICHEL, NADEEM, NANGIA, SALAZAR, SAM
+from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, MICHEL, NADEEM, NANGIA, SALAZAR, SAM, VIG
 
 BIAS = (
     Definition(
@@ -28,6 +28,19 @@ BIAS = (
         "as many other ordinary tokens of the text flagged at random, 999 times; two-sided p, q over all heads",
         "0 and above",
         f"ratio to uniform attention as in {FIRST_ATLAS} and row by row; {BENJAMINI}",
+    ),
+    Definition(
+        "attention_bias_layer",
+        "bias",
+        "Attention to flagged tokens by layer",
+        "the ratio of attention to flagged tokens with both sums over all heads h of the layer: (Σₕ Σᵢ Σⱼ flagged pₕᵢⱼ) / (Σₕ Σᵢ "
+        "sₕᵢ fᵢ / vᵢ)",
+        "1: the heads of the layer together look at flagged tokens as evenly spread attention does; 2: twice as much. Heads that "
+        "look at words more weigh more. lo and hi: 95 % interval over resampled queries. Where attention goes is not where the "
+        "information is.",
+        "as many other ordinary tokens of the text flagged at random, 999 times; two-sided p, q over all layers",
+        "0 and above",
+        f"ratio to uniform attention as in {FIRST_ATLAS}; by layer as in {VIG}; {BENJAMINI}",
     ),
     Definition(
         "causal_test",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,9 @@ from atlas.state.detection import FIELDS, NO_DETECTOR, PROGRESS, thresholds_of, 
 from atlas.state.lens import counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
 from atlas.tracing.labelled import ATTENTION_BIAS, DETECT, tokens_within
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
 
 ANY = "any"
 RECEIVED, AMONG = "received", "among"
@@ -42,6 +45,18 @@ class BiasedAttention(NamedTuple):
     table: pd.DataFrame
     tokens: frozenset[int]
     detector: str
+
+
+def flagged_tokens(
+    trace: Trace, task: Callable[..., Any], thresholds: dict[str, float], label: str, progress: Progress
+) -> tuple[frozenset[int], str]:
+    """The tokens of the words that are flagged with a label, or with any; and by whom."""
+    labels = trace.once(DETECT, lambda: task(trace, lambda done, of: progress.tell(PROGRESS, done / of)))
+    found = under(labels, thresholds)
+    chosen = [at for at, name in enumerate(found.words.labels) if label in (ANY, name)]
+    words = found.words.table[found.flagged[:, chosen].any(axis=1)]
+    places = words[["segment", "start", "end"]].to_numpy()
+    return frozenset[int]().union(*(tokens_within(trace, *map(int, place)) for place in places)), found.detector
 
 
 class AttentionBiasChoices(Thresholded):
@@ -86,18 +101,13 @@ class AttentionBiasLens(PlaneLens):
         thresholds, label, direction = thresholds_of(self.workspace), choices.label, choices.direction
 
         def work(progress: Progress) -> BiasedAttention:
-            labels = trace.once(DETECT, lambda: tasks[DETECT](trace, lambda done, of: progress.tell(PROGRESS, done / of)))
-            found = under(labels, thresholds)
-            chosen = [at for at, name in enumerate(found.words.labels) if label in (ANY, name)]
-            words = found.words.table[found.flagged[:, chosen].any(axis=1)]
-            places = words[["segment", "start", "end"]].to_numpy()
-            tokens = frozenset[int]().union(*(tokens_within(trace, *map(int, place)) for place in places))
+            tokens, detector = flagged_tokens(trace, tasks[DETECT], thresholds, label, progress)
 
             def report(done: int, of: int) -> None:
                 progress.tell(f"Comparing {of:,} heads with chance", done / of)
 
             table = tasks[ATTENTION_BIAS](trace, tokens, direction, report=report) if tokens else pd.DataFrame()
-            return BiasedAttention(table, tokens, found.detector)
+            return BiasedAttention(table, tokens, detector)
 
         return self.ask(f"{thresholds} {label} {direction}", work, None, needs_model=True, keep=False)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Thresholds = Mapping[str, float] | float | None
 """By label ('GEN', or 'B-GEN' and 'I-GEN' apart), one for all, or those of the detector."""
 
-DETECT, ATTENTION_BIAS = "detect", "attention bias"
-"""Names of the tasks that label the text of a trace, and that ask its heads how far they look at labelled tokens."""
+DETECT, ATTENTION_BIAS, ATTENTION_BIAS_BY_LAYER = "detect", "attention bias", "attention bias by layer"
+"""Names of the tasks that label the text of a trace, and that ask its heads or layers how far they look at these."""
 
 CATEGORIES = ("GEN", "UNFAIR", "STEREO")
 """Labels of biased language: generalisation, unfair language, stereotype."""

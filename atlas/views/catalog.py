@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from atlas.views.agreement import AgreementView
 from atlas.views.attention_bias import AttentionBiasView
+from atlas.views.attention_depth import AttentionDepthView
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
@@ -97,5 +98,7 @@ TABS: tuple[Tab, ...] = (
         "Faithfulness",
         (VerdictView, AttributionView, FaithfulnessView, HeadEffectsView, PruningView, AgreementView),
     ),
-    Tab("bias", "Bias", (DetectionView, AttentionBiasView, CausalTestView, CounterfactualsView, BenchmarkView)),
+    Tab(
+        "bias", "Bias", (DetectionView, AttentionBiasView, AttentionDepthView, CausalTestView, CounterfactualsView, BenchmarkView)
+    ),
 )
