@@ -10,6 +10,7 @@ import pandas as pd
 import panel_material_ui as pmui
 
 from atlas.plots.lines import Line, Ranges, part_lines
+from atlas.state.attention_bias import LEAST_RATIO
 from atlas.state.attention_depth import AttentionDepthLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
@@ -37,8 +38,9 @@ class AttentionDepthView(View):
     title: ClassVar = "Flagged words by depth"
     question: ClassVar = "At which depth are flagged words looked at?"
     help: ClassVar = (
-        "The ratio of 'Attention to flagged words' with the heads of a layer taken together. Dashed: 1, what evenly spread "
-        "attention under the same mask gives. Upright: 95 % interval over resampled words that look. A point says its p (as "
+        "The ratio of 'Attention to flagged words' with the heads of a layer taken together, by its logarithm to the "
+        "base 2: 1 is twice as much as evenly spread attention under the same mask, −1 half. Dashed: 0, the ratio 1. "
+        "Upright: 95 % interval over resampled words that look. A point says its ratio, p (as "
         "many other tokens of this text flagged) and q (over the layers). A short text with few flagged tokens can hardly have a "
         "layer beyond chance. Attention to a word does not say whether the layer uses it: 'Causal test' does. Click a layer to "
         "select its heads."
@@ -92,11 +94,13 @@ class AttentionDepthView(View):
 
 
 def ratio_lines(layers: pd.DataFrame | None, *, dark: bool = False, hooks: Any = ()) -> hv.Overlay:
-    """The ratio of every layer with its interval, beside 1."""
+    """The logarithm of the ratio of every layer with its interval, beside 0, which is the ratio 1."""
     table = pd.DataFrame(columns=["layer", "ratio", "lo", "hi", "p", "q"]) if layers is None else layers
-    x, ratio, low, high = (table[name].to_numpy(dtype=float) for name in ("layer", "ratio", "lo", "hi"))
+    x = table["layer"].to_numpy(dtype=float)
+    ratio, low, high = (np.log2(np.maximum(table[name].to_numpy(dtype=float), LEAST_RATIO)) for name in ("ratio", "lo", "hi"))
     names = [
-        f"layer {row['layer']}: 95 % {three(row['lo'])} to {three(row['hi'])}, p {p_words(row['p'])}, q {p_words(row['q'])}"
+        f"layer {row['layer']}: ratio {three(row['ratio'])}, 95 % {three(row['lo'])} to {three(row['hi'])}, "
+        f"p {p_words(row['p'])}, q {p_words(row['q'])}"
         for row in table.to_dict("records")
     ]
     known = np.isfinite(low)
@@ -105,8 +109,8 @@ def ratio_lines(layers: pd.DataFrame | None, *, dark: bool = False, hooks: Any =
         [Line(PART, x, ratio, names)],
         x_label="layer",
         x_range=(-0.5, max(len(x), 1) - 0.5),
-        label="times evenly spread",
-        reference=1.0,
+        label="log2 of the ratio",
+        reference=0.0,
         ranges=Ranges(PART, x[known], low[known], high[known]),
         ticks=[(float(at), f"{int(at)}") for at in x[::step]],
         dark=dark,

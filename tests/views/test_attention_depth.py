@@ -49,10 +49,10 @@ def test_the_line_is_that_of_the_api_with_its_intervals_beside_1(name, direction
     figure = hv.render(view._lines())
     drawn = [each.data_source.data for each in figure.renderers]
     points = next(data for data in drawn if "about" in data)
-    np.testing.assert_allclose(points["y"], found["ratio"])
+    np.testing.assert_allclose(points["y"], np.log2(found["ratio"]))
     segments = [data for data in drawn if "x0" in data and len(data["x0"])]
-    np.testing.assert_allclose([segments[0]["y0"], segments[0]["y1"]], [found["lo"], found["hi"]])
-    np.testing.assert_allclose([segments[1]["y0"], segments[1]["y1"]], 1)
+    np.testing.assert_allclose([segments[0]["y0"], segments[0]["y1"]], np.log2([found["lo"], found["hi"]]))
+    np.testing.assert_allclose([segments[1]["y0"], segments[1]["y1"]], 0)
     beyond = found.loc[found["q"] <= 0.05, "layer"]
     assert (", ".join(f"layer {layer}" for layer in beyond) or "none") in view.lens.line
     assert view.problem == ""
