@@ -16,8 +16,9 @@ from atlas.state.lens import counted
 from atlas.state.plane import Array, Axis, Thresholded, TokenPlane
 from atlas.state.sentences import SentencePlaneLens
 from atlas.state.words import shown_token, token_names
+from atlas.state.workspace import Workspace
 from atlas.tracing.sentence_block import SentenceBlock, check_block, sentence_block
-from atlas.tracing.sentences import sentences_of, without_sentences
+from atlas.tracing.sentences import SENTENCE, sentences_of, without_sentences
 
 QUICK_HEADS = 300
 """Heads whose blocks are read while the page waits: each takes some 50 microseconds, however short the sentences."""
@@ -68,6 +69,10 @@ class SentenceBlockLens(SentencePlaneLens):
 
     _block: SentenceBlock | None = None
 
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        workspace.choices_of("sentences").param.watch(self._changed, "by")
+
     def depends(self) -> Hashable:
         """Of the tokens, only on which sentences they are in."""
         chosen = bool(self.workspace.selection.heads_of(self.kind))
@@ -80,11 +85,11 @@ class SentenceBlockLens(SentencePlaneLens):
 
     def pair(self) -> Pair | None:
         """The two sentences: all selected queries are in one, all selected keys in one; None where they are not."""
-        selection, found = self.workspace.selection, []
-        if not (selection.queries and selection.keys) or without_sentences(self.trace, self.kind):
+        selection, found, by = self.workspace.selection, [], self.by
+        if not (selection.queries and selection.keys) or (by == SENTENCE and without_sentences(self.trace, self.kind)):
             return None
         for axis, chosen in (("query", selection.queries), ("key", selection.keys)):
-            units, names = sentences_of(self.trace, self.trace.side(self.kind, axis))
+            units, names = sentences_of(self.trace, self.trace.side(self.kind, axis), by)
             places = set(units.of_token[sorted(chosen)].tolist()) - {-1}  # special tokens are in no sentence
             if len(places) != 1:
                 return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import param
 
@@ -12,7 +12,7 @@ from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Thresholded, TokenPlane, TokenPlaneLens
 from atlas.state.words import heads_in_words
-from atlas.tracing.sentences import Sentences, sentences
+from atlas.tracing.sentences import PART, SENTENCE, Sentences, has_parts, sentences
 
 MASS, DIFFERENCE = "mass", "difference"
 """Attention as it is; what it is above or below that of uniform attention."""
@@ -21,11 +21,20 @@ MASS, DIFFERENCE = "mass", "difference"
 class SentencesChoices(Thresholded):
     """Choices of the sentence matrix."""
 
+    by = param.Selector[str](
+        objects=[SENTENCE, PART], default=SENTENCE, doc="Between sentences; or messages, spans and texts, where there are any."
+    )
     show = param.Selector[str](objects=[MASS, DIFFERENCE], default=MASS, doc="Attention mass, or its difference from chance.")
 
 
 class SentencePlaneLens(TokenPlaneLens):
     """A plane of the heads that are shown, together."""
+
+    @property
+    def by(self) -> str:
+        """What the tokens are summed to; sentences where there are no parts."""
+        choices: Any = self.workspace.choices_of("sentences")
+        return PART if choices.by == PART and has_parts(self.trace, self.kind) else SENTENCE
 
     def whose(self) -> str:
         """Whose numbers they are, in a few words."""
@@ -50,7 +59,7 @@ class SentencesLens(SentencePlaneLens):
     def depends(self) -> Hashable:
         """Not on the tokens, which are only marked, nor on the threshold, which the browser applies."""
         chosen = bool(self.workspace.selection.heads_of(self.kind))  # the line says where a head is shown because it is in focus
-        return self.kind, self.heads(), chosen, self.workspace.display.aggregate, self.choices.show
+        return self.kind, self.heads(), chosen, self.workspace.display.aggregate, self.choices.show, self.by
 
     def heads(self) -> tuple[HeadId, ...]:
         """The selected heads of the kind on screen, else the one in focus."""
@@ -67,16 +76,16 @@ class SentencesLens(SentencePlaneLens):
 
     def _found(self) -> Sentences | None:
         """The masses of the shown heads; None while many weights are still summed in a thread."""
-        trace, heads, aggregate = self.trace, self.heads(), self.workspace.display.aggregate
+        trace, heads, aggregate, by = self.trace, self.heads(), self.workspace.display.aggregate, self.by
         attention = trace.attention_of(self.kind)
         if attention.n_queries * attention.n_keys * len(heads) <= QUICK_CELLS:
-            return sentences(trace, heads, aggregate)
+            return sentences(trace, heads, aggregate, by)
 
         def summed(progress: Progress) -> Sentences:
-            progress.tell(f"Summing the weights of {counted(len(heads), 'head')} to sentences")
-            return sentences(trace, heads, aggregate)
+            progress.tell(f"Summing the weights of {counted(len(heads), 'head')} to {by}s")
+            return sentences(trace, heads, aggregate, by)
 
-        return self.ask(f"{aggregate} of {','.join(map(str, heads))}", summed, None, keep=False)
+        return self.ask(f"{by}, {aggregate} of {','.join(map(str, heads))}", summed, None, keep=False)
 
     def _build_plane(self) -> TokenPlane:
         found = self._found()
@@ -93,5 +102,9 @@ class SentencesLens(SentencePlaneLens):
 
     def _describe(self, found: Sentences) -> str:
         shown = "attention mass above uniform attention" if self.signed else "attention mass"
-        size = f"{len(found.rows):,} × {counted(len(found.columns), 'sentence')}"
-        return f"{self.heads_said()}: {shown} from a token of the row's sentence, {size}"
+        size = f"{len(found.rows):,} × {counted(len(found.columns), self.by)}"
+        return f"{self.heads_said()}: {shown} from a token of the row's {self.by}, {size}"
+
+    def titles(self) -> tuple[str, str]:
+        """What rows and columns are."""
+        return f"from ({self.by})", f"to ({self.by})"

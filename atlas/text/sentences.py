@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,6 +46,16 @@ def sentence_units(sentences: NDArray[np.int64], special: NDArray[np.bool_]) -> 
     inside = np.where(special, -1, sentences)
     number = np.unique(inside[inside >= 0])
     return SentenceUnits(number, np.where(inside >= 0, np.searchsorted(number, inside), -1))
+
+
+def stretches(labels: Sequence[str]) -> SentenceUnits:
+    """Neighbouring tokens of one label as one unit. Tokens without a label are in none, and do not end one."""
+    of_token, count, last = np.full(len(labels), -1, np.int64), 0, ""
+    for at, label in enumerate(labels):
+        if label:
+            count += label != last
+            of_token[at], last = count - 1, label
+    return SentenceUnits(np.arange(count), of_token)
 
 
 def sentence_mass(weights: NDArray[np.float32], rows: SentenceUnits, columns: SentenceUnits) -> NDArray[np.float32]:

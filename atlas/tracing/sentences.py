@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import NotCaptured, TooLarge
-from atlas.text.sentences import SentenceUnits, sentence_mass, sentence_units, uniform_rows
+from atlas.text.sentences import SentenceUnits, sentence_mass, sentence_units, stretches, uniform_rows
+from atlas.tracing.spans import SPAN
 from atlas.tracing.windows import combined, one_kind
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ SENTENCE_CELLS = 40_000_000
 
 Masses = dict[tuple[int, int], Array]
 """(layer, head) -> masses between sentences; (layer, -1) -> the same of uniform attention."""
+
+SENTENCE, PART = "sentence", "part"
+"""What is summed to: sentences; or the messages of a conversation, prompt and what was written, the two texts of a pair."""
 
 UNIFORM = -1
 """Stands for a head whose attention is uniform."""
@@ -42,10 +46,11 @@ class Sentences(NamedTuple):
     """The sentence of every token, -1 for a token in none."""
 
 
-def sentences(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> Sentences:
+def sentences(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean", by: str = SENTENCE) -> Sentences:
     """Mean attention mass from the tokens of each sentence to those of each sentence: the heads' mean, or the largest of them.
 
     Rows are sentences of the text that looks, columns of the text that is looked at; a second segment has sentences of its own.
+    With `by` 'part' they are the messages, spans or texts of a side, and all of a side that has none.
     """
     kind = one_kind(heads)
     attention = trace.attention_of(kind)
@@ -56,12 +61,12 @@ def sentences(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") ->
             f"weights, and at most {SENTENCE_CELLS / 1e6:.0f} million are summed to sentences at once. Select fewer heads."
         )
         raise TooLarge(msg)
-    reason = without_sentences(trace, kind)
+    reason = "" if by == PART else without_sentences(trace, kind)
     if reason:
         raise NotCaptured(reason)
-    (rows, row_names), (columns, column_names) = (sentences_of(trace, trace.side(kind, axis)) for axis in ("query", "key"))
+    (rows, row_names), (columns, column_names) = (sentences_of(trace, trace.side(kind, axis), by) for axis in ("query", "key"))
     # Every head once: to select other heads then costs a mean over small matrices.
-    kept: Masses = trace.once(f"sentence masses {kind}", dict)
+    kept: Masses = trace.once(f"{by} masses {kind}", dict)
     for head in heads:
         if (head.layer, head.head) not in kept:
             weights = attention.block(head.layer, head.head)
@@ -92,14 +97,35 @@ def without_sentences(trace: Trace, kind: str) -> str:
     return ""
 
 
-def sentences_of(trace: Trace, side: str) -> tuple[SentenceUnits, tuple[str, ...]]:
-    """The sentences of the tokens of a side, and their names."""
+def has_parts(trace: Trace, kind: str) -> bool:
+    """Whether a side has messages, spans or two texts to compare."""
+    return any(len(set(_labels(trace, trace.side(kind, axis))) - {""}) > 1 for axis in ("query", "key"))
+
+
+def sentences_of(trace: Trace, side: str, by: str = SENTENCE) -> tuple[SentenceUnits, tuple[str, ...]]:
+    """The sentences of the tokens of a side, or its parts, and their names."""
 
     def found() -> tuple[SentenceUnits, tuple[str, ...]]:
         table = trace.reading(side).table
-        units = sentence_units(table["sentence"].to_numpy().astype(np.int64), table["special"].to_numpy(dtype=bool))
+        special = table["special"].to_numpy(dtype=bool)
         text, pair = (trace.texts.target, None) if side == "target" else (trace.texts.text, trace.texts.pair)
-        return units, tuple(units.names(table, text, pair))
+        if by == SENTENCE:
+            units = sentence_units(table["sentence"].to_numpy().astype(np.int64), special)
+            return units, tuple(units.names(table, text, pair))
+        labels = [("" if out else label) for label, out in zip(_labels(trace, side), special, strict=True)]
+        units = stretches(labels)
+        first = [labels[int(np.argmax(units.of_token == at))] for at in range(len(units))]
+        return units, tuple(f"{label} {name}" for label, name in zip(first, units.names(table, text, pair), strict=True))
 
-    made: tuple[SentenceUnits, tuple[str, ...]] = trace.once(f"sentences {side}", found)
+    made: tuple[SentenceUnits, tuple[str, ...]] = trace.once(f"{by} units {side}", found)
     return made
+
+
+def _labels(trace: Trace, side: str) -> list[str]:
+    """The part of every token of a side; '' for what the tokenizer or a chat template put there."""
+    table = trace.reading(side).table
+    if SPAN in table and (table[SPAN] != "").any():
+        return [str(name) for name in table[SPAN]]
+    if "segment" in table and (table["segment"] == 1).any():
+        return ["second text" if segment == 1 else "first text" for segment in table["segment"]]
+    return ["text"] * len(table)

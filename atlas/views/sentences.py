@@ -12,10 +12,12 @@ from atlas.state.sentence_block import SentenceBlockLens
 from atlas.state.sentences import DIFFERENCE, MASS, SentencesLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
-from atlas.tracing.sentences import without_sentences
+from atlas.tracing.sentences import PART, SENTENCE, has_parts, without_sentences
 from atlas.views.base import TIGHT, gesture
 from atlas.views.plain import plain
 from atlas.views.plane import PlaneView
+
+BETWEEN = {"sentences": SENTENCE, "messages, texts": PART}
 
 SHOWN = {"mass": MASS, "above chance": DIFFERENCE}
 
@@ -65,7 +67,8 @@ class SentencesView(PlaneView):
     question: ClassVar = "Which sentence looks at which?"
     help: ClassVar = (
         "Rows are the sentences that look, columns those that are looked at; in cross-attention, rows are sentences of the "
-        "target and columns of the source. A second text has sentences of its own. Hatched: no token of the row's sentence may "
+        "target and columns of the source. A second text has sentences of its own; a conversation, a prompt with "
+        "what was written, or a pair can be compared by these parts, too. Hatched: no token of the row's sentence may "
         "look at any of the column's. Click a cell, or a name, to select the tokens of its sentences. Of a pair, the plane at "
         "the right has the tokens, and the list below their strongest links: the weight in the head of those shown that has most "
         "of it, that head, and in a second colour the weight by chance. Click a link to select its two tokens."
@@ -94,9 +97,17 @@ class SentencesView(PlaneView):
         return reasons[0] if all(reasons) else ""
 
     def tools(self) -> list[Any]:
-        """Attention mass, or what it is above chance."""
-        show = self.plane.choices.param.show
-        return [pmui.Select.from_param(show, label="Show", options=SHOWN, size="small", margin=TIGHT, width=150)]
+        """What is compared, and attention mass or what it is above chance."""
+        choices, look = self.plane.choices.param, {"size": "small", "margin": TIGHT}
+        parts = pn.bind(lambda *_: self._has_parts(), self.workspace.param.revision, self.workspace.selection.param.focus)
+        return [
+            pmui.Select.from_param(choices.by, label="Between", options=BETWEEN, width=160, visible=parts, **look),
+            pmui.Select.from_param(choices.show, label="Show", options=SHOWN, width=150, **look),
+        ]
+
+    def _has_parts(self) -> bool:
+        trace = self.workspace.trace
+        return trace is not None and has_parts(trace, self.workspace.kind)
 
     def body(self) -> Any:
         """The plane of the sentences; beside it the block of a pair, below it the links of the pair."""

@@ -12,8 +12,9 @@ import pytest
 import atlas
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import HeadId
+from atlas.text.sentences import stretches
 from atlas.tracing import sentences as module
-from atlas.tracing.sentences import sentences, without_sentences
+from atlas.tracing.sentences import PART, has_parts, sentences, without_sentences
 from tests.engine.families import loaded
 
 TEXT = "The cat ran after the dog. She was tired! The doctor said hello to the dog and the cat."
@@ -140,3 +141,37 @@ def test_chance_of_a_head_that_lost_edges_is_that_of_its_own_mask():
     assert np.isnan(found[1].mass[0, 1])
     np.testing.assert_allclose(found[0].chance, sentences(whole, [HeadId("encoder", 0, 0)]).chance)
     assert found[1].chance[0, 0] > found[0].chance[0, 0]
+
+
+PARTS = {
+    "pair": (lambda: loaded("BERT").trace("The cat ran. It was tired!", "The doctor said hello.", capture=()), "encoder",
+             ["first text 1: The cat ran. It was tired!", "second text 2: The doctor said hello."]),
+    "written": (lambda: loaded("GPT-2").write("The cat ran after", 4, capture=()), "decoder",
+                ["prompt 1: The cat ran after", None]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_texts_and_spans_are_compared_as_wholes(name):
+    make, kind, names = PARTS[name]
+    trace = make()
+    assert has_parts(trace, kind)
+    table = trace.tokens()
+    labels = list(table["span"]) if name == "written" else [int(segment) for segment in table["segment"]]
+    numbers = {label: at for at, label in enumerate(dict.fromkeys(label for label in labels if label not in ("", -1)))}
+    of = [None if special else numbers.get(label) for label, special in zip(labels, table["special"], strict=True)]
+    found = sentences(trace, trace.head_ids[:2], by=PART)
+    weights = trace.attention(kind).to_numpy()[0, :2]
+    expected = np.mean([plain(each, of, of) for each in weights], axis=0)
+    np.testing.assert_allclose(found.mass, expected[0], atol=1e-6)
+    np.testing.assert_allclose(found.chance, expected[1], atol=1e-6)
+    assert [row if name else None for row, name in zip(found.rows, names, strict=True)] == names
+    assert found.rows[-1].startswith(("second text 2: ", "written 2: "))
+
+
+def test_messages_of_one_role_are_apart_and_a_text_alone_has_no_parts():
+    units = stretches(["", "user", "user", "", "assistant", "user"])
+    assert units.of_token.tolist() == [-1, 0, 0, -1, 1, 2]
+    assert not has_parts(traced("BERT"), "encoder")
+    found = sentences(traced("T5"), [HeadId("cross", 0, 0)], by=PART)
+    assert [name.split(": ")[0] for name in (*found.rows, *found.columns)] == ["text 1", "text 1"]

@@ -171,3 +171,18 @@ def test_nothing_is_sent_of_the_block_while_there_is_no_pair():
     view.tap(0.5 / 3, 2.5 / 3)
     (plot,) = view.block.sheet._plots
     np.testing.assert_array_equal(plot.handles["glyph_renderer"].data_source.data["image"][0], view.block.picture().pixels)
+
+
+def test_by_parts_a_cell_selects_a_whole_text_and_the_block_is_of_it():
+    of = atlas.load("bert-mini").trace("The girl saw a dog. It was happy.", "The dog ran home.", capture=())
+    room, view = opened(of)
+    room.choices_of("sentences").by = "part"
+    assert view.plane.plane().rows == ("first text 1: The girl saw a dog. It was happy.", "second text 2: The dog ran home.")
+    assert view.plane.titles() == ("from (part)", "to (part)")
+    view.tap(0.25, 0.75)
+    table = of.tokens()
+    segment = [set(np.flatnonzero((table["segment"] == number) & ~table["special"]).tolist()) for number in (0, 1)]
+    assert (room.selection.queries, room.selection.keys) == (segment[1], segment[0])
+    assert "From the tokens of 'second text 2" in view._said()
+    room.choices_of("sentences").by = "sentence"
+    assert view._said() == CHOOSE, "the first text has two sentences"
