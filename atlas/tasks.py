@@ -8,7 +8,17 @@ from typing import Any
 from atlas.attribution import compare, curves, effects, head_composition, importance, patching, score_parts, verdicts, writer_cuts
 from atlas.bias import benchmarks, causal, detection, heads, swaps
 from atlas.bias import compare as bias_compare
-from atlas.engine.running import blueprint, feed_forward, logit_lens, nearest_tokens, positions, predict, tuned_lens, write
+from atlas.engine.running import (
+    blueprint,
+    feed_forward,
+    head_readings,
+    logit_lens,
+    nearest_tokens,
+    positions,
+    predict,
+    tuned_lens,
+    write,
+)
 
 TASKS: Mapping[str, Callable[..., Any]] = {
     **blueprint.TASKS,
@@ -16,6 +26,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **logit_lens.TASKS,
     **tuned_lens.TASKS,
     **feed_forward.TASKS,
+    **head_readings.TASKS,
     **nearest_tokens.TASKS,
     **positions.TASKS,
     **write.TASKS,

@@ -69,6 +69,7 @@ KNOWN_PROBLEMS = (
     r"No tuned lens was given for this model: .+",
     r"In cross-attention the flagged words are looked at and never look\. Show what they receive\.",
     r"This text has no identity term that could be exchanged\. .*",
+    r"What this head writes cannot be read as tokens: .+",
     r"No head is selected\. Select heads, or test those that look most at flagged words\.",
 )
 """Sentences (as regular expressions) a view may show instead of its plot, because the text or the model has nothing to draw."""

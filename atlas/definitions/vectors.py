@@ -149,6 +149,17 @@ VECTORS = (
         ELHAGE,
     ),
     Definition(
+        "head_reading",
+        "vectors",
+        "What a head writes, as tokens",
+        "unembed(norm(vⱼ W_O)) − unembed(norm(0))",
+        "High for a token: what the head writes for token j points to it. Where that is token j itself the head copies, where it "
+        "is lowest the head suppresses a repetition. Norms make its size one of directions, not of how much the head does.",
+        "rank of the token itself: half of the vocabulary, were the direction drawn at random",
+        "any",
+        ELHAGE,
+    ),
+    Definition(
         "vector_length",
         "vectors",
         "Length of a vector",

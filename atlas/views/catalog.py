@@ -19,6 +19,7 @@ from atlas.views.faithfulness import FaithfulnessView
 from atlas.views.feed_forward import FeedForwardView
 from atlas.views.flow import FlowView
 from atlas.views.head_effects import HeadEffectsView
+from atlas.views.head_readings import HeadReadingsView
 from atlas.views.heads import HeadsView
 from atlas.views.hidden import HiddenView
 from atlas.views.influence import InfluenceView
@@ -88,6 +89,7 @@ TABS: tuple[Tab, ...] = (
             QKView,
             VectorsView,
             SimilarHeadsView,
+            HeadReadingsView,
             FeedForwardView,
             WhyView,
             CompositionView,

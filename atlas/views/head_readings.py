@@ -1,0 +1,66 @@
+"""What a head writes for the tokens it looks at, as the tokens that this promotes and suppresses."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import panel as pn
+
+from atlas.components.bar_list import BarList, Press
+from atlas.state.head_readings import HeadReadingsLens
+from atlas.trace import Trace
+from atlas.tracing.head_readings import without_readings
+from atlas.views.base import Export, View, gesture
+
+WIDTH = 215
+"""Pixels a token with its list needs: two beside each other in a card of half a window of 1440."""
+
+
+class HeadReadingsView(View):
+    """The output of a head, read as tokens."""
+
+    key: ClassVar = "head_readings"
+    title: ClassVar = "What a head writes"
+    question: ClassVar = "What does this head write when it looks there?"
+    help: ClassVar = (
+        "For each selected token that is looked at (without a selection, those that the head in focus looks at most): what the "
+        "head would write with all of its attention there, and which tokens that raises most, through the final norm and the "
+        "unembedding. A head that raises the token itself copies it: the note says which rank the token has. What the layers "
+        "after it make of it is not in this, so early heads are read with care. Click a heading to select its token."
+    )
+    defines: ClassVar = ("head_reading",)
+    lens_type: ClassVar = HeadReadingsLens
+
+    def __init__(self, *given: Any, **params: Any) -> None:
+        super().__init__(*given, **params)
+        self.bars = BarList(dark=self.param.dark, width_of_group=WIDTH)
+        self.bars.on_press(self._pressed)
+
+    @classmethod
+    def fits(cls, trace: Trace) -> str:
+        """A model that predicts tokens, which is here."""
+        reasons = [without_readings(trace, kind) for kind in trace.kinds]
+        return f"What its heads write cannot be read as tokens: {reasons[0]}" if all(reasons) else ""
+
+    @property
+    def readings(self) -> HeadReadingsLens:
+        """What is shown."""
+        assert isinstance(self.lens, HeadReadingsLens)
+        return self.lens
+
+    def body(self) -> Any:
+        """A list of tokens each."""
+        self._draw()
+        self.visibility.follow_revision(self._draw)
+        return pn.Column(self.bars, sizing_mode="stretch_width", margin=0)
+
+    def export(self) -> Export:
+        """What is on screen, as a table."""
+        return Export("head-readings", self.readings.table(), None)
+
+    def _draw(self) -> None:
+        self.bars.groups = self.readings.groups()
+
+    @gesture
+    def _pressed(self, press: Press) -> None:
+        self.readings.press(press["key"], self.key)
