@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import panel as pn
-
-from atlas.components.bar_list import BarList, Press
 from atlas.state.head_readings import HeadReadingsLens
 from atlas.trace import Trace
 from atlas.tracing.head_readings import without_readings
-from atlas.views.base import Export, View, gesture
-
-WIDTH = 215
-"""Pixels a token with its list needs: two beside each other in a card of half a window of 1440."""
+from atlas.views.token_lists import TokenListsView
 
 
-class HeadReadingsView(View):
+class HeadReadingsView(TokenListsView):
     """The output of a head, read as tokens."""
 
     key: ClassVar = "head_readings"
@@ -31,11 +25,6 @@ class HeadReadingsView(View):
     defines: ClassVar = ("head_reading",)
     lens_type: ClassVar = HeadReadingsLens
 
-    def __init__(self, *given: Any, **params: Any) -> None:
-        super().__init__(*given, **params)
-        self.bars = BarList(dark=self.param.dark, width_of_group=WIDTH)
-        self.bars.on_press(self._pressed)
-
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A model that predicts tokens, which is here."""
@@ -43,24 +32,7 @@ class HeadReadingsView(View):
         return f"What its heads write cannot be read as tokens: {reasons[0]}" if all(reasons) else ""
 
     @property
-    def readings(self) -> HeadReadingsLens:
+    def listed(self) -> HeadReadingsLens:
         """What is shown."""
         assert isinstance(self.lens, HeadReadingsLens)
         return self.lens
-
-    def body(self) -> Any:
-        """A list of tokens each."""
-        self._draw()
-        self.visibility.follow_revision(self._draw)
-        return pn.Column(self.bars, sizing_mode="stretch_width", margin=0)
-
-    def export(self) -> Export:
-        """What is on screen, as a table."""
-        return Export("head-readings", self.readings.table(), None)
-
-    def _draw(self) -> None:
-        self.bars.groups = self.readings.groups()
-
-    @gesture
-    def _pressed(self, press: Press) -> None:
-        self.readings.press(press["key"], self.key)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import panel as pn
 import panel_material_ui as pmui
 
-from atlas.components.bar_list import BarList, Press
 from atlas.state.nearest_tokens import NearestTokensLens
 from atlas.trace import NO_MODEL, Trace
 from atlas.tracing.embeddings import NORMED, SUM, TOKEN, without_embeddings
-from atlas.views.base import TIGHT, Export, View, gesture
+from atlas.views.base import TIGHT
+from atlas.views.token_lists import TokenListsView
 
 SHOWN = {"token": TOKEN, "with position and segment": SUM, "after the norm": NORMED}
 
-WIDTH = 215
-"""Pixels a token with its nearest ones needs: two beside each other in a card of half a window of 1440, four in a wide one."""
 
-
-class NearestTokensView(View):
+class NearestTokensView(TokenListsView):
     """The vocabulary around the tokens of a text."""
 
     key: ClassVar = "nearest_tokens"
@@ -34,40 +30,18 @@ class NearestTokensView(View):
     defines: ClassVar = ("nearest_cosine",)
     lens_type: ClassVar = NearestTokensLens
 
-    def __init__(self, *given: Any, **params: Any) -> None:
-        super().__init__(*given, **params)
-        self.bars = BarList(dark=self.param.dark, width_of_group=WIDTH)
-        self.bars.on_press(self._pressed)
-
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A model with a table of tokens, which is here."""
         return NO_MODEL if trace.live is None else without_embeddings(trace)
 
     @property
-    def nearest(self) -> NearestTokensLens:
+    def listed(self) -> NearestTokensLens:
         """What is shown."""
         assert isinstance(self.lens, NearestTokensLens)
         return self.lens
 
     def tools(self) -> list[Any]:
         """Which vectors are looked up."""
-        part = self.nearest.choices.param.part
+        part = self.listed.choices.param.part
         return [pmui.Select.from_param(part, label="By the vector", options=SHOWN, size="small", margin=TIGHT, width=220)]
-
-    def body(self) -> Any:
-        """A list of tokens each."""
-        self._draw()
-        self.visibility.follow_revision(self._draw)
-        return pn.Column(self.bars, sizing_mode="stretch_width", margin=0)
-
-    def export(self) -> Export:
-        """The nearest tokens on screen."""
-        return Export("nearest-tokens", self.nearest.table(), None)
-
-    def _draw(self) -> None:
-        self.bars.groups = self.nearest.groups()
-
-    @gesture
-    def _pressed(self, press: Press) -> None:
-        self.nearest.press(press["key"], self.key)
