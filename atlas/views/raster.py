@@ -210,5 +210,7 @@ def ramp(scale: Scale, palette: Sequence[str], missing: str, note: str = "") -> 
         hatch = f"repeating-linear-gradient(135deg, {palette[MASKED]} 0 3px, {palette[MASKED_LINE]} 3px 4px)"
         look = f"display:inline-block;width:22px;height:9px;{edge};background:{hatch}"
         bar += f'<div style="white-space:nowrap"><span style="{look}"></span> {html.escape(missing)}</div>'
-    look = "display:flex;gap:4px 18px;align-items:start;font-size:0.75rem;font-variant-numeric:tabular-nums"
-    return f'<div style="{look}">{bar}<div>{html.escape(note)}</div></div>'
+    look = "display:flex;flex-wrap:wrap;gap:4px 18px;align-items:start;font-size:0.75rem;font-variant-numeric:tabular-nums"
+    # Too narrow a place beside the colours would break a note into lines of two words.
+    words = f'<div style="flex:1 1 180px">{html.escape(note)}</div>' if note else ""
+    return f'<div style="{look}">{bar}{words}</div>'
