@@ -6,6 +6,7 @@ from atlas.bias.audits import Audit, audit
 from atlas.bias.benchmarks import benchmark
 from atlas.bias.causal import causal_test
 from atlas.bias.compare import compare_counterfactual
+from atlas.bias.depth import decodability
 from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias, attention_bias_by_layer
 from atlas.bias.scores import score_crows_pairs, score_stereoset
@@ -28,6 +29,7 @@ __all__ = [
     "causal_test",
     "compare_counterfactual",
     "counterfactuals",
+    "decodability",
     "detect",
     "score_crows_pairs",
     "score_stereoset",

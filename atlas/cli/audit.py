@@ -39,6 +39,7 @@ def add_audit(commands: Any, bar: Bar, write: Write) -> None:
     parser.add_argument("--model", metavar="MODEL", help="whose attention is asked (default: the detector's own)")
     parser.add_argument("--threshold", type=float, metavar="P", help="from where on a label counts (default: the detector's own)")
     parser.add_argument("--permutations", type=int, default=999, metavar="N", help="of the null (default: %(default)s)")
+    parser.add_argument("--depth", action="store_true", help="also say how well each label can be read from each layer (probes)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the null and the intervals (default: %(default)s)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(command=functools.partial(run, bar=bar, write=write))
@@ -46,15 +47,19 @@ def add_audit(commands: Any, bar: Bar, write: Write) -> None:
 
 def run(args: argparse.Namespace, bar: Bar, write: Write) -> None:
     """Detect biased language in the texts of a file, and say which heads look at it otherwise than chance, over all of them."""
-    from atlas.bias import audit
+    from atlas.bias import audit, decodability
     from atlas.text.files import read_texts
 
     rows = read_texts(args.file, args.column)  # a bad file is found before a model is fetched
     with bar(quiet=args.quiet, name="texts") as progress:
         found = audit(args.detector, rows, args.model, args.threshold, args.permutations, args.seed, progress)
     print_summary(found)
+    tables = {"texts": found.texts, "labels": found.labels, "heads": found.heads, "bad": found.bad}
+    if args.depth:
+        with bar(quiet=args.quiet, name="probes") as progress:
+            tables["depth"] = decodability(args.detector, rows, args.model, args.threshold, args.seed, progress)
+        print(f"\n{as_text(tables['depth'])}")
     if args.output is not None:
-        tables = {"texts": found.texts, "labels": found.labels, "heads": found.heads, "bad": found.bad}
         for name, table in tables.items():
             write(table, args.output / f"{name}.csv")
             print(f"{name}: {len(table):,} rows -> {args.output / f'{name}.csv'}")
