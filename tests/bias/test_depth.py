@@ -35,14 +35,14 @@ def test_a_label_that_the_states_hold_is_read_and_words_alone_do_not_give_it():
 
 
 def test_a_label_that_they_do_not_hold_is_chance_within_its_interval():
-    auc = [_probed(*planted(0.0, seed), seed) for seed in range(8)]
+    auc = [_probed(*planted(0.0, seed), seed) for seed in range(5)]
     assert np.mean([each["auc"] for each in auc]) == pytest.approx(0.5, abs=0.06)
-    assert sum(each["lo"] <= 0.5 <= each["hi"] for each in auc) >= 6
+    assert sum(each["lo"] <= 0.5 <= each["hi"] for each in auc) >= 3
 
 
 def test_a_control_of_words_is_reached_where_states_are_words():
     """One state a spelling: a probe tells them apart, whatever the text, and the control says so."""
-    states, truth, words = planted(0.0)
+    _, truth, words = planted(0.0)
     spelling = np.random.default_rng(1).normal(size=(60, 200)).astype(np.float32)
     assert _probed(spelling[words.types], truth, words, 0)["control"] > 0.95
 
