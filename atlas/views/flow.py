@@ -65,6 +65,8 @@ class FlowView(View):
         self._hears = [on_tap(self._tapped), on_range(self._moved)]
         self._view: Range = None
         self._made: tuple[ShownFlow, Flow] | None = None
+        self._sent: Flow = NOTHING
+        """The flow that the plot has the ribbons of."""
         self._pane: Any = None
 
     @property
@@ -139,7 +141,8 @@ class FlowView(View):
             name: self.faults.hooks([glyph.hook, *(self._hears if name == "ribbons" else ())])
             for name, glyph in self.glyphs.items()
         }
-        return flow_plot(self.flow(), self._look(), height=self._pane.height if self._pane else self._wanted(), hooks=hooks)
+        self._sent = self.flow()
+        return flow_plot(self._sent, self._look(), height=self._pane.height if self._pane else self._wanted(), hooks=hooks)
 
     def _update(self) -> None:
         """Other links on the same axes."""
@@ -147,11 +150,15 @@ class FlowView(View):
         if self._pane is not None and self._heights.get(self._pane, wanted) != wanted:
             self._heights = {self._pane: wanted}
             self._resize(self._heights)
-        self._show(flow_columns(self.flow(), self._look()))
+        self._sent = self.flow()
+        self._show(flow_columns(self._sent, self._look()))
 
     def _mark(self) -> None:
-        """Other tokens are selected."""
-        self._show(marked_columns(self.flow(), self._look()))
+        """Other tokens are selected. Ribbons that came meanwhile are drawn too: there are as many marks as ribbons."""
+        if self.flow() is self._sent:
+            self._show(marked_columns(self._sent, self._look()))
+        else:
+            self._update()
 
     def _show(self, columns: dict[str, dict[str, Any]]) -> None:
         drawn = [self.glyphs[name].mark(found) for name, found in columns.items()]

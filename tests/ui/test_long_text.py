@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -16,6 +17,7 @@ from atlas.engine.running.service import Service
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE
 from atlas.scheduler import Ticket
 from atlas.state.opening import Opening
+from tests.browser import wait_until
 from tests.engine.families import VOCABULARY, tokenizer
 from tests.ui.stage import seated
 
@@ -83,6 +85,9 @@ def cells(low, high, square, count):
     )
 
 
+TURN = 5_000
+"""Milliseconds in which a turn of the wheel is seen, or was dropped."""
+
 TURNS = 40
 """Turns of the wheel at most; each leaves six tenths of what is across."""
 
@@ -100,8 +105,11 @@ def zoom_to(seat, plot, place, cells_across):
         assert x0 <= place[0] <= x1
         assert min(y0, y1) <= place[1] <= max(y0, y1)
         plot.wheel(*place, -240)
-        seat.until(lambda before=x1 - x0: plot.ranges()[1] - plot.ranges()[0] < before)
-    pytest.fail(f"the wheel does not zoom the Map so far: {plot.ranges()}")
+        # Chromium may drop a turn of the wheel while its main thread is busy; it is turned again then.
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda before=x1 - x0: plot.ranges()[1] - plot.ranges()[0] < before, seat.page, TURN)
+    under = seat.page.evaluate("([x, y]) => document.elementFromPoint(x, y)?.outerHTML.slice(0, 200)", list(plot.at(*place)))
+    pytest.fail(f"the wheel does not zoom the Map so far: {plot.ranges()}; under the pointer is {under}")
 
 
 def expected(trace, scale, found):
