@@ -69,6 +69,8 @@ KNOWN_PROBLEMS = (
     r"No tuned lens was given for this model: .+",
     r"In cross-attention the flagged words are looked at and never look\. Show what they receive\.",
     r"This text has no identity term that could be exchanged\. .*",
+    r"None of these tokens sees enough others for any pattern to be told from chance\. .+",
+    r"None of these tokens sees two tokens or more, so all heads do the same there\. Select other tokens\.",
     r"What this head writes cannot be read as tokens: .+",
     r"No head is selected\. Select heads, or test those that look most at flagged words\.",
 )

@@ -38,6 +38,8 @@ MOST_RELATIONS = 5
 FOLLOW = -1
 """The page of the selected tokens, else the first."""
 
+TOO_SHORT = "None of these tokens sees enough others for any pattern to be told from chance. Select other tokens, or analyse a longer text."
+
 BEYOND = 0.05
 """Largest corrected chance of a head that follows a pattern."""
 
@@ -215,7 +217,10 @@ class PatternsLens(Lens):
     def _read_places(self) -> pd.DataFrame:
         if self.kind == "cross":
             raise NotCaptured(CROSS)
-        return place_patterns(selected_table(self.workspace, self.trace))
+        found = place_patterns(selected_table(self.workspace, self.trace))
+        if not len(found):
+            raise NotCaptured(TOO_SHORT)
+        return found
 
     def _read_relations(self) -> tuple[pd.DataFrame, bool]:
         """The table, and whether it is the final one."""

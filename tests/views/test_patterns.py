@@ -33,6 +33,7 @@ from atlas.plots.arcs import (
 )
 from atlas.state.outcome_line import percent
 from atlas.state.pattern_words import BEST, share
+from atlas.state.patterns import TOO_SHORT
 from atlas.tracing.patterns import DIRECTIONS, arcs, pages, place_patterns, relation_patterns
 from atlas.tracing.selected_heads import selected_heads
 from atlas.views.patterns import PatternsView
@@ -282,3 +283,11 @@ def test_1_200_heads_are_listed_and_a_gesture_sends_little():
     assert "1,200 heads" in view.lens.line
     assert view.places.groups
     assert view.relations.groups
+
+
+def test_a_text_of_one_token_says_why_there_are_no_patterns():
+    room = workspace(atlas.load("gpt-mini").trace("a", capture=()))
+    view = PatternsView(room)
+    pn.panel(view).get_root()
+    assert view.problem == TOO_SHORT
+    assert view.places.groups == view.relations.groups == []
