@@ -38,7 +38,10 @@ MOST_RELATIONS = 5
 FOLLOW = -1
 """The page of the selected tokens, else the first."""
 
-TOO_SHORT = "None of these tokens sees enough others for any pattern to be told from chance. Select other tokens, or analyse a longer text."
+TOO_SHORT = (
+    "None of these tokens sees enough others for any pattern to be told from chance. "
+    "Select other tokens, or analyse a longer text."
+)
 
 BEYOND = 0.05
 """Largest corrected chance of a head that follows a pattern."""

@@ -56,10 +56,22 @@ def _changed(before, after):
 # -- the Map on the screen -----------------------------------------------------------------------------------------------
 
 
+def settled(seat, frame):
+    """The pixels of a part of the page, once two pictures in a row are alike: an image may come after its frame."""
+    shots = [seat.pixels(frame)]
+
+    def alike():
+        shots.append(seat.pixels(frame))
+        return np.array_equal(*shots[-2:])
+
+    seat.until(alike)
+    return shots[-1]
+
+
 def test_the_frame_is_around_the_tapped_head_and_nothing_else_of_the_map_changes(seat):
     plot, head = seat.plot(".aa-map"), HeadId("encoder", 3, 2)
-    frame = plot.frame()
-    before = seat.pixels(frame)
+    frame = plot.rest()
+    before = settled(seat, frame)
     plot.tap(*head_place(head, LAYERS, HEADS))
     seat.until(lambda: frames(seat, 0) == {(3, 2)} and frames(seat, 1) == {(3, 2)})
     seat.page.mouse.move(2, 2)
