@@ -100,10 +100,9 @@ class HeadReadingsLens(Lens):
         return self.trace.token_tables[self.trace.side(self.kind, "key")]["token"]
 
     def _note(self, found: HeadReadings, row: int) -> str:
-        lowered = ", ".join(outcome_labels(found.suppressed[row].tolist()))
+        """Which rank the token itself has; short, because the name of the token stands before it."""
         rank = found.own_rank[row]
-        own = f"itself: rank {int(rank):,} of {found.n_tokens:,}; " if np.isfinite(rank) else ""
-        return f"{own}lowers {lowered}"
+        return f"itself: {int(rank):,} of {found.n_tokens:,}" if np.isfinite(rank) else ""
 
     def press(self, key: str, origin: str) -> None:
         """Select a token that is looked at; again: let go of it."""
@@ -125,6 +124,7 @@ class HeadReadingsLens(Lens):
             "rank": np.tile(np.arange(1, k + 1), n),
             "promoted": found.promoted.ravel(),
             "raised": found.raised.ravel(),
+            "suppressed": np.repeat([", ".join(map(str, names)) for names in found.suppressed], k),
             "own_rank": np.repeat(found.own_rank, k),
             "length": np.repeat(found.lengths, k),
         })  # fmt: skip

@@ -19,7 +19,8 @@ class HeadReadingsView(TokenListsView):
     help: ClassVar = (
         "For each selected token that is looked at (without a selection, those that the head in focus looks at most): what the "
         "head would write with all of its attention there, and which tokens that raises most, through the final norm and the "
-        "unembedding. A head that raises the token itself copies it: the note says which rank the token has. What the layers "
+        "unembedding. A head that raises the token itself copies it: the note says which rank of all tokens it has. "
+        "The tokens it lowers most are in the saved table. What the layers "
         "after it make of it is not in this, so early heads are read with care. Click a heading to select its token."
     )
     defines: ClassVar = ("head_reading",)

@@ -106,7 +106,7 @@ def test_the_view_shows_the_tokens_the_head_looks_at_most_and_a_press_selects_on
     assert (room.selection.keys, room.selection.queries) == (frozenset({3}), frozenset())
     (group,) = view.bars.groups
     found = head_readings(trace, HeadId("decoder", 1, 4), (3,))
-    assert group["note"].startswith(f"itself: rank {int(found.own_rank[0]):,} of {found.n_tokens:,}; lowers ")
+    assert group["note"] == f"itself: {int(found.own_rank[0]):,} of {found.n_tokens:,}"
     assert [row["number"] for row in group["rows"]] == [f"{value:.3g}".replace("-", "−") for value in found.raised[0]]
     assert view.export().table["raised"].tolist() == found.raised.ravel().tolist()
     view._pressed({"group": 0, "key": "3"})
