@@ -133,8 +133,13 @@ class Lens(Revisions):
         except Exception as error:  # noqa: BLE001  (shown and logged by `report`)
             self.report(error)
             return otherwise
-        self.problem = self._asking.problem
+        self.problem = self.standing_problem
         return found
+
+    @property
+    def standing_problem(self) -> str:
+        """Why something that is kept could not be made; work that succeeds beside it does not take that back."""
+        return self._asking.problem
 
     def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool = False, keep: bool = True) -> T:
         """The result of work that takes long or needs the model; `otherwise` until it is there.

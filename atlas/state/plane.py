@@ -116,6 +116,8 @@ class PlaneLens(Lens):
     nothing: ClassVar[Plane] = Plane()
     _plane: Plane | None = None
     _ceiling: float | None = None
+    _unbuilt: str = ""
+    """Why there is no plane, until it is built again."""
 
     # -- what a plane writes -------------------------------------------------------------------------------------------
 
@@ -168,11 +170,19 @@ class PlaneLens(Lens):
     def forget(self) -> None:
         """The plane is built again when somebody looks at it."""
         self._plane = self._ceiling = None
+        self._unbuilt = ""
+
+    @property
+    def standing_problem(self) -> str:
+        """Also why the plane could not be built."""
+        return super().standing_problem or self._unbuilt
 
     def plane(self) -> Plane:
         """Names of rows and columns, and the values where they come as a whole."""
         if self._plane is None:
             self._plane = self.attempt(self._build_plane, self.nothing)
+            if self._plane is self.nothing and self.problem != self.standing_problem:
+                self._unbuilt = self.problem
         return self._plane
 
     def window(self, row0: float, row1: float, column0: float, column1: float) -> Window:

@@ -7,6 +7,7 @@ import functools
 import holoviews as hv
 import numpy as np
 import pandas as pd
+import panel as pn
 import pytest
 
 import atlas
@@ -183,3 +184,16 @@ def test_a_recording_is_not_offered_what_needs_a_text_and_the_numbers_of_the_hel
     for label, value in card[0].items():
         if label != "O":
             assert f"{value:.2f}".removeprefix("0") in card[1] or f"{value:g}".removeprefix("0") in card[1]
+
+
+def test_what_could_not_be_drawn_keeps_its_reason_when_another_kind_is_chosen():
+    trace = atlas.load("t5-mini").trace(".")
+    room = Workspace(never, tasks=TASKS)
+    room.pipeline.show(trace)
+    view = DetectionView(room)
+    pn.panel(view).get_root()
+    said = view.problem
+    assert "nothing to label" in said
+    for kind in trace.kinds:
+        room.selection.show_kind(kind)
+        assert view.problem == said
