@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import pandas as pd
 import param
@@ -13,8 +13,9 @@ from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.head_effects import MEAN, ZERO
-from atlas.state.lens import Lens, counted, listed
-from atlas.trace import NO_MODEL, Trace
+from atlas.state.lens import counted, listed
+from atlas.state.pressed import PressedLens
+from atlas.trace import NO_MODEL
 from atlas.tracing.causal import CAUSAL_TEST, DOSES, RULES, USUAL_DOSE, CausalTest, doses_of, row_of, runs_of
 from atlas.tracing.verdict import three
 
@@ -49,27 +50,16 @@ class Request(NamedTuple):
     draws: int
 
 
-class CausalTestLens(Lens):
+class CausalTestLens(PressedLens):
     """The decision without ever more heads, beside as many random ones."""
 
     key: ClassVar = "causal_test"
     choices_type: ClassVar = CausalTestChoices
     reads: ClassVar = {"selection": ("heads", "focus"), "thresholds": tuple(FIELDS.values())}
 
-    def __init__(self, workspace: Any, **params: Any) -> None:
-        self._pressed: set[Request] = set()
-        self._of: Trace | None = None
-        super().__init__(workspace, **params)
-
     def depends(self) -> Hashable:
         """On what a press would test, and the dose that the sentence is about."""
         return self.request(), self.choices.dose
-
-    def forget(self) -> None:
-        """Drop what was asked for of another trace."""
-        if self._of is not self.workspace.trace:
-            self._of = self.workspace.trace
-            self._pressed.clear()
 
     def request(self) -> Request:
         """What a press would test."""
@@ -78,23 +68,10 @@ class CausalTestLens(Lens):
             heads = tuple(sorted(self.workspace.selection.heads_of(self.kind)))
         return Request(heads, tuple(thresholds_of(self.workspace).items()), choices.how, choices.draws)
 
-    def start(self) -> None:
-        """The reader asks for the test of what is chosen."""
-        self._pressed.add(self.request())
-        self._redraw()
-
-    def cancel(self) -> None:
-        """Stop; the button asks anew."""
-        self._pressed.discard(self.request())
-        super().cancel()
-
     @property
     def can_start(self) -> bool:
-        """Whether a press would start anything."""
-        trace, request = self.workspace.trace, self.request()
-        if trace is None or self.busy or request.heads == ():
-            return False
-        return request not in self._pressed or bool(self.problem)
+        """Not without heads."""
+        return self.request().heads != () and super().can_start
 
     def cost(self) -> int:
         """Runs of the model that a test takes at most."""
@@ -131,7 +108,7 @@ class CausalTestLens(Lens):
             raise NotCaptured(NO_MODEL)
         if request.heads == ():
             raise NotCaptured(NONE_SELECTED)
-        if request not in self._pressed:
+        if not self.is_pressed:
             self.drop_asked()
             self.line = "not tested yet"
             return None

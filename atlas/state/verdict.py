@@ -15,9 +15,10 @@ from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO, other_text
-from atlas.state.lens import Lens, counted, listed
+from atlas.state.lens import counted, listed
+from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
-from atlas.trace import NO_MODEL, Trace
+from atlas.trace import NO_MODEL
 from atlas.tracing.explained import LOGIT, Target
 from atlas.tracing.verdict import RULES, VERDICT, VERDICT_COST, Rule, Verdict, p_words, three, two
 
@@ -68,7 +69,7 @@ class Shown(NamedTuple):
     """What a press costs; empty where the verdict is there or on its way."""
 
 
-class VerdictLens(Lens):
+class VerdictLens(PressedLens):
     """The verdict on the selected heads, else on the one in focus."""
 
     key: ClassVar = "verdict"
@@ -76,8 +77,6 @@ class VerdictLens(Lens):
     reads: ClassVar = {"selection": ("heads", "focus", "queries"), "target": ("position", "outcome", "against")}
 
     def __init__(self, workspace: Any, **params: Any) -> None:
-        self._pressed: set[Request] = set()
-        self._of: Trace | None = None
         self._shown: Shown | None = None
         super().__init__(workspace, **params)
 
@@ -86,32 +85,15 @@ class VerdictLens(Lens):
         return self.request(), self.choices.rules
 
     def forget(self) -> None:
-        """Drop what is shown, and of another trace what was asked for."""
+        """Drop what is shown, too."""
+        super().forget()
         self._shown = None
-        if self._of is not self.workspace.trace:
-            self._of = self.workspace.trace
-            self._pressed.clear()
 
     def request(self) -> Request:
         """What a press would judge."""
         choices, target = self.choices, explained_target(self.workspace, LOGIT)
         queries = tuple(sorted(self.workspace.selection.queries))
         return Request(self.shown_heads(), target, choices.method, choices.how, queries)
-
-    def judge(self) -> None:
-        """The reader asks for the verdict on what is on screen."""
-        self._pressed.add(self.request())
-        self._redraw()
-
-    def cancel(self) -> None:
-        """Stop; the button asks anew."""
-        self._pressed.discard(self.request())
-        super().cancel()
-
-    @property
-    def can_judge(self) -> bool:
-        """Whether a press would start anything."""
-        return self.workspace.trace is not None and (self.request() not in self._pressed or bool(self.problem)) and not self.busy
 
     def shown(self) -> Shown:
         """All that is on screen."""
@@ -122,7 +104,7 @@ class VerdictLens(Lens):
     def verdict(self) -> Verdict | None:
         """The verdict; None where it was not asked for, or is on its way."""
         request = self.request()
-        if request not in self._pressed:
+        if not self.is_pressed:
             self.drop_asked()
             return None
         task, trace = self._task(VERDICT), self.trace
@@ -162,7 +144,7 @@ class VerdictLens(Lens):
         found = self.verdict()
         rules = self._rules(found)
         if found is None:
-            cost = "" if request in self._pressed else self._cost(request, passes)
+            cost = "" if self.is_pressed else self._cost(request, passes)
             return Shown("", rules if self.choices.rules else (), (), cost)
         self.line = self._describe(request, found)
         return Shown(found.sentence, (*self._numbers(request, found), *rules), found.notes)

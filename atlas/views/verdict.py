@@ -107,8 +107,8 @@ class VerdictView(View):
 
     def _free(self) -> None:
         """Whether the button can be pressed."""
-        self.button.disabled = not self.judged.can_judge
+        self.button.disabled = not self.judged.can_start
 
     @gesture
     def _press(self) -> None:
-        self.judged.judge()
+        self.judged.start()

@@ -1,0 +1,50 @@
+"""A lens whose work is long and runs at a press, for just what was on screen then."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from atlas.state.lens import Lens
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+
+class PressedLens(Lens):
+    """Runs for a request once the reader has pressed for it; each request of a trace is pressed for once."""
+
+    def __init__(self, workspace: Any, **params: Any) -> None:
+        self._pressed: set[Hashable] = set()
+        self._of: Trace | None = None
+        super().__init__(workspace, **params)
+
+    def request(self) -> Hashable:
+        """What a press would run."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Drop what is shown, and of another trace what was pressed for."""
+        if self._of is not self.workspace.trace:
+            self._of = self.workspace.trace
+            self._pressed.clear()
+
+    def start(self) -> None:
+        """The reader presses for what is chosen."""
+        self._pressed.add(self.request())
+        self._redraw()
+
+    def cancel(self) -> None:
+        """Stop; the button asks anew."""
+        self._pressed.discard(self.request())
+        super().cancel()
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether what is chosen has been pressed for."""
+        return self.request() in self._pressed
+
+    @property
+    def can_start(self) -> bool:
+        """Whether a press would start anything."""
+        return self.workspace.trace is not None and not self.busy and (not self.is_pressed or bool(self.problem))
