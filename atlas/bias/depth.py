@@ -17,7 +17,7 @@ from atlas.engine.loading.load import load
 from atlas.engine.model import Model
 from atlas.engine.running.token_labels import token_labels
 from atlas.errors import AtlasError, BadData
-from atlas.text.files import TextRow, TextRows
+from atlas.text.files import BadRow, TextRow, TextRows
 from atlas.trace import Trace
 from atlas.tracing.labelled import Thresholds, flagged, limits, tokens_within, words_of
 from atlas.tracing.stream_writes import stream_of
@@ -51,6 +51,8 @@ class Words(NamedTuple):
     """(word,) which text it is in."""
     types: np.ndarray
     """(word,) number of its spelling, whatever the case."""
+    left_out: tuple[BadRow, ...]
+    """Texts that one of the models cannot read."""
 
 
 def decodability(
@@ -81,7 +83,7 @@ def decodability(
     Returns
     -------
     label, layer (0: what enters the first layer), auc, lo, hi (95 %, texts resampled), control, selectivity (auc - control),
-    words, flagged. NaN where words are too few.
+    words, flagged. NaN where words are too few. `attrs["left_out"]`: rows that one of the models cannot read, with the reason.
 
     Notes
     -----
@@ -105,6 +107,7 @@ def decodability(
             lines.append({"label": label, "layer": layer, **found, "words": len(truth), "flagged": int(truth.sum())})
     table = pd.DataFrame(lines)
     table.insert(6, "selectivity", table["auc"] - table["control"])
+    table.attrs["left_out"] = words.left_out
     return table
 
 
@@ -112,12 +115,14 @@ def _gathered(finder: Model, asked: Model, rows: TextRows, thresholds: Threshold
     """The words of all texts that both models can read."""
     states, marks, of_text, spellings = [], [], [], []
     labels: tuple[str, ...] = ()
+    left_out: list[BadRow] = [*rows.bad]
     for row in rows.texts:
         try:
             found = token_labels(finder, row.text)
             trace = asked.trace(row.text, capture=("stream",))
-        except AtlasError:
-            continue  # `audit` lists such rows; a probe has no use for them
+        except AtlasError as error:
+            left_out.append(BadRow(row.row, str(error)))
+            continue
         words = words_of(found)
         labels = words.labels
         marked = flagged(words, limits(words.labels, thresholds, found.thresholds))
@@ -133,7 +138,12 @@ def _gathered(finder: Model, asked: Model, rows: TextRows, thresholds: Threshold
     kept = np.sort(random.permutation(len(of_text))[:MOST_WORDS])
     types = np.unique(spellings, return_inverse=True)[1]
     return Words(
-        np.concatenate(states, axis=1)[:, kept], np.concatenate(marks)[kept], labels, np.array(of_text)[kept], types[kept]
+        np.concatenate(states, axis=1)[:, kept],
+        np.concatenate(marks)[kept],
+        labels,
+        np.array(of_text)[kept],
+        types[kept],
+        tuple(sorted(left_out)),
     )
 
 

@@ -59,6 +59,10 @@ def run(args: argparse.Namespace, bar: Bar, write: Write) -> None:
         with bar(quiet=args.quiet, name="probes") as progress:
             tables["depth"] = decodability(args.detector, rows, args.model, args.threshold, args.seed, progress)
         print(f"\n{as_text(tables['depth'])}")
+        left_out = tables["depth"].attrs["left_out"]
+        if left_out:
+            row, reason = left_out[0]
+            print(f"probes: {len(left_out):,} rows left out, the first one: row {row} {reason}", file=sys.stderr)
     if args.output is not None:
         for name, table in tables.items():
             write(table, args.output / f"{name}.csv")

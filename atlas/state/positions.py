@@ -108,7 +108,10 @@ class PositionsLens(PlaneLens):
         return head.layer == self.layer and head.kind == self.stream
 
     def depends(self) -> Hashable:
-        """On the layer in focus, and on the heads whose mean is drawn."""
+        """On the layer in focus, and on the heads whose mean is drawn; vectors of positions are the same in all layers."""
+        made = self._plane
+        if isinstance(made, PositionsPlane) and made.rows and made.show == VECTORS:
+            return self.stream, self.choices.show
         return self.stream, self.layer, self.selected_heads(), self.choices.show
 
     @property

@@ -13,6 +13,7 @@ import atlas
 from atlas.bias import decodability, detect
 from atlas.bias.depth import LEAST, Words, _probed
 from atlas.errors import BadData
+from atlas.text.files import BadRow, TextRow, TextRows
 
 WIDTH, N = 8, 240
 
@@ -23,7 +24,7 @@ def planted(strength, seed=0):
     truth = random.random(N) < 0.4
     states = random.normal(size=(N, WIDTH)).astype(np.float32)
     states[:, 2] += strength * truth
-    words = Words(states[None], truth[:, None], ("GEN",), np.repeat(np.arange(24), N // 24), random.integers(0, 60, N))
+    words = Words(states[None], truth[:, None], ("GEN",), np.repeat(np.arange(24), N // 24), random.integers(0, 60, N), ())
     return states, truth, words
 
 
@@ -70,7 +71,10 @@ TEXTS = [f"All {people} are {what}, said the man at the station." for people in 
 
 def test_on_a_detector_flagged_words_are_counted_as_detect_counts_them_and_rare_labels_are_not_probed():
     detector = atlas.load("gus-mini")
-    table = decodability(detector, TEXTS)
+    rows = TextRows(tuple(TextRow(at, text) for at, text in enumerate([*TEXTS, "word " * 600], 1)), (BadRow(99, "is empty"),))
+    table = decodability(detector, rows)
+    long, empty = table.attrs["left_out"]
+    assert (long.row, empty) == (len(TEXTS) + 1, BadRow(99, "is empty"))
     words = [detect(detector, text).words for text in TEXTS]
     layers = detector.trace(TEXTS[0]).n_layers("encoder") + 1
     assert len(table) == 3 * layers
