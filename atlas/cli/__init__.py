@@ -120,9 +120,9 @@ def build_parser() -> argparse.ArgumentParser:
     heads.add_argument("--top", type=_count, metavar="N", help="only the first N heads")
     heads.add_argument("--kind", choices=("encoder", "decoder", "cross"), help="only heads of this kind")
     heads.set_defaults(command=_heads)
-    add_explain(commands, Tools(_add_run, _run, _bar, _count, write_table))
+    add_explain(commands, Tools(_add_run, _run, _count, write_table))
     add_bias(commands, _count, write_table)
-    add_audit(commands, _bar, write_table)
+    add_audit(commands, write_table)
     return parser
 
 
@@ -319,23 +319,6 @@ def _print_notes(trace: Trace) -> None:
 
 def _notes(trace: Trace) -> Iterable[str]:
     return trace.provenance.get("notes", ())
-
-
-@contextmanager
-def _bar(*, quiet: bool, name: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar on standard error for what runs a text many times, only if it is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc=name, unit="text", leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
 
 
 @contextmanager

@@ -8,16 +8,16 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from atlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from atlas.bias.audits import Audit
 
-Bar = Callable[..., AbstractContextManager[Callable[[int, int], None] | None]]
 Write = Callable[[Any, Path], None]
 
 SURE = 0.05
@@ -27,8 +27,8 @@ SHOWN = 5
 """Heads and bad rows printed; the files have all of them."""
 
 
-def add_audit(commands: Any, bar: Bar, write: Write) -> None:
-    """Add the command; `bar` shows progress, `write` writes a table to a file."""
+def add_audit(commands: Any, write: Write) -> None:
+    """Add the command; `write` writes a table to a file."""
     parser = commands.add_parser(
         "audit", help="detect biased language in a file of texts, and the attention to it", description=run.__doc__
     )
@@ -42,21 +42,21 @@ def add_audit(commands: Any, bar: Bar, write: Write) -> None:
     parser.add_argument("--depth", action="store_true", help="also say how well each label can be read from each layer (probes)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the null and the intervals (default: %(default)s)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(command=functools.partial(run, bar=bar, write=write))
+    parser.set_defaults(command=functools.partial(run, write=write))
 
 
-def run(args: argparse.Namespace, bar: Bar, write: Write) -> None:
+def run(args: argparse.Namespace, write: Write) -> None:
     """Detect biased language in the texts of a file, and say which heads look at it otherwise than chance, over all of them."""
     from atlas.bias import audit, decodability
     from atlas.text.files import read_texts
 
     rows = read_texts(args.file, args.column)  # a bad file is found before a model is fetched
-    with bar(quiet=args.quiet, name="texts") as progress:
+    with progress_bar(quiet=args.quiet, name="texts") as progress:
         found = audit(args.detector, rows, args.model, args.threshold, args.permutations, args.seed, progress)
     print_summary(found)
     tables = {"texts": found.texts, "labels": found.labels, "heads": found.heads, "bad": found.bad}
     if args.depth:
-        with bar(quiet=args.quiet, name="probes") as progress:
+        with progress_bar(quiet=args.quiet, name="probes") as progress:
             tables["depth"] = decodability(args.detector, rows, args.model, args.threshold, args.seed, progress)
         print(f"\n{as_text(tables['depth'])}")
         left_out = tables["depth"].attrs["left_out"]

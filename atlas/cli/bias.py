@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atlas.cli.progress import progress_bar
 from atlas.tracing.benchmarks import KINDS, Benchmark
 
 Write = Callable[[Any, Path], None]
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, write: Write) -> None:
 
     read_items(args.benchmark, args.data)  # a bad file is found before a model is fetched
     model = load(args.model, args.revision, args.device, args.dtype, trust_remote_code=args.trust_remote_code)
-    with _bar(quiet=args.quiet) as progress:
+    with progress_bar(quiet=args.quiet, name="examples", unit="example") as progress:
         found = benchmark(
             model,
             args.benchmark,
@@ -94,23 +94,3 @@ def written_tables(found: Benchmark, folder: Path, write: Write) -> dict[str, Pa
     for name, path in made.items():
         write(tables[name], path)
     return made
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar with the time left on standard error, only if it is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(desc="examples", unit="example") as bar:
-
-        def show(done: int, total: int) -> None:
-            if bar.total is None:
-                # What was done before, so that the time left is that of what is not.
-                bar.initial = bar.n = bar.last_print_n = done
-                bar.total = total
-            bar.update(done - bar.n)
-
-        yield show

@@ -7,12 +7,12 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from atlas.cli.progress import progress_bar
 from atlas.errors import TextError, UnknownName
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ class Tools(NamedTuple):
 
     add_run: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Sequence[str]], Trace]
-    bar: Callable[..., AbstractContextManager[Callable[[int, int], None] | None]]
     count: Callable[[str], int]
     write_table: Callable[[pd.DataFrame, Path], None]
 
@@ -88,7 +87,7 @@ def explain(args: argparse.Namespace, tools: Tools) -> None:
     target = Target(args.position, args.outcome, args.against)
     found = []
     for name in methods_of(trace, asked):
-        with tools.bar(quiet=args.quiet, name=name) as report:
+        with progress_bar(quiet=args.quiet, name=name) as report:
             found.append(attribute_trace(trace, target, name, report))
     print(f"explained: {found[0].target.words}")
     for each in found:
@@ -96,11 +95,11 @@ def explain(args: argparse.Namespace, tools: Tools) -> None:
     tables = [agreement(trace, each).assign(method=each.method) for each in found] if args.agreement else []
     heads = pd.concat(tables, ignore_index=True) if tables else None
     if args.heads is not None:
-        heads = with_effects(trace, target, args, tools, heads)
+        heads = with_effects(trace, target, args, heads)
     if heads is not None:
         print_heads(heads, args.top or SHOWN_HEADS)
     if args.verdict:
-        print_verdict(trace, target, args, tools)
+        print_verdict(trace, target, args)
     if args.output is not None:
         write(found, heads, args.output, tools)
 
@@ -136,13 +135,11 @@ def print_tokens(found: Attribution, top: int) -> None:
         print(f"note: {note}")
 
 
-def with_effects(
-    trace: Trace, target: Target, args: argparse.Namespace, tools: Tools, agreements: pd.DataFrame | None
-) -> pd.DataFrame:
+def with_effects(trace: Trace, target: Target, args: argparse.Namespace, agreements: pd.DataFrame | None) -> pd.DataFrame:
     """What the prediction loses without each head, beside its agreement where that was asked for."""
     from atlas.attribution.effects import head_effects_of_trace
 
-    with tools.bar(quiet=args.quiet, name="heads") as report:
+    with progress_bar(quiet=args.quiet, name="heads") as report:
         effects = head_effects_of_trace(trace, target, args.heads, report=report)
     return effects if agreements is None else effects.merge(agreements, on=["kind", "layer", "head"], how="left")
 
@@ -156,11 +153,11 @@ def print_heads(table: pd.DataFrame, top: int) -> None:
     print(rows[shown].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
 
 
-def print_verdict(trace: Trace, target: Target, args: argparse.Namespace, tools: Tools) -> None:
+def print_verdict(trace: Trace, target: Target, args: argparse.Namespace) -> None:
     """What the attention of some heads is worth for the prediction, and the rules that say so."""
     from atlas.attribution import verdict
 
-    with tools.bar(quiet=args.quiet, name="verdict") as report:
+    with progress_bar(quiet=args.quiet, name="verdict") as report:
 
         def tell(_: str, share: float) -> None:
             if report is not None:
