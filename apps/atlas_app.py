@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from atlas.app import prepare, session
+from atlas.app import prepare
+from atlas.serving import session
 
 prepare()
 session().servable(title="Attention Atlas")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from atlas.app import warm
 from atlas.errors import AtlasError
+from atlas.serving import warm
 
 started = time.monotonic()
 try:

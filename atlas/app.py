@@ -8,7 +8,6 @@ from typing import Any
 
 import holoviews as hv
 import panel as pn
-import panel_material_ui as pmui
 import param
 from panel.io.resources import LOCAL_DIST
 from panel.util.parameters import edit_readonly
@@ -20,19 +19,18 @@ from atlas.components.notebook import in_notebook, load_once, without_scripts
 from atlas.components.notice import Notice
 from atlas.components.scheme import Scheme
 from atlas.components.window_size import WindowSize
-from atlas.engine.loading.catalog import entries, on_disk
 from atlas.engine.model import Model
-from atlas.engine.running.service import Run, Service
+from atlas.engine.running.service import Service
 from atlas.errors import UnknownName
+from atlas.jobs import listed_models, preparation, run_of, worked_out
 from atlas.patches.browser import BrowserPatches
 from atlas.patches.panes import plots_of
 from atlas.patches.sending import patch_sending
-from atlas.plots import map as map_plot
 from atlas.resources import asset
 from atlas.scheduler import Ticket
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
-from atlas.state.opening import Opening, begin, opening, opening_of
+from atlas.state.opening import Opening, begin, opening_of
 from atlas.state.pipeline import Job
 from atlas.state.restore import job_of
 from atlas.state.share import decode
@@ -44,8 +42,8 @@ from atlas.tracing import groups
 from atlas.views.base import after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.frame import LOOK, SIDEBAR, THEME, SidebarFold
-from atlas.views.icons import LINK
 from atlas.views.selection_bar import SelectionBar
+from atlas.views.sharing import sharing
 from atlas.views.sidebar import Sidebar, on_the_page
 from atlas.views.tabs import Tabs
 from atlas.views.text import TextView
@@ -54,13 +52,6 @@ TITLE = "Attention Atlas"
 
 STEPS = {"head-left": (0, -1), "head-right": (0, 1), "head-up": (-1, 0), "head-down": (1, 0)}
 """Action of a key -> (layers, heads) by which the focus moves."""
-
-COPY = """
-const label = (words) => { source.data.label = words; setTimeout(() => { source.data.label = "Copy link" }, 1500) };
-(navigator.clipboard?.writeText(window.location.href) ?? Promise.reject()).then(
-  () => label("Copied"), () => label("Copy it from the address bar"));
-"""
-"""Copies the address. A browser may refuse, because it has no clipboard without a secure connection."""
 
 
 class AttentionAtlas(pn.viewable.Viewer):
@@ -188,7 +179,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 title=TITLE,
                 sidebar=[self.sidebar()],
                 main=[self.body(), pn.Row(self.announcer, history, scheme, window, margin=0)],
-                header=[self._sharing()],
+                header=[sharing(self.shared)],
                 sidebar_width=SIDEBAR,
                 sidebar_variant="persistent",
                 sidebar_resizable=False,
@@ -236,20 +227,6 @@ class AttentionAtlas(pn.viewable.Viewer):
             for plot in plots_of(pane):
                 plot.cleanup()
 
-    def _sharing(self) -> Any:
-        """The button that copies the link, and the switch that leaves the text out of it."""
-        copy = pmui.Button(label="Copy link", icon=LINK, variant="text", color="light", css_classes=["aa-copy"], align="center")
-        copy.jscallback(clicks=COPY)
-        private = pmui.Switch.from_param(
-            self.shared.param.private,
-            label="without the text",
-            align="center",
-            css_classes=["aa-private"],
-            # Light text, because the header is dark in light mode too.
-            stylesheets=[".MuiTypography-root, svg { color: #fff !important; }"],
-        )
-        return pn.Row(pn.Spacer(sizing_mode="stretch_width"), private, copy, sizing_mode="stretch_width", margin=0)
-
     def sidebar(self) -> Sidebar:
         """The sidebar: model, text, examples, run."""
         return Sidebar(
@@ -295,32 +272,6 @@ class AttentionAtlas(pn.viewable.Viewer):
         return trace if trace is not None and groups.is_prepared(trace) else None
 
 
-def preparation(trace: Trace) -> Callable[[Ticket], None] | None:
-    """The work to do before a trace is shown, so that the views of heads are drawn only once; None if it is done."""
-    if groups.is_prepared(trace):
-        return None
-
-    def prepare(ticket: Ticket) -> None:
-        ticket.tell("tracing", "Measuring every head")
-        groups.prepare(trace)
-
-    return prepare
-
-
-def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
-    """The trace of a job, prepared for its first view, computed in the calling thread."""
-    trace = service.run(run_of(job), ticket)
-    prepare = preparation(trace)
-    if prepare is not None:
-        prepare(ticket)
-    return trace
-
-
-def run_of(job: Job) -> Run:
-    """The engine's run for a job."""
-    return Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out, job.regenerate, job.spans)
-
-
 def address(key: str) -> str:
     """A part of the query of the current page's address; empty if it has none, or if there is no page."""
     (found, *_) = pn.state.session_args.get(key) or [b""]
@@ -330,19 +281,6 @@ def address(key: str) -> str:
 def when_drawn(work: Callable[[], None]) -> None:
     """Call `work` once the page is complete, because a control that is changed before it is drawn never shows the change."""
     pn.state.onload(work)
-
-
-def listed_models() -> list[Listed]:
-    """The models of the catalog that can be traced."""
-    found = []
-    for entry in entries():
-        if not entry.traceable:
-            continue
-        where = "here" if entry.embedded else "on disk" if on_disk(entry) is not None else "hub"
-        layers = f"{entry.layers} + {entry.decoder_layers}" if entry.decoder_layers else f"{entry.layers}"
-        size = f"{layers} layers × {entry.heads} heads, {entry.parameters / 1e6:,.0f} M parameters"
-        found.append(Listed(entry.name, where, size, entry.good_for))
-    return found
 
 
 def prepare(*, inline: bool = False) -> None:
@@ -363,37 +301,3 @@ def explore(model_or_trace: Any, text: str | None = None, **texts: Any) -> Atten
     app = AttentionAtlas()
     app.open(model_or_trace, text, **texts)
     return app
-
-
-def shared_service() -> Service:
-    """The service that all sessions of this server share; it and its cached models and traces survive a reload of the code."""
-    service: Service = pn.state.as_cached("attention atlas service", Service)
-    return service
-
-
-def session(first: Opening | None = None) -> Any:
-    """A page with its own state."""
-    return AttentionAtlas(shared_service()).page(first or opening(listed_models(), examples()))
-
-
-def warm(first: Opening | None = None) -> None:
-    """Load the model, run the text and draw the Map once, so that the first visitor need not wait for it."""
-    draw_ahead(run_ahead(first))
-
-
-def run_ahead(first: Opening | None = None) -> Trace:
-    """The part of a warm start that any thread may run."""
-    first = first or opening(listed_models(), examples())
-    if first.problem:
-        raise UnknownName(first.problem)
-    trace = worked_out(shared_service(), first.job(), Ticket())
-    map_plot.compiled()
-    return trace
-
-
-def draw_ahead(trace: Trace) -> None:
-    """The part of a warm start for the event loop's thread, because HoloViews fails if two threads copy plots at once."""
-    app = AttentionAtlas(shared_service())
-    app.open(trace)
-    (first, *_) = app.tabs.__panel__().select(pn.pane.HoloViews)
-    hv.renderer("bokeh").get_plot(first.object)

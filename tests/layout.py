@@ -23,24 +23,26 @@ ROOMS: dict[str, frozenset[str]] = {
     "engine": frozenset({"trace", "text", "metrics"}),
     "attribution": frozenset({"engine", "trace", "metrics"}),
     "bias": frozenset({"engine", "attribution", "trace", "metrics", "text"}),
+    "corpus": frozenset({"engine", "trace", "metrics", "text"}),
     "state": frozenset({"trace"}),
     "plots": frozenset(),
     "patches": frozenset(),
     "components": frozenset({"patches"}),
     "views": frozenset({"state", "plots", "components", "patches", "trace"}),
-    "tasks": frozenset({"engine", "attribution", "bias"}),
+    "tasks": frozenset({"engine", "attribution", "bias", "corpus"}),
     "__main__": frozenset({"cli"}),
-    "apps": frozenset({"app", PACKAGE}),
+    "jobs": frozenset({"engine", "state", "trace"}),
+    "apps": frozenset({"app", "serving", PACKAGE}),
 }
-"""Room by room, what it may import besides OPEN and itself. `app`, `cli` and the package may import everything."""
+"""Room by room, what it may import besides OPEN and itself. `app`, `serving`, `cli` and the package may import everything."""
 
-EVERYTHING = frozenset({"app", "cli", PACKAGE})
+EVERYTHING = frozenset({"app", "serving", "cli", PACKAGE})
 
 MODELS = frozenset({"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "accelerate"})
 PAGES = frozenset({"panel", "panel_material_ui"})
 PLOTS = frozenset({"holoviews", "bokeh", "datashader"})
 PARAM = frozenset({"param"})
-COMPUTE = (*sorted(OPEN), "metrics", "text", "trace", "attribution", "bias")
+COMPUTE = (*sorted(OPEN), "metrics", "text", "trace", "attribution", "bias", "corpus")
 
 FORBIDDEN: dict[str, frozenset[str]] = {
     **dict.fromkeys(COMPUTE, MODELS | PAGES | PLOTS | PARAM),  # compute never draws, and only the engine runs models

@@ -125,7 +125,9 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     wanted = {name: read_text(getattr(args, name)) for name in ("text", "pair", "target") if getattr(args, name)}
     who = authentication(args)
     lenses = dict(map(lens_file, args.lens))
-    from atlas.app import TITLE, draw_ahead, listed_models, prepare, run_ahead, session, shared_service
+    from atlas.app import TITLE, prepare
+    from atlas.jobs import listed_models
+    from atlas.serving import draw_ahead, run_ahead, session, shared_service
     from atlas.state.library import examples
     from atlas.state.opening import opening
 

@@ -20,10 +20,11 @@ import torch
 import transformers as tr
 from tornado.web import RequestHandler
 
-from atlas.app import AttentionAtlas, prepare, session, warm
+from atlas.app import AttentionAtlas, prepare
 from atlas.engine.loading.load import load
 from atlas.engine.loading.quiet_libraries import quiet_transformers
 from atlas.engine.running.service import Service
+from atlas.serving import session, warm
 from atlas.state.opening import Opening
 from tests.engine.families import VOCABULARY, tokenizer
 from tests.places import REPO

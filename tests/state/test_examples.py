@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import atlas
-from atlas.app import listed_models, worked_out
 from atlas.engine.running.service import Service
+from atlas.jobs import listed_models, worked_out
 from atlas.state.display import Display
 from atlas.state.library import NOTHING, examples
 from atlas.state.opening import Opening, begin, opening, opening_of

@@ -10,10 +10,10 @@ import pytest
 import torch
 import transformers as tr
 
-from atlas.app import worked_out
 from atlas.engine.loading.load import load
 from atlas.engine.loading.quiet_libraries import quiet_transformers
 from atlas.engine.running.service import Service
+from atlas.jobs import worked_out
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE
 from atlas.scheduler import Ticket
 from atlas.state.opening import Opening

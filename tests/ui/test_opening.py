@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.app import worked_out
+from atlas.jobs import worked_out
 from atlas.scheduler import Ticket
 from atlas.state.link import State
 from atlas.state.opening import Opening

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.app import listed_models, worked_out
 from atlas.engine.running.service import Service
+from atlas.jobs import listed_models, worked_out
 from atlas.state.library import NOTHING, examples
 from atlas.state.opening import Opening, begin, opening_of
 from atlas.state.shared import SharedState

@@ -1,0 +1,52 @@
+"""What the jobs of the state mean to the engine: the run of a job, its preparation, the models that can be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from atlas.engine.loading.catalog import entries, on_disk
+from atlas.engine.running.service import Run, Service
+from atlas.scheduler import Ticket
+from atlas.state.library import Listed
+from atlas.state.pipeline import Job
+from atlas.trace import Trace
+from atlas.tracing import groups
+
+
+def preparation(trace: Trace) -> Callable[[Ticket], None] | None:
+    """The work to do before a trace is shown, so that the views of heads are drawn only once; None if it is done."""
+    if groups.is_prepared(trace):
+        return None
+
+    def prepare(ticket: Ticket) -> None:
+        ticket.tell("tracing", "Measuring every head")
+        groups.prepare(trace)
+
+    return prepare
+
+
+def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
+    """The trace of a job, prepared for its first view, computed in the calling thread."""
+    trace = service.run(run_of(job), ticket)
+    prepare = preparation(trace)
+    if prepare is not None:
+        prepare(ticket)
+    return trace
+
+
+def run_of(job: Job) -> Run:
+    """The engine's run for a job."""
+    return Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out, job.regenerate, job.spans)
+
+
+def listed_models() -> list[Listed]:
+    """The models of the catalog that can be traced."""
+    found = []
+    for entry in entries():
+        if not entry.traceable:
+            continue
+        where = "here" if entry.embedded else "on disk" if on_disk(entry) is not None else "hub"
+        layers = f"{entry.layers} + {entry.decoder_layers}" if entry.decoder_layers else f"{entry.layers}"
+        size = f"{layers} layers × {entry.heads} heads, {entry.parameters / 1e6:,.0f} M parameters"
+        found.append(Listed(entry.name, where, size, entry.good_for))
+    return found
