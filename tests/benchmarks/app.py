@@ -65,17 +65,21 @@ def taps(page: Watched, count: int) -> Iterator[Gesture]:
 
 
 def tokens(page: Watched, count: int) -> Iterator[Gesture]:
-    """Click tokens in the part of the text that is on screen."""
+    """Click tokens of the beginning of the text, each brought into the one line that is shown of it."""
     page.top()
     shown = page.page.locator(".aa-strip-source .token")
     for at in np.random.default_rng(2).choice(min(shown.count(), 40), count, replace=False):
-        box = shown.nth(int(at)).bounding_box()
+        token = shown.nth(int(at))
+        token.evaluate("element => element.scrollIntoView({block: 'nearest', inline: 'center'})")
+        page.settle()
+        box = token.bounding_box()
         assert box is not None
         yield page.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
 def groups(page: Watched, count: int) -> Iterator[Gesture]:
     """Draw a lasso around heads in the cloud, and press a cluster, a role or a layer, in turn."""
+    page.build(".aa-card-heads", CHIP)
     chips = page.page.locator(CHIP)
     random = np.random.default_rng(3)
     for turn in range(count):

@@ -86,6 +86,12 @@ class Watched:
         self.page.locator(selector).nth(at).evaluate("(element, block) => element.scrollIntoView({block})", where)
         self.settle()
 
+    def build(self, card: str, content: str) -> None:
+        """Scroll to a card until its content, which is built when it first comes near the window, is there."""
+        self.page.locator(card).first.evaluate("element => element.scrollIntoView()")
+        self.page.locator(content).first.wait_for(state="attached", timeout=LONG)
+        self.settle()
+
     def top(self) -> None:
         """The page as it opens: text, Map and matrix."""
         self.show(".aa-map", where="end")
