@@ -86,13 +86,15 @@ def token_names(trace: Trace, side: str, positions: frozenset[int]) -> list[str]
 
 def shown_token(token: str) -> str:
     """A token without the marks of its tokenizer that stand for a space, and with what cannot be seen made visible."""
-    plain = token.removeprefix("Ġ").removeprefix("▁").removeprefix("##").replace("Ċ", "⏎").replace("Ġ", " ").replace("▁", " ")
+    plain = token.removeprefix("Ġ").removeprefix("▁").removeprefix("##").replace("Ċ", "↵").replace("Ġ", " ").replace("▁", " ")
     seen = "".join(visible(character) for character in plain)
     return seen or "␠"
 
 
 def visible(character: str) -> str:
     """A character, or the picture of one that has none of its own."""
+    if character == "\n":
+        return "↵"
     code = ord(character)
     if code < 0x20:
         return chr(0x2400 + code)
