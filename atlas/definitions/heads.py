@@ -47,6 +47,28 @@ HEADS = (
         f"{HOEFFDING}; {SAM}; {BENJAMINI}",
     ),
     Definition(
+        "shared_trait",
+        "cluster",
+        "Trait of the selected heads",
+        "z = (mean of the selected heads − mean of all heads) / standard deviation of all heads",
+        "Far from 0: the selected heads have more, or less, of the metric than the heads of their kind. The interval says how "
+        "much the mean hangs on single heads of the selection (bootstrap over the selected heads).",
+        "the 95 % of random sets with as many heads of the same layers",
+        "about −3 to 3; more for a few heads with much of a rare thing",
+        f"{COHEN}; bootstrap: Efron 1979",
+    ),
+    Definition(
+        "shared_trait_chance",
+        "cluster",
+        "Chance of a trait",
+        "share of 999 random sets with as many heads of each layer whose mean is as far from the mean of such sets",
+        "q ≤ 0.05: random heads of the same layers rarely have so much or so little of it. q is p corrected over the metrics "
+        "(Benjamini-Hochberg). Not known where all heads of the layers are selected.",
+        "uniform between 0 and 1 for heads drawn at random",
+        "0.001 to 1",
+        BENJAMINI,
+    ),
+    Definition(
         "main_role",
         "role",
         "Main role",

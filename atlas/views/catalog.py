@@ -38,6 +38,7 @@ from atlas.views.pruning import PruningView
 from atlas.views.qkv import QKView, VectorsView
 from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
+from atlas.views.shared_traits import SharedTraitsView
 from atlas.views.similar_heads import SimilarHeadsView
 from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
@@ -88,6 +89,7 @@ TABS: tuple[Tab, ...] = (
             StreamWritesView,
             QKView,
             VectorsView,
+            SharedTraitsView,
             SimilarHeadsView,
             HeadReadingsView,
             FeedForwardView,
