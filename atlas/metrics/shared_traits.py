@@ -12,7 +12,7 @@ from scipy import stats
 from atlas.metrics.standard import Standard
 
 LEAST_HEADS = 2
-"""Heads that can have something in common."""
+"""Heads from which their mean has an interval."""
 
 DRAWS = 999
 """Random sets of heads, and resamples of the heads: enough for a corrected 0.05 over 20 metrics."""
@@ -28,20 +28,21 @@ Values = npt.NDArray[np.float64]
 def shared_traits(table: pd.DataFrame, inside: npt.NDArray[np.bool_], *, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
     """One row a metric that tells the heads of `table` apart, the largest |z| first.
 
-    mean, lo, hi: of the heads `inside`, with the 95 % interval of a bootstrap over these heads; others: the mean of the other
-    heads; uniform: the mean chance level of the heads inside. z is (mean − mean of all heads) / standard deviation of all heads,
-    with the same interval. chance_lo and chance_hi hold the z of 95 % of the sets with as many heads of each layer, drawn at
-    random; p is the share of these sets that lie at least as far from their mean (two-sided, the set itself counted), q is p
-    after Benjamini & Hochberg's correction over the metrics. p and q are NaN where the layers leave nothing to draw.
+    mean, lo, hi: of the heads `inside`, with the 95 % interval of a bootstrap over these heads (NaN for one head); others: the
+    mean of the other heads; uniform: the mean chance level of the heads inside. z is (mean − mean of all heads) / standard
+    deviation of all heads, with the same interval. chance_lo and chance_hi hold the z of 95 % of the sets with as many heads of
+    each layer, drawn at random; p is the share of these sets that lie at least as far from their mean (two-sided, the set itself
+    counted), q is p after Benjamini & Hochberg's correction over the metrics. p and q are NaN where the layers leave nothing to
+    draw.
     """
     standard = Standard.of(table)
     heads, size = np.flatnonzero(inside), int(inside.sum())
-    if size < LEAST_HEADS or not standard.columns:
+    if not size or not standard.columns:
         return pd.DataFrame({name: pd.Series(dtype=object if name == "metric" else float) for name in COLUMNS})
     random, scaled = np.random.default_rng(seed), standard.apply(table)
     z = scaled[heads].mean(0)
     resampled = random.multinomial(size, np.full(size, 1 / size), draws) @ scaled[heads] / size
-    z_lo, z_hi = np.percentile(resampled, [TAIL, 100 - TAIL], axis=0)
+    z_lo, z_hi = np.percentile(resampled, [TAIL, 100 - TAIL], axis=0) if size >= LEAST_HEADS else np.full((2, len(z)), np.nan)
     null = _sets(table["layer"].to_numpy(), inside, draws, random) @ scaled / size
     chance_lo, chance_hi = np.percentile(null, [TAIL, 100 - TAIL], axis=0)
     p = _two_sided(z, null)

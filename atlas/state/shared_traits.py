@@ -13,7 +13,7 @@ from atlas.state.heads import title_of
 from atlas.state.lens import Lens, counted, listed
 from atlas.state.selected_table import selected_table
 from atlas.state.words import heads_in_words, tokens_in_words
-from atlas.tracing.shared_traits import COLUMNS, LEAST_HEADS, traits_of
+from atlas.tracing.shared_traits import COLUMNS, traits_of
 
 SHOWN = 12
 """Metrics on screen, those with the largest differences; the table that is taken away has all of them."""
@@ -38,14 +38,14 @@ class SharedTraitsLens(Lens):
     def depends(self) -> Hashable:
         """On the selected heads of the kind on screen, and on the tokens that they are measured over."""
         selection = self.workspace.selection
-        return self.kind, selection.heads_of(self.kind), selection.queries, selection.keys
+        return self.kind, self.shown_heads(), selection.queries, selection.keys
 
     def forget(self) -> None:
         """Other heads or other tokens."""
         self._found = None
 
     def table(self) -> pd.DataFrame:
-        """One row a metric, the largest difference first; none where too few heads are selected."""
+        """One row a metric, the largest difference first."""
         if self._found is None:
             self._found = self.attempt(self._traits, NONE)
         return self._found
@@ -64,7 +64,7 @@ class SharedTraitsLens(Lens):
         trait = self.shown().iloc[row]
         table = selected_table(self.workspace, self.trace).dropna(subset=trait["metric"])
         ordered = table.sort_values(trait["metric"], ascending=bool(trait["z"] < 0), kind="stable")
-        count = len(self.workspace.selection.heads_of(self.kind))
+        count = len(self.shown_heads())
         most = ordered.head(count)
         return [HeadId(self.kind, int(layer), int(head)) for layer, head in zip(most["layer"], most["head"], strict=True)]
 
@@ -74,11 +74,7 @@ class SharedTraitsLens(Lens):
             return ""
         table = self.table()
         if self.problem or not len(table):
-            few = len(self.workspace.selection.heads_of(self.kind)) < LEAST_HEADS
-            return (
-                "Select two heads or more, such as a cluster, to see what they have in common." if few else
-                "No metric tells the heads of this text apart."
-            )  # fmt: skip
+            return "" if self.problem else "No metric tells the heads of this text apart."
         if table["q"].isna().all():
             return "All heads of these layers are selected: there are no others to compare them with."
         real = table[table["q"] <= REAL]
@@ -93,4 +89,4 @@ class SharedTraitsLens(Lens):
     def _traits(self) -> pd.DataFrame:
         table, over = selected_table(self.workspace, self.trace), tokens_in_words(self.workspace)
         self.line = f"{heads_in_words(self.workspace)}, beside {counted(len(table), 'head')}" + (f" · {over}" if over else "")
-        return traits_of(table, self.workspace.selection.heads_of(self.kind))
+        return traits_of(table, self.shown_heads())

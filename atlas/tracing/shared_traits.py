@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.ids import HeadId
-from atlas.metrics.shared_traits import COLUMNS, LEAST_HEADS, shared_traits
+from atlas.metrics.shared_traits import COLUMNS, shared_traits
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "LEAST_HEADS", "traits_of"]
+__all__ = ["COLUMNS", "traits_of"]
 
 
 def traits_of(table: pd.DataFrame, heads: Iterable[HeadId]) -> pd.DataFrame:

@@ -27,11 +27,11 @@ class SharedTraitsView(View):
     question: ClassVar = "What sets these heads apart?"
     help: ClassVar = (
         "A row is a metric of the head table. The dot is the mean of the selected heads, in standard deviations from the mean of "
-        "all heads; the line its 95 % interval, were other such heads selected (bootstrap). The grey band holds 95 % of as many "
-        "heads of the same layers, drawn at random: a dot inside it says nothing. At the right: the mean and its interval in the "
-        "metric's own units, the mean of the other heads, and q. Clusters were made from these metrics, so their q says less "
-        "than it seems to. The selected heads' mean pattern is in the matrix. Click a row to select as many heads that have "
-        "most of the metric (least, where the selected ones have little)."
+        "all heads; the line its 95 % interval, were other such heads selected (bootstrap; one head has none). The grey band "
+        "holds 95 % of as many heads of the same layers, drawn at random: a dot inside it says nothing. At the right: the mean "
+        "and its interval in the metric's own units, and q; point at a dot for the mean of the other heads. Clusters were made "
+        "from these metrics, so their q says less than it seems to. The selected heads' mean pattern is in the matrix. Click a "
+        "row to select as many heads that have most of the metric (least, where the selected ones have little)."
     )
     defines: ClassVar = ("shared_trait", "shared_trait_chance")
     lens_type: ClassVar = SharedTraitsLens
@@ -80,13 +80,14 @@ def trait_of(row: pd.Series) -> Trait:
     """A row of the table in the words of the screen."""
     q = "q N/A" if pd.isna(row["q"]) else f"q {number(row['q'])}"
     others = "N/A" if pd.isna(row["others"]) else number(row["others"])
-    mean, interval = number(row["mean"]), f"{number(row['lo'])} to {number(row['hi'])}"
+    mean = number(row["mean"])
+    interval = "" if pd.isna(row["lo"]) else f"{number(row['lo'])} to {number(row['hi'])}"
     chance = "N/A" if pd.isna(row["uniform"]) else number(row["uniform"])
     about = (
-        f"mean {mean}, 95 % {interval}\nother heads {others}, evenly spread {chance}\n"
+        f"mean {mean}, 95 % {interval or 'N/A: one head'}\nother heads {others}, evenly spread {chance}\n"
         f"z {number(row['z'])}, random heads of the same layers {number(row['chance_lo'])} to {number(row['chance_hi'])}"
     )
-    words = f"{mean} ({interval}) · others {others} · {q}"
+    words = f"{mean}{f' ({interval})' if interval else ''} · {q}"
     title = title_of(str(row["metric"]))
     return Trait(title, row["z"], row["z_lo"], row["z_hi"], row["chance_lo"], row["chance_hi"], words, about)
 

@@ -80,8 +80,11 @@ def test_nothing_is_drawn_where_whole_layers_are_selected():
     assert found[["p", "q"]].isna().all().all()
 
 
-def test_one_head_has_nothing_in_common():
-    assert not len(shared_traits(table(), chosen(4)))
+def test_the_mean_of_one_head_has_no_interval():
+    found = shared_traits(table(), chosen(4))
+    assert found[["lo", "hi", "z_lo", "z_hi"]].isna().all().all()
+    assert found["p"].notna().all()
+    assert not len(shared_traits(table(), chosen()))
 
 
 def test_metrics_that_tell_no_heads_apart_are_left_out():

@@ -34,10 +34,14 @@ def view_of(trace):
     return room, SharedTraitsView(room)
 
 
-def test_one_head_shares_nothing_and_is_told_what_to_do():
+def test_without_a_selection_it_is_about_the_head_in_focus():
     _, view = view_of(trace())
-    assert "Select two heads or more" in view.traits.words()
-    assert view.rows() == []
+    head = trace().heads.set_index(["layer", "head"]).loc[(0, 0)]
+    found = view.export().table
+    assert view.traits.line.startswith("L0 H0, the head in focus")
+    assert list(found["mean"]) == pytest.approx([head[name] for name in found["metric"]], abs=1e-6)
+    assert found[["lo", "hi"]].isna().all().all()
+    assert "(" not in view.rows()[0].words
 
 
 def test_means_are_those_of_the_head_table():
