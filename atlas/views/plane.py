@@ -128,6 +128,10 @@ class PlaneView(RasterView):
 
         return plots.plane_raster(window, view, signed=self.plane.signed)
 
+    def waits(self) -> bool:
+        """Whether the plane was asked for and has not come yet."""
+        return not self.plane.plane().rows and self.plane.busy
+
     def scale(self) -> Scale:
         """How values become colours."""
         lens = self.plane

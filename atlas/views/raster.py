@@ -59,6 +59,7 @@ class RasterView(View):
         self._ranges: tuple[Range, Range] = (None, None)
         self._hears = [on_tap(self.tap), on_range(self._moved)]
         self._drawn_on: Hashable = None
+        self._drawn_of = 0
         self.visibility.follow_revision(self._redraw)
         self.visibility.follow_marks(self.mark)
 
@@ -77,6 +78,10 @@ class RasterView(View):
     def tap(self, x: float, y: float, *, additive: bool = False) -> None:
         """The plane was tapped, inside or beside what is on it; `additive`: with Shift or Ctrl held."""
         raise NotImplementedError
+
+    def waits(self) -> bool:
+        """Whether there is nothing to draw because what was asked for has not come yet."""
+        return False
 
     def mark(self) -> None:
         """Put the frames around what is selected now."""
@@ -154,7 +159,7 @@ class RasterView(View):
 
     def _image(self, **_: Any) -> hv.Image:
         found, hook = self._look()
-        self._drawn_on = self.axes()
+        self._drawn_on, self._drawn_of = self.axes(), id(self.workspace.trace)
         image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
         return image.opts(cmap=found.palette, hooks=self.faults.hooks([hook, self.sheet.hook, *self._hears]))
 
@@ -169,7 +174,12 @@ class RasterView(View):
         self._redraw()
 
     def _redraw(self) -> None:
-        if self.axes() != self._drawn_on:
+        axes = self.axes()
+        # The last picture of this trace stays until the next one comes: without its names the plot would change its size, and the
+        # browser would ask for the picture twice more.
+        if self.waits() and self._drawn_of == id(self.workspace.trace):
+            return
+        if axes != self._drawn_on:
             self.redrawn += 1
             return
         found, hook = self._look()

@@ -7,9 +7,11 @@ import time
 
 import holoviews as hv
 import numpy as np
+import panel as pn
 import pytest
 from bokeh.document import Document
 from bokeh.events import KeyModifiers, Tap
+from bokeh.models import GlyphRenderer, Image, LinearAxis
 from scipy.spatial.distance import jensenshannon
 
 import atlas
@@ -195,3 +197,21 @@ def test_1200_heads_at_64_tokens_are_compared_in_chunks():
     assert found.values.shape == (1200, 1200)
     assert time.perf_counter() - began < 60
     assert module._most_rows(trace, trace.attention_of(), PATTERN) >= 64
+
+
+def test_the_last_picture_stays_until_the_next_one_comes(monkeypatch):
+    room = workspace(single())
+    view = SimilarHeadsView(room)
+    root = pn.panel(view).get_root(Document())
+    (source,) = {model.data_source for model in root.select({"type": GlyphRenderer}) if isinstance(model.glyph, Image)}
+    names = [dict(axis.major_label_overrides) for axis in root.select({"type": LinearAxis})]
+    before, found = source.data["image"][0].copy(), SimilarHeadsLens.found
+    monkeypatch.setattr(SimilarHeadsLens, "found", lambda _: None)
+    view.lens.busy = True
+    room.selection.select_tokens([1])
+    assert np.array_equal(source.data["image"][0], before)
+    assert [dict(axis.major_label_overrides) for axis in root.select({"type": LinearAxis})] == names
+    monkeypatch.setattr(SimilarHeadsLens, "found", found)
+    view.lens.busy = False
+    view.lens.arrived()
+    assert not np.array_equal(source.data["image"][0], before)
