@@ -17,7 +17,7 @@ import atlas
 from assets.recipes.mood_mini import HELD_OUT_SEED
 from assets.recipes.mood_texts import texts as mood_texts
 from assets.recipes.streams import HELD_OUT_STORY_SEED, story_texts
-from atlas.attribution.faithfulness import Judged, judged_texts, mean_intervals, summary
+from atlas.attribution.faithfulness import NORMALISED, Judged, judged_texts, mean_intervals, summary
 from atlas.attribution.methods import METHODS
 from atlas.attribution.statistics import spearman
 from atlas.tracing.faithfulness import COMPREHENSIVENESS, RANDOM, SUFFICIENCY
@@ -30,6 +30,15 @@ WORDS = (16, 28)
 """Words of a story that the model reads, drawn between these."""
 
 AGREEMENT = "agreement"
+COLUMNS = {
+    COMPREHENSIVENESS: "comprehensiveness ↑",
+    SUFFICIENCY: "sufficiency ↓",
+    NORMALISED[COMPREHENSIVENESS]: "normalised ↑",
+    NORMALISED[SUFFICIENCY]: "normalised ↓",
+    AGREEMENT: "ρ with occlusion",
+}
+"""Columns of a table. Only the normalised scores compare from one model to another."""
+
 HELD_AGAINST = "occlusion"
 """The method that intervenes: the others are held against it."""
 
@@ -77,11 +86,11 @@ def agreement(judged: Judged) -> dict[str, float]:
 
 
 def measured(name: str, texts: Callable[[], list[str]]) -> pd.DataFrame:
-    """Comprehensiveness, sufficiency and agreement with occlusion of every method that the model can have."""
+    """Comprehensiveness and sufficiency, raw and normalised, and agreement with occlusion of every method the model can have."""
     model = atlas.load(name)
     methods = [method for method in METHODS if not METHODS[method].reason(model)]
     every = texts()
-    judged = list(judged_texts(model.traces(every, capture=("predictions",)), len(every), methods, seed=SEED))
+    judged = list(judged_texts(model.traces(every, capture=("predictions",)), len(every), methods, seed=SEED, normalise=True))
     rows = [*methods, RANDOM]
     rho = np.array([[agreement(each)[row] for each in judged] for row in rows])
     agreed = pd.DataFrame({"method": rows, "score": AGREEMENT}).assign(**mean_intervals(rho, SEED))
@@ -95,13 +104,13 @@ def in_words(found: pd.DataFrame, name: str) -> str:
     }
     sure = found[found["score"] == COMPREHENSIVENESS].sort_values("mean", ascending=False)
     lines = [
-        f"| {name}, {int(sure['n'].max())} texts | comprehensiveness ↑ | sufficiency ↓ | ρ with occlusion |",
-        "|---|---|---|---|",
+        f"| {name}, {int(sure['n'].max())} texts | {' | '.join(COLUMNS.values())} |",
+        f"|---|{'---|' * len(COLUMNS)}",
     ]
     for method in sure["method"]:
         title = METHODS[method].title if method in METHODS else "random order"
-        agreed = "itself" if method == HELD_AGAINST else cells[method, AGREEMENT]
-        lines.append(f"| {title} | {cells[method, COMPREHENSIVENESS]} | {cells[method, SUFFICIENCY]} | {agreed} |")
+        own = {score: "itself" if (method, score) == (HELD_AGAINST, AGREEMENT) else cells[method, score] for score in COLUMNS}
+        lines.append(f"| {title} | {' | '.join(own.values())} |")
     return "\n".join(lines)
 
 
