@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, curves, effects, head_composition, importance, patching, score_parts, verdicts, writer_cuts
+from atlas.attribution import (
+    compare,
+    curves,
+    effect_choices,
+    effects,
+    head_composition,
+    importance,
+    patching,
+    score_parts,
+    verdicts,
+    writer_cuts,
+)
 from atlas.bias import benchmarks, causal, detection, heads, swaps
 from atlas.bias import compare as bias_compare
 from atlas.engine.running import (
@@ -33,6 +44,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **compare.TASKS,
     **curves.TASKS,
     **effects.TASKS,
+    **effect_choices.TASKS,
     **patching.TASKS,
     **importance.TASKS,
     **verdicts.TASKS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from atlas.attribution.agreement import agreement
 from atlas.attribution.attribute import attribute
+from atlas.attribution.effect_choices import compare_effects
 from atlas.attribution.effects import head_effects
 from atlas.attribution.faithfulness import faithfulness
 from atlas.attribution.head_composition import composition
@@ -13,6 +14,7 @@ from atlas.attribution.patching import attribution_patching, edge_attribution_pa
 from atlas.attribution.score_parts import why
 from atlas.attribution.verdicts import verdict
 from atlas.attribution.writer_cuts import cut_writer
+from atlas.tracing.effect_choices import EffectChoices
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
 from atlas.tracing.pruning import Pruning
@@ -21,6 +23,7 @@ from atlas.tracing.verdict import Verdict
 __all__ = [
     "METHODS",
     "Attribution",
+    "EffectChoices",
     "Method",
     "Pruning",
     "Target",
@@ -28,6 +31,7 @@ __all__ = [
     "agreement",
     "attribute",
     "attribution_patching",
+    "compare_effects",
     "composition",
     "cut_writer",
     "edge_attribution_patching",

@@ -45,6 +45,19 @@ EFFECTS = (
         "Kullback & Leibler 1951, On Information and Sufficiency",
     ),
     Definition(
+        "head_effect_choices",
+        "effect",
+        "Effects under three choices",
+        "the effect with the output set to zero, to its mean over the text, and to its output in each of several other texts: "
+        "their mean and its 95 % interval, by bootstrap over the texts; ρ: Spearman's correlation over heads between two choices",
+        "Its sign hangs on the choice: two choices say the opposite, each at least 5 % of the largest effect under its choice, "
+        "and of other texts with an interval without 0. Its rank does: it is in the first quarter by size under one choice and "
+        "further than a quarter of all heads behind under another. Of so few texts the interval is rather too narrow.",
+        "one half of the other texts against the other half: what two choices can agree at most",
+        "any number",
+        MICHEL,
+    ),
+    Definition(
         "head_effect_gradient",
         "effect",
         "Effect by gradient",

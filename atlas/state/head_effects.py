@@ -9,6 +9,7 @@ import numpy as np
 import param
 
 from atlas.errors import NotCaptured, TooLarge
+from atlas.state import effect_choices
 from atlas.state.asking import Progress
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_plane import HeadPlaneLens, three
@@ -16,10 +17,13 @@ from atlas.state.lens import counted
 from atlas.state.library import examples
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.trace import NO_MODEL, Trace
+from atlas.tracing.effect_choices import CHOICES, EFFECT_CHOICES, EffectChoices
 from atlas.tracing.explained import ATTRIBUTION_PATCHING, HEAD_EFFECTS, LOGIT
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from atlas.ids import HeadId
 
 EFFECT, LOG_PROBABILITY, KL = "effect", "log_probability", "kl"
 """Columns of the effects."""
@@ -31,6 +35,12 @@ ZERO, MEAN, RESAMPLE, GRADIENT, PATCHING = "zero", "mean", "resample", "gradient
 its output on the way to the one in another text (`RESAMPLE`)."""
 
 ESTIMATES = (GRADIENT, PATCHING)
+
+ALL = "all three"
+"""Zero, mean and resample beside each other."""
+
+OTHERS = 6
+"""Texts whose outputs heads are replaced by where the three stand beside each other: each takes a run a head."""
 
 NO_KL = (
     "A gradient says how the target changes and not how the whole output does. Choose the logit or the log-probability, or "
@@ -52,7 +62,7 @@ class HeadEffectsChoices(Thresholded):
 
     value = param.Selector[str](objects=[EFFECT, LOG_PROBABILITY, KL], default=EFFECT, doc="What is compared before and after.")
     how = param.Selector[str](
-        objects=[ZERO, MEAN, RESAMPLE, GRADIENT, PATCHING], default=ZERO, doc="What the output of a head is replaced by."
+        objects=[ZERO, MEAN, RESAMPLE, ALL, GRADIENT, PATCHING], default=ZERO, doc="What the output of a head is replaced by."
     )
 
 
@@ -76,8 +86,60 @@ class HeadEffectsLens(HeadPlaneLens):
         return READINGS[self.choices.value]
 
     def whose(self) -> str:
-        """How heads are replaced."""
-        return self._how()
+        """How heads are replaced; of three choices each row has its own."""
+        return "" if self.beside else self._how()
+
+    @property
+    def beside(self) -> bool:
+        """Whether zero, mean and other texts stand beside each other."""
+        return bool(self.choices.how == ALL)
+
+    def rows_of_layer(self) -> int:
+        """A row for each choice that stands beside the others."""
+        return len(CHOICES) if self.beside else 1
+
+    def _heads(self, runs: int) -> list[HeadId]:
+        """The heads of the kind on screen; refused where so many runs of each are too many."""
+        heads = [head for head in self.trace.head_ids if head.kind == self.kind]
+        tokens = runs * len(heads) * sum(map(len, self.trace.token_tables.values()))
+        if tokens > MOST_TOKENS_RUN:
+            each = "a run of its own" if runs == 1 else f"{runs} runs of its own"
+            msg = (
+                f"Each of {self.of_kind()} takes {each}, {tokens:,} tokens in all, and {MOST_TOKENS_RUN:,} are the "
+                "most. Shorten the text, or give some of the heads to atlas.attribution.head_effects in Python."
+            )
+            raise TooLarge(msg)
+        return heads
+
+    def choices_found(self) -> EffectChoices | None:
+        """The effects under zero, mean and other texts; None while heads are being switched off."""
+        trace, kind, target = self.trace, self.kind, explained_target(self.workspace, LOGIT)
+        task = self.workspace.tasks.get(EFFECT_CHOICES)
+        if task is None:
+            raise NotCaptured(NO_MODEL)
+        others = other_texts(trace, OTHERS)
+        heads = self._heads(2 + len(others))
+
+        def compare(progress: Progress) -> EffectChoices:
+            def report(done: int, of: int) -> None:
+                progress.tell(f"Switching off {len(heads):,} heads in {2 + len(others)} ways", done / of)
+
+            made: EffectChoices = task(trace, target, heads, others, report)
+            return made
+
+        return self.ask(f"{ALL} {kind} {target}", compare, None, needs_model=True)
+
+    def hanging(self) -> frozenset[tuple[int, int]]:
+        """Cells of the heads whose sign or rank hangs on the choice; none where one choice is shown."""
+        found = self.choices_found() if self.beside and self.plane().rows else None
+        if found is None:
+            return frozenset()
+        return effect_choices.hanging(found.tables[self.choices.value], self.trace.n_heads(self.kind))
+
+    def table(self) -> pd.DataFrame:
+        """The plane; of three choices all that is known of every head."""
+        found = self.choices_found() if self.beside and self.plane().rows else None
+        return super().table() if found is None else found.tables[self.choices.value]
 
     def found(self) -> pd.DataFrame | None:
         """The effects; None while heads are being switched off."""
@@ -85,14 +147,7 @@ class HeadEffectsLens(HeadPlaneLens):
         task = self.workspace.tasks.get(ATTRIBUTION_PATCHING if how == PATCHING else HEAD_EFFECTS)
         if task is None:
             raise NotCaptured(NO_MODEL)
-        heads = [head for head in trace.head_ids if head.kind == kind]
-        tokens = len(heads) * sum(map(len, trace.token_tables.values()))
-        if how not in ESTIMATES and tokens > MOST_TOKENS_RUN:
-            msg = (
-                f"Each of {self.of_kind()} takes a run of its own, {tokens:,} tokens in all, and {MOST_TOKENS_RUN:,} are the "
-                "most. Shorten the text, or give some of the heads to atlas.attribution.head_effects in Python."
-            )
-            raise TooLarge(msg)
+        heads = self._heads(0 if how in ESTIMATES else 1)
         other = other_text(trace) if how in (RESAMPLE, PATCHING) else None
 
         def replace(progress: Progress) -> pd.DataFrame:
@@ -109,20 +164,45 @@ class HeadEffectsLens(HeadPlaneLens):
         return self.ask(f"{how} {kind} {target}", replace, None, needs_model=True)
 
     def _build_plane(self) -> Plane:
+        if self.beside:
+            return self._three_rows()
         if self.choices.how in ESTIMATES and self.choices.value == KL:
             raise NotCaptured(NO_KL)
         found = self.found()
         if found is None:
             return Plane()
         values = found[self.choices.value].to_numpy(dtype=float)
-        if not np.isfinite(values).any():
-            msg = "This model gives a number and no probabilities. Choose the logit, which is that number."
-            raise NotCaptured(msg)
+        _check_known(values)
         self.line = self._describe(found, values)
         return self.of_heads(values)
 
+    def _three_rows(self) -> Plane:
+        found = self.choices_found()
+        if found is None:
+            return Plane()
+        table = found.tables[self.choices.value]
+        _check_known(table[ZERO].to_numpy(dtype=float))
+        target = target_in_words(self.workspace, found.target)
+        self.line = (
+            f"{target}. {self._read()} of each of {self.of_kind()}, set to zero, to its mean over the text, and to its output in "
+            f"{counted(found.n, 'other text')}: {effect_choices.in_words(found, self.choices.value)}"
+        )
+        return effect_choices.plane_of(table, self.trace.n_layers(self.kind), self.trace.n_heads(self.kind))
+
+    def cell(self, row: int, column: int) -> Cell:
+        """The numbers of a head; of three choices also which of them the row is."""
+        found, compared = super().cell(row, column), self.choices_found() if self.beside else None
+        if compared is None or not found:
+            return found
+        return found | {"column": effect_choices.whose(CHOICES[row % len(CHOICES)], compared.n)}
+
     def _numbers(self, row: int, column: int) -> Cell:
         """The chosen value, the two others, and the rank of the head by the size of its value."""
+        compared = self.choices_found() if self.beside else None
+        if compared is not None:
+            head, choice = self.head_at(row, column), CHOICES[row % len(CHOICES)]
+            at = head.layer * self.trace.n_heads(self.kind) + head.head
+            return effect_choices.cell_of(compared.tables[self.choices.value].iloc[at], choice)
         numbers, found = super()._numbers(row, column), self.found()
         if found is None:
             return numbers
@@ -145,17 +225,18 @@ class HeadEffectsLens(HeadPlaneLens):
         estimated = "by gradient, an estimate of being " if how == PATCHING else ""
         return f"{estimated}replaced by its output in “{text if len(text) <= LETTERS else f'{text[: LETTERS - 1]}…'}”"
 
+    def _read(self) -> str:
+        reading = self.reading()
+        return reading[0].upper() + reading[1:]
+
     def _describe(self, found: pd.DataFrame, values: np.ndarray) -> str:
         order = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:SAID]
         most = ", ".join(f"L{found['layer'].iloc[at]} H{found['head'].iloc[at]} {three(values[at])}" for at in order)
         low, median, high = np.nanpercentile(values, [25, 50, 75])
         target = target_in_words(self.workspace, found.attrs["target"])
         spread = f"median {three(median)}, quartiles {three(low)} and {three(high)}"
-        reading = self.reading()
-        read = reading[0].upper() + reading[1:]
-        return (
-            f"{target}. {read} of each of {self.of_kind()}, {self._how()}: largest {most}; all heads: {spread}{_checked(found)}"
-        )
+        whose = f"{self._read()} of each of {self.of_kind()}, {self._how()}"
+        return f"{target}. {whose}: largest {most}; all heads: {spread}{_checked(found)}"
 
 
 def _checked(found: pd.DataFrame) -> str:
@@ -169,15 +250,26 @@ def _checked(found: pd.DataFrame) -> str:
     return f". {patched}: correlation of the effect on the target with its estimate r {three(r)}, ρ {three(rho)}"
 
 
+def _check_known(values: np.ndarray) -> None:
+    if not np.isfinite(values).any():
+        msg = "This model gives a number and no probabilities. Choose the logit, which is that number."
+        raise NotCaptured(msg)
+
+
 def other_text(trace: Trace) -> str:
     """The text that outputs are taken from: an example that begins otherwise, of the same model where there is one.
 
     Outputs are put in position by position: a model that looks back has the same ones wherever two texts begin alike.
     """
+    return other_texts(trace, 1)[0]
+
+
+def other_texts(trace: Trace, most: int) -> tuple[str, ...]:
+    """At most so many of them, those of the same model first."""
     beginning = _beginning(trace.texts.text or "")
-    known = [each for each in examples() if _beginning(each.text) != beginning]
     model = trace.provenance.get("model")
-    return next((each.text for each in known if each.model == model), known[0].text)
+    known = [each for each in examples() if _beginning(each.text) != beginning]
+    return tuple(each.text for each in sorted(known, key=lambda each: each.model != model)[:most])
 
 
 def _beginning(text: str) -> list[str]:

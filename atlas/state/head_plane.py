@@ -20,6 +20,14 @@ class HeadPlaneLens(PlaneLens):
     row_title: ClassVar = "layer"
     column_title: ClassVar = "head"
 
+    def rows_of_layer(self) -> int:
+        """How many rows, one below the other, a layer has."""
+        return 1
+
+    def head_at(self, row: int, column: int) -> HeadId:
+        """The head of a cell."""
+        return HeadId(self.kind, row // self.rows_of_layer(), column)
+
     def of_heads(self, values: Array) -> Plane:
         """A plane of one number of every head, given layer by layer."""
         layers, heads = self.trace.n_layers(self.kind), self.trace.n_heads(self.kind)
@@ -35,7 +43,7 @@ class HeadPlaneLens(PlaneLens):
         """The numbers of a head under its own name."""
         found = super().cell(row, column)
         return found and {
-            "row": str(HeadId(self.kind, row, column)),
+            "row": str(self.head_at(row, column)),
             **{k: v for k, v in found.items() if k not in ("row", "column")},
         }
 
@@ -43,16 +51,20 @@ class HeadPlaneLens(PlaneLens):
 
     def marked(self) -> Marked:
         """The selected heads, and the one in focus where none is selected."""
-        return Marked(cells=frozenset((head.layer, head.head) for head in self.shown_heads() if self.plane().rows))
+        heads = self.shown_heads() if self.plane().rows else ()
+        each = self.rows_of_layer()
+        return Marked(cells=frozenset((each * head.layer + at, head.head) for head in heads for at in range(each)))
 
     def select_cell(self, row: int, column: int, origin: str) -> None:
         """Show a head large and select it, as on the Map."""
-        self.workspace.selection.pick(HeadId(self.kind, row, column), origin=origin)
+        self.workspace.selection.pick(self.head_at(row, column), origin=origin)
 
     def select_name(self, axis: Axis, at: int, origin: str) -> None:
         """Select the heads of a layer, or those of one number in all layers."""
         plane, selection = self.plane(), self.workspace.selection
-        others = range(len(plane.columns if axis == "row" else plane.rows))
+        each = self.rows_of_layer()
+        at = at // each if axis == "row" else at
+        others = range(len(plane.columns) if axis == "row" else len(plane.rows) // each)
         heads = {HeadId(self.kind, *((at, other) if axis == "row" else (other, at))) for other in others}
         if heads == selection.heads:
             selection.clear("heads", origin=origin)

@@ -43,6 +43,14 @@ class Plane:
     """All values; None: the lens makes them window by window. NaN: missing, drawn hatched."""
     chance: Array | None = None
     """The value of every cell by chance, where there is one."""
+    groups: tuple[str, ...] = ()
+    """Names of equal groups of rows, which the axis has in place of those of the rows; empty: a row stands for itself."""
+
+    @property
+    def named(self) -> tuple[tuple[str, ...], int]:
+        """The names along the rows, and how many rows each stands for."""
+        names = self.groups or self.rows
+        return names, max(1, len(self.rows) // max(1, len(names)))
 
     def name(self, axis: Axis, at: int, most: int | None = None) -> str:
         """A row or a column by its name, of at most so many letters."""

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.plots import plane as plots
 from atlas.plots.marks import HEADS
 from atlas.state.agreement import BEYOND, AgreementLens
-from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.views.attribution import TITLES
 from atlas.views.base import TIGHT
-from atlas.views.glyph import Glyph
-from atlas.views.plane import HEAD_HINT, PlaneView
-
-if TYPE_CHECKING:
-    import holoviews as hv
+from atlas.views.dotted import DottedPlaneView
+from atlas.views.plane import HEAD_HINT
 
 
-class AgreementView(PlaneView):
+class AgreementView(DottedPlaneView):
     """How far heads agree with an attribution."""
 
     key: ClassVar = "agreement"
@@ -40,10 +34,6 @@ class AgreementView(PlaneView):
     lens_type: ClassVar = AgreementLens
     colours: ClassVar = {"cells": HEADS}
     hint: ClassVar = HEAD_HINT
-
-    def __init__(self, workspace: Workspace, **params: Any) -> None:
-        super().__init__(workspace, **params)
-        self.dots = Glyph()
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -65,24 +55,6 @@ class AgreementView(PlaneView):
         """What a dot says."""
         return f"dot: beyond chance, q ≤ {BEYOND}"
 
-    def over(self) -> list[tuple[Callable[..., Any], Callable[[], Any]]]:
-        """A dot in every head beyond chance, over the marks."""
-        return [*super().over(), (self._dots, no_dots)]
-
-    def mark(self) -> None:
-        """Move the frames, and the dots to the heads beyond chance of now."""
-        super().mark()
-        self.dots.mark(plots.cell_centres(self.agreement.beyond(), *self._size()))
-
-    def _size(self) -> tuple[int, int]:
-        plane = self.plane.plane()
-        return max(1, len(plane.rows)), max(1, len(plane.columns))
-
-    def _dots(self, **_: Any) -> hv.Points:
-        made = plots.dots(self.agreement.beyond(), *self._size(), dark=self.dark)
-        return made.opts(hooks=self.faults.hooks([self.dots.hook]), default_tools=[])
-
-
-def no_dots() -> hv.Points:
-    """No dots at all."""
-    return plots.dots((), 1, 1, dark=False)
+    def dotted(self) -> frozenset[tuple[int, int]]:
+        """The heads beyond chance."""
+        return self.agreement.beyond()

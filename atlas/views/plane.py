@@ -175,16 +175,18 @@ class PlaneView(RasterView):
 
     def _ticks(self, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
         plane = self.plane.plane()
-        across, rows = max(1, len(plane.columns)), plots.ticks(plane.rows, view.y0, view.y1, high)
+        names, each = plane.named
+        across, rows = max(1, len(plane.columns)), plots.ticks(names, view.y0 / each, view.y1 / each, high)
         columns = plots.ticks(plane.columns, view.x0, view.x1, wide)
         return plots.on_canvas(columns, view.x0 / across, view.x1 / across, wide), rows
 
     def _titles(self, view: Viewport, wide: int, high: int) -> tuple[str, str]:
         plane = self.plane.plane()
+        names, each = plane.named
         down, across = self.plane.titles()
         return (
             plots.stepped(across, plots.tick_step(len(plane.columns), view.x0, view.x1, wide)),
-            plots.stepped(down, plots.tick_step(len(plane.rows), view.y0, view.y1, high)),
+            plots.stepped(down, plots.tick_step(len(names), view.y0 / each, view.y1 / each, high)),
         )
 
     def _boxes(self) -> dict[str, list[Box]]:

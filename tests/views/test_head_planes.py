@@ -13,11 +13,11 @@ from bokeh.events import Tap
 from scipy.stats import pearsonr
 
 import atlas
-from atlas.attribution import Target, agreement, attribute, attribution_patching, head_effects, head_importance
+from atlas.attribution import Target, agreement, attribute, attribution_patching, compare_effects, head_effects, head_importance
 from atlas.ids import HeadId
 from atlas.state import agreement as agreement_state
 from atlas.state import head_effects as effects_state
-from atlas.state.head_effects import other_text
+from atlas.state.head_effects import other_text, other_texts
 from atlas.state.library import examples
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
@@ -92,6 +92,48 @@ def test_effects_are_those_of_the_api_for_every_choice(name, kind):
     assert view.problem == ""
     view.plane.choices.value = "kl"
     assert "Choose the logit" in view.problem
+
+
+@pytest.mark.parametrize(("name", "kind"), [("GPT-2", "decoder"), ("T5", "cross")])
+def test_three_choices_stand_beside_each_other_as_three_rows_a_layer(name, kind):
+    trace, (room, view) = traced(name), shown(HeadEffectsView, traced(name), kind)
+    view.plane.choices.how = "all three"
+    heads = [head for head in trace.head_ids if head.kind == kind]
+    found = compare_effects(model(name), trace, other_texts(trace, 6), usual(name), heads)
+    layers, count = trace.n_layers(kind), trace.n_heads(kind)
+    for value in ("kl", "effect"):
+        view.plane.choices.value = value
+        table, plane = found.tables[value], view.plane.plane()
+        for at, choice in enumerate(("zero", "mean", "resample")):
+            expected = table[choice].to_numpy().reshape(layers, count)
+            np.testing.assert_allclose(plane.whole[at::3], expected, atol=2e-4, rtol=1e-3)
+        assert plane.rows[:3] == ("L0 zero", "L0 mean", "L0 other texts")
+    row = found.table.iloc[count + 2]
+    cell = view.plane.cell(5, 2)
+    assert cell["row"] == str(HeadId(kind, 1, 2))
+    assert cell["column"] == "mean over 6 other texts"
+    numbers = [cell[key] for key in ("value", "zero", "mean", "other texts 95 % from", "to")]
+    np.testing.assert_allclose(numbers, row[["resample", "zero", "mean", "lo", "hi"]].to_numpy(dtype=float), atol=2e-4)
+    rho = found.agreement["rho"].iloc[0]
+    said = float(view.lens.line.split("zero and mean ")[1].split(" ")[0].replace("−", "-"))
+    assert said == pytest.approx(rho, abs=0.02)
+    hanging = found.table[found.table["hangs_on"] != ""]
+    assert view.dotted() == {(3 * layer + 1, head) for layer, head in zip(hanging["layer"], hanging["head"], strict=True)}
+    assert len(view.between()) == layers
+    view.tap(2.5 / count, 4.5 / (3 * layers))
+    assert room.selection.heads == {HeadId(kind, 1, 2)}
+    assert view.plane.marked().cells == {(3, 2), (4, 2), (5, 2)}
+    view._name_clicked("y", 2.5 / 9)
+    assert room.selection.heads == {HeadId(kind, 0, at) for at in range(count)}
+    view._name_clicked("x", 0.1)
+    assert room.selection.heads == {HeadId(kind, at, 0) for at in range(layers)}
+    exported = view.export().table
+    assert list(exported) == list(found.table)
+    assert view.problem == ""
+    view.plane.choices.how = "zero"
+    assert view.plane.plane().whole.shape == (layers, count)
+    assert view.dotted() == frozenset()
+    assert view.between() == []
 
 
 def test_the_line_says_the_target_the_way_the_three_heads_and_the_spread():
