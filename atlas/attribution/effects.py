@@ -27,6 +27,13 @@ GRADIENT = "gradient"
 """Instead of removing heads, differentiate by a factor on the output of each: all of them in one backward pass."""
 
 
+INTEGRATED = "integrated_gradients"
+"""Instead of removing heads, integrate gradients from a layer whose weights say nothing to its own weights, layer by layer."""
+
+UNIFORM = "uniform"
+"""Attention that says nothing: evenly spread over the keys that a query may see."""
+
+
 def head_effects(
     model: Model,
     text: str | Trace | Any,
@@ -38,6 +45,7 @@ def head_effects(
     pair: str | None = None,
     decoder: str | None = None,
     seed: int = 0,
+    baseline: str = UNIFORM,
     progress: Report | None = None,
 ) -> pd.DataFrame:
     """The effect of every head on one prediction, each in a run of its own: kind, layer, head, effect, log_probability, kl.
@@ -66,11 +74,13 @@ def head_effects(
         A second segment; the text that the decoder of an encoder-decoder reads.
     seed
         Of the positions that 'resample' draws.
+    baseline
+        Of 'integrated_gradients': 'uniform', weights spread evenly over the keys that a query may see; or 'zero', no weights.
     progress
         Called with the number of heads done and the number of all heads.
     """
     trace = text if isinstance(text, Trace) else model.trace(text, pair, decoder, capture=("predictions",))
-    return head_effects_of_trace(trace, target, how, heads, other, progress, seed)
+    return head_effects_of_trace(trace, target, how, heads, other, progress, seed, baseline)
 
 
 def head_effects_of_trace(
@@ -81,12 +91,15 @@ def head_effects_of_trace(
     other: str | Trace | Any = None,
     report: Report | None = None,
     seed: int = 0,
+    baseline: str = UNIFORM,
 ) -> pd.DataFrame:
     """The same for a trace whose model is here; `attrs` of the table say what was explained and how."""
     from atlas.engine.gradients.heads import head_effects as effects
 
     if how == GRADIENT:
         return _by_gradient(trace, target, heads, report)
+    if how == INTEGRATED:
+        return _by_integration(trace, target, heads, report, baseline)
     found = effects(trace, target, how, heads, read(trace, other), report, seed)
     done = [head for (head,) in found.sets]
     table = pd.DataFrame(
@@ -133,6 +146,30 @@ def _by_gradient(trace: Trace, target: Target | None, heads: Iterable[Headlike] 
     names = {name: [getattr(head, name) for head in chosen] for name in ("kind", "layer", "head")}
     table = pd.DataFrame(names | columns).assign(kl=np.nan)
     table.attrs = {"target": subject.target.words, "how": GRADIENT}
+    return table
+
+
+def _by_integration(
+    trace: Trace, target: Target | None, heads: Iterable[Headlike] | None, report: Report | None, baseline: str
+) -> pd.DataFrame:
+    from atlas.engine.gradients.attention_weights import weights_integrated
+    from atlas.engine.gradients.subject import Subject, model_of
+
+    reason = METHODS["attention_x_gradient"].reason(model_of(trace).model)
+    if reason:
+        raise NotCaptured(reason)
+    subject = Subject(trace, target)
+    chosen = as_heads(heads, trace.kinds) if heads is not None else trace.head_ids
+    places = {(head.kind, head.layer) for head in chosen}
+    found = weights_integrated(subject, baseline, places, report)
+    names = {name: [getattr(head, name) for head in chosen] for name in ("kind", "layer", "head")}
+    table = pd.DataFrame(names | {"effect": [float(found[head.kind, head.layer].heads[head.head]) for head in chosen]})
+    table = table.assign(log_probability=np.nan, kl=np.nan)
+    layers = pd.DataFrame(
+        [(kind, layer, each.value - each.without, each.gap, each.steps) for (kind, layer), each in found.items()],
+        columns=["kind", "layer", "explained", "gap", "steps"],
+    )
+    table.attrs = {"target": subject.target.words, "how": INTEGRATED, "baseline": baseline, "layers": layers.to_dict("list")}
     return table
 
 

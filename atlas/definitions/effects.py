@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import DEYOUNG, EDIN, MICHEL, NANDA, SYED, WIEGREFFE
+from atlas.definitions.references import DEYOUNG, EDIN, HAO, MICHEL, NANDA, SYED, WIEGREFFE
 
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
 
@@ -99,6 +99,30 @@ EFFECTS = (
         "Importance by gradient",
         "|Σᵢⱼ Aᵢⱼ · ∂f/∂Aᵢⱼ|",
         "The size of the effect by gradient: high where the target hangs on the head, whether it speaks for it or against it.",
+        _HEAD_NULL,
+        "0 and above",
+        MICHEL,
+    ),
+    Definition(
+        "importance_integrated",
+        "effect",
+        "Importance by integrated gradients",
+        "|Σᵢⱼ (A − B)ᵢⱼ · ∫₀¹ ∂f/∂Aᵢⱼ (B + t (A − B)) dt|; A: the weights of the head, B: spread evenly over the keys a query "
+        "may see (or no weights), in all heads of the layer at once",
+        "How much of what the target gains by where this layer looks is due to the head. The signed scores of a layer add up to "
+        "f minus f with the weights of the layer replaced; the gap says how nearly. It does not saturate as one gradient does. "
+        "A head that looks evenly has none, whatever it moves.",
+        _HEAD_NULL,
+        "0 and above",
+        HAO,
+    ),
+    Definition(
+        "importance_removal",
+        "effect",
+        "Importance by removal",
+        "|f(x) − f(x with the output of the head set to zero)|",
+        "The size of the effect on the target, measured in a run for each head. Where heads stand in for each other each alone "
+        "seems to be of no importance.",
         _HEAD_NULL,
         "0 and above",
         MICHEL,

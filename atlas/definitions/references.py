@@ -49,5 +49,6 @@ NANGIA = "Nangia, Vania, Bhalerao & Bowman 2020, CrowS-Pairs: Measuring Social B
 BLODGETT = "Blodgett, Lopez, Olteanu, Sim & Wallach 2021, Stereotyping Norwegian Salmon"
 DEYOUNG = "DeYoung et al. 2020, ERASER: A Benchmark to Evaluate Rationalized NLP Models"
 EDIN = "Edin et al. 2025, Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attributions Explainability"
+HAO = "Hao, Dong, Wei & Xu 2021, Self-Attention Attribution; Sundararajan, Taly & Yan 2017, Axiomatic Attribution"
 NANDA = "Nanda 2023, Attribution Patching; with steps: Hanna, Pezzelle & Belinkov 2024, Have Faith in Faithfulness"
 SYED = "Syed, Rager & Conmy 2023, Attribution Patching Outperforms Automated Circuit Discovery"

@@ -40,6 +40,7 @@ PARTS: Mapping[str, Category] = MappingProxyType({
     "value": Category(GREEN, TRIANGLE),
     "gradient": Category(BLUE, CIRCLE),
     "ablation": Category(VERMILION, SQUARE),
+    "integrated_gradients": Category(GREEN, DIAMOND),
     "random": Category(GREY, TRIANGLE),
     "token": Category(BLUE, CIRCLE),
     "position": Category(VERMILION, SQUARE),

@@ -24,8 +24,12 @@ METRICS = tuple(name for name, item in DEFINITIONS.items() if item.group == "met
 SELECTED = "selected"
 """The metric that is there while keys are selected: the weight on them. No order of the Map: it would change with every click."""
 
+IMPORTANCE, INTEGRATED, REMOVAL = "importance", "importance_integrated", "importance_removal"
+IMPORTANCES = (IMPORTANCE, INTEGRATED, REMOVAL)
+"""Numbers that no trace holds: how much the prediction that is explained hangs on a head. Worked out when they are asked for."""
+
 MORE_THAN_METRICS: dict[str, tuple[str, ...]] = {
-    "order": ("index", "cluster"),
+    "order": ("index", "cluster", *IMPORTANCES),
     "x": (SELECTED,),
     "y": (SELECTED,),
     "colour": ("cluster", "role", "layer", SELECTED),
@@ -59,7 +63,7 @@ class Display(param.Parameterized):
     paint = param.Selector[str](
         objects=list(PAINTS), default="received", doc="Whether the text is painted by attention received or sent."
     )
-    order = param.String(default="index", doc="Order of the heads on the Map: 'index', 'cluster', or a metric's name.")
+    order = param.String(default="index", doc="Order of the heads on the Map: 'index', 'cluster', or a metric or an importance.")
     layout = param.Selector[str](objects=list(LAYOUTS), default="pca", doc="What the axes of the head scatter are.")
     x = param.String(default="distance", doc="Metric across, where the axes are metrics.")
     y = param.String(default="entropy_norm", doc="Metric upwards, where the axes are metrics.")

@@ -34,13 +34,20 @@ ZERO, MEAN, RESAMPLE, GRADIENT, PATCHING = "zero", "mean", "resample", "gradient
 """What the output of a head is replaced by; or by how much the target changes with a factor on it, in one backward pass, or with
 its output on the way to the one in another text (`RESAMPLE`)."""
 
-ESTIMATES = (GRADIENT, PATCHING)
+INTEGRATED = "integrated_gradients"
+"""What the weights of a head do for the target, from evenly spread ones on."""
+
+ESTIMATES = (GRADIENT, PATCHING, INTEGRATED)
 
 ALL = "all three"
 """Zero, mean and resample beside each other."""
 
 OTHERS = 6
 """Texts whose outputs heads are replaced by where the three stand beside each other: each takes a run a head."""
+
+NO_PROBABILITY = (
+    "Integrated gradients say how the scores of the heads of a layer add up to the logit. Choose the logit, or replace the heads."
+)
 
 NO_KL = (
     "A gradient says how the target changes and not how the whole output does. Choose the logit or the log-probability, or "
@@ -62,7 +69,9 @@ class HeadEffectsChoices(Thresholded):
 
     value = param.Selector[str](objects=[EFFECT, LOG_PROBABILITY, KL], default=EFFECT, doc="What is compared before and after.")
     how = param.Selector[str](
-        objects=[ZERO, MEAN, RESAMPLE, ALL, GRADIENT, PATCHING], default=ZERO, doc="What the output of a head is replaced by."
+        objects=[ZERO, MEAN, RESAMPLE, ALL, GRADIENT, PATCHING, INTEGRATED],
+        default=ZERO,
+        doc="What the output of a head is replaced by.",
     )
 
 
@@ -152,10 +161,12 @@ class HeadEffectsLens(HeadPlaneLens):
 
         def replace(progress: Progress) -> pd.DataFrame:
             def report(done: int, of: int) -> None:
-                if how != PATCHING:
+                if how == INTEGRATED:
+                    progress.tell(f"Integrating gradients on the weights of {of:,} layers", done / of)
+                elif how != PATCHING:
                     progress.tell(f"Switching off {of:,} heads", done / of)
 
-            if how in ESTIMATES:
+            if how in (GRADIENT, PATCHING):
                 progress.tell(f"Differentiating by the output of {len(heads):,} heads")
 
             made: pd.DataFrame = task(trace, target, RESAMPLE if how == PATCHING else how, heads, other, report)
@@ -168,6 +179,8 @@ class HeadEffectsLens(HeadPlaneLens):
             return self._three_rows()
         if self.choices.how in ESTIMATES and self.choices.value == KL:
             raise NotCaptured(NO_KL)
+        if self.choices.how == INTEGRATED and self.choices.value == LOG_PROBABILITY:
+            raise NotCaptured(NO_PROBABILITY)
         found = self.found()
         if found is None:
             return Plane()
@@ -220,6 +233,7 @@ class HeadEffectsLens(HeadPlaneLens):
                 ZERO: "set to zero",
                 MEAN: "set to its mean over the text",
                 GRADIENT: "by gradient, an estimate of setting it to zero",
+                INTEGRATED: "by integrated gradients on its weights, from evenly spread ones",
             }[how]
         text = other_text(self.trace)
         estimated = "by gradient, an estimate of being " if how == PATCHING else ""
@@ -240,7 +254,12 @@ class HeadEffectsLens(HeadPlaneLens):
 
 
 def _checked(found: pd.DataFrame) -> str:
-    """How far estimates agree with what was measured of some heads, in words; empty where all were measured."""
+    """How far estimates agree with what was measured of some heads, or add up, in words; empty where all were measured."""
+    if "layers" in found.attrs:
+        layers = found.attrs["layers"]
+        worst = int(np.argmax(layers["gap"]))
+        gap, where = three(100 * layers["gap"][worst]), layers["layer"][worst]
+        return f". The heads of a layer add up to what its weights do; the largest gap is {gap} %, in layer L{where}"
     if "pearson" not in found.attrs:
         return ""
     r, rho, n = (found.attrs[name] for name in ("pearson", "spearman", "n"))

@@ -15,14 +15,14 @@ from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.attribution import explained_target
 from atlas.state.ceilings import Ceiling, ceiling_of, sample_of, spread_of
-from atlas.state.display import METRICS, SELECTED
+from atlas.state.display import IMPORTANCES, METRICS, SELECTED
 from atlas.state.heads import title_of
+from atlas.state.importances import importances
 from atlas.state.lens import Lens, counted
 from atlas.state.map_layout import NO_LAYOUT, Layout, by_number, ranked
 from atlas.state.selected_table import selected_table
 from atlas.state.words import shown_token, tokens_in_words
-from atlas.trace import NO_MODEL
-from atlas.tracing.explained import HEAD_EFFECTS, LOGIT
+from atlas.tracing.explained import LOGIT
 from atlas.tracing.groups import Division, are_divided, clusters
 from atlas.tracing.restricted import restrict_to, restricted_thumbnails
 from atlas.tracing.token_scores import sinks
@@ -47,9 +47,6 @@ SHOWS = (AUTO, THUMBNAILS, NUMBER)
 
 BY_CLUSTER = "cluster"
 
-IMPORTANCE = "importance"
-"""A number that no trace holds: how much the prediction that is explained hangs on a head, by one backward pass."""
-
 
 class MapChoices(param.Parameterized):
     """Choices of the Map."""
@@ -60,7 +57,7 @@ class MapChoices(param.Parameterized):
         doc="What is shown of every head. 'auto': its attention, and one number as soon as tokens are selected.",
     )
     number = param.Selector[str](
-        objects=["", *METRICS, SELECTED, IMPORTANCE],
+        objects=["", *METRICS, SELECTED, *IMPORTANCES],
         default="",
         doc="The number shown of every head. Automatic: the weight on the selected keys, else the metric of the ranking.",
     )
@@ -92,8 +89,8 @@ class MapLens(Lens):
 
     @staticmethod
     def metrics() -> dict[str, str]:
-        """Metrics heads can be ordered by: name -> title."""
-        return {name: definitions.DEFINITIONS[name].title for name in METRICS}
+        """Metrics and importances heads can be ordered by: name -> title."""
+        return {name: definitions.DEFINITIONS[name].title for name in (*METRICS, *IMPORTANCES)}
 
     @property
     def shows_numbers(self) -> bool:
@@ -112,7 +109,7 @@ class MapLens(Lens):
         """Not on which head is in focus: that is a frame of its own."""
         selection, display = self.workspace.selection, self.workspace.display
         number = self.metric if self.shows_numbers else None
-        target = explained_target(self.workspace, LOGIT) if number == IMPORTANCE else None
+        target = explained_target(self.workspace, LOGIT) if self._weighed() else None
         return self.kind, selection.queries, selection.keys, display.order, display.sinks, number, target
 
     def forget(self) -> None:
@@ -157,7 +154,7 @@ class MapLens(Lens):
 
     def _measured(self) -> Numbers:
         layout, metric = self.layout(), self.metric
-        table = self._importance() if metric == IMPORTANCE else selected_table(self.workspace, self.trace)
+        table = self._table_of(metric)
         rows = table["layer"].to_numpy(dtype=int), table["head"].to_numpy(dtype=int)
         found = []
         for name in (metric, f"{metric}_uniform"):
@@ -167,21 +164,17 @@ class MapLens(Lens):
             found.append(layout.arranged(by_head))
         return Numbers(*found)
 
+    def _weighed(self) -> frozenset[str]:
+        """The importances that order the heads or are shown of them."""
+        shown = {self.metric} if self.shows_numbers else set()
+        return frozenset(shown | {self.workspace.display.order}) & frozenset(IMPORTANCES)
+
     def _importance(self) -> pd.DataFrame:
-        """layer, head and the importance of each; without rows until it is there."""
-        task = self.workspace.tasks.get(HEAD_EFFECTS)
-        if task is None:
-            raise NotCaptured(NO_MODEL)
-        trace, target = self.trace, explained_target(self.workspace, LOGIT)
-        heads = [head for head in trace.head_ids if head.kind == self.kind]
-
-        def differentiate(progress: Progress) -> pd.DataFrame:
-            progress.tell(f"Differentiating by the output of {len(heads):,} heads")
-            made: pd.DataFrame = task(trace, target, "gradient", heads)
-            return made.assign(importance=made["effect"].abs())
-
-        nothing = pd.DataFrame({"layer": [], "head": [], IMPORTANCE: []})
-        return self.ask(f"{IMPORTANCE} {self.kind} {target}", differentiate, nothing, needs_model=True)
+        """layer, head and the importances of each; without rows until they are there."""
+        wanted = self._weighed()
+        if self.workspace.display.order == BY_CLUSTER and not are_divided(self.trace, self.kind):
+            return pd.DataFrame({name: [] for name in ("layer", "head", *wanted)})  # the order is waited for, and comes first
+        return importances(self, wanted)
 
     def table(self) -> pd.DataFrame:
         """The numbers as a table; or the thumbnails, with the largest weight of every block of queries and keys of every head."""
@@ -239,7 +232,7 @@ class MapLens(Lens):
         """Why the number is known of no head; empty where it is known of one."""
         if np.isfinite(self.numbers().values).any():
             return ""
-        if self.metric == IMPORTANCE:
+        if self.metric in IMPORTANCES:
             return "being worked out" if self.busy else "not known here"
         if self.metric == SELECTED:
             return "known once tokens are selected as 'to'"
@@ -267,7 +260,7 @@ class MapLens(Lens):
         tokens = f"{attention.n_queries:,} × {attention.n_keys:,} tokens"
         shown = f"{title_of(self.metric)} of every head" if self.shows_numbers else tokens
         parts = [f"{whose}: {counted(layers, 'layer')} × {counted(heads, 'head')}, {shown}"]
-        chosen = "" if self.shows_numbers and self.metric == IMPORTANCE else tokens_in_words(self.workspace)
+        chosen = "" if self.shows_numbers and self.metric in IMPORTANCES else tokens_in_words(self.workspace)
         parts += [f"only {chosen}"] if chosen else []
         rows, ranked_by, why = self._ordered(heads)
         parts += [why] if why else []
@@ -281,19 +274,30 @@ class MapLens(Lens):
         numbered = by_number(every, heads)
         if order == "index":
             return numbered, "", ""
-        table = selected_table(self.workspace, self.trace)
-        ids = [HeadId(self.kind, int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]
         if order == BY_CLUSTER:
             division = self._division()
             if division is None:
                 return numbered, "", "in the order of their numbers until they are divided into clusters"
-            labels = np.asarray(division.labels, dtype=float)
-            return ranked(ids, labels, heads, largest_first=False), "cluster", "heads of a cluster lie together"
-        title = definitions.DEFINITIONS[order].title
-        values = table[order].to_numpy(dtype=float, na_value=np.nan) if order in table else np.full(len(ids), np.nan)
+            labels, rows = np.asarray(division.labels, dtype=float), selected_table(self.workspace, self.trace)
+            return ranked(self._ids(rows), labels, heads, largest_first=False), "cluster", "heads of a cluster lie together"
+        title = title_of(order)
+        try:
+            table = self._table_of(order)
+        except (NotCaptured, TooLarge) as error:  # the Map itself needs no importance
+            return numbered, "", f"in the order of their numbers. {error}"
+        values = table[order].to_numpy(dtype=float, na_value=np.nan) if order in table else np.full(len(table), np.nan)
         if not np.isfinite(values).any():
-            return numbered, "", f"in the order of their numbers: {title} is not known of any head here"
-        return ranked(ids, values, heads, largest_first=True), title, f"all heads by {title}, the largest first"
+            waits = f" until {title} is worked out" if self.busy else f": {title} is not known of any head here"
+            return numbered, "", f"in the order of their numbers{waits}"
+        return ranked(self._ids(table), values, heads, largest_first=True), title, f"all heads by {title}, the largest first"
+
+    def _ids(self, table: pd.DataFrame) -> list[HeadId]:
+        """The heads of the rows of a table."""
+        return [HeadId(self.kind, int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]
+
+    def _table_of(self, number: str) -> pd.DataFrame:
+        """A table of the heads that has this number, where it is known."""
+        return self._importance() if number in IMPORTANCES else selected_table(self.workspace, self.trace)
 
     def _division(self) -> Division | None:
         """The clusters of the heads; None until they are there."""

@@ -18,7 +18,7 @@ from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import LOGIT
-from atlas.tracing.pruning import ABLATION, GRADIENT, PRUNING, RANDOM, Pruning, runs_of
+from atlas.tracing.pruning import ABLATION, GRADIENT, INTEGRATED, PRUNING, RANDOM, Pruning, runs_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,9 @@ PROBABILITY, VALUE, KL = "probability", "value", "kl"
 LEFT = 0.9
 """Share of the probability that counts as all of it in the line."""
 
-ORDERS = {GRADIENT: "by gradient", ABLATION: "by removal", RANDOM: "in random orders"}
+ORDERS = {
+    GRADIENT: "by gradient", ABLATION: "by removal", INTEGRATED: "by integrated gradients", RANDOM: "in random orders",
+}  # fmt: skip
 
 
 class PruningChoices(param.Parameterized):
@@ -39,6 +41,7 @@ class PruningChoices(param.Parameterized):
     how = param.Selector[str](
         objects=[ZERO, MEAN, RESAMPLE], default=ZERO, doc="What the output of a removed head is replaced by."
     )
+    integrated = param.Boolean(default=False, doc="Whether heads also go by integrated gradients on their weights.")
 
 
 class Curve(NamedTuple):
@@ -67,7 +70,7 @@ class PruningLens(Lens):
 
     def depends(self) -> Hashable:
         """On the kind and the target, not on the head in focus."""
-        return self.kind, explained_target(self.workspace, LOGIT), self.choices.how, self.choices.show
+        return self.kind, explained_target(self.workspace, LOGIT), self.choices.how, self.choices.show, self.choices.integrated
 
     def forget(self) -> None:
         """The curves are drawn again."""
@@ -86,20 +89,22 @@ class PruningLens(Lens):
             raise NotCaptured(NO_MODEL)
         trace, kind, how, target = self.trace, self.kind, self.choices.how, explained_target(self.workspace, LOGIT)
         heads = [head for head in trace.head_ids if head.kind == kind]
-        tokens = runs_of(len(heads)) * sum(map(len, trace.token_tables.values()))
+        integrated = self.choices.integrated
+        runs = runs_of(len(heads), integrated_layers=trace.n_layers(kind) if integrated else 0)
+        tokens = runs * sum(map(len, trace.token_tables.values()))
         if tokens > MOST_TOKENS_RUN:
             msg = (
-                f"Removing {counted(len(heads), 'head')} step by step takes {runs_of(len(heads)):,} runs, {tokens:,} tokens in "
+                f"Removing {counted(len(heads), 'head')} step by step takes {runs:,} runs, {tokens:,} tokens in "
                 f"all, and {MOST_TOKENS_RUN:,} are the most. Shorten the text, or use atlas.attribution.prune in Python."
             )
             raise TooLarge(msg)
         other = other_text(trace) if how == RESAMPLE else None
 
         def remove(progress: Progress) -> Pruning:
-            made: Pruning = task(trace, target, how, heads, other=other, progress=progress.tell)
+            made: Pruning = task(trace, target, how, heads, other=other, integrated=integrated, progress=progress.tell)
             return made
 
-        return self.ask(f"{how} {kind} {target}", remove, None, needs_model=True)
+        return self.ask(f"{how} {kind} {target} {integrated}", remove, None, needs_model=True)
 
     def table(self) -> pd.DataFrame:
         """Every point of every order, and the heads that are left in the orders by importance."""
@@ -128,7 +133,11 @@ class PruningLens(Lens):
             msg = "This model gives a number and no probabilities. Choose the logit, which is that number."
             raise NotCaptured(msg)
         self.line = self._describe(found)
-        return tuple(_curve(found.table, order, show) for order in ORDERS)
+        return tuple(_curve(found.table, order, show) for order in self.orders())
+
+    def orders(self) -> dict[str, str]:
+        """The orders in which heads go, and what they are called."""
+        return {order: said for order, said in ORDERS.items() if order != INTEGRATED or self.choices.integrated}
 
     def _describe(self, found: Pruning) -> str:
         heads = int(found.table["removed"].max())
@@ -137,7 +146,7 @@ class PruningLens(Lens):
         if math.isnan(found.target.probability):
             return f"{target}; {counted(heads, kind)}, removed together"
         needed = ", ".join(
-            f"{_needed(_curve(found.table, order, PROBABILITY), heads):,} {said}" for order, said in ORDERS.items()
+            f"{_needed(_curve(found.table, order, PROBABILITY), heads):,} {said}" for order, said in self.orders().items()
         )
         whole = percent(found.target.probability)
         return f"{target}; probability {whole}. Of {counted(heads, kind)}, those that keep {percent(LEFT)} of it: {needed}"

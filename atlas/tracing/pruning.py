@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 PRUNING = "pruning"
 """Name of the task."""
 
-GRADIENT, ABLATION, RANDOM = "gradient", "ablation", "random"
-"""Orders in which heads go: by gradient importance, by the size of their effect alone, by chance."""
+GRADIENT, ABLATION, INTEGRATED, RANDOM = "gradient", "ablation", "integrated_gradients", "random"
+"""Orders in which heads go: by gradient importance, by the size of their effect alone, by integrated gradients on their weights,
+by chance."""
+
+INTEGRATED_PASSES = 24
+"""Texts a layer that integrated gradients take where the first round is enough, which it mostly is; a backward pass is two."""
 
 POINTS = 16
 """Points of a curve at most, besides that of all heads: of more heads, several go at once."""
@@ -32,7 +36,7 @@ class Pruning(NamedTuple):
     table: pd.DataFrame
     """order, run (of the random orders), removed, kept, value (the explained number), probability, kl."""
     orders: Mapping[str, tuple[HeadId, ...]]
-    """'gradient' and 'ablation': the heads, the least important first."""
+    """'gradient', 'ablation' and perhaps 'integrated_gradients': the heads, the least important first."""
     how: str
     """What the output of removed heads is replaced by."""
 
@@ -41,6 +45,7 @@ class Pruning(NamedTuple):
         return tuple(sorted(self.orders[order][removed:]))
 
 
-def runs_of(heads: int, points: int = POINTS, orders: int = ORDERS) -> int:
+def runs_of(heads: int, points: int = POINTS, orders: int = ORDERS, integrated_layers: int = 0) -> int:
     """Texts that the curves run through the model; a backward pass counts as two."""
-    return heads + 5 + (2 + orders) * min(heads, points)
+    curves = 2 + orders + (integrated_layers > 0)
+    return heads + 5 + curves * min(heads, points) + INTEGRATED_PASSES * integrated_layers

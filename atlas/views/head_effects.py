@@ -11,7 +11,19 @@ from atlas.plots import plane as plots
 from atlas.plots.colours import theme
 from atlas.plots.marks import HEADS
 from atlas.plots.raster import Box
-from atlas.state.head_effects import ALL, EFFECT, GRADIENT, KL, LOG_PROBABILITY, MEAN, PATCHING, RESAMPLE, ZERO, HeadEffectsLens
+from atlas.state.head_effects import (
+    ALL,
+    EFFECT,
+    GRADIENT,
+    INTEGRATED,
+    KL,
+    LOG_PROBABILITY,
+    MEAN,
+    PATCHING,
+    RESAMPLE,
+    ZERO,
+    HeadEffectsLens,
+)
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
@@ -26,7 +38,12 @@ if TYPE_CHECKING:
 VALUES = {"target logit": EFFECT, "log-probability": LOG_PROBABILITY, "whole output (KL)": KL}
 REPLACED_BY = {"zero": ZERO, "its mean": MEAN, "another text": RESAMPLE}
 
-HOW = REPLACED_BY | {"all three, compared": ALL, "nothing: by gradient": GRADIENT, "attribution patching": PATCHING}
+HOW = REPLACED_BY | {
+    "all three, compared": ALL,
+    "nothing: by gradient": GRADIENT,
+    "attribution patching": PATCHING,
+    "integrated gradients": INTEGRATED,
+}
 
 STRIPES = "each head from above: zero, its mean, other texts; dot: sign or rank hangs on the choice"
 
@@ -48,7 +65,8 @@ class HeadEffectsView(DottedPlaneView):
         "three stripes, from above zero, its mean, and the mean over other texts, whose interval is shown where you point; a dot "
         "marks heads whose sign or rank hangs on the choice, and the line names them and says how far the ranks agree. By "
         "gradient nothing is replaced: one backward pass estimates for all heads what zero would do; where the two differ, zero "
-        "is what was measured. "
+        "is what was measured. Integrated gradients say what the weights of a head do, from evenly spread ones on: the heads of "
+        "a layer add up to what the target loses when its weights are spread evenly, and the line says how nearly. "
         "Attribution patching estimates what another text would do, and the line says how far that agrees with the heads that "
         "were patched one by one. Choose the prediction in the view of predictions. A chance level of its own would take many "
         "runs a head, so the line says the median and the quartiles of all heads: a head inside them does no more than most. "
@@ -60,6 +78,7 @@ class HeadEffectsView(DottedPlaneView):
         "head_effect_kl",
         "head_effect_choices",
         "head_effect_gradient",
+        "importance_integrated",
         "attribution_patching",
     )
     lens_type: ClassVar = HeadEffectsLens

@@ -72,12 +72,12 @@ class MapView(RasterView):
         "several. "
         "Ctrl and the wheel zoom, or the wheel alone after a click; a double click shows all again.\n\n"
         "One number a head: its colour is that number, whose name and chance value stand under the plot. With tokens selected "
-        "it is the weight on the selected keys, over the selected queries. Importance by gradient is worked out when it is "
-        "chosen, for the prediction that is explained, whichever tokens are selected. Ordered by a metric, the Map is one "
-        "ranking of all heads, read row by row. "
+        "it is the weight on the selected keys, over the selected queries. Importances are worked out when they are chosen, as "
+        "number or as order, for the prediction that is explained, whichever tokens are selected. Ordered by a number, the Map "
+        "is one ranking of all heads, read row by row. "
         "With Composition on, arrows lead from the earlier heads that the head in focus reads most, by their shares."
     )
-    defines: ClassVar = ("composition_share",)
+    defines: ClassVar = ("composition_share", "importance", "importance_integrated", "importance_removal")
 
     lens_type: ClassVar = MapLens
 

@@ -42,13 +42,14 @@ class PruningView(View):
     question: ClassVar = "How few heads does the prediction need?"
     help: ClassVar = (
         "From left to right ever more heads of the kind on screen are removed together, the least important first: by the size "
-        "of their gradient (all from one backward pass), or of the effect of removing each alone. Grey: random orders, their "
-        "mean and, upright, from the lowest to the highest of them. A curve that stays far above grey for long says that few "
-        "heads carry this prediction in this text; it is no statement about the model. Where heads stand in for each other, "
+        "of their gradient (all from one backward pass), or of the effect of removing each alone; by a switch also of integrated "
+        "gradients on their attention weights. Grey: random orders, their mean and, upright, from the lowest to the highest of "
+        "them. A curve that stays far above grey for long says that few heads carry this prediction in this text; it is no "
+        "statement about the model. Where heads stand in for each other, "
         "each alone seems to be of no importance, and both go early. Click a point of a curve to select the heads that are left "
         "there."
     )
-    defines: ClassVar = ("pruning", "head_effect_gradient")
+    defines: ClassVar = ("pruning", "head_effect_gradient", "importance_integrated")
     lens_type: ClassVar = PruningLens
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -72,6 +73,7 @@ class PruningView(View):
         return [
             pmui.Select.from_param(choices.show, label="What is left of", options=SHOWN, width=190, **look),
             pmui.Select.from_param(choices.how, label="Removed heads become", options=REPLACED_BY, width=160, **look),
+            pmui.Switch.from_param(choices.integrated, label="Integrated gradients", size="small", margin=(14, 8, 0, 8)),
         ]
 
     def body(self) -> Any:
@@ -81,9 +83,8 @@ class PruningView(View):
             streams=[self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])],
         )
         pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-pruning"])
-        return pn.Column(
-            pane, Markup(key_of_parts(ORDERS), sizing_mode="stretch_width", margin=(0, 8)), sizing_mode="stretch_width"
-        )
+        key = self.bound(lambda *_: key_of_parts(self.pruning.orders()), self.pruning.choices.param.integrated)
+        return pn.Column(pane, Markup(key, sizing_mode="stretch_width", margin=(0, 8)), sizing_mode="stretch_width")
 
     def export(self) -> Export:
         """Every point of every order, with the heads that are left."""

@@ -92,6 +92,13 @@ def test_effects_are_those_of_the_api_for_every_choice(name, kind):
     assert view.problem == ""
     view.plane.choices.value = "kl"
     assert "Choose the logit" in view.problem
+    view.plane.choices.param.update(how="integrated_gradients", value="effect")
+    found = head_effects(model(name), trace, usual(name), "integrated_gradients", [h for h in trace.head_ids if h.kind == kind])
+    np.testing.assert_allclose(view.plane.plane().whole, grid(trace, kind, found, "effect"), atol=1e-4, rtol=1e-3)
+    assert f"the largest gap is {100 * max(found.attrs['layers']['gap']):.3g} %" in view.lens.line
+    for value in ("kl", "log_probability"):
+        view.plane.choices.value = value
+        assert "Choose the logit" in view.problem
 
 
 @pytest.mark.parametrize(("name", "kind"), [("GPT-2", "decoder"), ("T5", "cross")])

@@ -9,7 +9,7 @@ import pytest
 from bokeh.events import Tap
 
 import atlas
-from atlas.attribution import Target, head_importance
+from atlas.attribution import Target, head_effects, head_importance
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS, MASKED, MASKED_LINE, raster_palette, text_on
 from atlas.plots.map_axes import token_names
@@ -228,6 +228,60 @@ def test_the_map_can_show_the_importance_of_heads_for_the_prediction_that_is_exp
     recorded.map.choices.param.update(show="number", number="importance")
     recorded.map.numbers()
     assert "model" in recorded.problem
+
+
+IMPORTANCES = {
+    "importance": lambda made, trace: head_importance(made, trace, None, None)["importance"],
+    "importance_integrated": lambda made, trace: head_effects(made, trace, how="integrated_gradients")["effect"].abs(),
+    "importance_removal": lambda made, trace: head_effects(made, trace)["effect"].abs(),
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("GPT-2", DECODER), ("T5", "cross")])
+def test_the_map_can_be_ordered_by_any_importance_and_show_another(name, kind):
+    trace = traced(name)
+    room = Workspace(never, tasks=TASKS)
+    room.pipeline.show(trace)
+    room.selection.show_kind(kind)
+    view = MapView(room)
+    heads = [head for head in trace.head_ids if head.kind == kind]
+    places = [head.kind == kind for head in trace.head_ids]
+    found = {number: work(model(name), trace).to_numpy()[places] for number, work in IMPORTANCES.items()}
+    for order in IMPORTANCES:
+        assert order in view.map.metrics()
+        room.display.order = order
+        layout = view.map.layout()
+        own = dict(zip(heads, found[order], strict=True))
+        values = np.array([own[head] for head in layout.ids])
+        assert (np.diff(values) <= 1e-3 * values.max()).all()
+        assert set(layout.ids) == set(heads)
+        assert f"all heads by {layout.ranked_by}, the largest first" in view.lens.line
+        for number in IMPORTANCES:
+            view.map.choices.param.update(show="number", number=number)
+            shown = dict(zip(view.map.layout().ids, view.map.numbers().values.ravel(), strict=True))
+            np.testing.assert_allclose([shown[head] for head in heads], found[number], rtol=1e-2, atol=1e-3 * found[number].max())
+    before = view.lens.revision
+    room.target.param.update(position=7, outcome="she", against="he")
+    assert view.lens.revision > before  # the order is that of the prediction that is explained
+    assert view.problem == ""
+    recorded = MapView(workspace(single(layers=2, heads=4)))
+    recorded.workspace.display.order = "importance_removal"
+    assert [str(head) for head in recorded.map.layout().ids][:2] == ["L0 H0", "L0 H1"]
+    assert "in the order of their numbers" in recorded.lens.line
+
+
+def test_while_clusters_order_the_map_an_importance_does_not_take_their_place(monkeypatch):
+    """A lens waits for one thing: asked for both, each would drop the other."""
+    room = Workspace(never, tasks=TASKS)
+    room.pipeline.show(traced("GPT-2"))
+    view = MapView(room)
+    asked = []
+    monkeypatch.setattr(view.lens, "ask", lambda key, *_, **__: asked.append(key))
+    room.display.order = "cluster"
+    view.map.choices.param.update(show="number", number="importance")
+    view.map.layout()
+    assert np.isnan(view.map.numbers().values).all()
+    assert set(asked) == {f"clusters {DECODER}"}
 
 
 def test_a_head_that_filled_the_map_leaves_it_whole_for_the_numbers():

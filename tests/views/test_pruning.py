@@ -71,6 +71,19 @@ def test_curves_are_those_of_the_api(name, kind):
     assert row["heads"] == " ".join(map(str, found.kept("ablation", len(heads) - 3)))
 
 
+def test_by_a_switch_heads_also_go_by_integrated_gradients():
+    _, view = shown("GPT-2")
+    view.pruning.choices.integrated = True
+    found = prune(traced("GPT-2"), usual("GPT-2"), integrated=True)
+    curves = {curve.order: curve for curve in view.pruning.curves()}
+    assert list(curves) == ["gradient", "ablation", "integrated_gradients", "random"]
+    own = found.table[found.table["order"] == "integrated_gradients"]["probability"]
+    np.testing.assert_allclose(curves["integrated_gradients"].values, own, atol=1e-4)
+    assert " by integrated gradients" in view.lens.line
+    assert runs_of(144, integrated_layers=12) == 144 + 5 + 9 * POINTS + 24 * 12
+    assert view.problem == ""
+
+
 def test_a_tap_on_a_curve_selects_the_heads_that_are_left_there():
     room, view = shown("GPT-2")
     figure = hv.render(view._lines())

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 
+from atlas.engine.gradients.completeness import GAP, MOST_STEPS, STEPS, until_complete
 from atlas.engine.gradients.embeddings import Vectors, mean_vector
 from atlas.engine.gradients.subject import Subject
 from atlas.engine.running.recorder import to_numpy
@@ -22,18 +23,6 @@ BASELINES = ("mask", "pad", "zero", "mean")
 """What stands for a token that is not there: the vector of the mask token, of the padding token, zeros, or the mean vector."""
 
 AUTO = "auto"
-
-STEPS, MOST_STEPS = 32, 512
-"""Points on the path of integrated gradients at first, and at most; doubled in between."""
-
-GAP = 0.05
-"""Completeness gap, as a share, below which no more steps are taken."""
-
-SHRINKS = 0.8
-"""A gap that is larger than this share of the smallest one so far has not shrunk."""
-
-PATIENCE = 2
-"""Doublings in a row without a smaller gap after which no more steps are taken: with few steps one of them may be by chance."""
 
 NORMS = {"l2": 2.0, "l1": 1.0}
 
@@ -88,28 +77,20 @@ def integrated_gradients(
     The steps are doubled until the scores add up to the difference of the target within `gap`, until doubling no longer helps, or
     until `most_steps`; the smallest gap counts.
     """
-    if steps < 1 or most_steps < 1:
-        msg = f"Integrated gradients take at least one step, not {min(steps, most_steps)}."
-        raise UnknownName(msg)
     away, sides = baseline_of(subject, baseline, keep_specials=keep_specials), tuple(subject.sides)
     at = subject.vectors()
     with subject.held(gradients=False):
         value, empty = float(subject.value(vectors=at)[0]), float(subject.value(vectors=away.vectors)[0])
     difference = value - empty
-    count, tried, best, in_vain = min(steps, most_steps), 0, None, 0
     limit = subject.rows_at_once(gradients=True)
-    while True:
-        found = _along(subject, at, away.vectors, sides, count, limit, _offset(report, tried, tried + count))
-        tried += count
-        total = sum(float(values.sum()) for values in found.values())
-        share = abs(total - difference) / abs(difference) if difference else float("inf") if total else 0.0
-        in_vain = in_vain + 1 if best is not None and share > SHRINKS * best[0] else 0
-        if best is None or share < best[0]:
-            best = share, count, found
-        if share <= gap or in_vain == PATIENCE or count >= most_steps:
-            break
-        count = min(2 * count, most_steps)
-    share, used, found = best
+
+    def along(count: int, tried: int) -> dict[str, np.ndarray]:
+        return _along(subject, at, away.vectors, sides, count, limit, _offset(report, tried, tried + count))
+
+    def total(values: Mapping[str, np.ndarray]) -> float:
+        return sum(float(each.sum()) for each in values.values())
+
+    found, share, used, tried = until_complete(along, total, difference, steps, most_steps, gap)
     note = f"Scores add up to the target within {100 * share:.3g} % at {used} steps, from a baseline of {said_of(away.name)}."
     if share > gap:
         note += f" The gap did not close: it is more than {100 * gap:.3g} % after {tried} steps in all, so read scores with care."
