@@ -11,6 +11,8 @@ from atlas.attribution.head_composition import composition
 from atlas.attribution.importance import head_importance, prune
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.patching import attribution_patching, edge_attribution_patching
+from atlas.attribution.plausibility import plausibility, plausibility_of_methods
+from atlas.attribution.rationales import read_rationales
 from atlas.attribution.score_parts import why
 from atlas.attribution.verdicts import verdict
 from atlas.attribution.writer_cuts import cut_writer
@@ -39,7 +41,10 @@ __all__ = [
     "head_effects",
     "head_importance",
     "influence",
+    "plausibility",
+    "plausibility_of_methods",
     "prune",
+    "read_rationales",
     "verdict",
     "why",
 ]

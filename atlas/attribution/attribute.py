@@ -110,10 +110,16 @@ def _table(trace: Trace, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
             "token": trace.token_tables[side]["token"].to_numpy(),
             "special": trace.token_tables[side]["special"].to_numpy(dtype=bool),
             "score": np.asarray(scores, dtype=float),
+            **{name: _place(trace.token_tables[side], name) for name in ("start", "end", "segment")},
         })
         for side, scores in values.items()
     ]  # fmt: skip
     return pd.concat(parts, ignore_index=True)
+
+
+def _place(table: pd.DataFrame, name: str) -> Any:
+    """Where tokens lie in the text; unknown where a text was given as ids."""
+    return table[name].astype("Int64").to_numpy(dtype=object, na_value=None) if name in table else None
 
 
 # -- gradients and occlusion -----------------------------------------------------------------------------------------------

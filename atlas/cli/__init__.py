@@ -36,6 +36,7 @@ EXAMPLES = """examples:
   atlas heads gpt2 "The cat sat. The cat sat." --sort induction --top 5
   atlas heads bert-base-uncased @story.txt -o heads.parquet
   atlas explain gpt2 "The cat sat on the" --outcome " mat" --method integrated_gradients,rollout --heads --agreement
+  atlas explain ./my-classifier --rationales marked.jsonl --method all
   atlas trace gpt2 "The cat sat" --write 20 --sample --seed 7 -o on.nc
   atlas trace ./my-chat-model --messages talk.json --write 100 -o talk.nc
   atlas audit gus-mini posts.csv --model bert-base-uncased -o found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from atlas.cli.progress import progress_bar
+from atlas.cli.rationales import check_rationales, compare_with_people
 from atlas.errors import TextError, UnknownName
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SHOWN_TOKENS, SHOWN_HEADS = 12, 10
 class Tools(NamedTuple):
     """What the commands share."""
 
-    add_run: Callable[[argparse.ArgumentParser], None]
+    add_run: Callable[..., None]
     run: Callable[[argparse.Namespace, Sequence[str]], Trace]
     count: Callable[[str], int]
     write_table: Callable[[pd.DataFrame, Path], None]
@@ -43,7 +44,12 @@ def add_explain(commands: Any, tools: Tools) -> None:
     parser = commands.add_parser(
         "explain", help="what the tokens, and the heads, do for one prediction", description=explain.__doc__
     )
-    tools.add_run(parser)
+    tools.add_run(parser, required=False)
+    parser.add_argument(
+        "--rationales", type=Path, metavar="FILE",
+        help='instead of TEXT: say how far the methods mark what people marked; .jsonl with {"text": ..., "rationales": [[start, '
+             'end], ...]} a line, in characters, and perhaps "label"',
+    )  # fmt: skip
     parser.add_argument(
         "--method", default="integrated_gradients", metavar="NAMES",
         help="methods, by commas; 'all' for every one the model can have (default: %(default)s)",
@@ -83,6 +89,13 @@ def explain(args: argparse.Namespace, tools: Tools) -> None:
         raise TextError(msg)
     asked = None if args.method == "all" else [name.strip() for name in args.method.split(",") if name.strip()]
     check_names(asked or ())
+    check_rationales(args)
+    if args.rationales is not None:
+        table = compare_with_people(args, asked)
+        if args.output is not None:
+            tools.write_table(table, args.output)
+            print(f"\n{len(table)} rows -> {args.output}")
+        return
     trace = tools.run(args, ("predictions",))
     target = Target(args.position, args.outcome, args.against)
     found = []

@@ -82,7 +82,7 @@ class Attribution:
     method: str
     target: Resolved
     tokens: pd.DataFrame
-    """side, position, token, special, score: the source first, then the target of an encoder-decoder."""
+    """side, position, token, special, score, start, end, segment: the source first, then the target of an encoder-decoder."""
     delta: float | None = None
     """Completeness gap as a share of what was to be explained: |sum of scores - (f(x) - f(baseline))| / |f(x) - f(baseline)|.
     None for methods whose scores do not add up to anything."""

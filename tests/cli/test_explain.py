@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 import atlas
-from atlas.attribution import METHODS, Target, agreement, attribute, head_effects, verdict
+from atlas.attribution import (
+    METHODS,
+    Target,
+    agreement,
+    attribute,
+    head_effects,
+    plausibility_of_methods,
+    read_rationales,
+    verdict,
+)
 from atlas.cli import DONE, FAILED, main
 
 TEXT = "What a lovely day"
@@ -63,6 +72,25 @@ def test_a_verdict_on_some_heads_is_that_of_python(capsys, model):
     printed = capsys.readouterr().out
     assert expected.sentence in printed
     assert all(rule.name in printed for rule in expected.rules)
+
+
+def test_methods_are_held_against_what_people_marked(tmp_path, capsys, model):
+    path, out = tmp_path / "marked.jsonl", tmp_path / "found.csv"
+    path.write_text('{"text": "What a lovely day", "rationales": [[7, 13]]}\n{"text": "x"}\n', encoding="utf-8")
+    asked = ["explain", "mood-mini", "--rationales", str(path), "--method", "saliency", "-q", "-o", str(out)]
+    assert main(asked) == DONE
+    printed = capsys.readouterr().out
+    expected = plausibility_of_methods(model, read_rationales(path).texts, ["saliency"])
+    found = pd.read_csv(out)
+    assert found["method"].tolist() == expected["method"].tolist()
+    np.testing.assert_allclose(found["mean"], expected["mean"], atol=1e-6)
+    assert "people marked 25 % of their tokens" in printed
+    assert "note: line 2 has no 'rationales'" in printed
+    for extra, said in ((["x", "--rationales", str(path)], "leave TEXT out"), ([], "Give a TEXT")):
+        assert main(["explain", "mood-mini", *extra, "-q"]) == FAILED
+        assert said in capsys.readouterr().err
+    assert main(["explain", "mood-mini", "--rationales", str(path), "--heads", "-q"]) == FAILED
+    assert "--heads is about one text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
