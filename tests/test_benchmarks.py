@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import app, engine, explanations, faithful, timing
+from tests.benchmarks import app, engine, explanations, faithful, responding, timing
 
 
 def test_a_benchmark_that_does_not_exist_is_answered_with_the_names_of_those_that_do(
@@ -20,7 +20,7 @@ def test_a_benchmark_that_does_not_exist_is_answered_with_the_names_of_those_tha
     assert ended.value.code == 2
     complaint = capsys.readouterr().err
     assert "no benchmark 'WRONG'" in complaint
-    for row in (*engine.ROWS, *app.ROWS, *explanations.ROWS, *faithful.ROWS):
+    for row in (*engine.ROWS, *app.ROWS, *explanations.ROWS, *responding.ROWS, *faithful.ROWS):
         assert row.__name__ in complaint
 
 
