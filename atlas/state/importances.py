@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 HOW: Mapping[str, str] = MappingProxyType({IMPORTANCE: "gradient", INTEGRATED: "integrated_gradients", REMOVAL: "zero"})
 """What `head_effects` does for each of them."""
 
+SHORT: Mapping[str, str] = MappingProxyType(
+    {IMPORTANCE: "gradient importance", INTEGRATED: "integrated gradients", REMOVAL: "removal importance"}
+)
+"""What a list of numbers of heads calls them, where a long title is cut."""
+
 SAID: Mapping[str, str] = MappingProxyType(
     {
         IMPORTANCE: "Differentiating by the output of",

@@ -17,7 +17,7 @@ from atlas.state.attribution import explained_target
 from atlas.state.ceilings import Ceiling, ceiling_of, sample_of, spread_of
 from atlas.state.display import IMPORTANCES, METRICS, SELECTED
 from atlas.state.heads import title_of
-from atlas.state.importances import importances
+from atlas.state.importances import SHORT, importances
 from atlas.state.lens import Lens, counted
 from atlas.state.map_layout import NO_LAYOUT, Layout, by_number, ranked
 from atlas.state.selected_table import selected_table
@@ -90,7 +90,7 @@ class MapLens(Lens):
     @staticmethod
     def metrics() -> dict[str, str]:
         """Metrics and importances heads can be ordered by: name -> title."""
-        return {name: definitions.DEFINITIONS[name].title for name in (*METRICS, *IMPORTANCES)}
+        return {name: SHORT.get(name) or definitions.DEFINITIONS[name].title for name in (*METRICS, *IMPORTANCES)}
 
     @property
     def shows_numbers(self) -> bool:

@@ -100,18 +100,16 @@ class MapView(RasterView):
 
     def tools(self) -> list[Any]:
         """Order of heads, what is shown of them, and how it becomes colours."""
-        display, choices = self.workspace.display, self.map.choices
-        orders = {"number": "index", "cluster": "cluster"} | {title: name for name, title in self.map.metrics().items()}
-        number_names = {"automatic": ""} | {title_of(name): name for name in choices.param.number.objects if name}
+        display, choices, titles = self.workspace.display, self.map.choices, self.map.metrics()
+        orders = {"number": "index", "cluster": "cluster"} | {title: name for name, title in titles.items()}
+        numbered = {"automatic": ""} | {titles.get(name, title_of(name)): name for name in choices.param.number.objects if name}
         numbers = pn.bind(lambda *_: self.map.shows_numbers, self.visibility.param.revision)
         weights = pn.bind(lambda *_: not self.map.shows_numbers, self.visibility.param.revision)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
             pmui.Select.from_param(display.param.order, label="Order of heads", options=orders, width=112, **look),
             pmui.Select.from_param(choices.param.show, label="Show", options=CHOICES, width=84, **look),
-            pmui.Select.from_param(
-                choices.param.number, label="Number", options=number_names, width=120, visible=numbers, **look
-            ),
+            pmui.Select.from_param(choices.param.number, label="Number", options=numbered, width=120, visible=numbers, **look),
             pmui.Select.from_param(display.param.scale, label="Colours", width=88, **look),
             pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", width=112, visible=weights, **look),
         ]
