@@ -119,7 +119,7 @@ def _table(trace: Trace, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 def _place(table: pd.DataFrame, name: str) -> Any:
     """Where tokens lie in the text; unknown where a text was given as ids."""
-    return table[name].astype("Int64").to_numpy(dtype=object, na_value=None) if name in table else None
+    return table[name].astype("Int64").array if name in table else pd.array([pd.NA] * len(table), dtype="Int64")
 
 
 # -- gradients and occlusion -----------------------------------------------------------------------------------------------

@@ -150,10 +150,8 @@ def agreement_of(effects: pd.DataFrame, runs: Floats, seed: int = 0) -> pd.DataF
     rows = []
     for one, other, first, second in pairs:
         known = np.isfinite(first) & np.isfinite(second)
-        numbers = (np.nan,) * 4
-        if known.any():
-            numbers = tuple(float(each[0]) for each in spearman(first[known][None], second[known], seed=seed))
-        rows.append((one, other, *numbers, int(known.sum())))
+        rank = spearman(first[known][None], second[known], seed=seed) if known.any() else np.full((4, 1), np.nan)
+        rows.append((one, other, *(float(each[0]) for each in rank), int(known.sum())))
     return pd.DataFrame(rows, columns=["one", "other", "rho", "lo", "hi", "p", "n"])
 
 

@@ -79,8 +79,8 @@ def _rationale(row: int, line: str) -> Rationale:
     except (ValueError, RecursionError) as error:
         msg = "is no JSON"
         raise TextError(msg) from error
-    fields = found if isinstance(found, dict) else {}
-    text, label, spans = fields.get(TEXT), fields.get(LABEL), fields.get(SPANS)
+    fields: dict[str, Any] = found if isinstance(found, dict) else {}
+    text, label, spans = (fields.get(name) for name in (TEXT, LABEL, SPANS))
     reason = ""
     if not isinstance(found, dict):
         reason = f"holds {type(found).__name__} where an object should be"
@@ -90,7 +90,7 @@ def _rationale(row: int, line: str) -> Rationale:
         reason = f"has a {LABEL!r} that is no text"
     elif not isinstance(spans, list) or not spans:
         reason = f"has no {SPANS!r}"
-    if reason:
+    if reason or text is None or spans is None:
         raise TextError(reason)
     return Rationale(row, text, tuple(sorted({_span(each, len(text)) for each in spans})), label)
 

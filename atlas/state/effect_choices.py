@@ -51,12 +51,14 @@ def whose(choice: str, count: int) -> str:
 def in_words(found: EffectChoices, value: str) -> str:
     """How far the three agree, and which heads hang on the choice."""
     agreements, halves = [], ""
-    for row in found.agreements[value].itertuples():
-        if not np.isfinite(row.rho):
+    table = found.agreements[value]
+    pairs = zip(table["one"].astype(str), table["other"].astype(str), strict=True)
+    for (one, other), (rho, lo, hi) in zip(pairs, table[["rho", "lo", "hi"]].to_numpy(dtype=float), strict=True):
+        if not np.isfinite(rho):
             continue
-        said = three(row.rho) + (f" ({three(row.lo)} to {three(row.hi)})" if np.isfinite(row.lo) else "")
-        if row.other in CHOICES:
-            agreements.append(f"{SAID[row.one]} and {SAID[row.other]} {said}")
+        said = three(rho) + (f" ({three(lo)} to {three(hi)})" if np.isfinite(lo) else "")
+        if other in CHOICES:
+            agreements.append(f"{SAID[one]} and {SAID[other]} {said}")
         else:
             halves = f"; two halves of the other texts {said}"
     ranks = f"rank agreement ρ (95 %) of {', '.join(agreements)}{halves}" if agreements else "no ranks to compare"

@@ -7,7 +7,7 @@ ends, what a gesture selects. `TokenPlaneLens` is for planes whose rows and colu
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ class Plane:
     """All values; None: the lens makes them window by window. NaN: missing, drawn hatched."""
     chance: Array | None = None
     """The value of every cell by chance, where there is one."""
-    groups: tuple[str, ...] = ()
+    groups: tuple[str, ...] = field(default=(), kw_only=True)
     """Names of equal groups of rows, which the axis has in place of those of the rows; empty: a row stands for itself."""
 
     @property
