@@ -25,6 +25,7 @@ from atlas.tracing.outcomes import CLASSIFIES_TEXT
 if TYPE_CHECKING:
     from atlas.engine.anatomy.records import Tap
     from atlas.engine.model import Model
+    from atlas.engine.running.encode import Encoded
 
 ALL_AXES = 3
 """Axes of logits of every position: (row, position, outcome)."""
@@ -99,9 +100,23 @@ def forked(subject: Subject, changes: Sequence[Intervention | None], layers: Seq
 
     `layers` has the first layer that each change acts in, and is sorted.
     """
-    model, encoded = subject.model, subject.encoded
-    taps = model.states()
     rows = [subject.change, *changes]
+    at = None if subject.model.task == CLASSIFIES_TEXT else subject.target.position
+    logits = forked_logits(subject.model, subject.encoded, rows, layers, at)
+    subject.passes += len(rows)
+    cut_to_one = logits.ndim == ALL_AXES and logits.shape[1] == 1
+    return logits[:, 0].float() if cut_to_one else subject.at_target(logits)
+
+
+def forked_logits(
+    model: Model, encoded: Encoded, rows: Sequence[Intervention | None], layers: Sequence[int], at: int | None
+) -> torch.Tensor:
+    """(row, position, outcome) logits of a text under each of some changes; call it inside `held`.
+
+    The first row is split off from by all others, `layers` has the first layer that each of these acts in, and is sorted. With
+    a position `at` only it is sure to be right, and where the last module was found it alone is there.
+    """
+    taps = model.states()
     shape = fitting(model, TextShape(encoded.n_source, encoded.n_target))
     found = by_layer(rows, [shape] * len(rows), model.device)
     there = [1 + sum(first <= layer for first in layers) for layer in range(len(taps) - 1)]
@@ -111,8 +126,7 @@ def forked(subject: Subject, changes: Sequence[Intervention | None], layers: Seq
         for layer, tap in enumerate(taps[:-1]):
             if copies := there[layer] - (there[layer - 1] if layer else 1):
                 stack.enter_context(hooked(model, AtTap(call, tap, functools.partial(_with_copies, copies))))
-        if model.task != CLASSIFIES_TEXT:
-            at = subject.target.position
+        if at is not None:
             if feed_forward := model.last_feed_forward():
                 stack.enter_context(hooked(model, AtTap(call, feed_forward, functools.partial(_cut_to, at))))
             if last:
@@ -121,9 +135,7 @@ def forked(subject: Subject, changes: Sequence[Intervention | None], layers: Seq
         with running(call):
             logits = logits_where_known(model, model.forward(stacked(model, [encoded])))
     assert logits is not None
-    subject.passes += len(rows)
-    cut_to_one = logits.ndim == ALL_AXES and logits.shape[1] == 1
-    return logits[:, 0].float() if cut_to_one else subject.at_target(logits)
+    return logits
 
 
 def _of_rows_there(

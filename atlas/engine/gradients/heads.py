@@ -100,7 +100,7 @@ def effects_of_sets(
     parts: list[torch.Tensor] = []
     with subject.held(gradients=False):
         before = subject.logits()
-        batches = _batches(layers, size)
+        batches = batches_of(layers, size)
         for rows in batches:
             parts.append(_run(subject, before, [changes[at] for at in rows], [layers[at] for at in rows]))
             if report is not None:
@@ -111,7 +111,7 @@ def effects_of_sets(
     return Effects(tuple(sets), effect, *_on_output(subject, before, after), subject.target)
 
 
-def _batches(layers: Sequence[int], size: int) -> list[list[int]]:
+def batches_of(layers: Sequence[int], size: int) -> list[list[int]]:
     """The runs in batches, each sorted by the layer in which its runs differ first.
 
     Every batch has runs of all layers: one of early layers alone would save nothing of their shared way.

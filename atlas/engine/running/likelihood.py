@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -45,8 +45,8 @@ class Query(NamedTuple):
 
     readings: tuple[Reading, ...]
     by: str
-    known: tuple[float, ...] = ()
-    """Log-probabilities that need no run: of the first token after the start token."""
+    first: int | None = None
+    """A token that is asked after the start token alone, besides the readings."""
 
 
 class Likelihoods:
@@ -97,10 +97,10 @@ class Likelihoods:
         while special and special[-1]:
             ids, special = ids[:-1], special[:-1]
         start = next((at for at, flag in enumerate(special) if not flag), len(ids))
-        known = () if start else (float(self._after_start()[ids[0]]),)
+        first = None if start else int(ids[0])
         asked = range(max(start, 1), len(ids))
         reading = Reading(tuple(ids), tuple(at - 1 for at in asked), tuple(ids[at] for at in asked))
-        return self._checked(Query((reading,) if reading.places else (), by, known), text)
+        return self._checked(Query((reading,) if reading.places else (), by, first), text)
 
     def pair(self, one: str, other: str) -> tuple[Query, Query]:
         """How likely two sentences are that differ in some words.
@@ -146,43 +146,28 @@ class Likelihoods:
     def ask(self, queries: Sequence[Query]) -> list[float]:
         """The numbers of some queries, in passes of texts of like length."""
         found: dict[Reading, np.ndarray] = {}
-        # By their ids too: a resumed run then makes the same batches, and so the same numbers to the last digit.
-        ordered = sorted(
-            {reading for query in queries for reading in query.readings}, key=lambda reading: (len(reading.ids), reading)
-        )
+        ordered = readings_of(queries)
         while ordered:
-            size = min(MOST_AT_ONCE, max(1, BATCH_BYTES // row_bytes(self.model, self._encoded(ordered[0]))))
+            size = min(MOST_AT_ONCE, max(1, BATCH_BYTES // row_bytes(self.model, encoded(ordered[0]))))
             batch, ordered = ordered[:size], ordered[size:]
             found.update(zip(batch, self._run(batch), strict=True))
-        return [self._together(query, [found[reading] for reading in query.readings]) for query in queries]
+        first = None if all(query.first is None for query in queries) else self._after_start()
+        return [float(together(query, found, first)) for query in queries]
 
     def _run(self, batch: Sequence[Reading]) -> list[np.ndarray]:
-        logits = logits_at(self.model, [self._encoded(reading) for reading in batch], [r.places for r in batch], self.change)
-        found = []
-        for reading, rows in zip(batch, logits, strict=True):
-            outcomes = torch.as_tensor(reading.outcomes, device=rows.device)
-            asked = rows.gather(1, outcomes[:, None])[:, 0] - rows.logsumexp(dim=1)
-            found.append(asked.double().cpu().numpy())
-        return found
+        logits = logits_at(self.model, [encoded(reading) for reading in batch], [r.places for r in batch], self.change)
+        return [asked_of(reading, rows) for reading, rows in zip(batch, logits, strict=True)]
 
-    @staticmethod
-    def _together(query: Query, found: Sequence[np.ndarray]) -> float:
-        logs = np.concatenate([np.asarray(query.known, dtype=float), *found])
-        if query.by == SUM:
-            return float(logs.sum())
-        if not len(logs):
-            return float("nan")
-        if query.by == MEAN_PROBABILITY:
-            return float(np.exp(logs).mean())
-        return float(logs.mean() if query.by == MEAN_LOG else np.exp(logs.mean()))
+    def start_reading(self) -> Reading:
+        """The start token alone; of what follows it any outcome may be asked."""
+        own = self.model.tokenizer.bos_token_id
+        start = start_token(self.model.hf) if own is None else own
+        return Reading((int(start),), (0,), (0,))
 
     def _after_start(self) -> np.ndarray:
         """Log-probability of every token after the start token alone."""
         if self._first is None:
-            own = self.model.tokenizer.bos_token_id
-            start = start_token(self.model.hf) if own is None else own
-            reading = self._encoded(Reading((int(start),), (0,), (0,)))
-            (row,) = logits_at(self.model, [reading], [(0,)], self.change)
+            (row,) = logits_at(self.model, [encoded(self.start_reading())], [(0,)], self.change)
             self._first = row[0].log_softmax(dim=-1).double().cpu().numpy()
         return self._first
 
@@ -209,10 +194,44 @@ class Likelihoods:
             check_ids(self.model.hf, np.asarray(reading.ids))
         return query
 
-    @staticmethod
-    def _encoded(reading: Reading) -> Encoded:
-        ids = np.asarray(reading.ids, dtype=np.int64)
-        return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, NO_TABLE, None, None)
+
+def encoded(reading: Reading) -> Encoded:
+    """A reading as the model takes it."""
+    ids = np.asarray(reading.ids, dtype=np.int64)
+    return Encoded({"input_ids": ids, "attention_mask": np.ones_like(ids)}, NO_TABLE, None, None)
+
+
+def readings_of(queries: Sequence[Query]) -> list[Reading]:
+    """Every reading once, those of like length together.
+
+    By their ids too: a resumed run then makes the same batches, and so the same numbers to the last digit.
+    """
+    return sorted({reading for query in queries for reading in query.readings}, key=lambda reading: (len(reading.ids), reading))
+
+
+def asked_of(reading: Reading, logits: torch.Tensor) -> np.ndarray:
+    """(..., place) log-probabilities of the outcomes of a reading; `logits` has its places, (..., place, outcome)."""
+    outcomes = torch.as_tensor(reading.outcomes, device=logits.device).expand(logits.shape[:-1])
+    asked = logits.gather(-1, outcomes[..., None])[..., 0] - logits.logsumexp(dim=-1)
+    found: np.ndarray = asked.double().cpu().numpy()
+    return found
+
+
+def together(query: Query, found: Mapping[Reading, np.ndarray], first: np.ndarray | None) -> np.ndarray:
+    """(...) the number of a query from the (..., place) log-probabilities of its readings.
+
+    `first` has those of every outcome after the start token alone, (..., outcome).
+    """
+    parts = [] if query.first is None or first is None else [first[..., [query.first]]]
+    parts += [found[reading] for reading in query.readings]
+    logs = np.concatenate(parts, axis=-1) if parts else np.empty(0)
+    if query.by == SUM:
+        return np.asarray(logs.sum(axis=-1))
+    if not logs.shape[-1]:
+        return np.full(logs.shape[:-1], np.nan)
+    if query.by == MEAN_PROBABILITY:
+        return np.asarray(np.exp(logs).mean(axis=-1))
+    return np.asarray(logs.mean(axis=-1) if query.by == MEAN_LOG else np.exp(logs.mean(axis=-1)))
 
 
 def has_next_sentence_head(model: Model) -> bool:
