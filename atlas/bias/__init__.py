@@ -11,10 +11,12 @@ from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias, attention_bias_by_layer
 from atlas.bias.scores import score_crows_pairs, score_stereoset
 from atlas.bias.swaps import counterfactuals
+from atlas.bias.tradeoff import head_tradeoff, held_out, tradeoff_cost
 from atlas.tracing.benchmarks import Benchmark
 from atlas.tracing.causal import CausalTest
 from atlas.tracing.counterfactual import Counterfactual
 from atlas.tracing.labelled import Detection
+from atlas.tracing.tradeoff import HeldOut, Tradeoff, composite
 
 __all__ = [
     "Audit",
@@ -22,15 +24,21 @@ __all__ = [
     "CausalTest",
     "Counterfactual",
     "Detection",
+    "HeldOut",
+    "Tradeoff",
     "attention_bias",
     "attention_bias_by_layer",
     "audit",
     "benchmark",
     "causal_test",
     "compare_counterfactual",
+    "composite",
     "counterfactuals",
     "decodability",
     "detect",
+    "head_tradeoff",
+    "held_out",
     "score_crows_pairs",
     "score_stereoset",
+    "tradeoff_cost",
 ]

@@ -129,6 +129,7 @@ class Run:
         limit: int | None = None,
         ablate: Sequence[Headlike] = (),
         seed: int = 0,
+        by_likelihood: bool = False,
     ) -> None:
         if limit is not None and limit < 1:
             msg = f"A benchmark needs at least one example; limit={limit} was asked for."
@@ -139,10 +140,10 @@ class Run:
         heads = as_heads(ablate, model.kinds)
         change = Intervention(heads) if heads else None
         self.model, self.name, self.seed = model, name, seed
-        self.next_sentence = name == INTERSENTENCE and has_next_sentence_head(model) and not ablate
+        self.next_sentence = name == INTERSENTENCE and has_next_sentence_head(model) and not (ablate or by_likelihood)
         self.likelihoods = None if self.next_sentence else Likelihoods(model, change)
         self.all = len(items)
-        self.items = _drawn(items, limit, seed)
+        self.items = drawn(items, limit, seed)
         self.provenance: dict[str, Any] = {
             **describe(model),
             "benchmark": name,
@@ -172,11 +173,12 @@ class Run:
             pairs = [(_ended(item.context), sentence) for item in batch for sentence in item.sentences]
             values = next_sentence(self.model, pairs)
         else:
-            values = self.likelihoods.ask([query for item in batch for query in self._queries(self.likelihoods, item)])
+            values = self.likelihoods.ask([query for item in batch for query in self.queries(self.likelihoods, item)])
         each = len(batch[0].sentences)
         return [(item.id, tuple(values[each * at : each * (at + 1)])) for at, item in enumerate(batch)]
 
-    def _queries(self, ask: Likelihoods, item: Item) -> Sequence[Any]:
+    def queries(self, ask: Likelihoods, item: Item) -> Sequence[Any]:
+        """What is asked of an example: one query a sentence."""
         if not KINDS[self.name].triples:
             return ask.pair(*item.sentences)
         if self.name == INTERSENTENCE:
@@ -203,9 +205,9 @@ class Run:
         else:
             rows = [{"bias_type": item.category, "target": item.target} for item in items]
             pairs = [(more, less) for more, less in values]
-            scores = pair_scores(rows, pairs, "bias_type", self._digits)
+            scores = pair_scores(rows, pairs, "bias_type", self.digits)
             named = [at for at, row in enumerate(rows) if row["target"]]
-            targets = pair_scores([rows[at] for at in named], [pairs[at] for at in named], "target", self._digits).iloc[:-1]
+            targets = pair_scores([rows[at] for at in named], [pairs[at] for at in named], "target", self.digits).iloc[:-1]
             known = {row["target"]: row["bias_type"] for row in rows}
             targets = targets.assign(category=[known[target] for target in targets["target"]])
         table = self._examples(items, values)
@@ -214,7 +216,7 @@ class Run:
         )
 
     @property
-    def _digits(self) -> int | None:
+    def digits(self) -> int | None:
         """Sums of logarithms are rounded as CrowS-Pairs' authors do; means of them are not, as they are much closer."""
         return DIGITS if self.likelihoods is not None and self.likelihoods.masked else None
 
@@ -237,7 +239,7 @@ class Run:
             return table.assign(difference=logs[:, 0] - logs[:, 1])
 
     def _notes(self) -> Iterator[str]:
-        yield self._how()
+        yield self.how_asked()
         if len(self.items) < self.all:
             yield f"{len(self.items):,} of {self.all:,} examples, drawn at random with seed {self.seed}."
         if KINDS[self.name].triples:
@@ -245,7 +247,8 @@ class Run:
         else:
             yield NOISY if self.name == "crows_pairs" else "Pairs that differ in more than the group compare more than the group."
 
-    def _how(self) -> str:
+    def how_asked(self) -> str:
+        """How the likelihoods of its sentences are found, in words."""
         if self.likelihoods is None:
             return "The score of a sentence is the probability of the model's next-sentence head that it follows the context."
         masked = self.likelihoods.masked
@@ -277,7 +280,7 @@ def _ended(context: str) -> str:
     return context if context.endswith(ENDS) else f"{context}."
 
 
-def _drawn(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
+def drawn(items: Sequence[Item], limit: int | None, seed: int) -> list[Item]:
     """All examples, or some of them drawn at random and in the order of the file."""
     if limit is None or limit >= len(items):
         return list(items)

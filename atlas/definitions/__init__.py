@@ -21,10 +21,14 @@ from atlas.definitions.heads import HEADS
 from atlas.definitions.metrics import METRICS
 from atlas.definitions.predictions import PREDICTIONS
 from atlas.definitions.tokens import TOKENS
+from atlas.definitions.tradeoff import TRADEOFF
 from atlas.definitions.vectors import EMBEDDINGS, VECTORS
 
 __all__ = ["DEFINITIONS", "Definition"]
 
 DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
-    {item.name: item for item in (*METRICS, *HEADS, *TOKENS, *PREDICTIONS, *VECTORS, *EMBEDDINGS, *BIAS, *ATTRIBUTIONS, *EFFECTS)}
+    {
+        item.name: item
+        for item in (*METRICS, *HEADS, *TOKENS, *PREDICTIONS, *VECTORS, *EMBEDDINGS, *BIAS, *TRADEOFF, *ATTRIBUTIONS, *EFFECTS)
+    }
 )

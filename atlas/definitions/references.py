@@ -52,3 +52,4 @@ EDIN = "Edin et al. 2025, Normalized AOPC: Fixing Misleading Faithfulness Metric
 HAO = "Hao, Dong, Wei & Xu 2021, Self-Attention Attribution; Sundararajan, Taly & Yan 2017, Axiomatic Attribution"
 NANDA = "Nanda 2023, Attribution Patching; with steps: Hanna, Pezzelle & Belinkov 2024, Have Faith in Faithfulness"
 SYED = "Syed, Rager & Conmy 2023, Attribution Patching Outperforms Automated Circuit Discovery"
+PARETO = "Pareto 1906, Manuale di economia politica"
