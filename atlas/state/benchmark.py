@@ -60,12 +60,14 @@ class Row(NamedTuple):
 class BenchmarkLens(Lens):
     """The results on the model on screen. They outlive its trace: another text is no reason to ask a model again."""
 
+    digest = param.String(default="", doc="A hash of the file; empty: there is none.")
+
     key: ClassVar = "benchmark"
     choices_type: ClassVar = BenchmarkChoices
 
     def __init__(self, workspace: Any, **params: Any) -> None:
-        self._data: bytes | None = None
-        self._digest = self.file = ""
+        self.data: bytes | None = None
+        self.file = ""
         self._wanted: set[Hashable] = set()
         self._scored: dict[Hashable, dict[str, tuple[float, ...]]] = {}
         self._results: dict[Hashable, Benchmark] = {}
@@ -77,7 +79,7 @@ class BenchmarkLens(Lens):
     def depends(self) -> Hashable:
         """On the file and all choices."""
         choices = self.choices
-        return self._digest, choices.benchmark, choices.limit, choices.category, choices.target, len(self._wanted), self.picked
+        return self.digest, choices.benchmark, choices.limit, choices.category, choices.target, len(self._wanted), self.picked
 
     # -- the file and the run ------------------------------------------------------------------------------------------
 
@@ -90,13 +92,13 @@ class BenchmarkLens(Lens):
         if len(data) > MOST_BYTES:
             msg = f"{name} has {len(data):,} bytes, more than the {MOST_BYTES:,} a page takes. Use `atlas bias` for it."
             raise BadData(msg)
-        self._data, self.file, self._digest = data, name, hashlib.sha256(data).hexdigest()
+        self.data, self.file, self.digest = data, name, hashlib.sha256(data).hexdigest()
         self.picked = ""
         self._redraw()
 
     def run(self) -> None:
         """Run the benchmark, or go on with it."""
-        if self._data is not None:
+        if self.data is not None:
             key = self._key()
             self._wanted.add(key)
             self._begun[key] = time.monotonic(), len(self._scored.get(key, ()))
@@ -117,7 +119,7 @@ class BenchmarkLens(Lens):
     def can_run(self) -> bool:
         """Whether there is a file and something left to do."""
         found = self.found()
-        return self._data is not None and not self.busy and (found is None or not found.complete)
+        return self.data is not None and not self.busy and (found is None or not found.complete)
 
     def found(self) -> Benchmark | None:
         """What is scored so far; None: nothing."""
@@ -131,12 +133,7 @@ class BenchmarkLens(Lens):
 
     def _key(self) -> Hashable:
         """All that the results depend on."""
-        trace = self.trace
-        told = trace.provenance
-        changed = tuple(told.get("changed", {}).get("ablated", ()))
-        model = tuple(str(told.get(name)) for name in ("model", "revision", "dtype", "device"))
-        weights = getattr(trace.live, "weights", None)  # of a model in memory, which may be trained on
-        return model, weights, changed, self.choices.benchmark, self.choices.limit, self._digest
+        return model_key(self.trace), self.choices.benchmark, self.choices.limit, self.digest
 
     def shown(self) -> Benchmark | None:
         """What is on screen, and the next part of the run asked for."""
@@ -158,7 +155,7 @@ class BenchmarkLens(Lens):
 
     def _next_part(self, key: Hashable) -> Benchmark | None:
         """The part that was asked for; None while it is under way."""
-        task, trace, data = self.workspace.tasks[BENCHMARK], self.trace, self._data
+        task, trace, data = self.workspace.tasks[BENCHMARK], self.trace, self.data
         if data is None:
             raise BadData(LOST)
         name, limit = self.choices.benchmark, self.choices.limit or None
@@ -269,7 +266,7 @@ class BenchmarkLens(Lens):
 
     def _describe(self) -> str:
         title, found = self.kind_of.title, self._results.get(self._key())
-        if self._data is None:
+        if self.data is None:
             return f"{title}: choose a file ({self.kind_of.file})"
         if found is None:
             return f"{title} on {self.file}: not run yet"
@@ -285,6 +282,15 @@ class BenchmarkLens(Lens):
         """What is to be known of the numbers."""
         found = self.found()
         return "" if found is None else " ".join(found.notes)
+
+
+def model_key(trace: Trace) -> Hashable:
+    """All of a trace that the likelihoods of its model depend on: they outlive its text."""
+    told = trace.provenance
+    changed = tuple(told.get("changed", {}).get("ablated", ()))
+    model = tuple(str(told.get(name)) for name in ("model", "revision", "dtype", "device"))
+    weights = getattr(trace.live, "weights", None)  # of a model in memory, which may be trained on
+    return model, weights, changed
 
 
 def _values(row: Mapping[Hashable, Any], *, triples: bool) -> dict[str, tuple[float, float, float]]:

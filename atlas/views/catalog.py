@@ -43,6 +43,7 @@ from atlas.views.similar_heads import SimilarHeadsView
 from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
 from atlas.views.table import TableView
+from atlas.views.tradeoff import TradeoffView
 from atlas.views.verdict import VerdictView
 from atlas.views.why import WhyView
 from atlas.views.writing import WritingView
@@ -103,6 +104,16 @@ TABS: tuple[Tab, ...] = (
         (VerdictView, AttributionView, FaithfulnessView, HeadEffectsView, PruningView, AgreementView),
     ),
     Tab(
-        "bias", "Bias", (DetectionView, AttentionBiasView, AttentionDepthView, CausalTestView, CounterfactualsView, BenchmarkView)
+        "bias",
+        "Bias",
+        (
+            DetectionView,
+            AttentionBiasView,
+            AttentionDepthView,
+            CausalTestView,
+            CounterfactualsView,
+            BenchmarkView,
+            TradeoffView,
+        ),
     ),
 )
