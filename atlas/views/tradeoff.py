@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import holoviews as hv
+import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 
@@ -28,9 +29,6 @@ from atlas.views.colour_key import key_markup
 from atlas.views.events import on_select
 from atlas.views.plain import plain
 from atlas.views.table import DENSE, NUMBER
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ORIGIN = "tradeoff"
 
@@ -225,7 +223,7 @@ class TradeoffView(View):
         """The heads as the table shows them."""
         found = self.tradeoff.ranking()
         if found.empty:
-            found = found.reindex(columns=list(TITLES))
+            found = pd.DataFrame(columns=list(TITLES))
         else:
             kinds = sorted(set(found["kind"]))
             found["name"] = [HeadId(*row).label(kinds) for row in found[["kind", "layer", "head"]].itertuples(index=False)]
