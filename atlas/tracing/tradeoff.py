@@ -159,7 +159,7 @@ class HeldOut:
             said = "They carry a preference, for the score moves more than without random heads, but it ends no closer to fair"
         else:
             said = "Nothing shows that they carry bias beyond the examples that chose them"
-        return f"{said}{', at a loss of performance' if loses else ''}."
+        return f"{said}{'; performance falls' if loses else ''}."
 
 
 LEAST_SETS = 19
