@@ -5,9 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from atlas.attribution import compare, curves, effects, head_composition, importance, patching, score_parts, verdicts, writer_cuts
+from atlas.attribution import (
+    compare,
+    curves,
+    effect_choices,
+    effects,
+    head_composition,
+    importance,
+    patching,
+    score_parts,
+    verdicts,
+    writer_cuts,
+)
 from atlas.bias import benchmarks, causal, detection, heads, swaps, tradeoff
 from atlas.bias import compare as bias_compare
+from atlas.engine.running import (
+    blueprint,
+    feed_forward,
+    head_readings,
+    logit_lens,
+    nearest_tokens,
+    positions,
+    predict,
+    tuned_lens,
+    write,
+)
 
 TASKS: Mapping[str, Callable[..., Any]] = {
     **blueprint.TASKS,
