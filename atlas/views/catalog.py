@@ -56,7 +56,16 @@ class Tab(NamedTuple):
     """As `Display.tab` and a link name it."""
     title: str
     views: tuple[type[View], ...]
+    notice: str = ""
+    """What a reader is told before its views, until it is closed."""
 
+
+BIAS_NOTICE = (
+    "Words here can hurt: the texts and data sets of this tab quote stereotypes and slurs about people to measure them. "
+    "A detector tells how much a word looks like the words that its authors labelled; it does not understand the text. It misses "
+    "irony, context and groups that its data has not, and flags harmless sentences. Nothing here says how biased a text, "
+    "a person or a model in use is: read every number with its interval, its chance level and the error rates of the detector."
+)
 
 TABS: tuple[Tab, ...] = (
     Tab("overview", "Overview", (PredictionsView, RolesView, WritingView, HiddenView, MetricCardsView)),
@@ -106,14 +115,7 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "bias",
         "Bias",
-        (
-            DetectionView,
-            AttentionBiasView,
-            AttentionDepthView,
-            CausalTestView,
-            CounterfactualsView,
-            BenchmarkView,
-            TradeoffView,
-        ),
+        (DetectionView, AttentionBiasView, AttentionDepthView, CausalTestView, CounterfactualsView, BenchmarkView, TradeoffView),
+        BIAS_NOTICE,
     ),
 )

@@ -16,6 +16,7 @@ from atlas.trace import Trace
 from atlas.views.base import View, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.plain import plain
+from atlas.views.tab_notice import TabNotice
 
 KEPT_TABS = 3
 """Tabs that stay in the document: a tab that is there opens in a fifth of a second, but 25 views left 2,200 models in it."""
@@ -61,6 +62,7 @@ class Tabs(pn.viewable.Viewer):
         self._document_complete = True
         titles = [{"key": tab.key, "title": tab.title} for tab in self.tabs.values()]
         self.bar = TabBar(tabs=titles, active=self.open, dark=self.param.dark, visible=len(titles) > 1, css_classes=["aa-tabs"])
+        self.notice = TabNotice({tab.key: tab.notice for tab in self.tabs.values()})
         self.stage = pn.Column(sizing_mode="stretch_width", margin=0, css_classes=["aa-stage"])
         self.bar.param.watch(self._pressed, "active")
         self.param.watch(self._theme, "dark")
@@ -89,7 +91,7 @@ class Tabs(pn.viewable.Viewer):
     def __panel__(self) -> Any:
         self._show()
         note = plain(self.param.left_out, "aa-left-out", visible=bind_rule(self.param.left_out, bool))
-        return pn.Column(self.stage, note, sizing_mode="stretch_width", margin=0)
+        return pn.Column(self.notice, self.stage, note, sizing_mode="stretch_width", margin=0)
 
     def start_later(self) -> None:
         """Leave all cards out until `start` is called: the document that the browser gets first then has no plots in it."""
@@ -114,6 +116,7 @@ class Tabs(pn.viewable.Viewer):
             return
         with one_message():
             self.bar.active = key
+            self.notice.show(key)
             for other, grid in self._grids.items():
                 show(grid, opened=other == key)
             for other, views in self.views.items():

@@ -134,6 +134,28 @@ def test_night_reaches_the_views_of_a_closed_tab_when_they_come_back():
     assert all(view.dark for view in tabs.views["deep"])
 
 
+def test_a_tab_tells_what_is_to_be_known_until_the_reader_closes_it():
+    told = Tab("bias", "Bias", (a_view("three"),), "Words here can hurt.")
+    room, tabs = page(told)
+    box, text = tabs.notice.box, tabs.notice.text
+    assert not box.visible
+    room.display.tab = "bias"
+    assert (box.visible, text.object) == (True, "Words here can hurt.")
+    room.display.tab = "explore"
+    assert not box.visible
+    room.display.tab = "bias"
+    assert box.visible, "only the reader closes it"
+    tabs.notice.close.clicks += 1
+    assert not box.visible
+    room.display.tab = "explore"
+    room.display.tab = "bias"
+    assert not box.visible, "what was closed stays closed"
+    _, another = page(told)
+    another.workspace.display.tab = "bias"
+    assert another.notice.box.visible, "another page is another reader's"
+    assert {tab.key: bool(tab.notice) for tab in TABS}["bias"]
+
+
 def test_a_view_that_a_trace_cannot_have_is_not_offered_and_says_why():
     def fits(cls, trace):
         return "" if CROSS in trace.kinds else "this model has no cross attention"
