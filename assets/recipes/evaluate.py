@@ -30,6 +30,7 @@ from . import (
     causal_batches,
     corpus,
     en_atlas,
+    gus_calibration,
     gus_data,
     gus_mini,
     head_measures,
@@ -210,6 +211,8 @@ def main(arguments: list[str] | None = None) -> None:
         (place / f"{name}.md").write_text(table(measured) + "\n", encoding="utf-8")
         if measured["measured"] == "final":
             final = work / "final" / name
+            if name == gus_mini.NAME:
+                gus_calibration.write(final)
             (final / "MODEL_CARD.md").write_text(card(name, final, work / name, measured, PER_STEP[name]), encoding="utf-8")
         print(f"{name} ({measured['measured']})", table(measured), sep="\n\n", flush=True)
 

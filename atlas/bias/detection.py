@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from atlas.engine.loading.calibration import calibration_of, calibration_of_embedded
 from atlas.engine.loading.load import load
 from atlas.engine.model import Model
+from atlas.engine.running.capture import Rerun
 from atlas.engine.running.token_labels import token_labels
 from atlas.errors import NotCaptured
 from atlas.tracing.labelled import CATEGORIES, DETECT, Detection, Thresholds, TokenLabels, detection, labels_of, own_labels
@@ -18,6 +20,7 @@ from atlas.tracing.predictions import LABELS
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
+    from atlas.tracing.calibration import Calibration
 
 EMBEDDED = "gus-mini"
 """The detector that comes with Atlas."""
@@ -59,11 +62,21 @@ def labels_of_trace(trace: Trace, report: Report | None = None) -> TokenLabels:
     if trace.provenance.get("task") == LABELS and (trace.outcomes is not None or trace.live is not None):
         found = own_labels(trace)
         if set(labels_of(found.names)) & set(CATEGORIES):
-            return found
+            return found._replace(calibration=_own_calibration(trace))
     with _one_at_a_time:  # readers of several models share this one
         if EMBEDDED not in _kept:
             _kept[EMBEDDED] = load(EMBEDDED)
         return _joined([token_labels(_kept[EMBEDDED], text, report) for text in texts], texts)
+
+
+def _own_calibration(trace: Trace) -> Calibration | None:
+    """What is known of the model of a trace; nothing where heads of it are switched off: it was measured with all of them."""
+    if trace.provenance.get("changed"):
+        return None
+    if isinstance(trace.live, Rerun):
+        return calibration_of(trace.live.model)
+    model = str(trace.provenance.get("model"))
+    return calibration_of_embedded(model) if trace.provenance.get("source") == "embedded" else None
 
 
 def _joined(parts: list[TokenLabels], texts: tuple[str, ...]) -> TokenLabels:

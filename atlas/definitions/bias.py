@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, MICHEL, NADEEM, NANGIA, SALAZAR, SAM, VIG
+from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, GUO, MICHEL, NADEEM, NANGIA, SALAZAR, SAM, VIG
 
 BIAS = (
     Definition(
@@ -16,6 +16,18 @@ BIAS = (
         "none: the card of the detector says how often it is right",
         "0 to 1",
         "Powers et al. 2024, GUS-Net: Social Bias Classification in Text with Generalizations, Unfairness, and Stereotypes",
+    ),
+    Definition(
+        "calibration",
+        "bias",
+        "Calibration of a label",
+        "of held-out words with max(P(B), P(I)) in a tenth of 0 to 1: the share that has the label, B or I; confidence: this "
+        "share after isotonic regression over the tenths, weighted by their words",
+        "Equal to the mean probability: a probability is what it says. Smaller: the detector is too sure. Precision: of flagged "
+        "words, the share that has the label; recall: of words that have it, the share that is flagged.",
+        "the share of all held-out words that have the label",
+        "0 to 1",
+        GUO,
     ),
     Definition(
         "attention_bias",

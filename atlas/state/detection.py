@@ -9,14 +9,16 @@ import numpy as np
 
 from atlas.errors import NotCaptured
 from atlas.state.asking import Progress
-from atlas.state.lens import counted
+from atlas.state.lens import Lens, counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
+from atlas.tracing.calibration import TIERS, tier_of
 from atlas.tracing.labelled import DETECT, TokenLabels, Words, flagged, limits, spans_of, tokens_within, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from atlas.state.workspace import Workspace
+    from atlas.tracing.calibration import Calibration
 
 FIELDS = {"GEN": "generalisation", "UNFAIR": "unfairness", "STEREO": "stereotype"}
 """The threshold of every label, as `BiasThresholds` names it."""
@@ -37,6 +39,15 @@ class Found(NamedTuple):
     flagged: np.ndarray
     """(word, label)"""
     spans: pd.DataFrame
+    calibration: Calibration | None = None
+
+    def tiers(self, column: int) -> dict[str, int]:
+        """Flagged words of a label by confidence; empty where no calibration of it is known."""
+        known = None if self.calibration is None else self.calibration.labels.get(self.words.labels[column])
+        if known is None:
+            return {}
+        shares = known.shares_of(self.words.probability[self.flagged[:, column], column])
+        return {tier: sum(tier_of(share) == tier for share in shares) for tier in TIERS}
 
 
 def thresholds_of(workspace: Workspace) -> dict[str, float]:
@@ -48,7 +59,21 @@ def under(labels: TokenLabels, thresholds: dict[str, float]) -> Found:
     """Words and spans of a text under some thresholds."""
     words = words_of(labels)
     limit = limits(words.labels, {label: value for label, value in thresholds.items() if label in words.labels}, {})
-    return Found(labels.detector, words, flagged(words, limit), spans_of(words, limit, labels.texts))
+    return Found(labels.detector, words, flagged(words, limit), spans_of(words, limit, labels.texts), labels.calibration)
+
+
+def asked_labels(lens: Lens) -> TokenLabels | None:
+    """The labels of the text on screen, which all lenses share; None while the text is being read."""
+    trace, task = lens.trace, lens.workspace.tasks.get(DETECT)
+    if task is None:
+        raise NotCaptured(NO_DETECTOR)
+
+    def read(progress: Progress) -> TokenLabels:
+        made: TokenLabels = trace.once(DETECT, lambda: task(trace, lambda done, of: progress.tell(PROGRESS, done / of)))
+        return made
+
+    nothing: TokenLabels | None = None
+    return lens.ask("labels", read, nothing, needs_model=True)
 
 
 class DetectionChoices(Thresholded):
@@ -80,15 +105,7 @@ class DetectionLens(PlaneLens):
     def found(self) -> Found | None:
         """Words, labels and spans; None while the text is being read."""
         if self._found is None:
-            trace, task = self.trace, self.workspace.tasks.get(DETECT)
-            if task is None:
-                raise NotCaptured(NO_DETECTOR)
-
-            def read(progress: Progress) -> TokenLabels:
-                made: TokenLabels = trace.once(DETECT, lambda: task(trace, lambda done, of: progress.tell(PROGRESS, done / of)))
-                return made
-
-            labels: TokenLabels | None = self.ask("labels", read, None, needs_model=True)
+            labels = asked_labels(self)
             self._found = None if labels is None else under(labels, thresholds_of(self.workspace))
         return self._found
 
@@ -183,7 +200,9 @@ class DetectionLens(PlaneLens):
                 title = f"mean probability {span['probability']:.3g}"
                 chips.append({"key": str(at), "label": " ".join(words), "active": tokens <= chosen, "title": title})
             words_flagged = counted(int(found.flagged[:, column].sum()), "word")
-            made.append({"name": f"{TITLES.get(label, label)} ({words_flagged})", "chips": chips})
+            tiers = ", ".join(f"{n:,} {tier}" for tier, n in found.tiers(column).items() if n)
+            sure = f"; confidence: {tiers}" if tiers else ""
+            made.append({"name": f"{TITLES.get(label, label)} ({words_flagged}{sure})", "chips": chips})
         return made
 
     def table(self) -> pd.DataFrame:

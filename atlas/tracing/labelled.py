@@ -14,6 +14,7 @@ from atlas.tracing.predictions import LABELS
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
+    from atlas.tracing.calibration import Calibration
 
 Thresholds = Mapping[str, float] | float | None
 """By label ('GEN', or 'B-GEN' and 'I-GEN' apart), one for all, or those of the detector."""
@@ -48,6 +49,8 @@ class TokenLabels(NamedTuple):
     """The text, and the second one of a pair; `segment` of the token table says which."""
     thresholds: Mapping[str, float]
     """Those the detector brings along."""
+    calibration: Calibration | None = None
+    """How far its probabilities can be believed; None: not known."""
 
 
 class Words(NamedTuple):

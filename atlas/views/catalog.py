@@ -10,6 +10,7 @@ from atlas.views.attention_depth import AttentionDepthView
 from atlas.views.attribution import AttributionView
 from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
+from atlas.views.calibration import CalibrationView
 from atlas.views.causal_test import CausalTestView
 from atlas.views.composition import CompositionView
 from atlas.views.counterfactuals import CounterfactualsView
@@ -115,7 +116,16 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "bias",
         "Bias",
-        (DetectionView, AttentionBiasView, AttentionDepthView, CausalTestView, CounterfactualsView, BenchmarkView, TradeoffView),
+        (
+            DetectionView,
+            CalibrationView,
+            AttentionBiasView,
+            AttentionDepthView,
+            CausalTestView,
+            CounterfactualsView,
+            BenchmarkView,
+            TradeoffView,
+        ),
         BIAS_NOTICE,
     ),
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atlas.engine.loading.calibration import calibration_of
 from atlas.engine.running.capture import is_multi_label
 from atlas.engine.running.encode import INPUTS, Encoded, check_ids, table_of, tokenize
 from atlas.engine.running.predict import logits_at
@@ -56,7 +57,8 @@ def token_labels(model: Model, text: str, report: Callable[[int, int], object] |
             better = deep > depth[at]
             depth[at[better]], logits[at[better]] = deep[better], to_numpy(found)[better]
     names = tuple(map(str, model.outcome_names(np.arange(model.size.n_outcomes))))
-    return TokenLabels(model.name, names, _probabilities(logits, model.hf.config), table, (text,), thresholds_of(model))
+    values, known = _probabilities(logits, model.hf.config), calibration_of(model)
+    return TokenLabels(model.name, names, values, table, (text,), thresholds_of(model), known)
 
 
 def thresholds_of(model: Model) -> dict[str, float]:

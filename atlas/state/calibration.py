@@ -1,0 +1,136 @@
+"""What the view of the calibration shows: how far the labels on screen can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from atlas.state.detection import FIELDS, TITLES, asked_labels, thresholds_of, under
+from atlas.state.lens import Lens, counted
+from atlas.tracing.calibration import TIERS, UNCALIBRATED, LabelCalibration, Rate, tier_of
+from atlas.tracing.verdict import three
+
+if TYPE_CHECKING:
+    from atlas.state.detection import Found
+    from atlas.tracing.calibration import Calibration
+
+
+class CalibrationLens(Lens):
+    """The reliability of every label, its error rates at the thresholds of now, and the flagged words of the text by tier."""
+
+    key: ClassVar = "calibration"
+    reads: ClassVar = {"thresholds": tuple(FIELDS.values())}
+
+    _found: Found | None = None
+
+    def depends(self) -> Hashable:
+        """On the thresholds alone."""
+        return tuple(thresholds_of(self.workspace).items())
+
+    def forget(self) -> None:
+        """What is flagged is worked out anew."""
+        self._found = None
+
+    def found(self) -> Found | None:
+        """The words of the text with what is known of their detector; None while the text is being read."""
+        return self.attempt(self._work_out, None)
+
+    def _work_out(self) -> Found | None:
+        if self._found is None:
+            labels = asked_labels(self)
+            if labels is not None:
+                self._found = under(labels, thresholds_of(self.workspace))
+                known = labels.calibration
+                self.line = (
+                    UNCALIBRATED.format(detector=labels.detector) if known is None else f"{labels.detector} on {known.data}"
+                )
+        return self._found
+
+    def known(self) -> Calibration | None:
+        """The calibration of the detector; None where none is known, or the text is being read."""
+        found = self.found()
+        return None if found is None else found.calibration
+
+    def note(self) -> str:
+        """What is missing, in words."""
+        found = self.found()
+        if found is None or found.calibration is not None:
+            return ""
+        who = found.detector
+        changed = self.trace.provenance.get("changed") and who == str(self.trace.provenance.get("model"))
+        return UNCALIBRATED.format(detector=who) + (
+            " Heads of it are switched off, and it was measured with all." if changed else ""
+        )
+
+    def of_label(self, label: str) -> LabelCalibration | None:
+        """The calibration of one label."""
+        known = self.known()
+        return None if known is None else known.labels.get(label)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Of every label: error rates at its threshold, and its flagged words in this text by tier."""
+        found = self.found()
+        if found is None:
+            return []
+        return [self._group(found, column, label) for column, label in enumerate(found.words.labels)]
+
+    def _group(self, found: Found, column: int, label: str) -> dict[str, Any]:
+        """The rows of one label; without a calibration, its flagged words alone."""
+        marked, known = found.flagged[:, column], self.of_label(label)
+        here = f"{int(marked.sum()):,} of {counted(len(marked), 'word')} of this text flagged"
+        name = f"{TITLES.get(label, label)}: {here}"
+        if known is None:
+            return {"name": name, "rows": []}
+        limit = thresholds_of(self.workspace).get(label, 0.5)
+        errors = known.errors(limit)
+        rows = [
+            _rate("right when flagged", errors.precision, f"of {counted(errors.flagged, 'flagged word')}"),
+            _rate("found when labelled", errors.recall, f"of {counted(known.positives, 'labelled word')}"),
+            {
+                "label": "false alarms",
+                "shares": [errors.false_alarms],
+                "number": three(errors.false_alarms),
+                "note": f"of {counted(known.words - known.positives, 'other word')}",
+            },
+            *(
+                {"label": f"{tier} confidence", "number": f"{n:,}", "note": _words_of_tier(tier)}
+                for tier, n in found.tiers(column).items()
+            ),
+        ]
+        return {"name": name, "note": f"held-out words, from {errors.threshold:.2f}", "rows": rows}
+
+    def table(self) -> pd.DataFrame:
+        """The reliability table of every label; where none is known, the flagged words alone."""
+        found = self.found()
+        if found is None:
+            return pd.DataFrame(columns=["label"])
+        labels, known = found.words.labels, found.calibration
+        if known is None:
+            counts = found.flagged.sum(axis=0)
+            return pd.DataFrame({"detector": found.detector, "label": labels, "flagged_in_text": counts})
+        limit = thresholds_of(self.workspace)
+        tables = []
+        for label in labels:
+            if label in known.labels:
+                of, errors = known.labels[label], known.labels[label].errors(limit.get(label, 0.5))
+                bins = ("low", "high", "n", "mean", "share", "share_lo", "share_hi")
+                table = pd.DataFrame({"label": label, **{name: getattr(of, name) for name in bins}, "believed": of.believed()})
+                tables.append(table.assign(
+                    tier=[tier_of(share) for share in of.believed()], threshold=errors.threshold, precision=errors.precision.value,
+                    recall=errors.recall.value, false_alarms=errors.false_alarms,
+                ))  # fmt: skip
+        return pd.concat(tables, ignore_index=True)
+
+
+def _rate(label: str, rate: Rate, of: str) -> dict[str, Any]:
+    """A row with an interval."""
+    edges = "" if np.isnan(rate.lo) else f"[{three(rate.lo)}, {three(rate.hi)}] "
+    return {"label": label, "shares": [rate.value], "number": three(rate.value), "note": f"{edges}{of}"}
+
+
+def _words_of_tier(tier: str) -> str:
+    least = TIERS[tier]
+    return f"words here; ≥ {least:g} of such were right" if least else "words here; less than half were right"
