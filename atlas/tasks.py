@@ -17,7 +17,7 @@ from atlas.attribution import (
     verdicts,
     writer_cuts,
 )
-from atlas.bias import benchmarks, causal, detection, heads, swaps, tradeoff
+from atlas.bias import benchmarks, causal, depth, detection, heads, swaps, tradeoff
 from atlas.bias import compare as bias_compare
 from atlas.engine.running import (
     blueprint,
@@ -54,6 +54,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **detection.TASKS,
     **heads.TASKS,
     **causal.TASKS,
+    **depth.TASKS,
     **benchmarks.TASKS,
     **tradeoff.TASKS,
     **swaps.TASKS,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +14,16 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from atlas.bias.detection import detects, embedded_detector
+from atlas.engine.gradients.subject import model_of
 from atlas.engine.loading.load import load
 from atlas.engine.model import Model
-from atlas.engine.running.token_labels import token_labels
-from atlas.errors import AtlasError, BadData
-from atlas.text.files import BadRow, TextRow, TextRows
+from atlas.engine.running.targets import generates
+from atlas.engine.running.token_labels import names_of, token_labels
+from atlas.errors import AtlasError, BadData, TooLarge
+from atlas.text.files import BadRow, TextRow, TextRows, texts_in
 from atlas.trace import Trace
-from atlas.tracing.labelled import Thresholds, flagged, limits, tokens_within, words_of
+from atlas.tracing.labelled import GATHER, PROBES, Thresholds, TokenLabels, flagged, labels_of, limits, tokens_within, words_of
 from atlas.tracing.stream_writes import stream_of
 
 FOLDS = 5
@@ -30,6 +34,12 @@ LEAST = 30
 
 MOST_WORDS = 4_000
 """Words that a probe is fitted on, drawn at random from more; a probe of 768 numbers then takes a second."""
+
+ANY_TARGET = "."
+"""What the decoder of an encoder-decoder reads: the states are those of its encoder, and to generate a text takes a second."""
+
+SPARE_WORDS = 1_000
+"""Words held beyond these until some are dropped, so that the states are not copied at every text."""
 
 RESAMPLES = 199
 """Bootstrap samples of texts; an interval of ranks needs no more."""
@@ -94,7 +104,82 @@ def decodability(
     rows = texts if isinstance(texts, TextRows) else TextRows(tuple(TextRow(at, text) for at, text in enumerate(texts, 1)), ())
     finder = detector if isinstance(detector, Model) else load(detector)
     asked = finder if model is None else model if isinstance(model, Model) else load(model)
-    words = _gathered(finder, asked, rows, thresholds, np.random.default_rng(seed))
+    return probes(gathered(partial(token_labels, finder), asked, rows, thresholds, seed), seed, progress)
+
+
+def gathered(
+    finder: Callable[[str], TokenLabels],
+    asked: Model,
+    rows: TextRows,
+    thresholds: Thresholds,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Words:
+    """The words of all texts that both models can read; of more than MOST_WORDS, as many drawn at random.
+
+    `finder` labels a text; `progress` is called with the texts read and all texts.
+    """
+    random, drawn = np.random.default_rng(seed), Drawn()
+    target = ANY_TARGET if generates(asked) else None
+    labels: tuple[str, ...] = ()
+    left_out: list[BadRow] = [*rows.bad]
+    for done, row in enumerate(rows.texts):
+        if progress is not None:
+            progress(done, len(rows.texts))
+        try:
+            found = finder(row.text)
+            trace = asked.trace(row.text, target=target, capture=("stream",))
+        except AtlasError as error:
+            left_out.append(BadRow(row.row, str(error)))
+            continue
+        words = words_of(found)
+        labels = words.labels
+        marked = flagged(words, limits(words.labels, thresholds, found.thresholds))
+        first = [min(tokens_within(trace, 0, int(start), int(end)), default=-1) for start, end in _places(words.table)]
+        there = [at for at, token in enumerate(first) if token >= 0]
+        spellings = [str(words.table["word"].iloc[at]).lower() for at in there]
+        drawn.add(_states(trace)[:, [first[at] for at in there]], marked[there], row.row, spellings, random)
+    if not len(drawn.text):
+        msg = "No text could be read by both models, so there is no word to probe."
+        raise BadData(msg)
+    drawn.thin(MOST_WORDS)
+    types = np.unique(drawn.spellings, return_inverse=True)[1]
+    return Words(drawn.states, drawn.marked, labels, drawn.text, types, tuple(sorted(left_out)))
+
+
+class Drawn:
+    """Words of the texts read so far. Each has a random number, and the smallest numbers stay: so few states are ever held."""
+
+    def __init__(self) -> None:
+        self.states = np.empty((0, 0, 0), dtype=np.float32)
+        self.marked = np.empty((0, 0), dtype=bool)
+        self.text = np.empty(0, dtype=int)
+        self.spellings: list[str] = []
+        self._number = np.empty(0)
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, states: np.ndarray, marked: np.ndarray, text: int, spellings: list[str], random: np.random.Generator) -> None:
+        """Add the words of a text."""
+        self._waiting.append((states, marked))
+        self.text = np.append(self.text, np.full(len(spellings), text))
+        self.spellings += spellings
+        self._number = np.append(self._number, random.random(len(spellings)))
+        if len(self.text) > MOST_WORDS + SPARE_WORDS:
+            self.thin(MOST_WORDS)
+
+    def thin(self, most: int) -> None:
+        """Keep at most so many words, in their order."""
+        parts = [(self.states, self.marked)] if self.states.size else []
+        states, marked = zip(*parts, *self._waiting, strict=True)
+        kept = np.sort(np.argsort(self._number, kind="stable")[:most])
+        self.states, self.marked = np.concatenate(states, axis=1)[:, kept], np.concatenate(marked)[kept]
+        self.text, self._number = self.text[kept], self._number[kept]
+        self.spellings = [self.spellings[at] for at in kept]
+        self._waiting = []
+
+
+def probes(words: Words, seed: int = 0, progress: Progress | None = None) -> pd.DataFrame:
+    """The table of `decodability` from words that were gathered."""
     lines, done, every = [], 0, len(words.labels) * len(words.states)
     for at, label in enumerate(words.labels):
         truth = words.marked[:, at]
@@ -109,42 +194,6 @@ def decodability(
     table.insert(6, "selectivity", table["auc"] - table["control"])
     table.attrs["left_out"] = words.left_out
     return table
-
-
-def _gathered(finder: Model, asked: Model, rows: TextRows, thresholds: Thresholds, random: np.random.Generator) -> Words:
-    """The words of all texts that both models can read."""
-    states, marks, of_text, spellings = [], [], [], []
-    labels: tuple[str, ...] = ()
-    left_out: list[BadRow] = [*rows.bad]
-    for row in rows.texts:
-        try:
-            found = token_labels(finder, row.text)
-            trace = asked.trace(row.text, capture=("stream",))
-        except AtlasError as error:
-            left_out.append(BadRow(row.row, str(error)))
-            continue
-        words = words_of(found)
-        labels = words.labels
-        marked = flagged(words, limits(words.labels, thresholds, found.thresholds))
-        first = [min(tokens_within(trace, 0, int(start), int(end)), default=-1) for start, end in _places(words.table)]
-        there = [at for at, token in enumerate(first) if token >= 0]
-        states.append(_states(trace)[:, [first[at] for at in there]])
-        marks.append(marked[there])
-        of_text += [row.row] * len(there)
-        spellings += [str(words.table["word"].iloc[at]).lower() for at in there]
-    if not of_text:
-        msg = "No text could be read by both models, so there is no word to probe."
-        raise BadData(msg)
-    kept = np.sort(random.permutation(len(of_text))[:MOST_WORDS])
-    types = np.unique(spellings, return_inverse=True)[1]
-    return Words(
-        np.concatenate(states, axis=1)[:, kept],
-        np.concatenate(marks)[kept],
-        labels,
-        np.array(of_text)[kept],
-        types[kept],
-        tuple(sorted(left_out)),
-    )
 
 
 def _places(table: pd.DataFrame) -> np.ndarray:
@@ -164,15 +213,27 @@ def _probed(states: np.ndarray, truth: np.ndarray, words: Words, seed: int) -> d
     given = random.random(int(words.types.max()) + 1) < truth.mean()
     control = given[words.types]
     usable = min(control.sum(), (~control).sum()) >= FOLDS
-    places = [np.flatnonzero(words.text == text) for text in np.unique(words.text)]
-    resampled = []
-    for _ in range(RESAMPLES):
-        at = np.concatenate([places[each] for each in random.integers(len(places), size=len(places))])
-        if truth[at].any() and not truth[at].all():
-            resampled.append(roc_auc_score(truth[at], scores[at]))
-    lo, hi = np.percentile(resampled, EDGES) if resampled else (np.nan, np.nan)
+    _, text = np.unique(words.text, return_inverse=True)
+    count = int(text.max()) + 1
+    drawn = [np.bincount(random.integers(count, size=count), minlength=count)[text] for _ in range(RESAMPLES)]
+    resampled = auc_of_each(scores, truth, np.stack(drawn))
+    lo, hi = np.nanpercentile(resampled, EDGES) if np.isfinite(resampled).any() else (np.nan, np.nan)
     reached = roc_auc_score(control, _judged(states, control, words.text, seed)) if usable else np.nan
     return {"auc": float(roc_auc_score(truth, scores)), "lo": float(lo), "hi": float(hi), "control": float(reached)}
+
+
+def auc_of_each(scores: np.ndarray, truth: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(resample,) AUC where every word counts so many times (resample, word); NaN where one side is missing.
+
+    All at once: scikit-learn sorts the words anew for each resample, which took longer than fitting the probes.
+    """
+    order = np.argsort(scores, kind="stable")
+    ties = np.flatnonzero(np.append(True, np.diff(scores[order]) != 0))
+    weights = times[:, order].astype(float)
+    right, wrong = (np.add.reduceat(weights * side[order], ties, axis=1) for side in (truth, ~truth))
+    below = np.cumsum(wrong, axis=1) - wrong / 2
+    pairs = right.sum(axis=1) * wrong.sum(axis=1)
+    return np.divide((right * below).sum(axis=1), pairs, out=np.full(len(times), np.nan), where=pairs > 0)
 
 
 def _judged(states: np.ndarray, truth: np.ndarray, text: np.ndarray, seed: int) -> np.ndarray:
@@ -184,3 +245,38 @@ def _judged(states: np.ndarray, truth: np.ndarray, text: np.ndarray, seed: int) 
             probe.fit(states[train], truth[train])
             scores[test] = probe.decision_function(states[test])
     return scores
+
+
+# -- of a file, on the model on screen ----------------------------------------------------------------------------------
+
+
+def gathered_of_file(
+    trace: Trace,
+    name: str,
+    data: bytes,
+    column: str,
+    thresholds: Mapping[str, float],
+    most: int,
+    progress: Progress | None = None,
+) -> Words:
+    """The words of a file of texts, by the model of a trace; labels are its own where it detects, else those of gus-mini."""
+    live = model_of(trace)
+    rows = texts_in(name, data, column)
+    if len(rows.texts) > most:
+        msg = f"{name} has {len(rows.texts):,} texts, more than the {most:,} that a page reads. Use `atlas audit --depth` for it."
+        raise TooLarge(msg)
+    if not detects(live.model):
+        return gathered(_by_embedded, live.model, rows, thresholds, progress=progress)
+    labels = labels_of(names_of(live.model))  # sliders have thresholds of labels that a detector may lack
+    known = {label: value for label, value in thresholds.items() if label in labels}
+    return gathered(partial(token_labels, live.model), live.model, rows, known, progress=progress)
+
+
+def _by_embedded(text: str) -> TokenLabels:
+    """A text as gus-mini labels it, which is free for others between two texts."""
+    with embedded_detector() as detector:
+        return token_labels(detector, text)
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {GATHER: gathered_of_file, PROBES: probes}
+"""Work with the model that views may request, by name."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from atlas.engine.loading.calibration import calibration_of, calibration_of_embe
 from atlas.engine.loading.load import load
 from atlas.engine.model import Model
 from atlas.engine.running.capture import Rerun
-from atlas.engine.running.token_labels import token_labels
+from atlas.engine.running.token_labels import names_of, token_labels
 from atlas.errors import NotCaptured
 from atlas.tracing.labelled import CATEGORIES, DETECT, Detection, Thresholds, TokenLabels, detection, labels_of, own_labels
 from atlas.tracing.predictions import LABELS
@@ -63,10 +64,22 @@ def labels_of_trace(trace: Trace, report: Report | None = None) -> TokenLabels:
         found = own_labels(trace)
         if set(labels_of(found.names)) & set(CATEGORIES):
             return found._replace(calibration=_own_calibration(trace))
-    with _one_at_a_time:  # readers of several models share this one
+    with embedded_detector() as detector:
+        return _joined([token_labels(detector, text, report) for text in texts], texts)
+
+
+@contextmanager
+def embedded_detector() -> Iterator[Model]:
+    """The detector that comes with Atlas, for one reader at a time: readers of several models share it."""
+    with _one_at_a_time:
         if EMBEDDED not in _kept:
             _kept[EMBEDDED] = load(EMBEDDED)
-        return _joined([token_labels(_kept[EMBEDDED], text, report) for text in texts], texts)
+        yield _kept[EMBEDDED]
+
+
+def detects(model: Model) -> bool:
+    """Whether a model labels biased language itself."""
+    return model.task == LABELS and bool(set(labels_of(names_of(model))) & set(CATEGORIES))
 
 
 def _own_calibration(trace: Trace) -> Calibration | None:

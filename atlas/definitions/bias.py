@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, GUO, MICHEL, NADEEM, NANGIA, SALAZAR, SAM, VIG
+from atlas.definitions.references import BENJAMINI, BLODGETT, FIRST_ATLAS, GUO, HEWITT, MICHEL, NADEEM, NANGIA, SALAZAR, SAM, VIG
 
 BIAS = (
     Definition(
@@ -53,6 +53,18 @@ BIAS = (
         "as many other ordinary tokens of the text flagged at random, 999 times; two-sided p, q over all layers",
         "0 and above",
         f"ratio to uniform attention as in {FIRST_ATLAS}; by layer as in {VIG}; {BENJAMINI}",
+    ),
+    Definition(
+        "decodability",
+        "bias",
+        "Decodability of a label",
+        "of all pairs of a flagged and another word, the share in which w·h is larger for the flagged one (AUC); h is the "
+        "residual stream at the word's first token, w a logistic regression on the words of other texts (5 folds of texts)",
+        "1: a linear reading of the stream tells the words apart; 0.5: it does not. Selectivity: what it has above the control "
+        "task, in which every spelling gets a label at random, as often as the true one. Labels are the detector's.",
+        "0.5, and the control task: what a probe reaches by knowing words apart",
+        "0 to 1",
+        HEWITT,
     ),
     Definition(
         "causal_test",

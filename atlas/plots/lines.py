@@ -49,6 +49,8 @@ PARTS: Mapping[str, Category] = MappingProxyType({
     "after the norm": Category(PURPLE, INVERTED_TRIANGLE),
     "enters layer 0": Category(ORANGE, PLUS),
     "by distance": Category(BLUE, CIRCLE),
+    "probe": Category(BLUE, CIRCLE),
+    "control task": Category(GREY, TRIANGLE),
 })  # fmt: skip
 """How parts of a layer, the vectors of a head, those of the embeddings, and orders of removal are drawn in every plot.
 

@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+def select_layers(lens: Lens, kind: str, layers: Iterable[int], origin: str) -> None:
+    """Select the heads of some layers of a kind; what is selected already is cleared."""
+    chosen, selection = sorted(layers), lens.workspace.selection
+    heads = {HeadId(kind, layer, head) for layer in chosen for head in range(lens.trace.n_heads(kind))}
+    if heads == set(selection.heads):
+        selection.clear("heads", origin=origin)
+    else:
+        selection.select_heads(heads, origin=origin, label=", ".join(f"layer {layer}" for layer in chosen))
+
+
 class AttentionDepthChoices(param.Parameterized):
     """Choices of the view of attention to flagged words by depth."""
 
@@ -63,13 +73,7 @@ class AttentionDepthLens(Lens):
 
     def select_layers(self, layers: Iterable[int], origin: str) -> None:
         """Select the heads of some layers; what is selected already is cleared."""
-        chosen = sorted(layers)
-        heads = {HeadId(self.kind, layer, head) for layer in chosen for head in range(self.trace.n_heads(self.kind))}
-        selection = self.workspace.selection
-        if heads == set(selection.heads):
-            selection.clear("heads", origin=origin)
-        else:
-            selection.select_heads(heads, origin=origin, label=", ".join(f"layer {layer}" for layer in chosen))
+        select_layers(self, self.kind, layers, origin)
 
     # -- what is found -------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import param
 from atlas.errors import BadData, NotCaptured
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted
+from atlas.state.model_key import model_key
 from atlas.tracing.benchmarks import BENCHMARK, INTERSENTENCE, KINDS, SENTENCES, STEREOSET, Benchmark, Kind
 
 if TYPE_CHECKING:
@@ -282,15 +283,6 @@ class BenchmarkLens(Lens):
         """What is to be known of the numbers."""
         found = self.found()
         return "" if found is None else " ".join(found.notes)
-
-
-def model_key(trace: Trace) -> Hashable:
-    """All of a trace that the likelihoods of its model depend on: they outlive its text."""
-    told = trace.provenance
-    changed = tuple(told.get("changed", {}).get("ablated", ()))
-    model = tuple(str(told.get(name)) for name in ("model", "revision", "dtype", "device"))
-    weights = getattr(trace.live, "weights", None)  # of a model in memory, which may be trained on
-    return model, weights, changed
 
 
 def _values(row: Mapping[Hashable, Any], *, triples: bool) -> dict[str, tuple[float, float, float]]:

@@ -44,9 +44,8 @@ class CalibrationLens(Lens):
             if labels is not None:
                 self._found = under(labels, thresholds_of(self.workspace))
                 known = labels.calibration
-                self.line = (
-                    UNCALIBRATED.format(detector=labels.detector) if known is None else f"{labels.detector} on {known.data}"
-                )
+                who = labels.detector
+                self.line = UNCALIBRATED.format(detector=who) if known is None else f"{who} on {known.data}"
         return self._found
 
     def known(self) -> Calibration | None:
@@ -61,9 +60,8 @@ class CalibrationLens(Lens):
             return ""
         who = found.detector
         changed = self.trace.provenance.get("changed") and who == str(self.trace.provenance.get("model"))
-        return UNCALIBRATED.format(detector=who) + (
-            " Heads of it are switched off, and it was measured with all." if changed else ""
-        )
+        why = " It runs with changes here, and what was measured is the whole model." if changed else ""
+        return UNCALIBRATED.format(detector=who) + why
 
     def of_label(self, label: str) -> LabelCalibration | None:
         """The calibration of one label."""
@@ -118,11 +116,10 @@ class CalibrationLens(Lens):
                 of, errors = known.labels[label], known.labels[label].errors(limit.get(label, 0.5))
                 bins = ("low", "high", "n", "mean", "share", "share_lo", "share_hi")
                 table = pd.DataFrame({"label": label, **{name: getattr(of, name) for name in bins}, "believed": of.believed()})
-                tables.append(table.assign(
-                    tier=[tier_of(share) for share in of.believed()], threshold=errors.threshold, precision=errors.precision.value,
-                    recall=errors.recall.value, false_alarms=errors.false_alarms,
-                ))  # fmt: skip
-        return pd.concat(tables, ignore_index=True)
+                table["tier"] = [tier_of(share) for share in of.believed()]
+                rates = {"precision": errors.precision.value, "recall": errors.recall.value, "false_alarms": errors.false_alarms}
+                tables.append(table.assign(threshold=errors.threshold, **rates))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["label"])
 
 
 def _rate(label: str, rate: Rate, of: str) -> dict[str, Any]:

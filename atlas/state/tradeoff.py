@@ -13,9 +13,10 @@ from atlas.errors import AtlasError, BadData, NotCaptured
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.attention_bias import ANY, flagged_tokens
-from atlas.state.benchmark import BenchmarkLens, model_key
+from atlas.state.benchmark import BenchmarkLens
 from atlas.state.detection import FIELDS, NO_DETECTOR, thresholds_of
 from atlas.state.lens import counted
+from atlas.state.model_key import model_key
 from atlas.state.pressed import PressedLens
 from atlas.tracing.benchmarks import KINDS
 from atlas.tracing.labelled import ATTENTION_BIAS, DETECT

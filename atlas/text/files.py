@@ -55,12 +55,22 @@ def read_texts(path: str | Path, column: str = TEXT) -> TextRows:
         Column or key that holds the text. A CSV file with one column alone needs none.
     """
     path = Path(path)
+    return _rows(path, lambda: _content(path), column)
+
+
+def texts_in(name: str, data: bytes, column: str = TEXT) -> TextRows:
+    """The texts in the bytes of a file, by the ending of its name, as `read_texts` reads them from a disk."""
+    return _rows(Path(name), lambda: _decoded(data), column)
+
+
+def _rows(path: Path, content: Callable[[], str], column: str) -> TextRows:
+    """The rows of a file; its content is asked for once its ending is known."""
     read = _READERS.get(path.suffix.lower())
     if read is None:
         msg = f"Texts are read from {', '.join(_READERS)} files, not from {path.name!r}."
         raise TextError(msg)
     texts, bad = [], []
-    for row, found in read(_content(path), path, column):
+    for row, found in read(content(), path, column):
         reason = _reason(found, column)
         if reason:
             bad.append(BadRow(row, reason))
@@ -75,11 +85,15 @@ def _content(path: Path) -> str:
         if size > MOST_BYTES:
             msg = f"{path} has {size / 1e6:,.0f} MB; up to {MOST_BYTES / 1e6:,.0f} MB are read. Split it."
             raise TextError(msg)
-        # Bytes that are no UTF-8 become surrogates, so that only their rows are bad.
-        return path.read_bytes().decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
+        return _decoded(path.read_bytes())
     except OSError as error:
         msg = f"The file {path} cannot be read: {error.strerror or error}."
         raise TextError(msg) from error
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a file. Bytes that are no UTF-8 become surrogates, so that only their rows are bad."""
+    return data.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
 
 
 def _reason(found: Any, column: str) -> str:

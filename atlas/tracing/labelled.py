@@ -22,6 +22,9 @@ Thresholds = Mapping[str, float] | float | None
 DETECT, ATTENTION_BIAS, ATTENTION_BIAS_BY_LAYER = "detect", "attention bias", "attention bias by layer"
 """Names of the tasks that label the text of a trace, and that ask its heads or layers how far they look at these."""
 
+GATHER, PROBES = "gather words", "probes"
+"""Names of the tasks that read the words of a file with their states, and that fit probes to them."""
+
 CATEGORIES = ("GEN", "UNFAIR", "STEREO")
 """Labels of biased language: generalisation, unfair language, stereotype."""
 

@@ -34,6 +34,7 @@ from atlas.views.patterns import PatternsView
 from atlas.views.pipeline import PipelineView
 from atlas.views.positions import PositionsView
 from atlas.views.predictions import PredictionsView
+from atlas.views.probes import ProbesView
 from atlas.views.profile import ProfileView
 from atlas.views.pruning import PruningView
 from atlas.views.qkv import QKView, VectorsView
@@ -121,6 +122,7 @@ TABS: tuple[Tab, ...] = (
             CalibrationView,
             AttentionBiasView,
             AttentionDepthView,
+            ProbesView,
             CausalTestView,
             CounterfactualsView,
             BenchmarkView,

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 import atlas
 from atlas.bias import decodability, detect
-from atlas.bias.depth import LEAST, Words, _probed
+from atlas.bias.depth import LEAST, Words, _probed, auc_of_each
 from atlas.errors import BadData
 from atlas.text.files import BadRow, TextRow, TextRows
 
@@ -59,6 +59,17 @@ def test_every_text_is_judged_by_a_probe_that_has_not_seen_it():
     found = _probed(states, truth, words, 0)
     assert found["auc"] == pytest.approx(roc_auc_score(truth, scores))
     assert found["lo"] < found["auc"] < found["hi"]
+
+
+def test_the_auc_of_a_resample_is_that_of_scikit_learn_with_ties_and_repeats():
+    random = np.random.default_rng(2)
+    scores, truth = np.round(random.normal(size=60), 1), random.random(60) < 0.3
+    times = random.integers(0, 4, size=(20, 60))
+    times[7, truth] = 0
+    found = auc_of_each(scores, truth, times)
+    for at, row in enumerate(times):
+        each = np.repeat(np.arange(60), row)
+        assert np.isnan(found[at]) if at == 7 else found[at] == pytest.approx(roc_auc_score(truth[each], scores[each]))
 
 
 PEOPLE = ("women", "men", "immigrants", "old people", "teachers", "children", "lawyers", "students")

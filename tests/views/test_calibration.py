@@ -80,7 +80,7 @@ def test_without_a_table_it_says_that_nothing_is_known_and_still_counts_flagged_
     _, view = shown(trace(ablate=("L0 H0",)))
     assert view.note.visible
     assert "No calibration is known for gus-mini" in view.note.object
-    assert "switched off" in view.note.object
+    assert "runs with changes" in view.note.object
     assert not view.plots.visible
     assert [group["rows"] for group in view.numbers.groups] == [[], [], []]
     assert view.export().picture is None

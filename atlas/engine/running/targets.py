@@ -61,6 +61,11 @@ def with_target(model: Model, encoded: Encoded, target: str | None, change: Inte
     return replace(encoded, decoder_ids=ids, target=target, target_tokens=table, target_note=note)
 
 
+def generates(model: Model) -> bool:
+    """Whether a text without a target makes a model generate one."""
+    return "cross" in model.kinds and not reads_its_source(model.hf, model.task) and model.hf.can_generate()
+
+
 def _interventions_active(model: Model, encoded: Encoded, change: Intervention | None) -> AbstractContextManager[Any]:
     """Run the model under the changes while the context is open, for every number of generated tokens."""
     if not change:

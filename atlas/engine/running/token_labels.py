@@ -56,9 +56,13 @@ def token_labels(model: Model, text: str, report: Callable[[int, int], object] |
             deep = np.minimum(np.arange(len(at)), np.arange(len(at))[::-1])
             better = deep > depth[at]
             depth[at[better]], logits[at[better]] = deep[better], to_numpy(found)[better]
-    names = tuple(map(str, model.outcome_names(np.arange(model.size.n_outcomes))))
     values, known = _probabilities(logits, model.hf.config), calibration_of(model)
-    return TokenLabels(model.name, names, values, table, (text,), thresholds_of(model), known)
+    return TokenLabels(model.name, names_of(model), values, table, (text,), thresholds_of(model), known)
+
+
+def names_of(model: Model) -> tuple[str, ...]:
+    """The labels of a token classifier, as it has them."""
+    return tuple(map(str, model.outcome_names(np.arange(model.size.n_outcomes))))
 
 
 def thresholds_of(model: Model) -> dict[str, float]:
