@@ -23,14 +23,20 @@ from atlas.engine.running.token_labels import names_of, token_labels
 from atlas.errors import AtlasError, BadData, TooLarge
 from atlas.text.files import BadRow, TextRow, TextRows, texts_in
 from atlas.trace import Trace
-from atlas.tracing.labelled import GATHER, PROBES, Thresholds, TokenLabels, flagged, labels_of, limits, tokens_within, words_of
+from atlas.tracing.labelled import (
+    FOLDS,
+    GATHER,
+    LEAST,
+    PROBES,
+    Thresholds,
+    TokenLabels,
+    flagged,
+    labels_of,
+    limits,
+    tokens_within,
+    words_of,
+)
 from atlas.tracing.stream_writes import stream_of
-
-FOLDS = 5
-"""Parts into which texts are divided; each part is judged by a probe that has not seen it."""
-
-LEAST = 30
-"""Words with a label, and words without, below which a probe is not fitted: five folds of six are too few already."""
 
 MOST_WORDS = 4_000
 """Words that a probe is fitted on, drawn at random from more; a probe of 768 numbers then takes a second."""

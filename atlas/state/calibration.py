@@ -10,7 +10,7 @@ import pandas as pd
 
 from atlas.state.detection import FIELDS, TITLES, asked_labels, thresholds_of, under
 from atlas.state.lens import Lens, counted
-from atlas.tracing.calibration import TIERS, UNCALIBRATED, LabelCalibration, Rate, tier_of
+from atlas.tracing.calibration import UNCALIBRATED, LabelCalibration, Rate, tier_of
 from atlas.tracing.verdict import three
 
 if TYPE_CHECKING:
@@ -73,32 +73,25 @@ class CalibrationLens(Lens):
         found = self.found()
         if found is None:
             return []
-        return [self._group(found, column, label) for column, label in enumerate(found.words.labels)]
+        labels = found.words.labels
+        order = sorted(labels, key=[*FIELDS, *labels].index)  # that of the diagrams first
+        return [self._group(found, labels.index(label), label) for label in order]
 
     def _group(self, found: Found, column: int, label: str) -> dict[str, Any]:
         """The rows of one label; without a calibration, its flagged words alone."""
         marked, known = found.flagged[:, column], self.of_label(label)
-        here = f"{int(marked.sum()):,} of {counted(len(marked), 'word')} of this text flagged"
-        name = f"{TITLES.get(label, label)}: {here}"
+        name = f"{TITLES.get(label, label)}: {int(marked.sum()):,} of {counted(len(marked), 'word')} flagged"
         if known is None:
             return {"name": name, "rows": []}
         limit = thresholds_of(self.workspace).get(label, 0.5)
         errors = known.errors(limit)
         rows = [
-            _rate("right when flagged", errors.precision, f"of {counted(errors.flagged, 'flagged word')}"),
-            _rate("found when labelled", errors.recall, f"of {counted(known.positives, 'labelled word')}"),
-            {
-                "label": "false alarms",
-                "shares": [errors.false_alarms],
-                "number": three(errors.false_alarms),
-                "note": f"of {counted(known.words - known.positives, 'other word')}",
-            },
-            *(
-                {"label": f"{tier} confidence", "number": f"{n:,}", "note": _words_of_tier(tier)}
-                for tier, n in found.tiers(column).items()
-            ),
+            _rate("right when flagged", errors.precision, errors.flagged),
+            _rate("found when labelled", errors.recall, known.positives),
+            _rate("false alarms", Rate(errors.false_alarms, np.nan, np.nan), known.words - known.positives),
+            *({"label": f"{tier} confidence", "number": f"{n:,}", "note": "here"} for tier, n in found.tiers(column).items()),
         ]
-        return {"name": name, "note": f"held-out words, from {errors.threshold:.2f}", "rows": rows}
+        return {"name": name, "rows": rows}
 
     def table(self) -> pd.DataFrame:
         """The reliability table of every label; where none is known, the flagged words alone."""
@@ -122,12 +115,7 @@ class CalibrationLens(Lens):
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["label"])
 
 
-def _rate(label: str, rate: Rate, of: str) -> dict[str, Any]:
-    """A row with an interval."""
-    edges = "" if np.isnan(rate.lo) else f"[{three(rate.lo)}, {three(rate.hi)}] "
-    return {"label": label, "shares": [rate.value], "number": three(rate.value), "note": f"{edges}{of}"}
-
-
-def _words_of_tier(tier: str) -> str:
-    least = TIERS[tier]
-    return f"words here; ≥ {least:g} of such were right" if least else "words here; less than half were right"
+def _rate(label: str, rate: Rate, of: int) -> dict[str, Any]:
+    """A row with an interval, and of how many words it is."""
+    edges = "" if np.isnan(rate.lo) else f"{rate.lo:.2f}–{rate.hi:.2f} "
+    return {"label": label, "shares": [rate.value], "number": three(rate.value), "note": f"{edges}of {of:,}"}

@@ -18,7 +18,7 @@ from atlas.state.lens import counted, listed
 from atlas.state.model_key import model_key
 from atlas.state.pressed import PressedLens
 from atlas.trace import NO_MODEL, Trace
-from atlas.tracing.labelled import GATHER, PROBES
+from atlas.tracing.labelled import FOLDS, GATHER, LEAST, PROBES
 from atlas.tracing.verdict import three
 
 MOST_BYTES = 16_000_000
@@ -31,9 +31,7 @@ ENDINGS = (".csv", ".json", ".jsonl", ".txt")
 
 CHANGED = "Heads are switched off, and probes read the whole model. Switch all heads on."
 
-TOO_FEW = "Too few words for a probe (30 flagged ones in 5 texts, and 30 others): "
-
-COLUMNS = ["label", "layer", "auc", "lo", "hi", "control", "selectivity", "words", "flagged"]
+TOO_FEW = f"Too few words for a probe ({LEAST} flagged ones in {FOLDS} texts, and {LEAST} others): "
 
 
 class ProbesChoices(param.Parameterized):
@@ -100,9 +98,11 @@ class ProbesLens(PressedLens):
         super().cancel()
 
     def table(self) -> pd.DataFrame:
-        """One row a label and layer; empty where nothing was run."""
+        """One row a label and layer; before the press, what a probe of each label needs."""
         found = self.shown()
-        return pd.DataFrame(columns=COLUMNS) if found is None else found
+        if found is not None:
+            return found
+        return pd.DataFrame({"label": list(FIELDS), "flagged_needed": LEAST, "others_needed": LEAST, "texts_needed": FOLDS})
 
     def shown(self) -> pd.DataFrame | None:
         """The table of the probes; None where it was not asked for, or is on its way."""

@@ -25,6 +25,12 @@ DETECT, ATTENTION_BIAS, ATTENTION_BIAS_BY_LAYER = "detect", "attention bias", "a
 GATHER, PROBES = "gather words", "probes"
 """Names of the tasks that read the words of a file with their states, and that fit probes to them."""
 
+FOLDS = 5
+"""Parts into which the texts of probes are divided; each part is judged by a probe that has not seen it."""
+
+LEAST = 30
+"""Words with a label, and words without, below which a probe is not fitted: five folds of six are too few already."""
+
 CATEGORIES = ("GEN", "UNFAIR", "STEREO")
 """Labels of biased language: generalisation, unfair language, stereotype."""
 

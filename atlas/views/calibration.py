@@ -18,6 +18,12 @@ from atlas.tracing.labelled import without_text
 from atlas.views.base import Export, View
 from atlas.views.plain import plain
 
+KEY = (
+    "The first three rows: held-out words at the threshold, with 95 % intervals. Confidence: flagged words of this text, by how "
+    "many held-out words of such a probability had the label: high at least 3 of 4, medium at least half, low fewer."
+)
+"""What the numbers mean."""
+
 BESIDE = 330
 """Pixels of the numbers of a label."""
 
@@ -50,6 +56,7 @@ class CalibrationView(View):
         super().__init__(workspace, **params)
         self.numbers = BarList(dark=self.param.dark, width_of_group=BESIDE, letters=LETTERS, css_classes=["aa-calibration-rates"])
         self.note = plain("", "aa-calibration-note")
+        self.words = plain(KEY, "aa-calibration-key")
         self.plots = pn.Row(sizing_mode="stretch_width", margin=0)
 
     @classmethod
@@ -68,7 +75,7 @@ class CalibrationView(View):
         self.plots.objects = [self._diagram(label) for label in FIELDS]
         self._draw()
         self.visibility.follow_revision(self._draw)
-        return pn.Column(self.note, self.plots, self.numbers, sizing_mode="stretch_width", margin=0)
+        return pn.Column(self.note, self.plots, self.numbers, self.words, sizing_mode="stretch_width", margin=0)
 
     def export(self) -> Export:
         """The reliability tables, and the diagrams beside each other."""
@@ -92,7 +99,7 @@ class CalibrationView(View):
     def _draw(self) -> None:
         note = self.calibration.note()
         self.note.param.update(object=note, visible=bool(note))
-        self.plots.visible = self.calibration.known() is not None
+        self.plots.visible = self.words.visible = self.calibration.known() is not None
         self.numbers.groups = self.calibration.groups()
 
 

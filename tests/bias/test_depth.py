@@ -11,9 +11,10 @@ from sklearn.preprocessing import StandardScaler
 
 import atlas
 from atlas.bias import decodability, detect
-from atlas.bias.depth import LEAST, Words, _probed, auc_of_each
+from atlas.bias.depth import Words, _probed, auc_of_each
 from atlas.errors import BadData
 from atlas.text.files import BadRow, TextRow, TextRows
+from atlas.tracing.labelled import LEAST
 
 WIDTH, N = 8, 240
 

@@ -44,13 +44,14 @@ def test_diagrams_and_rates_are_those_of_the_table_at_the_threshold_of_the_slide
     room, view = shown()
     known = calibration_of_embedded("gus-mini")
     words = words_of(labels_of_trace(trace()))
+    assert [each["name"].split(":")[0] for each in view.numbers.groups] == ["Generalisation", "Unfair", "Stereotype"]
     for threshold in (0.5, 0.2):
         room.thresholds.generalisation = threshold
         group = next(each for each in view.numbers.groups if each["name"].startswith("Generalisation"))
         rows, errors = {row["label"]: row for row in group["rows"]}, known.labels["GEN"].errors(threshold)
         assert rows["right when flagged"]["number"] == three(errors.precision.value)
-        assert f"[{three(errors.precision.lo)}, {three(errors.precision.hi)}]" in rows["right when flagged"]["note"]
-        assert f"{errors.flagged:,} flagged words" in rows["right when flagged"]["note"]
+        edges = f"{errors.precision.lo:.2f}–{errors.precision.hi:.2f}"
+        assert rows["right when flagged"]["note"] == f"{edges} of {errors.flagged:,}"
         assert rows["found when labelled"]["number"] == three(errors.recall.value)
         assert rows["false alarms"]["number"] == three((errors.flagged - errors.hits) / (5844 - known.labels["GEN"].positives))
         on = flagged(words, limits(words.labels, {"GEN": threshold}, {}))[:, words.labels.index("GEN")]

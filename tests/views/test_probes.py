@@ -55,6 +55,7 @@ def test_nothing_runs_before_the_press_and_then_the_numbers_are_those_of_the_pyt
     assert not view.start.disabled
     assert view.probes.shown() is None
     assert view.lens.line == "mine.txt: not run yet"
+    assert view.export().table["flagged_needed"].tolist() == [30] * 3
     view._run()
     expected = decodability("gus-mini", texts_in("mine.txt", FILE), thresholds=0.5)
     pd.testing.assert_frame_equal(view.probes.shown(), expected)
