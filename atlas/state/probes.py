@@ -188,11 +188,12 @@ class ProbesLens(PressedLens):
 
     def _describe(self, found: pd.DataFrame) -> str:
         words = counted(int(found["words"].iloc[0]), "word")
-        best = []
-        for label, rows in found.dropna(subset="auc").groupby("label", sort=False):
-            row = rows.loc[rows["auc"].idxmax()]
-            best.append(f"{TITLES.get(str(label), label).lower()} {three(row['auc'])} at {_depth(int(row['layer']), found)}")
-        said = f"best: {', '.join(best)}" if best else "words are too few for a probe"
+        best: dict[str, tuple[float, int]] = {}
+        for row in found.dropna(subset="auc").to_dict("records"):
+            label, reached = TITLES.get(row["label"], row["label"]).lower(), (float(row["auc"]), int(row["layer"]))
+            best[label] = max(best.get(label, reached), reached, key=lambda each: each[0])
+        names = ", ".join(f"{label} {three(auc)} at {_depth(layer, found)}" for label, (auc, layer) in best.items())
+        said = f"best: {names}" if best else "words are too few for a probe"
         return f"{self.trace.provenance.get('model')} on {words} of {self.file}; {said}"
 
 
