@@ -10,18 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from atlas import attribution, bias, errors, metrics, text
+    from atlas import attribution, bias, corpus, errors, metrics, text
     from atlas.app import explore
     from atlas.engine.loading.load import load
     from atlas.engine.running.interventions import Intervention, Output, Pattern
     from atlas.ids import HeadId
     from atlas.trace import Trace
-    from atlas.trace import open_trace as open
+    from atlas.tracing.corpus import Corpus
+    from atlas.tracing.opening import open_saved as open
     from atlas.tracing.recorded import from_attention
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Corpus",
     "HeadId",
     "Intervention",
     "Output",
@@ -30,6 +32,7 @@ __all__ = [
     "__version__",
     "attribution",
     "bias",
+    "corpus",
     "errors",
     "explore",
     "from_attention",
@@ -39,9 +42,10 @@ __all__ = [
     "text",
 ]
 
-_MODULES = frozenset({"attribution", "bias", "errors", "metrics", "text"})
+_MODULES = frozenset({"attribution", "bias", "corpus", "errors", "metrics", "text"})
 
 _HOMES = {
+    "Corpus": ("atlas.tracing.corpus", "Corpus"),
     "HeadId": ("atlas.ids", "HeadId"),
     "Intervention": ("atlas.engine.running.interventions", "Intervention"),
     "Output": ("atlas.engine.running.interventions", "Output"),
@@ -50,7 +54,7 @@ _HOMES = {
     "explore": ("atlas.app", "explore"),
     "from_attention": ("atlas.tracing.recorded", "from_attention"),
     "load": ("atlas.engine.loading.load", "load"),
-    "open": ("atlas.trace", "open_trace"),
+    "open": ("atlas.tracing.opening", "open_saved"),
 }
 """Where each public name lives, and what it is called there."""
 
