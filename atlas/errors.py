@@ -74,6 +74,10 @@ class BadTraceFile(AtlasError, OSError):
     """A file that is no trace of ours, or a damaged one."""
 
 
+class CorpusError(AtlasError, RuntimeError):
+    """A run over many texts that cannot begin or go on; what it has done is kept."""
+
+
 class UnknownName(AtlasError, LookupError):
     """A kind, head, vector or metric that does not exist here; the message lists those that do."""
 

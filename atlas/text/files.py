@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,23 +54,33 @@ def read_texts(path: str | Path, column: str = TEXT) -> TextRows:
     column
         Column or key that holds the text. A CSV file with one column alone needs none.
     """
-    path = Path(path)
-    return _rows(path, lambda: _content(path), column)
+    return sorted_out(read_cells(path, column), column)
 
 
 def texts_in(name: str, data: bytes, column: str = TEXT) -> TextRows:
     """The texts in the bytes of a file, by the ending of its name, as `read_texts` reads them from a disk."""
-    return _rows(Path(name), lambda: _decoded(data), column)
+    return sorted_out(_cells(Path(name), lambda: _decoded(data), column), column)
 
 
-def _rows(path: Path, content: Callable[[], str], column: str) -> TextRows:
-    """The rows of a file; its content is asked for once its ending is known."""
+def read_cells(path: str | Path, column: str) -> Iterator[Cell]:
+    """Row by row what stands in a column of such a file, whatever it is; `sorted_out` tells texts from the rest."""
+    path = Path(path)
+    return _cells(path, lambda: _content(path), column)
+
+
+def _cells(path: Path, content: Callable[[], str], column: str) -> Iterator[Cell]:
+    """The cells of a file; its content is asked for once its ending is known."""
     read = _READERS.get(path.suffix.lower())
     if read is None:
         msg = f"Texts are read from {', '.join(_READERS)} files, not from {path.name!r}."
         raise TextError(msg)
+    return read(content(), path, column)
+
+
+def sorted_out(cells: Iterable[Cell], column: str = TEXT) -> TextRows:
+    """The cells that are texts, and the rows of those that are not, with the reason."""
     texts, bad = [], []
-    for row, found in read(content(), path, column):
+    for row, found in cells:
         reason = _reason(found, column)
         if reason:
             bad.append(BadRow(row, reason))

@@ -55,12 +55,13 @@ def described(model: Model, encoded: Encoded, keep: str, change: Intervention | 
         "lacks": lacks,
         "notes": notes,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "versions": library_versions(),
     }
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what computes."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 NAMED = 5

@@ -1,0 +1,129 @@
+"""What is kept of many texts, as pieces that are merged: pure functions of arrays, whose result does not depend on how texts were parted
+as long as the parts come in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+CELLS = 1 << 25
+"""Numbers of a table head x token at most, 256 MB: of a vocabulary that is larger the tokens that occur most are kept."""
+
+NONE = -1
+"""Where no text had a value."""
+
+
+class Top(NamedTuple):
+    """For every (head, role) the largest value and the text that had it."""
+
+    value: Floats
+    """−inf where there is none."""
+    text: Ints
+
+    @classmethod
+    def of(cls, values: Floats, texts: npt.ArrayLike) -> Top:
+        """Of values (text, head, role); the first of equals."""
+        numbers = np.asarray(texts, dtype=np.int64)
+        if not len(values):
+            return cls(np.full(values.shape[1:], -np.inf), np.full(values.shape[1:], NONE, dtype=np.int64))
+        filled = np.where(np.isnan(values), -np.inf, values)
+        best = filled.argmax(axis=0)
+        largest = np.take_along_axis(filled, best[None], axis=0)[0]
+        return cls(largest, np.where(np.isinf(largest), NONE, numbers[best]))
+
+    def merged(self, later: Top) -> Top:
+        """Of both; the earlier one of equals."""
+        better = later.value > self.value
+        return Top(np.where(better, later.value, self.value), np.where(better, later.text, self.text))
+
+
+class TokenSums(NamedTuple):
+    """What every head gives to, or gets by, every token of a vocabulary."""
+
+    ids: Ints
+    """(token,), ascending."""
+    mass: Floats
+    """(head, token)"""
+    count: Ints
+    """(token,) occurrences."""
+    dropped: int = 0
+    """Occurrences of tokens that were left out for memory."""
+
+    @classmethod
+    def of(cls, ids: npt.ArrayLike, mass: Floats, count: npt.ArrayLike | None = None, dropped: int = 0) -> TokenSums:
+        """Of occurrences: their ids, (head, occurrence) masses, and how often each one counts (None: once)."""
+        given = np.asarray(ids, dtype=np.int64)
+        often = np.ones(len(given), dtype=np.int64) if count is None else np.asarray(count, dtype=np.int64)
+        if not len(given):
+            return cls(given, np.zeros((len(mass), 0)), often, dropped)
+        order = np.argsort(given, kind="stable")
+        starts = np.flatnonzero(np.diff(given[order], prepend=-1))
+        summed = np.add.reduceat(np.asarray(mass, dtype=np.float64)[:, order], starts, axis=1)
+        return cls(given[order][starts], summed, np.add.reduceat(often[order], starts), dropped)._fitting()
+
+    def merged(self, other: TokenSums) -> TokenSums:
+        """Of both."""
+        return TokenSums.of(
+            np.concatenate([self.ids, other.ids]),
+            np.concatenate([self.mass, other.mass], axis=1),
+            np.concatenate([self.count, other.count]),
+            self.dropped + other.dropped,
+        )
+
+    def _fitting(self) -> TokenSums:
+        most = max(1, CELLS // max(len(self.mass), 1))
+        if len(self.ids) <= most:
+            return self
+        kept = np.sort(np.argsort(-self.count, kind="stable")[:most])
+        lost = self.dropped + int(self.count.sum() - self.count[kept].sum())
+        return TokenSums(self.ids[kept], self.mass[:, kept], self.count[kept], lost)
+
+    def top(self, most: int, least_count: int) -> list[Ints]:
+        """For every head the places of the tokens with the largest mass, and of those with the largest mean among tokens that occur
+        often enough; by mass."""
+        mean = np.where(self.count >= least_count, self.mass / np.maximum(self.count, 1), -1.0)
+        found = []
+        for mass, own in zip(self.mass, mean, strict=True):
+            best = np.union1d(_largest(mass, most), _largest(own, most))
+            best = best[mass[best] > 0]
+            found.append(best[np.argsort(-mass[best], kind="stable")])
+        return found
+
+
+def _largest(values: Floats, most: int) -> Ints:
+    places = np.argsort(-values, kind="stable")[:most]
+    return np.asarray(places[values[places] > 0])
+
+
+def priorities(count: int, seed: int) -> npt.NDArray[np.uint64]:
+    """A random number for each of the first `count` texts; the one of a text does not depend on how many follow it."""
+    return np.random.default_rng(seed).integers(0, 2**63, size=count, dtype=np.uint64)
+
+
+def sampled(count: int, most: int, seed: int) -> Ints:
+    """A uniform sample of texts: those with the smallest priorities, as a reservoir keeps them, in their order."""
+    return np.sort(np.argsort(priorities(count, seed), kind="stable")[:most]).astype(np.int64)
+
+
+def by_decile(values: Floats, counts: npt.NDArray[np.int64], edges: Sequence[Floats]) -> Ints:
+    """(text, head, role) the tenth of all texts that a value belongs to, by the counts (head, role, bin) of all; NONE for NaN.
+
+    A text is in the middle of those in its bin: where most texts have one value, most tenths have no text.
+    """
+    found = np.full(values.shape, NONE, dtype=np.int64)
+    total = counts.sum(axis=-1)
+    below = np.cumsum(counts, axis=-1) - counts
+    for role, bounds in enumerate(edges):
+        own = values[:, :, role]
+        bins = np.clip(np.searchsorted(bounds, own, side="right") - 1, 0, len(bounds) - 2)
+        heads = np.arange(own.shape[1])
+        middle = below[heads, role, bins] + counts[heads, role, bins] / 2
+        tenth = np.floor(10 * middle / np.maximum(total[:, role], 1)).astype(np.int64)
+        found[:, :, role] = np.where(np.isnan(own), NONE, np.clip(tenth, 0, 9))
+    return found

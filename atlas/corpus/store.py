@@ -1,0 +1,126 @@
+"""The folder of a corpus: files that are there whole or not at all, and tables that are replaced at once. Local, or by fsspec."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import zarr
+
+from atlas.tracing.corpus import FORMAT, ROOT, VERSION
+
+SHARDS = "shards"
+TABLES = "tables-"
+HEADER = "header"
+"""The array of a shard that holds what is no array, as JSON."""
+
+
+class Store:
+    """The folder at a path, or at an address that fsspec knows, such as s3://bucket/name."""
+
+    def __init__(self, where: str | Path) -> None:
+        self.remote = "://" in str(where)
+        self.where = str(where) if self.remote else os.fspath(Path(where).absolute())
+        self._files, self._folder = fsspec.url_to_fs(self.where)
+
+    def _at(self, *parts: str) -> str:
+        return "/".join([self._folder.rstrip("/"), *parts])
+
+    def prepare(self) -> None:
+        """Make the folder of the shards."""
+        self._files.makedirs(self._at(SHARDS), exist_ok=True)
+
+    def names(self) -> set[str]:
+        """The shards that are there."""
+        self._files.invalidate_cache()
+        if not self._files.exists(self._at(SHARDS)):
+            return set()
+        found = (path.rpartition("/")[2] for path in self._files.ls(self._at(SHARDS), detail=False))
+        return {name.removesuffix(".npz") for name in found if name.endswith(".npz") and not name.startswith(".")}
+
+    def has(self, name: str) -> bool:
+        """Whether a shard is there."""
+        self._files.invalidate_cache()
+        return bool(self._files.exists(self._at(SHARDS, f"{name}.npz")))
+
+    def write(self, name: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Write a shard; the same content gives the same bytes."""
+        buffer = io.BytesIO()
+        whole: dict[str, Any] = {HEADER: as_bytes(header), **{key: arrays[key] for key in sorted(arrays)}}
+        np.savez_compressed(buffer, **whole)
+        self._put(buffer.getvalue(), SHARDS, f"{name}.npz")
+
+    def read(self, name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """(header, arrays) of a shard."""
+        data = self._files.cat_file(self._at(SHARDS, f"{name}.npz"))
+        with np.load(io.BytesIO(data), allow_pickle=False) as found:
+            arrays = {key: found[key] for key in found.files}
+        return json.loads(arrays.pop(HEADER).tobytes().decode()), arrays
+
+    def publish(self, name: str, tables: Mapping[str, np.ndarray], about: Mapping[str, Any], root: Mapping[str, Any]) -> None:
+        """Write tables under a name of their own, then let the root point to them: a reader sees the old ones or the new."""
+        group = zarr.open_group(self._zarr(), path=TABLES + name, mode="w", zarr_format=3, attributes=dict(about))
+        for key in sorted(tables):
+            array = np.ascontiguousarray(tables[key])
+            group.create_array(key, data=array, chunks=_chunks(array))
+        attributes = {"format": FORMAT, "version": VERSION, "tables": TABLES + name, **root}
+        document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+        before = self._published()
+        self._put(json.dumps(document, indent=1, sort_keys=True).encode(), ROOT)
+        self._clear({TABLES + name, before})
+
+    def _published(self) -> str:
+        if not self._files.exists(self._at(ROOT)):
+            return ""
+        return str(json.loads(self._files.cat_file(self._at(ROOT))).get("attributes", {}).get("tables", ""))
+
+    def _clear(self, kept: set[str]) -> None:
+        """Remove older tables; those before these stay, for whoever has them open."""
+        self._files.invalidate_cache()
+        for path in self._files.ls(self._at(), detail=False):
+            leaf = path.rstrip("/").rpartition("/")[2]
+            if leaf.startswith(TABLES) and leaf not in kept:
+                self._files.rm(path, recursive=True)
+
+    def _zarr(self) -> Any:
+        if not self.remote:
+            return zarr.storage.LocalStore(self.where)
+        return zarr.storage.FsspecStore.from_url(self.where)
+
+    def _put(self, data: bytes, *parts: str) -> None:
+        """A file of an object store appears when it is complete; a local one is renamed into its place."""
+        if self.remote:
+            self._files.pipe_file(self._at(*parts), data)
+            return
+        path = Path(self.where, *parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            new.write_bytes(data)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+CHUNK = 1 << 18
+"""Numbers of a chunk: an exemplar's edges are a few thousand of millions."""
+
+
+def _chunks(array: np.ndarray) -> tuple[int, ...]:
+    if array.ndim == 1:
+        return (max(1, min(len(array), CHUNK)),)
+    if array.ndim == len(("head", "metric", "bin")):
+        return (max(1, array.shape[0]), 1, max(1, array.shape[2]))  # one metric is read at a time
+    return tuple(max(1, size) for size in array.shape)
+
+
+def as_bytes(value: Any) -> np.ndarray:
+    """A plain value as JSON in an array of bytes."""
+    return np.frombuffer(json.dumps(value, ensure_ascii=False, sort_keys=True).encode(), dtype=np.uint8)
