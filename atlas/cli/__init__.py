@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from atlas import __version__
 from atlas.cli.audit import add_audit
 from atlas.cli.bias import add_bias
+from atlas.cli.corpus import add_corpus
 from atlas.cli.explain import Tools, add_explain
 from atlas.cli.serve import add_serve
 from atlas.cli.writing import add_writing, check_writing, read_messages, run_model
@@ -41,6 +42,7 @@ EXAMPLES = """examples:
   atlas trace ./my-chat-model --messages talk.json --write 100 -o talk.nc
   atlas audit gus-mini posts.csv --model bert-base-uncased -o found
   atlas bias gpt2 --benchmark stereoset --data dev.json -o results
+  atlas corpus gpt-mini texts.csv -o heads --group source
   atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
 
 exit codes: 0 done, 1 something can be mended (the line says what), 2 wrong usage, 130 interrupted
@@ -124,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_explain(commands, Tools(_add_run, _run, _count, write_table))
     add_bias(commands, _count, write_table)
     add_audit(commands, write_table)
+    add_corpus(commands, _count)
     return parser
 
 

@@ -1,8 +1,10 @@
 """Heads over many texts, on this machine or on a Dask cluster: `run` measures, `atlas.open` reads.
 
-    atlas.corpus.run("gpt-mini", "texts.csv", "heads-of-gpt-mini")
-    atlas.open("heads-of-gpt-mini").heads
+atlas.corpus.run("gpt-mini", "texts.csv", "heads-of-gpt-mini")
+atlas.open("heads-of-gpt-mini").heads
 """
+
+from __future__ import annotations
 
 from atlas.corpus.running import SAMPLE, Settings, run
 from atlas.corpus.texts import BadEntry, Columns, Entries, Entry, read_entries

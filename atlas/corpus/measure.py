@@ -1,5 +1,7 @@
-"""What a worker does: measure the texts of one shard, or keep the strongest edges of exemplars. Each writes one file and is done again
-without harm."""
+"""What a worker does: measure the texts of one shard, or keep the strongest edges of exemplars.
+
+A task writes one file, and doing it again does no harm.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ class Loaded(NamedTuple):
     @classmethod
     def of(cls, model: Model) -> Loaded:
         """By kind, layer and head, as head tables have them."""
-        return cls(model, tuple(HeadId(k.kind, la, h) for k in model.size.kinds for la in range(k.n_layers) for h in range(k.n_heads)))
+        return cls(
+            model, tuple(HeadId(k.kind, la, h) for k in model.size.kinds for la in range(k.n_layers) for h in range(k.n_heads))
+        )
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -84,9 +88,7 @@ class Loaded(NamedTuple):
         return tuple(kind for kind in KINDS if any(head.kind == kind for head in self.heads))
 
 
-def task(
-    identity: Mapping[str, Any], what: str, texts: Sequence[Entry], how: How, heads: Sequence[Sequence[int]] = ()
-) -> Task:
+def task(identity: Mapping[str, Any], what: str, texts: Sequence[Entry], how: How, heads: Sequence[Sequence[int]] = ()) -> Task:
     """A task, named by the hash of everything that its file depends on."""
     read = [(entry.text, entry.pair, entry.target, entry.group if what == MEASURE else "") for entry in texts]
     whole = [LAYOUT, what, dict(identity), how, read, [list(map(int, own)) for own in heads]]

@@ -121,6 +121,10 @@ def merge(
     return merged
 
 
+TextEdges = tuple[dict[str, Any], list[dict[str, np.ndarray]]]
+"""Of a text: its tokens by side, and the edges of its heads."""
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The exemplars, one row each: (head, role, decile, value, text)."""
@@ -166,7 +170,10 @@ def choose(merged: Merged, sample: np.ndarray, values: np.ndarray, order: np.nda
 
 
 def tables_of(
-    merged: Merged, chosen: Chosen, edges: Mapping[int, tuple[dict[str, Any], list[dict[str, np.ndarray]]]], entries: Sequence[Entry]
+    merged: Merged,
+    chosen: Chosen,
+    edges: Mapping[int, TextEdges],
+    entries: Sequence[Entry],
 ) -> dict[str, np.ndarray]:
     """The arrays of the store; `edges` are, of every text of an exemplar, its tokens and the edges of its heads in order."""
     count = np.maximum(merged.moments.n, 1)
@@ -200,7 +207,8 @@ def _token_tables(merged: Merged) -> dict[str, np.ndarray]:
     for (kind, side), sums in merged.tokens.items():
         for own, best in enumerate(sums.top(TOP_TOKENS, LEAST_COUNT)):
             rows += [
-                (firsts[kind] + own, SIDES.index(side), place[int(sums.ids[at])], sums.mass[own, at], sums.count[at]) for at in best
+                (firsts[kind] + own, SIDES.index(side), place[int(sums.ids[at])], sums.mass[own, at], sums.count[at])
+                for at in best
             ]
     rows.sort(key=lambda row: (row[0], row[1]))
     used = sorted({row[2] for row in rows})
@@ -217,9 +225,7 @@ def _token_tables(merged: Merged) -> dict[str, np.ndarray]:
     }
 
 
-def _exemplar_tables(
-    chosen: Chosen, edges: Mapping[int, tuple[dict[str, Any], list[dict[str, np.ndarray]]]], entries: Sequence[Entry]
-) -> dict[str, np.ndarray]:
+def _exemplar_tables(chosen: Chosen, edges: Mapping[int, TextEdges], entries: Sequence[Entry]) -> dict[str, np.ndarray]:
     pairs = chosen.pairs()
     place = {pair: at for at, pair in enumerate(pairs)}
     texts = sorted(edges)

@@ -1,5 +1,4 @@
-"""What is kept of many texts, as pieces that are merged: pure functions of arrays, whose result does not depend on how texts were parted
-as long as the parts come in one order."""
+"""What is kept of many texts, as pieces that are merged: pure functions of arrays. The order of the parts is kept."""
 
 from __future__ import annotations
 
@@ -65,7 +64,7 @@ class TokenSums(NamedTuple):
         order = np.argsort(given, kind="stable")
         starts = np.flatnonzero(np.diff(given[order], prepend=-1))
         summed = np.add.reduceat(np.asarray(mass, dtype=np.float64)[:, order], starts, axis=1)
-        return cls(given[order][starts], summed, np.add.reduceat(often[order], starts), dropped)._fitting()
+        return _fitting(cls(given[order][starts], summed, np.add.reduceat(often[order], starts), dropped))
 
     def merged(self, other: TokenSums) -> TokenSums:
         """Of both."""
@@ -76,17 +75,8 @@ class TokenSums(NamedTuple):
             self.dropped + other.dropped,
         )
 
-    def _fitting(self) -> TokenSums:
-        most = max(1, CELLS // max(len(self.mass), 1))
-        if len(self.ids) <= most:
-            return self
-        kept = np.sort(np.argsort(-self.count, kind="stable")[:most])
-        lost = self.dropped + int(self.count.sum() - self.count[kept].sum())
-        return TokenSums(self.ids[kept], self.mass[:, kept], self.count[kept], lost)
-
     def top(self, most: int, least_count: int) -> list[Ints]:
-        """For every head the places of the tokens with the largest mass, and of those with the largest mean among tokens that occur
-        often enough; by mass."""
+        """For every head the places of the tokens with the largest mass, and with the largest mean of those that occur often."""
         mean = np.where(self.count >= least_count, self.mass / np.maximum(self.count, 1), -1.0)
         found = []
         for mass, own in zip(self.mass, mean, strict=True):
@@ -94,6 +84,15 @@ class TokenSums(NamedTuple):
             best = best[mass[best] > 0]
             found.append(best[np.argsort(-mass[best], kind="stable")])
         return found
+
+
+def _fitting(sums: TokenSums) -> TokenSums:
+    most = max(1, CELLS // max(len(sums.mass), 1))
+    if len(sums.ids) <= most:
+        return sums
+    kept = np.sort(np.argsort(-sums.count, kind="stable")[:most])
+    lost = sums.dropped + int(sums.count.sum() - sums.count[kept].sum())
+    return TokenSums(sums.ids[kept], sums.mass[:, kept], sums.count[kept], lost)
 
 
 def _largest(values: Floats, most: int) -> Ints:

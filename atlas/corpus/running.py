@@ -81,7 +81,7 @@ def run(
     Parameters
     ----------
     model
-        A name, folder or hub id, as `atlas.load` takes it; or a model that is loaded. One in memory alone works in this process only.
+        A name, folder or hub id, as `atlas.load` takes it; or a loaded model. One in memory alone works in this process only.
     texts
         A path (.csv, .json, .jsonl, .txt, .parquet or a folder of those), several as `Path`s, the id of a data set; or a list of
         texts, pairs, or mappings with the columns.
@@ -107,7 +107,9 @@ def run(
     """
     entries = chosen(read_entries(texts, columns), limit, sample, seed)
     if not entries.texts:
-        msg = "There is no text to measure the heads on." + (f" {len(entries.bad):,} rows could not be used." if entries.bad else "")
+        msg = "There is no text to measure the heads on." + (
+            f" {len(entries.bad):,} rows could not be used." if entries.bad else ""
+        )
         raise TextError(msg)
     source = None if isinstance(model, Model | tuple) else who.ModelSource(str(model), revision, device, dtype, trust_remote_code)
     loaded = Loaded.of(model if isinstance(model, Model) else load(model) if source is None else source.load().model)
@@ -151,8 +153,8 @@ def _doing(
         return
     if source is None:
         msg = (
-            f"{plan.loaded.model.name} is in this process alone, so no other process can load it. Save it to a folder and give that, "
-            "or pass workers=0."
+            f"{plan.loaded.model.name} is in this process alone, so no other process can load it. Save it to a folder and "
+            "give that, or pass workers=0."
         )
         raise CorpusError(msg)
     with ExitStack() as stack:
@@ -266,9 +268,7 @@ class Plan:
         for text, head in exemplars.pairs():
             heads.setdefault(text, []).append(head)
         parts = list(_parts(sorted(heads), max(1, self.settings.shard_size // 4)))
-        work = [
-            self._task(EDGES, [self.entries.texts[text] for text in part], [heads[text] for text in part]) for part in parts
-        ]
+        work = [self._task(EDGES, [self.entries.texts[text] for text in part], [heads[text] for text in part]) for part in parts]
         _do_missing(self.store, work, do)
         found: dict[int, Any] = {}
         for part, each in zip(parts, work, strict=True):

@@ -1,4 +1,4 @@
-"""The texts of a corpus: from files, folders, data sets, or as Python values. A row that cannot be used is listed and never lost."""
+"""The texts of a corpus: from files, folders, data sets, or as Python values. A row that cannot be used is listed."""
 
 from __future__ import annotations
 

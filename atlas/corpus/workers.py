@@ -125,9 +125,7 @@ def on(client: Any, store: Store, source: ModelSource) -> Iterator[Doing]:
         client.unregister_worker_plugin(plugin.name)
 
 
-def _submit(
-    client: Any, store: Store, plugin: str, tasks: Sequence[Task], done: Done, function: Callable[..., str]
-) -> None:
+def _submit(client: Any, store: Store, plugin: str, tasks: Sequence[Task], done: Done, function: Callable[..., str]) -> None:
     from distributed import KilledWorker, as_completed
 
     by_key: dict[str, Task] = {}

@@ -7,8 +7,8 @@ One is made by
 
 and opened by `atlas.open("heads-of-gpt-mini")`.
 
-The store is one Zarr hierarchy. The attributes of its root say what it is and name the group that holds the tables, so that whoever
-reads while a run goes on sees the tables of before or of after, never half of them.
+The store is one Zarr hierarchy. The attributes of its root say what it is and name the group that holds the tables, so that
+whoever reads while a run goes on sees the tables of before or of after, never half of them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,11 @@ class Corpus:
 
     def __repr__(self) -> str:
         about = self.provenance
-        part = "" if self.complete.shards == self.complete.expected else f", {self.complete.shards} of {self.complete.expected} parts"
+        part = (
+            ""
+            if self.complete.shards == self.complete.expected
+            else f", {self.complete.shards} of {self.complete.expected} parts"
+        )
         return f"<Corpus of {about['model']}: {len(self._ids)} heads, {about['texts']:,} texts, {about['tokens']:,} tokens{part}>"
 
     # -- heads ---------------------------------------------------------------------------------------------------------
@@ -105,7 +109,7 @@ class Corpus:
 
         NAME is the mean of the texts' values, NAME_lo to NAME_hi its 95 % interval by text (Student's t, NaN under two texts),
         NAME_uniform the mean for uniform attention over the same texts and NAME_n how many texts had a value. NAME_rows, of the
-        metrics that have it in a trace's table, is on how many rows of attention these texts' values rest. n is the number of texts.
+        metrics that have it in a trace's table, says on how many rows of attention these values rest. n is the number of texts.
         """
         return self.heads_of(ALL)
 
@@ -149,7 +153,7 @@ class Corpus:
         return pd.concat([self._ids, table], axis=1)
 
     def distribution(self, name: str) -> pd.DataFrame:
-        """kind, layer, head, low, high, count: how many texts have a value of a metric in each bin; bins without one are left out."""
+        """kind, layer, head, low, high, count: the texts whose value of a metric is in a bin; bins without one are left out."""
         counts, edges = self._counts(name), self._edges(name)
         head, place = np.nonzero(counts)
         table = pd.DataFrame({"low": edges[place], "high": edges[place + 1], "count": counts[head, place]})
@@ -241,7 +245,9 @@ class Corpus:
     @cached_property
     def _ids(self) -> pd.DataFrame:
         kinds = np.asarray(KINDS, dtype=object)[np.asarray(self._group["kind"][:])]
-        return pd.DataFrame({"kind": kinds, "layer": np.asarray(self._group["layer"][:]), "head": np.asarray(self._group["head"][:])})
+        return pd.DataFrame(
+            {"kind": kinds, "layer": np.asarray(self._group["layer"][:]), "head": np.asarray(self._group["head"][:])}
+        )
 
     @cached_property
     def _texts(self) -> list[dict[str, Any]]:
@@ -305,10 +311,7 @@ def open_corpus(path: str | Path) -> Corpus:
         _check(attributes, where)
         # zarr_format is fixed because older formats can name a codec that unpickles.
         group = zarr.open_group(_store(where), path=str(attributes["tables"]), mode="r", zarr_format=3)
-        declared = sum(array.nbytes for _, array in group.arrays())
-        if declared > OPEN_BYTES:
-            msg = f"{where} declares {declared / 2**30:.1f} GiB of tables, more than a corpus has. It is not opened."
-            raise BadTraceFile(msg)
+        _check_size(sum(array.nbytes for _, array in group.arrays()), where)
         return Corpus(group, attributes, where)
     except BadTraceFile:
         raise
@@ -322,7 +325,15 @@ def _check(attributes: Mapping[str, Any], where: str) -> None:
         msg = f"{where} holds no corpus of Attention Atlas."
         raise BadTraceFile(msg)
     if int(attributes["version"]) > VERSION:
-        msg = f"{where} was written by a newer Attention Atlas (format {attributes['version']}, this one reads {VERSION}). Upgrade."
+        msg = (
+            f"{where} was written by a newer Attention Atlas (format {attributes['version']}, this one reads {VERSION}). Upgrade."
+        )
+        raise BadTraceFile(msg)
+
+
+def _check_size(declared: int, where: str) -> None:
+    if declared > OPEN_BYTES:
+        msg = f"{where} declares {declared / 2**30:.1f} GiB of tables, more than a corpus has. It is not opened."
         raise BadTraceFile(msg)
 
 

@@ -219,7 +219,7 @@ def _offsets(rows: Rows, diagonals: torch.Tensor) -> np.ndarray:
 
 
 def _over(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """total / count, NaN where nothing was counted."""
+    """Total / count, NaN where nothing was counted."""
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
