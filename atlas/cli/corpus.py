@@ -78,7 +78,7 @@ def print_summary(found: Corpus, output: str) -> None:
     print(f"{about['texts']:,} texts, {about['tokens']:,} tokens, {len(heads)} heads of {about['model']} -> {output}")
     for role in ROLES:
         if heads[role].notna().any():
-            best = heads.loc[heads[role].idxmax()]
+            best = heads.iloc[int(heads[role].argmax())]
             interval = f"{best[f'{role}_lo']:.3g} to {best[f'{role}_hi']:.3g}, uniform {best[f'{role}_uniform']:.3g}"
             print(f"  most {role}: {best['kind']} L{best['layer']} H{best['head']} {best[role]:.3g} ({interval})")
     if about["cut"]:

@@ -75,7 +75,7 @@ class Merged:
         """Take in one shard, whose first text is that number of the corpus."""
         at = [self.groups.index(group) for group in header["groups"]]
         theirs = Moments(arrays["n"], arrays["mean"], arrays["m2"])
-        own = Moments(*(part[at] for part in self.moments))
+        own = Moments(self.moments.n[at], self.moments.mean[at], self.moments.m2[at])
         for part, new in zip(self.moments, own.merged(theirs), strict=True):
             part[at] = new
         self.uniform[at] += arrays["uniform"]
@@ -88,7 +88,9 @@ class Merged:
         for kind in dict.fromkeys(head.kind for head in self.heads):
             for side in SIDES:
                 if f"ids_{kind}_{side}" in arrays:
-                    new_tokens = TokenSums(*(arrays[f"{part}_{kind}_{side}"] for part in ("ids", "mass", "count")))
+                    new_tokens = TokenSums(
+                        arrays[f"ids_{kind}_{side}"], arrays[f"mass_{kind}_{side}"], arrays[f"count_{kind}_{side}"]
+                    )
                     known = self.tokens.get((kind, side))
                     self.tokens[kind, side] = new_tokens if known is None else known.merged(new_tokens)
         for token, (name, special) in header["names"].items():
@@ -135,6 +137,12 @@ class Chosen:
     value: np.ndarray
     text: np.ndarray
 
+    @classmethod
+    def none(cls) -> Chosen:
+        """No exemplar."""
+        empty = np.zeros(0, dtype=np.int64)
+        return cls(empty, empty, empty, np.zeros(0), empty)
+
     def pairs(self) -> list[tuple[int, int]]:
         """(text, head) whose edges are needed, each once, in order."""
         return sorted(set(zip(self.text.tolist(), self.head.tolist(), strict=True)))
@@ -164,9 +172,9 @@ def choose(merged: Merged, sample: np.ndarray, values: np.ndarray, order: np.nda
                 if len(inside):
                     best = inside[order[inside].argmin()]
                     rows.append((head, role, decile, values[best, head, role], sample[best]))
-    columns = [np.array(column) for column in zip(*rows, strict=True)] if rows else [np.zeros(0)] * 5
-    head, role, decile, value, text = columns
-    return Chosen(*(part.astype(np.int64) for part in (head, role, decile)), value.astype(np.float64), text.astype(np.int64))
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 5
+    heads, roles, deciles, texts = (np.array(columns[at], dtype=np.int64) for at in (0, 1, 2, 4))
+    return Chosen(heads, roles, deciles, np.array(columns[3], dtype=np.float64), texts)
 
 
 def tables_of(

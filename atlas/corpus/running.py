@@ -114,7 +114,7 @@ def run(
     source = None if isinstance(model, Model | tuple) else who.ModelSource(str(model), revision, device, dtype, trust_remote_code)
     loaded = Loaded.of(model if isinstance(model, Model) else load(model) if source is None else source.load().model)
     source = source or _source_of(loaded.model)
-    store = Store(out)
+    store = Store(str(out))
     plan = Plan.of(loaded, entries, settings, seed, store)
     with _doing(plan, source, client, workers, scheduler, report) as do:
         try:
@@ -124,7 +124,7 @@ def run(
             plan.publish(None, columns, limit, sample)
             raise
         plan.publish(do, columns, limit, sample)
-    return open_corpus(out if store.remote else store.where)
+    return open_corpus(store.where)
 
 
 def _source_of(model: Model) -> who.ModelSource | None:
@@ -223,7 +223,7 @@ class Plan:
         if not any(present):
             return
         merged = merge(self.store, self.shards, present, self.loaded.heads)
-        exemplars = Chosen(*(np.zeros(0, np.int64),) * 3, np.zeros(0), np.zeros(0, np.int64))
+        exemplars = Chosen.none()
         edges: dict[int, Any] = {}
         if do is not None:
             exemplars = self._exemplars(merged, do)
@@ -289,7 +289,7 @@ def _do_missing(store: Store, work: Sequence[Task], do: who.Doing) -> None:
     do([each for each in work if each.name not in there], lambda _: None)
 
 
-def _parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+def _parts(items: Any, size: int) -> list[Any]:
     if size < 1:
         msg = f"A shard has at least one text; shard_size={size} was asked for."
         raise CorpusError(msg)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from atlas.tracing.corpus import FORMAT, ROOT, VERSION
 
 SHARDS = "shards"
 TABLES = "tables-"
+DONE = ROOT
+"""The file of a group that is there when the group is."""
+
 HEADER = "header"
 """The array of a shard that holds what is no array, as JSON."""
 
@@ -65,34 +69,35 @@ class Store:
         return json.loads(arrays.pop(HEADER).tobytes().decode()), arrays
 
     def publish(self, name: str, tables: Mapping[str, np.ndarray], about: Mapping[str, Any], root: Mapping[str, Any]) -> None:
-        """Write tables under a name of their own, then let the root point to them: a reader sees the old ones or the new."""
-        group = zarr.open_group(self._zarr(), path=TABLES + name, mode="w", zarr_format=3, attributes=dict(about))
+        """Write tables under a name of their own, then let the root point to them: a reader sees the old ones or the new.
+
+        The name stands for the content, so tables that are there are not written again. Older ones stay: somebody may have them
+        open, or another run may be about to point to them.
+        """
+        if not self._files.exists(self._at(TABLES + name, DONE)):
+            self._write_tables(name, tables, about)
+        attributes = {"format": FORMAT, "version": VERSION, "tables": TABLES + name, **root}
+        document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+        self._put(json.dumps(document, indent=1, sort_keys=True).encode(), ROOT)
+
+    def _write_tables(self, name: str, tables: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+        """A local folder is renamed into its place; on an object store the root is what makes it seen."""
+        new = TABLES + name if self.remote else f".{TABLES}{name}.{uuid.uuid4().hex}"
+        store = zarr.storage.FsspecStore.from_url(self.where) if self.remote else zarr.storage.LocalStore(self.where)
+        group = zarr.open_group(store, path=new, mode="w", zarr_format=3, attributes=dict(about))
         for key in sorted(tables):
             array = np.ascontiguousarray(tables[key])
             group.create_array(key, data=array, chunks=_chunks(array))
-        attributes = {"format": FORMAT, "version": VERSION, "tables": TABLES + name, **root}
-        document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
-        before = self._published()
-        self._put(json.dumps(document, indent=1, sort_keys=True).encode(), ROOT)
-        self._clear({TABLES + name, before})
-
-    def _published(self) -> str:
-        if not self._files.exists(self._at(ROOT)):
-            return ""
-        return str(json.loads(self._files.cat_file(self._at(ROOT))).get("attributes", {}).get("tables", ""))
-
-    def _clear(self, kept: set[str]) -> None:
-        """Remove older tables; those before these stay, for whoever has them open."""
-        self._files.invalidate_cache()
-        for path in self._files.ls(self._at(), detail=False):
-            leaf = path.rstrip("/").rpartition("/")[2]
-            if leaf.startswith(TABLES) and leaf not in kept:
-                self._files.rm(path, recursive=True)
-
-    def _zarr(self) -> Any:
-        if not self.remote:
-            return zarr.storage.LocalStore(self.where)
-        return zarr.storage.FsspecStore.from_url(self.where)
+        if self.remote:
+            return
+        try:
+            Path(self.where, new).rename(Path(self.where, TABLES + name))
+        except OSError:
+            # Another run was first, with the same tables.
+            if not Path(self.where, TABLES + name, DONE).exists():
+                raise
+        finally:
+            shutil.rmtree(Path(self.where, new), ignore_errors=True)
 
     def _put(self, data: bytes, *parts: str) -> None:
         """A file of an object store appears when it is complete; a local one is renamed into its place."""

@@ -226,7 +226,7 @@ class Corpus:
         at = int(row.name if isinstance(row, pd.Series) else row)
         place = int(self._array("exemplar_pair")[at])
         start, end = (int(bound) for bound in self._array("pair_start")[place : place + 2])
-        query, key, weight = (np.asarray(self._group[f"edge_{name}"][start:end]) for name in ("query", "key", "weight"))
+        query, key, weight = (self._part(f"edge_{name}", slice(start, end)) for name in ("query", "key", "weight"))
         kind = str(self._ids["kind"].iloc[int(self._array("exemplar_head")[at])])
         tokens = self._texts[int(self._array("exemplar_text")[at])]["tokens"]
         query_tokens, key_tokens = (tuple(tokens[_side(kind, axis, tokens)]) for axis in ("query", "key"))
@@ -244,10 +244,8 @@ class Corpus:
 
     @cached_property
     def _ids(self) -> pd.DataFrame:
-        kinds = np.asarray(KINDS, dtype=object)[np.asarray(self._group["kind"][:])]
-        return pd.DataFrame(
-            {"kind": kinds, "layer": np.asarray(self._group["layer"][:]), "head": np.asarray(self._group["head"][:])}
-        )
+        kinds = np.asarray(KINDS, dtype=object)[self._array("kind")]
+        return pd.DataFrame({"kind": kinds, "layer": self._array("layer"), "head": self._array("head")})
 
     @cached_property
     def _texts(self) -> list[dict[str, Any]]:
@@ -260,11 +258,16 @@ class Corpus:
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self._read:
-            self._read[name] = np.asarray(self._group[name][:])
+            self._read[name] = self._part(name)
         return self._read[name]
 
+    def _part(self, name: str, which: Any = slice(None)) -> np.ndarray:
+        """Some of an array; only the chunks that hold it are read."""
+        array: Any = self._group[name]
+        return np.asarray(array[which])
+
     def _text(self, name: str) -> Any:
-        return json.loads(np.asarray(self._group[name][:]).tobytes().decode())
+        return json.loads(self._part(name).tobytes().decode())
 
     def _place(self, name: str) -> int:
         if name not in self.metrics:
@@ -273,7 +276,7 @@ class Corpus:
         return self.metrics.index(name)
 
     def _counts(self, name: str) -> np.ndarray:
-        return np.asarray(self._group["sketch"][:, self._place(name)])
+        return self._part("sketch", (slice(None), self._place(name)))
 
     def _edges(self, name: str) -> np.ndarray:
         return np.asarray(self._array("sketch_edges")[self._place(name)])

@@ -89,10 +89,9 @@ def rows_of(
         The weights (text, head, query, key), for their sizes and device.
     """
     n_queries, n_keys = like.shape[-2:]
-    n_texts = len(queries)
     real_queries = _lengths(queries, n_queries)
     real_keys = _lengths(keys, n_keys)
-    seen = np.broadcast_to(real_queries[:, :, None] & real_keys[:, None, :], (n_texts, n_queries, n_keys))
+    seen = real_queries[:, :, None] & real_keys[:, None, :]
     if visible is not None:
         seen = seen & visible.cpu().numpy()
     n_visible = seen.sum(axis=2)

@@ -231,7 +231,8 @@ def _joined(blocks: Sequence[Sums]) -> Sums:
     """All heads of a layer."""
     if len(blocks) == 1:
         return blocks[0]
-    return Sums(*(None if parts[0] is None else torch.cat(parts, dim=1) for parts in zip(*blocks, strict=True)))
+    joined: Any = (None if parts[0] is None else torch.cat(parts, dim=1) for parts in zip(*blocks, strict=True))
+    return Sums(*joined)
 
 
 def _mask(terms: Terms, weights: torch.Tensor) -> torch.Tensor | None:

@@ -1,0 +1,80 @@
+"""Processes of a real cluster die in the middle, and the store is what it would have been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import atlas
+from atlas.corpus import Settings
+from tests.corpus.test_run import contents, shards, texts
+
+pytest.importorskip("distributed")
+
+SHARD = 2
+COUNT = 120
+DEADLINE = 120
+"""Seconds after which a state that was waited for will not come."""
+
+
+def wait_for(state: Any, running: subprocess.Popen[bytes]) -> None:
+    """Wait until a state is reached; the process must not end before."""
+    end = time.monotonic() + DEADLINE
+    while not state():
+        assert running.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end, "the state was not reached"
+        time.sleep(0.01)
+
+
+def test_a_killed_client_and_a_killed_worker_leave_a_store_that_is_resumed_and_equal(tmp_path: Path) -> None:
+    given = [each["text"] for each in texts(COUNT)]
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(given), encoding="utf-8")
+    settings = Settings(shard_size=SHARD)
+    whole = atlas.corpus.run("gpt-mini", file, tmp_path / "whole", workers=0, settings=settings)
+    out = tmp_path / "out"
+    command = ["corpus", "gpt-mini", str(file), "-o", str(out), "--workers", "1", "--shard", str(SHARD), "-q"]
+
+    def measured() -> int:
+        return len(list((out / "shards").glob("measure-*.npz")))
+
+    # The scheduler is in the client, so both are killed at once; the worker ends when it finds itself alone.
+    client = subprocess.Popen([sys.executable, "-m", "atlas", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: measured() >= 2, client)
+    finally:
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+    assert not (out / "zarr.json").exists()
+    kept = shards(out)
+    from distributed import Client, LocalCluster
+
+    killed: list[int] = []
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL") as cluster,
+        Client(cluster) as there,
+    ):
+
+        def kill_once(done: int, total: int) -> None:
+            """Kill the worker when it has done some shards and has others before it."""
+            if not killed and done > SHARD * len(kept) and done < total - SHARD:
+                (worker,) = there.run(os.getpid).values()
+                killed.append(worker)
+                os.kill(worker, signal.SIGKILL)
+
+        resumed = atlas.corpus.run("gpt-mini", file, out, there, settings=settings, progress=kill_once)
+    assert killed
+    assert resumed.complete == whole.complete
+    assert contents(out) == contents(tmp_path / "whole")
+    now = shards(out)
+    assert {name: now[name] for name in kept if not name.startswith(".")} == {
+        name: data for name, data in kept.items() if not name.startswith(".")
+    }
+    assert {name for name in now if not name.startswith(".")} == set(shards(tmp_path / "whole"))
