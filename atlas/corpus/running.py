@@ -147,8 +147,10 @@ def _doing(
     report: Callable[[str], None],
 ) -> Iterator[who.Doing]:
     """Whoever does the tasks, while the context is open."""
-    count = 0 if client is not None or scheduler is not None else who.processes_of(workers, len(plan.missing()))
-    if client is None and scheduler is None and (count == 0 or (source is None and workers is None)):
+    elsewhere = client is not None or scheduler is not None
+    in_memory = source is None and workers is None
+    count = 0 if elsewhere or in_memory else who.processes_of(workers, len(plan.missing()))
+    if not elsewhere and count == 0:
         yield who.here(plan.store, plan.loaded)
         return
     if source is None:
@@ -195,9 +197,9 @@ class Plan:
         return task(self.identity, what, texts, self.settings.how, heads)
 
     def missing(self) -> list[Task]:
-        """Shards whose files are not there."""
+        """Shards whose files are not there; shards of the same texts are one."""
         there = self.store.names()
-        return [shard for shard in self.shards if shard.name not in there]
+        return list({shard.name: shard for shard in self.shards if shard.name not in there}.values())
 
     def measure(self, do: who.Doing, progress: Progress | None) -> None:
         """Let the missing shards be measured."""
@@ -215,6 +217,8 @@ class Plan:
         if progress is not None:
             progress(finished, total)
         do(missing, done)
+        if progress is not None and finished < total:
+            progress(total, total)
 
     def publish(self, do: who.Doing | None, columns: Columns, limit: int | None, sample: int | None) -> None:
         """Merge the shards that are there, let the exemplars be looked at (unless `do` is None), and write the tables."""
@@ -286,7 +290,7 @@ class Plan:
 
 def _do_missing(store: Store, work: Sequence[Task], do: who.Doing) -> None:
     there = store.names()
-    do([each for each in work if each.name not in there], lambda _: None)
+    do(list({each.name: each for each in work if each.name not in there}.values()), lambda _: None)
 
 
 def _parts(items: Any, size: int) -> list[Any]:

@@ -19,9 +19,6 @@ from atlas.tracing.corpus import FORMAT, ROOT, VERSION
 
 SHARDS = "shards"
 TABLES = "tables-"
-DONE = ROOT
-"""The file of a group that is there when the group is."""
-
 HEADER = "header"
 """The array of a shard that holds what is no array, as JSON."""
 
@@ -74,11 +71,20 @@ class Store:
         The name stands for the content, so tables that are there are not written again. Older ones stay: somebody may have them
         open, or another run may be about to point to them.
         """
-        if not self._files.exists(self._at(TABLES + name, DONE)):
+        if not self._written(name):
             self._write_tables(name, tables, about)
         attributes = {"format": FORMAT, "version": VERSION, "tables": TABLES + name, **root}
         document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
         self._put(json.dumps(document, indent=1, sort_keys=True).encode(), ROOT)
+
+    def _written(self, name: str) -> bool:
+        """Whether tables are there whole: a local folder is when it is there, one of an object store when the root names it."""
+        self._files.invalidate_cache()
+        if not self.remote:
+            return bool(self._files.exists(self._at(TABLES + name)))
+        if not self._files.exists(self._at(ROOT)):
+            return False
+        return bool(json.loads(self._files.cat_file(self._at(ROOT))).get("attributes", {}).get("tables") == TABLES + name)
 
     def _write_tables(self, name: str, tables: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
         """A local folder is renamed into its place; on an object store the root is what makes it seen."""
@@ -94,7 +100,7 @@ class Store:
             Path(self.where, new).rename(Path(self.where, TABLES + name))
         except OSError:
             # Another run was first, with the same tables.
-            if not Path(self.where, TABLES + name, DONE).exists():
+            if not self._written(name):
                 raise
         finally:
             shutil.rmtree(Path(self.where, new), ignore_errors=True)

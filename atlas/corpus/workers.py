@@ -69,6 +69,9 @@ def here(store: Store, loaded: Loaded) -> Doing:
 
 def processes_of(workers: int | None, n_tasks: int) -> int:
     """How many worker processes: as many as there are cores and tasks, unless a number was asked for."""
+    if workers is not None and workers < 0:
+        msg = f"There are no {workers} workers; 0 is this process."
+        raise CorpusError(msg)
     if workers is not None:
         return workers
     if n_tasks <= 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from atlas.engine.loading.quiet_libraries import quiet_transformers
-from tests.benchmarks import app, engine, explanations, faithful, responding
+from tests.benchmarks import app, corpus, engine, explanations, faithful, responding
 from tests.places import REPO
 
 OUTPUT = REPO / "benchmarks.json"
@@ -20,7 +20,8 @@ OUTPUT = REPO / "benchmarks.json"
 
 def main() -> None:
     """Measure, print, write."""
-    by_name = {row.__name__: row for row in (*engine.ROWS, *app.ROWS, *explanations.ROWS, *responding.ROWS, *faithful.ROWS)}
+    modules = (engine, app, explanations, responding, faithful, corpus)
+    by_name = {row.__name__: row for module in modules for row in module.ROWS}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of: {', '.join(by_name)}")
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT, help="where the JSON goes (default: %(default)s)")

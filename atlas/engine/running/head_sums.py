@@ -52,6 +52,10 @@ class Rows:
     """(text,) rows that count for each metric; informative rows as '', their visible cells as 'cells'."""
 
 
+Spare = dict[tuple[tuple[int, ...], torch.dtype], torch.Tensor]
+"""Arrays whose zeros stay zeros, by the shape they are for."""
+
+
 class Sums(NamedTuple):
     """What is kept of a layer or of some of its heads, (text, head, ...) each."""
 
@@ -128,8 +132,12 @@ def rows_of(
     )
 
 
-def sums_of(weights: torch.Tensor, rows: Rows, *, same_axis: bool, sinks: bool = False) -> Sums:
-    """Reduce the weights (text, head, query, key) of some heads; masked cells of rows that count are exactly 0."""
+def sums_of(weights: torch.Tensor, rows: Rows, *, same_axis: bool, sinks: bool = False, spare: Spare | None = None) -> Sums:
+    """Reduce the weights (text, head, query, key) of some heads; masked cells of rows that count are exactly 0.
+
+    `spare` keeps an array between the layers of a batch.
+    """
+    spare = {} if spare is None else spare
     dtype = weights.dtype
     inside = rows.informative.to(dtype)
     row = inside[:, None, None, :]
@@ -154,8 +162,8 @@ def sums_of(weights: torch.Tensor, rows: Rows, *, same_axis: bool, sinks: bool =
         below=below - rows.hidden.to(dtype)[:, None],
         received=(row @ weights)[..., 0, :],
         active=(weights @ rows.ordinary.to(dtype)[:, None, :, None])[..., 0],
-        diagonals=_diagonals(weights, inside) if same_axis else None,
-        scaled_diagonals=_diagonals(weights / mass[..., None], inside) if same_axis and mass is not None else None,
+        diagonals=_diagonals(weights, inside, spare) if same_axis else None,
+        scaled_diagonals=_diagonals(weights / mass[..., None], inside, spare) if same_axis and mass is not None else None,
         pairs=None if rows.pairs is None else weights.flatten(2) @ rows.pairs.to(dtype),
         known=known,
     )
@@ -167,14 +175,17 @@ def uniform_of(rows: Rows) -> torch.Tensor:
     return (seen / seen.sum(dim=-1, keepdim=True).clamp(min=1.0))[:, None]
 
 
-def _diagonals(weights: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+def _diagonals(weights: torch.Tensor, inside: torch.Tensor, spare: Spare) -> torch.Tensor:
     """(text, head, n) sums over the rows that count, by key − query modulo n = query + key.
 
     The rows are written one cell shorter than they are read back, so that every diagonal becomes a column.
     """
     *lead, n_queries, n_keys = weights.shape
     width = n_queries + n_keys
-    flat = torch.zeros((*lead, n_queries * width), dtype=weights.dtype, device=weights.device)
+    key = tuple(weights.shape), weights.dtype
+    if key not in spare:
+        spare[key] = torch.zeros((*lead, n_queries * width), dtype=weights.dtype, device=weights.device)
+    flat = spare[key]
     written = flat[..., : n_queries * (width - 1)].view(*lead, n_queries, width - 1)
     torch.mul(weights, inside[:, None, :, None], out=written[..., :n_keys])
     return flat.view(*lead, n_queries, width).sum(dim=-2)

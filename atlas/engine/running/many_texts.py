@@ -11,7 +11,7 @@ import torch
 
 from atlas.engine.running.capture import run_plain, stacked, tables
 from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, running
-from atlas.engine.running.head_sums import PAIR_NAMES, Rows, SideFacts, Sums, rows_of, sums_of, uniform_of
+from atlas.engine.running.head_sums import PAIR_NAMES, Rows, SideFacts, Spare, Sums, rows_of, sums_of, uniform_of
 from atlas.errors import UnsupportedModel
 from atlas.metrics.heads import COUNTED, KEY_SETS
 from atlas.metrics.keysets import key_sets
@@ -87,6 +87,7 @@ class HeadSums(Watcher):
         self._rows: dict[tuple[str, Any], tuple[Rows, Any]] = {}
         self._found: dict[tuple[str, int], list[Sums]] = {}
         self._rows_of_layer: dict[tuple[str, int], Rows] = {}
+        self._spare: Spare = {}
 
     def block_of_heads(self, site: AttentionSite, terms: Terms) -> int:
         """As many heads as fit a cache; a GPU takes all."""
@@ -103,7 +104,8 @@ class HeadSums(Watcher):
     def add(self, kind: str, layer: int, weights: torch.Tensor, rows: Rows, *, sinks: bool = False) -> None:
         """Reduce some heads of a layer."""
         wide = weights if weights.dtype in (torch.float32, torch.float64) else weights.float()
-        self._found.setdefault((kind, layer), []).append(sums_of(wide, rows, same_axis=kind != "cross", sinks=sinks))
+        sums = sums_of(wide, rows, same_axis=kind != "cross", sinks=sinks, spare=self._spare)
+        self._found.setdefault((kind, layer), []).append(sums)
         self._rows_of_layer[kind, layer] = rows
 
     def rows_for(self, kind: str, visible: torch.Tensor | None, weights: torch.Tensor) -> Rows:
