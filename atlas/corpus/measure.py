@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from atlas import __version__
 from atlas.corpus.pieces import TokenSums, Top
 from atlas.corpus.store import Store
 from atlas.corpus.texts import Entry
@@ -100,7 +99,7 @@ def perform(store: Store, work: Task, loaded: Loaded) -> str:
     """Do a task unless its file is there already; returns its name."""
     if not store.has(work.name):
         header, arrays = _DOES[work.what](work, loaded)
-        store.write(work.name, {**header, "what": work.what, "atlas": __version__}, arrays)
+        store.write(work.name, {**header, "what": work.what}, arrays)
     return work.name
 
 

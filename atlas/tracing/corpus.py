@@ -17,16 +17,18 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from atlas.errors import BadTraceFile, UnknownName
 from atlas.ids import KINDS
 from atlas.metrics.moments import Moments
 from atlas.metrics.sketches import LARGEST, quantiles
+
+if TYPE_CHECKING:
+    import zarr
 
 FORMAT = "attention-atlas corpus"
 VERSION = 1
@@ -308,6 +310,8 @@ def _attributes(where: str) -> dict[str, Any]:
 
 def open_corpus(path: str | Path) -> Corpus:
     """Open a store of `atlas.corpus.run`: a folder, or the address of one on an object store (through fsspec)."""
+    import zarr
+
     where = str(path)
     try:
         attributes = _attributes(where)
@@ -341,6 +345,8 @@ def _check_size(declared: int, where: str) -> None:
 
 
 def _store(where: str) -> Any:
+    import zarr
+
     if "://" not in where:
         return zarr.storage.LocalStore(where, read_only=True)
     return zarr.storage.FsspecStore.from_url(where, read_only=True)
