@@ -39,6 +39,10 @@ SAMPLE = 128
 """Texts that exemplars are drawn from: that a tenth of a corpus has none of them happens once in 700,000."""
 
 
+EDGES_AT_ONCE = 32
+"""Texts of a task that keeps edges: each has all weights of a batch for a moment."""
+
+
 class Settings(NamedTuple):
     """How a corpus is worked on."""
 
@@ -271,7 +275,7 @@ class Plan:
         heads: dict[int, list[int]] = {}
         for text, head in exemplars.pairs():
             heads.setdefault(text, []).append(head)
-        parts = list(_parts(sorted(heads), max(1, self.settings.shard_size // 4)))
+        parts = list(_parts(sorted(heads), EDGES_AT_ONCE))
         work = [self._task(EDGES, [self.entries.texts[text] for text in part], [heads[text] for text in part]) for part in parts]
         _do_missing(self.store, work, do)
         found: dict[int, Any] = {}

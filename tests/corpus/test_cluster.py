@@ -19,7 +19,7 @@ from tests.corpus.test_run import contents, shards, texts
 pytest.importorskip("distributed")
 
 SHARD = 2
-COUNT = 120
+COUNT = 40
 DEADLINE = 120
 """Seconds after which a state that was waited for will not come."""
 
