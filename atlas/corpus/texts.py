@@ -107,17 +107,24 @@ def _from_file(path: Path, source: str, columns: Columns) -> Entries:
 
 
 def _parquet(path: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    import pandas as pd
+    from pyarrow import parquet
 
     names = [name for name in columns if name is not None]
     try:
-        table = pd.read_parquet(path, columns=names)
-    except (OSError, ValueError, KeyError) as error:
-        msg = f"The columns {', '.join(names)} of {path} cannot be read: {error}."
+        # Not by pandas, where a missing text is the number NaN.
+        table = parquet.read_table(path, columns=names)
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as Parquet: {error}."
         raise TextError(msg) from error
-    cells = [[None if value is None or value is pd.NA else value for value in table[name].tolist()] for name in names]
-    for row, values in enumerate(zip(*cells, strict=True), 1):
-        yield row, dict(zip(names, values, strict=True))
+    _check_columns(names, table.column_names, str(path))
+    yield from enumerate(table.to_pylist(), 1)
+
+
+def _check_columns(wanted: Iterable[str | None], known: Sequence[str], where: str) -> None:
+    missing = [name for name in wanted if name is not None and name not in known]
+    if missing:
+        msg = f"{where} has no column {missing[0]!r}; it has {', '.join(known) or 'none'}."
+        raise TextError(msg)
 
 
 def _data_set(name: str, columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -131,10 +138,7 @@ def _data_set(name: str, columns: Columns) -> Iterator[tuple[int, Mapping[str, A
 
     found, _, split = name.partition(":")
     table = datasets.load_dataset(found, split=split or "train")
-    missing = [column for column in columns if column is not None and column not in table.column_names]
-    if missing:
-        msg = f"The data set {found} has no column {missing[0]!r}; it has {', '.join(table.column_names)}."
-        raise TextError(msg)
+    _check_columns(columns, table.column_names, f"The data set {found}")
     yield from enumerate(table, 1)
 
 

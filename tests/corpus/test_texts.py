@@ -36,6 +36,8 @@ def test_a_file_of_any_kind_gives_the_same_texts(tmp_path: Path) -> None:
     for name in ("a.json", "a.jsonl", "a.parquet"):
         found = read_entries(tmp_path / name, COLUMNS)
         assert (list(found.texts), list(found.bad)) == expected(name)
+    with pytest.raises(TextError, match="has no column 'text'"):
+        read_entries(tmp_path / "a.parquet")
     given = read_entries(ROWS, COLUMNS)
     assert (list(given.texts), list(given.bad)) == expected("given")
 
