@@ -112,11 +112,12 @@ def _parquet(path: Path, columns: Columns) -> Iterator[tuple[int, Mapping[str, A
     names = [name for name in columns if name is not None]
     try:
         # Not by pandas, where a missing text is the number NaN.
-        table = parquet.read_table(path, columns=names)
+        known = parquet.read_schema(path).names
+        table = parquet.read_table(path, columns=[name for name in names if name in known])
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read as Parquet: {error}."
         raise TextError(msg) from error
-    _check_columns(names, table.column_names, str(path))
+    _check_columns(names, known, str(path))
     yield from enumerate(table.to_pylist(), 1)
 
 
