@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from atlas import __version__
 from atlas.cli.audit import add_audit
 from atlas.cli.bias import add_bias
 from atlas.cli.corpus import add_corpus
+from atlas.cli.drift import add_drift
 from atlas.cli.explain import Tools, add_explain
 from atlas.cli.serve import add_serve
 from atlas.cli.writing import add_writing, check_writing, read_messages, run_model
@@ -43,9 +45,10 @@ EXAMPLES = """examples:
   atlas audit gus-mini posts.csv --model bert-base-uncased -o found
   atlas bias gpt2 --benchmark stereoset --data dev.json -o results
   atlas corpus gpt-mini texts.csv -o heads --group source
+  atlas drift last-week this-week || echo "the heads do something else now"
   atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
 
-exit codes: 0 done, 1 something can be mended (the line says what), 2 wrong usage, 130 interrupted
+exit codes: 0 done, 1 something can be mended (the line says what), 2 wrong usage, 130 interrupted; `atlas drift` has its own
 """
 
 TABLE_ENDINGS = {".csv": "CSV", ".json": "JSON", ".parquet": "Parquet"}
@@ -69,18 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     parser = build_parser()
     args = parser.parse_args(arguments)
+    failed: int = getattr(args, "failed", FAILED)
     try:
-        command: Callable[[argparse.Namespace], None] = args.command
-        command(args)
+        command: Callable[[argparse.Namespace], int | None] = args.command
+        return command(args) or DONE
     except AtlasError as error:
         print(f"atlas: {' '.join(str(error).split())}", file=sys.stderr)
-        return FAILED
+        return failed
     except KeyboardInterrupt:
         print("atlas: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # In `atlas models | head` the reader has closed the pipe, so nothing more is written, not even at exit.
         sys.stdout = None
+    except Exception:
+        if failed == FAILED:
+            raise
+        # Python ends with 1 on an error that nobody foresaw, which a pipeline would take for the answer of this command.
+        traceback.print_exc()
+        return failed
     return DONE
 
 
@@ -127,6 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_bias(commands, _count, write_table)
     add_audit(commands, write_table)
     add_corpus(commands, _count)
+    add_drift(commands, write_table)
     return parser
 
 

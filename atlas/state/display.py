@@ -16,7 +16,7 @@ PAINTS = ("received", "sent")
 SINKS = ("auto", "shown", "hidden")
 """'auto' hides the sinks of causal models from the colour scale: there the first token takes most of everything."""
 LAYOUTS = ("pca", "tsne", "metrics")
-TABS = ("overview", "explore", "deep", "faithfulness", "bias", "compare")
+TABS = ("overview", "explore", "deep", "faithfulness", "bias", "corpus", "compare")
 
 METRICS = tuple(name for name, item in DEFINITIONS.items() if item.group == "metric" and not item.costly)
 """What heads can be placed, coloured, sized and ordered by; the costly ones are worked out only when somebody asks for them."""

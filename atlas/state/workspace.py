@@ -12,6 +12,7 @@ import param
 from atlas.scheduler import Scheduler
 from atlas.state.changes import BiasThresholds, Interventions, Target
 from atlas.state.choices import CHOICES
+from atlas.state.corpora import Corpora
 from atlas.state.display import Display
 from atlas.state.focus_sliders import HeadModel, LayerModel
 from atlas.state.pipeline import (
@@ -68,6 +69,7 @@ class Workspace(param.Parameterized):
         load: Load = nothing_to_load,
         prepare: Prepare = nothing_to_prepare,
         scheduler: Scheduler | None = None,
+        corpora: Corpora | None = None,
         **params: Any,
     ) -> None:
         self.one_message, self.after_paint = one_message, after_paint
@@ -79,6 +81,7 @@ class Workspace(param.Parameterized):
         self.target = Target()
         self.thresholds = BiasThresholds()
         self.written = WrittenRecord()
+        self.corpora = corpora or Corpora()
         self.layer = LayerModel(selection=self.selection)
         self.head = HeadModel(selection=self.selection)
         self.choices: dict[str, param.Parameterized] = {}

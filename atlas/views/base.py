@@ -140,6 +140,11 @@ class View(pn.viewable.Viewer):
         """Why a trace cannot have this view; empty: it can."""
         return ""
 
+    @classmethod
+    def offered(cls, workspace: Workspace) -> str:
+        """Why a reader is not offered this view on the trace on screen; empty: the card is there."""
+        return cls.fits(workspace.trace) if workspace.trace is not None else ""
+
     def body(self) -> Any:
         """The plot and what belongs to it."""
         raise NotImplementedError

@@ -12,7 +12,6 @@ from atlas.components.grid import PLACES, empty_grid, fill, show
 from atlas.components.tab_bar import TabBar
 from atlas.state.lens import sentence
 from atlas.state.workspace import Workspace
-from atlas.trace import Trace
 from atlas.views.base import View, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.plain import plain
@@ -35,10 +34,10 @@ class Unmade(View):
         return pn.Column()
 
 
-def _unfit(view: View | type[View], trace: Trace) -> str:
-    """Why a trace cannot have a view, or what failed when the view was asked."""
+def _unfit(view: View | type[View], workspace: Workspace) -> str:
+    """Why a view is not offered, or what failed when it was asked."""
     try:
-        return view.fits(trace)
+        return view.offered(workspace)
     except Exception as error:  # noqa: BLE001  (shown under the cards, and logged by `sentence`)
         return sentence(error)
 
@@ -68,6 +67,7 @@ class Tabs(pn.viewable.Viewer):
         self.param.watch(self._theme, "dark")
         workspace.display.param.watch(lambda _: self._show(), "tab")
         workspace.param.watch(lambda _: self._fit(), "revision")
+        workspace.corpora.param.watch(lambda _: self._fit(), "opened")
 
     @property
     def open(self) -> str:
@@ -146,12 +146,9 @@ class Tabs(pn.viewable.Viewer):
         return self._grids[key]
 
     def _make(self, key: str, view_type: type[View]) -> View:
-        trace = self.workspace.trace
         later = len(self.views[key]) >= PLACES
         try:
-            view = view_type(
-                self.workspace, dark=self.dark, later=later, unfit=_unfit(view_type, trace) if trace is not None else ""
-            )
+            view = view_type(self.workspace, dark=self.dark, later=later, unfit=_unfit(view_type, self.workspace))
         except Exception as error:  # noqa: BLE001  (shown and logged by the view that stands in)
             view = Unmade(view_type, self.workspace, error, dark=self.dark)
         view.visibility.opened = key == self.open and not view.unfit
@@ -187,11 +184,11 @@ class Tabs(pn.viewable.Viewer):
 
     def _fit(self) -> None:
         """Hide the views that the trace on screen cannot have, and say why under the others."""
-        trace, views = self.workspace.trace, self.views.get(self.open, [])
-        if trace is None:
+        views = self.views.get(self.open, [])
+        if self.workspace.trace is None:
             return
         for view in views:
-            view.unfit = _unfit(view, trace)
+            view.unfit = _unfit(view, self.workspace)
             view.visibility.opened = not view.unfit
         reasons = [f"{view.title}: {view.unfit}" for view in views if view.unfit]
         self.left_out = "\n".join(["Not offered for this trace.", *reasons]) if reasons else ""

@@ -1,0 +1,90 @@
+"""The opened corpora: heads measured over many texts. Whoever runs the app names their folders; a reader chooses by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import param
+
+from atlas.errors import NotCaptured
+from atlas.state.plane import Thresholded
+from atlas.tracing.corpus import Corpus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from atlas.state.workspace import Workspace
+    from atlas.trace import Trace
+
+KEY = "corpus"
+"""Under this key a link holds the choices of all views of corpora."""
+
+HOW_TO = (
+    "No corpus of {model} is open here. Measure its heads over many texts with `atlas corpus {model} FILES -o FOLDER`, and start "
+    "the app with `atlas serve --corpus FOLDER`."
+)
+
+UNFIT = "no corpus of this model is open here"
+
+
+class Corpora(param.Parameterized):
+    """Name -> opened corpus. A name is all that a link holds: no visitor can make the server open a folder."""
+
+    opened = param.Dict(default={}, doc="Name -> corpus.")
+
+    def of(self, trace: Trace) -> dict[str, Corpus]:
+        """Those of the model of a trace."""
+        return {name: corpus for name, corpus in self.opened.items() if is_of(corpus, trace)}
+
+
+class CorpusChoices(Thresholded):
+    """Choices of the views of corpora."""
+
+    corpus = param.String(default="", doc="Name of the corpus; empty, or one that is not open here: the first of this model.")
+    exemplars = param.String(default="", doc="The metric whose examples are shown; empty: the role that the head has most of.")
+    conditions = param.String(default="", doc="What the finder looks for.")
+    against = param.String(default="", doc="Name of the corpus that is compared; empty: the next one of the same shape.")
+
+
+def named(corpora: Iterable[tuple[str, Corpus]], taken: Mapping[str, Corpus] | None = None) -> dict[str, Corpus]:
+    """Corpora under the last part of their folders' names, numbered where two are alike."""
+    found: dict[str, Corpus] = dict(taken or {})
+    for folder, corpus in corpora:
+        plain = Path(folder.rstrip("/")).name or str(corpus.provenance["model"])
+        name, number = plain, 2
+        while name in found:
+            name, number = f"{plain} ({number})", number + 1
+        found[name] = corpus
+    return found
+
+
+def choices_of(workspace: Workspace) -> CorpusChoices:
+    """The choices of the views of corpora."""
+    found = workspace.choices_of(KEY)
+    assert isinstance(found, CorpusChoices)
+    return found
+
+
+def chosen(workspace: Workspace) -> tuple[str, Corpus]:
+    """The corpus on screen and its name: the chosen one if it is of the model on screen, else the first that is."""
+    trace = workspace.trace
+    found = {} if trace is None else workspace.corpora.of(trace)
+    if not found:
+        raise NotCaptured(HOW_TO.format(model="MODEL" if trace is None else trace.provenance.get("model") or "MODEL"))
+    name = choices_of(workspace).corpus
+    name = name if name in found else next(iter(found))
+    return name, found[name]
+
+
+def name_of(workspace: Workspace) -> str:
+    """The name of the corpus on screen; empty where there is none."""
+    trace = workspace.trace
+    found = {} if trace is None else workspace.corpora.of(trace)
+    wanted = choices_of(workspace).corpus
+    return wanted if wanted in found else next(iter(found), "")
+
+
+def without_corpus(workspace: Workspace) -> str:
+    """Why no view of a corpus can be had; empty where one is open."""
+    return "" if name_of(workspace) or workspace.trace is None else UNFIT
