@@ -28,6 +28,7 @@ from atlas.patches.panes import plots_of
 from atlas.patches.sending import patch_sending
 from atlas.resources import asset
 from atlas.scheduler import Ticket
+from atlas.state.corpora import Corpora, named
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
 from atlas.state.opening import Opening, begin, opening_of
@@ -39,6 +40,7 @@ from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.trace import Trace
 from atlas.tracing import groups
+from atlas.tracing.corpus import Corpus
 from atlas.views.base import after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.frame import LOOK, SIDEBAR, THEME, SidebarFold
@@ -68,6 +70,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             prepare=preparation,
             tasks=TASKS,
             scheduler=self.service.scheduler,
+            corpora=Corpora(opened=dict(self.service.corpora)),
         )
         # Made before any view, because it puts a link's selection into a new trace, and views made before it would draw twice.
         self.shared = SharedState(self.workspace)
@@ -292,12 +295,31 @@ def prepare(*, inline: bool = False) -> None:
     pn.extension("tabulator", inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
 
 
-def explore(model_or_trace: Any, text: str | None = None, **texts: Any) -> AttentionAtlas:
-    """The app on a model or a trace: the last line of a cell, or `.page().servable()`."""
-    if not isinstance(model_or_trace, Trace) and text is None:
+def explore(shown: Any, text: str | None = None, *, corpora: Sequence[Corpus] = (), **texts: Any) -> AttentionAtlas:
+    """The app on a model, a trace or a corpus: the last line of a cell, or `.page().servable()`.
+
+    A corpus opens its model on one of its own texts, unless there is another. `corpora` are offered beside what is shown, each
+    where its model is on screen.
+    """
+    if isinstance(shown, Corpus):
+        corpora, text = (shown, *corpora), first_text(shown) if text is None else text
+    elif not isinstance(shown, Trace) and text is None:
         msg = "A model needs a text: atlas.explore(model, 'The text.')."
         raise UnknownName(msg)
     load_once(lambda: prepare(inline=True))
     app = AttentionAtlas()
-    app.open(model_or_trace, text, **texts)
+    app.workspace.corpora.opened = named(corpora)
+    if isinstance(shown, Corpus):
+        app.workspace.display.tab = "corpus"
+        shown = str(shown.provenance["model"])
+    app.open(shown, text, **texts)
     return app
+
+
+def first_text(corpus: Corpus) -> str:
+    """A text to open a corpus with: the first that it kept as an example."""
+    kept = corpus.exemplars
+    if kept.empty:
+        msg = "This corpus has kept no text to begin with. Name one: atlas.explore(corpus, 'The text.')."
+        raise UnknownName(msg)
+    return str(kept["text"].iloc[0])

@@ -1,4 +1,4 @@
-"""`atlas drift`: whether the heads of two corpora, or of two versions of a model, do the same; for a pipeline by its exit code."""
+"""`atlas drift`: whether the heads of two corpora, or of two versions of a model, do the same. The exit code says it too."""
 
 # ruff: noqa: T201 - a command line prints
 

@@ -77,6 +77,10 @@ def add_serve(commands: Any, read_text: Callable[[str], str]) -> None:
         metavar="MODEL=FILE",
         help="a tuned lens (safetensors) for a model, offered beside the logit lens; may be given several times",
     )
+    what.add_argument(
+        "--corpus", action="append", default=[], metavar="FOLDER",
+        help="a folder of `atlas corpus`, offered in the tab Corpus of its model; may be given several times",
+    )  # fmt: skip
     what.add_argument("--no-warm", dest="warm", action="store_false", help="do not load the model before the first visitor comes")
     where = parser.add_argument_group("where")
     where.add_argument(
@@ -125,6 +129,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     wanted = {name: read_text(getattr(args, name)) for name in ("text", "pair", "target") if getattr(args, name)}
     who = authentication(args)
     lenses = dict(map(lens_file, args.lens))
+    corpora = opened_corpora(args.corpus)
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
     from atlas.serving import draw_ahead, run_ahead, session, shared_service
@@ -133,6 +138,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
 
     prepare()
     shared_service().lenses.update(lenses)
+    shared_service().corpora.update(corpora)
     first = opening(listed_models(), examples(), args.model, **wanted)
     # A lambda, because Panel would show a partial as text.
     server = listening(lambda: session(first), TITLE, args, who)
@@ -150,6 +156,16 @@ def lens_file(written: str) -> tuple[str, Path]:
         msg = f"--lens takes MODEL=FILE, a model and the file or folder of its tuned lens that is there, not {written!r}."
         raise AtlasError(msg)
     return model, Path(path).resolve()
+
+
+def opened_corpora(folders: list[str]) -> dict[str, Any]:
+    """The corpora in some folders, by name."""
+    if not folders:
+        return {}
+    from atlas.cli.drift import opened
+    from atlas.state.corpora import named
+
+    return named(map(opened, folders))
 
 
 def authentication(args: argparse.Namespace) -> dict[str, Any]:

@@ -34,8 +34,9 @@ class Definition:
         'effect' (of a head, or of tokens, on a target),
         'agreement' (of a head with an attribution),
         'bias' (labels of a detector, and attention to what they flag),
-        'unit' (of a feed-forward block) and
-        'depth' (two successive layers).
+        'unit' (of a feed-forward block),
+        'depth' (two successive layers),
+        'corpus' (a head over many texts).
     title
         What the screen calls it.
     formula

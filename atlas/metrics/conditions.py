@@ -36,7 +36,8 @@ COMPARE: Mapping[str, Callable[[np.ndarray, float], BoolArray]] = {
 EXAMPLE = "induction > 0.4 and distance > 20"
 
 _PIECE = re.compile(
-    r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?%?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>>=|<=|!=|==|[<>=()]))", re.ASCII
+    r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?%?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>>=|<=|!=|==|[<>=()]))",
+    re.ASCII,
 )
 
 Piece = tuple[str, str]

@@ -64,9 +64,16 @@ def spreads(rows: Sequence[Spread], *, dark: bool = False) -> hv.Overlay:
     names, about = [row.name for row in rows], [row.about() for row in rows]
     line = hv.Segments((five[:, 0], at, five[:, 4], at), PLACE).opts(color=around.muted, line_width=1.5)
     box = hv.Rectangles((five[:, 1], at - BOX, five[:, 3], at + BOX, names, about), PLACE, ["name", "about"]).opts(
-        color=SKY, fill_alpha=0.45, line_color=around.muted, line_width=0.5, tools=["hover"], hover_tooltips=tooltip("name", "about")
+        color=SKY,
+        fill_alpha=0.45,
+        line_color=around.muted,
+        line_width=0.5,
+        tools=["hover"],
+        hover_tooltips=tooltip("name", "about"),
     )
-    interval = hv.Rectangles((lo, at - MEAN, hi, at + MEAN), PLACE).opts(color=around.accent, line_color=around.accent, line_width=2.0)
+    interval = hv.Rectangles((lo, at - MEAN, hi, at + MEAN), PLACE).opts(
+        color=around.accent, line_color=around.accent, line_width=2.0
+    )
     point = hv.Points((mean, at, names, about), ["x", "y"], ["name", "about"]).opts(
         color=around.accent, size=6, tools=["hover"], hover_tooltips=tooltip("name", "about")
     )
@@ -82,20 +89,19 @@ def height_of(rows: int) -> int:
     return ROW * max(rows, 4) + AROUND
 
 
-def distances(names: Sequence[str], mass: npt.ArrayLike, *, dark: bool = False) -> hv.Overlay:
-    """Which share of the attention goes how far, a bar a range of distances."""
-    around, shares = theme(dark=dark), np.asarray(mass, dtype=float)
+def distances(names: Sequence[str], mass: npt.ArrayLike, uniform: npt.ArrayLike, *, dark: bool = False) -> hv.Overlay:
+    """Which share of the attention goes how far, a bar a range of distances; dashed: attention spread evenly."""
+    around, shares, even = theme(dark=dark), np.asarray(mass, dtype=float), np.asarray(uniform, dtype=float)
     at = np.arange(float(len(names)))
     shared = frame(
         dark=dark, x_label="distance in tokens", y_label="share of the attention", x_range=(-0.6, max(1, len(names)) - 0.4),
-        y_range=(0.0, limits([0.0, *shares])[1]), height=HEIGHT,
+        y_range=(0.0, limits([0.0, *shares, *even])[1]), height=HEIGHT,
     )  # fmt: skip
     shared |= {"default_tools": [], "toolbar": None, "xticks": list(enumerate(names)), "xrotation": 40}
-    about = [f"{number(share)} of the attention" for share in shares]
+    about = [f"{number(share)} of the attention; spread evenly {number(by)}" for share, by in zip(shares, even, strict=True)]
     label = [f"{name} tokens away" for name in names]
     bars = hv.Rectangles((at - 0.42, np.zeros(len(at)), at + 0.42, shares, label, about), PLACE, ["label", "about"]).opts(
         color=BLUE if not dark else SKY, line_alpha=0, tools=["hover"], hover_tooltips=tooltip("label", "about")
     )
-    return hv.Overlay([bars]).opts(**shared, show_legend=False)
-
-
+    chance = hv.Segments((at - 0.46, even, at + 0.46, even), PLACE).opts(color=around.ink, line_width=1.5, line_dash=[3, 2])
+    return hv.Overlay([bars, chance]).opts(**shared, show_legend=False)

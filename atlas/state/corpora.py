@@ -10,9 +10,10 @@ import param
 from atlas.errors import NotCaptured
 from atlas.state.plane import Thresholded
 from atlas.tracing.corpus import Corpus
+from atlas.tracing.corpus_heads import is_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from atlas.state.workspace import Workspace
     from atlas.trace import Trace
@@ -47,11 +48,11 @@ class CorpusChoices(Thresholded):
     against = param.String(default="", doc="Name of the corpus that is compared; empty: the next one of the same shape.")
 
 
-def named(corpora: Iterable[tuple[str, Corpus]], taken: Mapping[str, Corpus] | None = None) -> dict[str, Corpus]:
+def named(corpora: Iterable[Corpus]) -> dict[str, Corpus]:
     """Corpora under the last part of their folders' names, numbered where two are alike."""
-    found: dict[str, Corpus] = dict(taken or {})
-    for folder, corpus in corpora:
-        plain = Path(folder.rstrip("/")).name or str(corpus.provenance["model"])
+    found: dict[str, Corpus] = {}
+    for corpus in corpora:
+        plain = Path(corpus.where.rstrip("/")).name or str(corpus.provenance["model"])
         name, number = plain, 2
         while name in found:
             name, number = f"{plain} ({number})", number + 1

@@ -73,7 +73,8 @@ class Corpus:
     def __init__(self, group: zarr.Group, attributes: Mapping[str, Any], where: str) -> None:
         self._group = group
         self._about = dict(group.attrs)
-        self._where = where
+        self.where = where
+        """The folder or the address it was opened from."""
         self.provenance: Mapping[str, Any] = attributes["provenance"]
         """model, revision, class, task, dtype, device; texts, tokens, bad (counts); settings, versions, made."""
         self.complete = Complete(*attributes["complete"])
@@ -129,8 +130,16 @@ class Corpus:
     def _tables(self) -> dict[int, pd.DataFrame]:
         return {}
 
+    def moments(self, group: str = ALL) -> Moments:
+        """(head, metric) count, mean and sum of squares over the texts of a group, as the head table has heads and metrics."""
+        self.heads_of(group)  # an unknown group is an error
+        return self._moments(self.groups.index(group))
+
+    def _moments(self, at: int) -> Moments:
+        return Moments(*(self._array(name)[at] for name in ("n", "mean", "m2")))
+
     def _head_table(self, at: int) -> pd.DataFrame:
-        moments = Moments(*(self._array(name)[at] for name in ("n", "mean", "m2")))
+        moments = self._moments(at)
         mean, (lo, hi) = moments.known_mean(), moments.interval()
         uniform, rows = self._array("uniform")[at], self._array("rows")[at]
         columns: dict[str, Any] = {"n": np.full(len(self._ids), self._about["texts"][at])}

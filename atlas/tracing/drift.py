@@ -28,8 +28,8 @@ class Drift:
     """What differs between two corpora."""
 
     table: pd.DataFrame
-    """One row a head and metric: kind, layer, head, metric, a, b, difference, lo, hi, effect, uniform_a, uniform_b, n_a, n_b, p, q,
-    drift; the smallest q first."""
+    """One row a head and metric: kind, layer, head, metric, a, b, difference, lo, hi, effect, uniform_a, uniform_b, n_a, n_b, p,
+    q, drift; the smallest q first."""
     level: float
     """Up to this q a difference is drift."""
     least: float
@@ -69,13 +69,18 @@ class Drift:
         named = [HeadId(row.kind, row.layer, row.head).label(kinds) for row in heads.head(NAMED).itertuples()]
         more = f" and {len(heads) - NAMED:,} more" if len(heads) > NAMED else ""
         return (
-            f"Drift in {len(heads):,} of {n:,} heads ({', '.join(named)}{more}): {len(self.found):,} of {tested:,} figures differ "
-            f"(q ≤ {self.level:g}{beyond})."
+            f"Drift in {len(heads):,} of {n:,} heads ({', '.join(named)}{more}): {len(self.found):,} of {tested:,} figures "
+            f"differ (q ≤ {self.level:g}{beyond})."
         )
 
 
 def drift(
-    a: Corpus, b: Corpus, metrics: Sequence[str] = (), level: float = LEVEL, least: float = 0.0, groups: tuple[str, str] = ("", "")
+    a: Corpus,
+    b: Corpus,
+    metrics: Sequence[str] = (),
+    level: float = LEVEL,
+    least: float = 0.0,
+    groups: tuple[str, str] = ("", ""),
 ) -> Drift:
     """The difference of every head's figures, b minus a, each with a test by text, corrected for heads x metrics.
 

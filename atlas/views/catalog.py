@@ -13,13 +13,17 @@ from atlas.views.benchmark import BenchmarkView
 from atlas.views.calibration import CalibrationView
 from atlas.views.causal_test import CausalTestView
 from atlas.views.composition import CompositionView
+from atlas.views.corpus_heads import CorpusMapView, CorpusProfileView, CorpusTableView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
+from atlas.views.drift import DriftView
 from atlas.views.embeddings import EmbeddingsView, EmbeddingVectorsView
 from atlas.views.faithfulness import FaithfulnessView
 from atlas.views.feed_forward import FeedForwardView
+from atlas.views.finder import FinderView
 from atlas.views.flow import FlowView
 from atlas.views.head_effects import HeadEffectsView
+from atlas.views.head_page import HeadPageView
 from atlas.views.head_readings import HeadReadingsView
 from atlas.views.heads import HeadsView
 from atlas.views.hidden import HiddenView
@@ -130,4 +134,5 @@ TABS: tuple[Tab, ...] = (
         ),
         BIAS_NOTICE,
     ),
+    Tab("corpus", "Corpus", (HeadPageView, CorpusMapView, CorpusTableView, FinderView, CorpusProfileView, DriftView)),
 )

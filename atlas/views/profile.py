@@ -13,13 +13,12 @@ from atlas.plots.heads import chosen_rows
 from atlas.plots.profile import layer_profile
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
+from atlas.state.lens import Lens
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_reset, on_select, on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
-
-ORIGIN = "profile"
 
 
 class ProfileView(View):
@@ -34,7 +33,7 @@ class ProfileView(View):
         "around marks to select these."
     )
 
-    lens_type: ClassVar = HeadsLens
+    lens_type: ClassVar[type[Lens]] = HeadsLens
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -105,14 +104,14 @@ class ProfileView(View):
             ],
         )
         self.visibility.follow_marks(self._mark)
-        return self.plot_pane(drawn, sizing_mode="stretch_width", height=320, css_classes=["aa-profile"])
+        return self.plot_pane(drawn, sizing_mode="stretch_width", height=320, css_classes=[f"aa-{self.key}"])
 
     @gesture
     def _picked(self, rows: list[int]) -> None:
         """A box or a lasso around marks of heads; a tap says its layer by itself."""
         found = self.heads.at(rows)
         if set(found) != set(self.workspace.selection.heads_of(self.heads.kind)):
-            self.workspace.selection.select_heads(found, origin=ORIGIN, label="a group by depth")
+            self.workspace.selection.select_heads(found, origin=self.key, label="a group by depth")
 
     @gesture
     def _show_selection(self) -> None:
@@ -125,11 +124,11 @@ class ProfileView(View):
         heads = [head for head in self.heads.ids() if head.layer == layer]
         selection = self.workspace.selection
         if additive:
-            selection.toggle_heads(heads, origin=ORIGIN)
+            selection.toggle_heads(heads, origin=self.key)
         elif heads and set(heads) == set(selection.heads):
-            selection.clear("heads", origin=ORIGIN)
+            selection.clear("heads", origin=self.key)
         elif heads:
-            selection.select_heads(heads, origin=ORIGIN, label=f"layer {layer}")
+            selection.select_heads(heads, origin=self.key, label=f"layer {layer}")
 
 
 def no_profile() -> hv.Overlay:

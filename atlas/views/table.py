@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -16,11 +16,10 @@ from atlas.ids import HeadId
 from atlas.patches.table import Table
 from atlas.state.display import SELECTED
 from atlas.state.heads import HeadsLens, title_of
+from atlas.state.lens import Lens
 from atlas.state.workspace import Workspace
 from atlas.views.base import HEADING, TIGHT, Export, View, gesture, one_message
 from atlas.views.plain import plain
-
-ORIGIN = "table"
 
 COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "special", "induction", "distance", SELECTED)
 """Metrics a card is wide enough for; the table of all of them is `trace.heads`."""
@@ -28,8 +27,11 @@ COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "speci
 VALUE, CHANCE = "Chosen metric", "By chance"
 """Columns of the metric that ranks the heads. Always the same two, because Tabulator loses ticks where columns come and go."""
 
+RANKING = {VALUE: "", CHANCE: "_uniform"}
+"""Column -> what its name in the table of heads has behind that of the metric."""
+
 WIDE = {"Head": 70, "Role": 104, "Cluster": 100}
-"""Pixels: the table begins empty, and Tabulator would leave words the room that their titles need."""
+"""Columns of words, and pixels: the table begins empty, and Tabulator would leave words the room that their titles need."""
 
 NUMBER_WIDE = 88
 """Pixels of a column of numbers: its title takes two lines, so that a card shows three of them beside the head."""
@@ -81,20 +83,26 @@ class TableView(View):
         "head or text, or no keys are selected."
     )
 
-    lens_type: ClassVar = HeadsLens
+    lens_type: ClassVar[type[Lens]] = HeadsLens
+    ranking: ClassVar[Mapping[str, str]] = RANKING
+    columns: ClassVar[tuple[str, ...]] = COLUMNS
+    named: ClassVar[Mapping[str, int]] = WIDE
+    formats: ClassVar[Mapping[str, Any]] = {}
+    """Columns of numbers that are not written as the others are."""
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self._echo = False
         self._ranked_by = workspace.display.metric
-        numbers = [VALUE, CHANCE, *(title_of(name) for name in COLUMNS)]
-        every = (*WIDE, *numbers)
+        numbers = [*self.ranking, *(title_of(name) for name in self.columns)]
+        every = (*self.named, *numbers)
         self.table = Table(
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
-            selectable="checkbox", sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-table"], stylesheets=[DENSE],
-            header_filters=dict.fromkeys(every, FILTER), widths=dict.fromkeys(numbers, NUMBER_WIDE) | WIDE,
+            selectable="checkbox", sizing_mode="stretch_width", height=HEIGHT, css_classes=[f"aa-{self.key}"],
+            stylesheets=[DENSE],
+            header_filters=dict.fromkeys(every, FILTER), widths=dict.fromkeys(numbers, NUMBER_WIDE) | self.named,
             frozen_columns=["Head"],
-            formatters=dict.fromkeys(numbers, NUMBER), text_align=dict.fromkeys(numbers, "right"),
+            formatters=dict.fromkeys(numbers, NUMBER) | self.formats, text_align=dict.fromkeys(numbers, "right"),
             editors=dict.fromkeys(every),  # with one a cell is a stop of the Tab key: twelve a row
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
@@ -141,11 +149,15 @@ class TableView(View):
         """
         table, metric = self.heads.table(), self.workspace.display.metric
         unknown = pd.Series(float("nan"), index=table.index)
-        numbers = {VALUE: metric, CHANCE: f"{metric}_uniform"} | {title_of(name): name for name in COLUMNS}
+        numbers = {title: f"{metric}{end}" for title, end in self.ranking.items()} | {
+            title_of(name): name for name in self.columns
+        }
         columns = {title: table.get(name, unknown).astype(float) for title, name in numbers.items()}
         words = {"Head": [str(head) for head in self.heads.ids()], "Role": table["role"], "Cluster": table["cluster"]}
-        head, role, cluster = ({name: pd.Series(values, dtype=str)} for name, values in words.items())
-        ranking = {name: columns.pop(name) for name in (VALUE, CHANCE)}
+        head, role, cluster = (
+            {name: pd.Series(values, dtype=str)} if name in self.named else {} for name, values in words.items()
+        )
+        ranking = {name: columns.pop(name) for name in self.ranking}
         return pd.DataFrame(head | ranking | role | columns | cluster).iloc[self.order()].reset_index(drop=True)
 
     def order(self) -> list[int]:
@@ -185,7 +197,7 @@ class TableView(View):
         if rows != self.table.selection:
             with self._own_words():
                 self.table.selection = rows
-        if self.workspace.selection.origin != ORIGIN:  # a reader who ticks a row sees it
+        if self.workspace.selection.origin != self.key:  # a reader who ticks a row sees it
             self._bring_into_sight(set(rows))
 
     def _bring_into_sight(self, rows: set[int]) -> None:
@@ -218,10 +230,10 @@ class TableView(View):
     @gesture
     def _ticked(self, event: Any) -> None:
         if not self._echo:
-            self.workspace.selection.select_heads(self.heads_in(event.new), origin=ORIGIN, label="rows of the table")
+            self.workspace.selection.select_heads(self.heads_in(event.new), origin=self.key, label="rows of the table")
 
     @gesture
     def _clicked(self, event: Any) -> None:
         if event.column is not None:
             for head in self.heads_in([event.row]):
-                self.workspace.selection.pick(head, origin=ORIGIN)
+                self.workspace.selection.pick(head, origin=self.key)

@@ -22,6 +22,7 @@ from atlas.single_flight import SingleFlight
 if TYPE_CHECKING:
     from atlas.engine.model import Model
     from atlas.trace import Trace
+    from atlas.tracing.corpus import Corpus
     from atlas.tracing.spans import Span
 
 KEPT_MODELS = 3
@@ -121,6 +122,8 @@ class Service:
         self.shelf = shelf or Shelf()
         self.lenses: dict[str, Path] = {}
         """Name of a model -> file of its tuned lens, from who runs the app."""
+        self.corpora: dict[str, Corpus] = {}
+        """Name -> opened corpus, from who runs the app."""
 
     def borrow(self, pair: tuple[Any, Any]) -> Model:
         """Make a Model of a model and tokenizer in memory."""

@@ -1,0 +1,57 @@
+"""What is said of a head over many texts."""
+
+from __future__ import annotations
+
+from atlas.definitions.definition import Definition
+from atlas.definitions.references import BENJAMINI, CLARK, COHEN, WELCH
+
+CORPUS = (
+    Definition(
+        "corpus_mean",
+        "corpus",
+        "Mean over texts",
+        "mean over texts of a metric's value in each; interval: mean ± t · s / √n, s the standard deviation between texts",
+        "A text counts once, however long it is, because the tokens of one text are no independent sample. The interval says how "
+        "exact the mean is for texts like these, not how texts differ: the line and the box say that.",
+        "the mean over the same texts for attention spread evenly over the visible tokens",
+        "as the metric",
+        "Student's interval, as in any textbook",
+    ),
+    Definition(
+        "corpus_role",
+        "corpus",
+        "Role over many texts",
+        "a role is the head's own where q ≤ 0.05 and even the lower end of the interval has an excess over 0.5; excess = (mean − "
+        "uniform) / (1 − uniform); q: t-test by text of the mean against the uniform mean, one-sided, corrected for the heads of "
+        "a kind (Benjamini-Hochberg)",
+        "More than half of the way from chance to everything, over these texts. Below that, and beyond chance, it is said to be "
+        "no more than beyond chance. With many texts almost anything is beyond chance, so read how far.",
+        "the mean over the same texts for attention spread evenly over the visible tokens",
+        "a name, or unnamed",
+        f"{CLARK}; {BENJAMINI}",
+    ),
+    Definition(
+        "corpus_near",
+        "corpus",
+        "Distance between heads",
+        "√(mean over metrics of (a − b)²), each metric with mean 0 and standard deviation 1 over the heads",
+        "0: the same figures over these texts; 1: one standard deviation apart in a typical metric. Heads with the same "
+        "figures may look at different tokens and write different things. Metrics that hardly differ between heads, or are not "
+        "known of all, are left out.",
+        "√2 on average, for two heads with unrelated figures",
+        "0 or more",
+        "Euclidean distance of standardised values, as in any textbook",
+    ),
+    Definition(
+        "drift",
+        "corpus",
+        "Drift",
+        "b − a, means over texts; q: Welch's t-test by text, two-sided, corrected for heads × metrics (Benjamini-Hochberg)",
+        "Up to q = 0.05 the head does something else in b than in a. Where nothing differs, any figure is called drift in "
+        "5 % of comparisons at most. Effect: the difference in standard deviations between texts. Texts of other lengths change "
+        "most figures of most heads: see whether even attention changed as well.",
+        "no difference",
+        "effect: any number; 0.2 is called small, 0.8 large",
+        f"{WELCH}; {BENJAMINI}; {COHEN}",
+    ),
+)

@@ -1,0 +1,130 @@
+"""What views read of a corpus: its heads with their roles, heads that are alike, and what a head does in an example."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pandas as pd
+
+from atlas.metrics.conditions import EXAMPLE, LONGEST, matching
+from atlas.metrics.corpus_roles import corpus_roles, main_roles
+from atlas.metrics.roles import ROLES
+from atlas.metrics.standard import Standard
+from atlas.tracing.corpus import Corpus, Exemplar
+
+if TYPE_CHECKING:
+    from atlas.ids import HeadId
+    from atlas.trace import Trace
+
+__all__ = [
+    "EXAMPLE",
+    "HEAD",
+    "LINKS",
+    "LONGEST",
+    "ROLES",
+    "Link",
+    "Near",
+    "is_of",
+    "links",
+    "matching",
+    "measured",
+    "near",
+    "roles",
+]
+
+HEAD = ("kind", "layer", "head")
+
+LINKS = 4
+"""Links of an example that a line of text has room for."""
+
+_READ: WeakKeyDictionary[Corpus, dict[str, pd.DataFrame]] = WeakKeyDictionary()
+"""Tables of a corpus, which never changes once it is opened."""
+
+
+class Link(NamedTuple):
+    """What a token of an example looks at."""
+
+    query: str
+    key: str
+    weight: float
+
+
+class Near(NamedTuple):
+    """A head, of this or another corpus, and how far it is."""
+
+    corpus: str
+    head: tuple[str, int, int]
+    distance: float
+
+
+def is_of(corpus: Corpus, trace: Trace) -> bool:
+    """Whether a corpus is of the model of a trace: its name, kinds, layers and heads."""
+    model = trace.provenance.get("model")
+    if not model or corpus.provenance["model"] != model or set(corpus.kinds) != set(trace.kinds):
+        return False
+    return set(measured(corpus)[list(HEAD)].itertuples(index=False, name=None)) == {
+        (head.kind, head.layer, head.head) for head in trace.head_ids
+    }
+
+
+def measured(corpus: Corpus) -> pd.DataFrame:
+    """The head table of a corpus with a column `role`. Do not write into it."""
+    kept = _READ.setdefault(corpus, {})
+    if "heads" not in kept:
+        table = corpus.heads
+        kept["roles"] = corpus_roles(table, corpus.moments(), corpus.metrics)
+        kept["heads"] = table.assign(role=main_roles(kept["roles"], table))
+    return kept["heads"]
+
+
+def roles(corpus: Corpus) -> pd.DataFrame:
+    """One row a head and role, as `corpus_roles` makes it. Do not write into it."""
+    measured(corpus)
+    return _READ[corpus]["roles"]
+
+
+def of_head(table: pd.DataFrame, head: HeadId) -> pd.DataFrame:
+    """The rows of one head."""
+    here = (table["kind"] == head.kind) & (table["layer"] == head.layer) & (table["head"] == head.head)
+    return table[here]
+
+
+def near(corpora: dict[str, Corpus], name: str, head: HeadId, most: int = 8) -> list[Near]:
+    """The heads with the most alike figures, nearest first, of all corpora on one scale; `name` is the corpus of the head.
+
+    Only heads of the same kind, and only metrics that all of these corpora know.
+    """
+    tables = {
+        each: measured(corpus)[measured(corpus)["kind"] == head.kind].reset_index(drop=True) for each, corpus in corpora.items()
+    }
+    tables = {each: table for each, table in tables.items() if len(table)}
+    every = pd.concat([table.assign(corpus=each) for each, table in tables.items()], ignore_index=True)
+    scale = Standard.of(every, corpora[name].metrics)
+    values = scale.apply(every)
+    if not values.shape[1]:
+        return []
+    own = of_head(every[every["corpus"] == name], head).index
+    if not len(own):
+        return []
+    distances = np.sqrt(((values - values[own[0]]) ** 2).mean(1))
+    order = [at for at in np.argsort(distances, kind="stable") if at != own[0]][:most]
+    rows = every.loc[order, ["corpus", *HEAD]].itertuples(index=False, name=None)
+    return [
+        Near(str(where), (str(kind), int(layer), int(number)), float(distances[at]))
+        for at, (where, kind, layer, number) in zip(order, rows, strict=True)
+    ]
+
+
+def links(example: Exemplar, most: int = LINKS) -> list[Link]:
+    """The strongest links of an example between tokens that are not the same, strongest first; a pair of words once."""
+    edges = example.edges.sort_values("weight", ascending=False, kind="stable")
+    found: dict[tuple[str, str], Link] = {}
+    for row in edges.itertuples():
+        pair = str(row.query_token), str(row.key_token)
+        if pair not in found:
+            found[pair] = Link(*pair, float(row.weight))
+        if len(found) == most:
+            break
+    return list(found.values())

@@ -1,0 +1,86 @@
+"""All heads over a corpus: as a table with intervals, as one number of every head, and by depth."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import panel_material_ui as pmui
+from panel.io import JSCode
+
+from atlas.plots.marks import HEADS
+from atlas.state.corpus_heads import CorpusHeadsLens, CorpusMapLens
+from atlas.state.display import SELECTED
+from atlas.views.base import TIGHT
+from atlas.views.corpus_choice import CorpusView
+from atlas.views.plane import HEAD_HINT, PlaneView
+from atlas.views.profile import ProfileView
+from atlas.views.table import CHANCE, COLUMNS, VALUE, TableView
+
+FROM, TO, TEXTS = "95 % from", "95 % to", "Texts"
+
+WHOLE = JSCode("cell => Number.isNaN(cell.getValue()) ? 'N/A' : cell.getValue().toLocaleString('en')")
+"""A count of texts: no digits after the point."""
+
+
+class CorpusTableView(CorpusView, TableView):
+    """Every head of a corpus with intervals."""
+
+    key: ClassVar = "corpus_table"
+    title: ClassVar = "Heads of the corpus"
+    question: ClassVar = "Which heads do it most over many texts?"
+    help: ClassVar = (
+        "Every head measured over the corpus, ranked by the chosen metric: the mean over texts with its 95 % interval, what "
+        "attention spread evenly over the same texts gives, and over how many texts it is known. The role is one that is earned "
+        "over these texts. Click a column to sort, type under its name to filter, click a row to select the head, tick boxes to "
+        "select several."
+    )
+    defines: ClassVar = ("corpus_mean", "corpus_role")
+    lens_type: ClassVar = CorpusHeadsLens
+    ranking: ClassVar = {VALUE: "", FROM: "_lo", TO: "_hi", CHANCE: "_uniform", TEXTS: "_n"}
+    columns: ClassVar = tuple(name for name in COLUMNS if name != SELECTED)
+    named: ClassVar = {"Head": 70, "Role": 104}
+    formats: ClassVar = {TEXTS: WHOLE}
+
+    def tools(self) -> list[Any]:
+        """Which corpus, and which metric ranks the heads."""
+        return [self.corpus, *super().tools()]
+
+
+class CorpusMapView(CorpusView, PlaneView):
+    """One number of every head over a corpus."""
+
+    key: ClassVar = "corpus_map"
+    title: ClassVar = "Map of the corpus"
+    question: ClassVar = "Where in the model does it happen over many texts?"
+    help: ClassVar = (
+        "Each cell is a head of the kind on screen, its colour the mean of the chosen metric over the texts of the corpus. Point "
+        "at a head for its interval, what even attention gives, and how many texts it is known of. Click a head to show and "
+        "select it, a name to select its layer."
+    )
+    defines: ClassVar = ("corpus_mean",)
+    lens_type: ClassVar = CorpusMapLens
+    colours: ClassVar = {"cells": HEADS}
+    hint: ClassVar = HEAD_HINT
+
+    def tools(self) -> list[Any]:
+        """Which corpus, and which metric."""
+        metric = self.workspace.display.param.metric
+        options = CorpusHeadsLens.metrics()
+        return [
+            self.corpus,
+            pmui.Select.from_param(metric, label="Metric", options=options, size="small", margin=TIGHT, width=200),
+        ]
+
+
+class CorpusProfileView(CorpusView, ProfileView):
+    """A metric by depth over a corpus."""
+
+    key: ClassVar = "corpus_profile"
+    title: ClassVar = "Depth over the corpus"
+    question: ClassVar = "At which depth does it happen over many texts?"
+    defines: ClassVar = ("corpus_mean",)
+    lens_type: ClassVar = CorpusHeadsLens
+
+    def tools(self) -> list[Any]:
+        """Which corpus, and which metric."""
+        return [self.corpus, *super().tools()]
