@@ -72,6 +72,7 @@ KNOWN_PROBLEMS = (
     r"None of these tokens sees enough others for any pattern to be told from chance\. .+",
     r"None of these tokens sees two tokens or more, so all heads do the same there\. Select other tokens\.",
     r"What this head writes cannot be read as tokens: .+",
+    r"No corpus of [a-z0-9-]+ is open here\. .+",
     r"No head is selected\. Select heads, or test those that look most at flagged words\.",
 )
 """Sentences (as regular expressions) a view may show instead of its plot, because the text or the model has nothing to draw."""
@@ -204,7 +205,7 @@ class Page:
         job = Job((model, None, None, None), text, None, None, truncate=True)
         self.trace = self.app.run(job, Ticket())
         self.app.open(self.trace)
-        types = [view_type for tab in TABS for view_type in tab.views if not view_type.fits(self.trace)]
+        types = [view_type for tab in TABS for view_type in tab.views if not view_type.offered(self.app.workspace)]
         self.cards = [Card(view_type(self.app.workspace)) for view_type in types]
         self.above = [Card(part) for part in (self.app.text, self.app.bar)]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from atlas.errors import AtlasError
 from atlas.ids import HeadId
@@ -16,6 +15,9 @@ from atlas.state.corpus_heads import READS, over
 from atlas.state.head_plane import three
 from atlas.state.lens import Lens, counted
 from atlas.tracing.corpus_heads import EXAMPLE, matching, measured, near
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOUND, NEAR = "found", "near"
 """Keys of the two lists."""
@@ -67,8 +69,8 @@ class FinderLens(Lens):
             self.workspace.selection.select_heads(self.found(), origin=origin, label=" ".join(self.choices.conditions.split()))
 
     def table(self) -> pd.DataFrame:
-        """The heads that were found, with all their figures."""
-        return self.attempt(self._matching, pd.DataFrame())
+        """The heads that were found, with all their figures; all heads where nothing is looked for."""
+        return self._matching() if self.choices.conditions.strip() else self._heads()
 
     # -- made ----------------------------------------------------------------------------------------------------------
 

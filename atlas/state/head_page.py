@@ -13,10 +13,10 @@ from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.corpus_heads import READS, over
 from atlas.state.head_plane import three
 from atlas.state.heads import title_of
-from atlas.state.lens import Lens
+from atlas.state.lens import Lens, listed
 from atlas.state.words import shown_token
 from atlas.tracing.corpus import TOP, Corpus
-from atlas.tracing.corpus_heads import ROLES, Link, links, measured, of_head, roles
+from atlas.tracing.corpus_heads import ROLES, Link, exemplars, links, measured, of_head, quantiles, roles, tokens
 
 SPREADS = (*ROLES, "entropy_norm", "confidence_mean", "sparsity")
 """Metrics that are shares: they have one axis."""
@@ -87,7 +87,7 @@ class HeadPageLens(Lens):
 
     def example_metrics(self) -> list[str]:
         """Roles of which the corpus has examples for this head."""
-        return self.attempt(lambda: list(dict.fromkeys(of_head(self._corpus().exemplars, self.head)["metric"])), [])
+        return self.attempt(lambda: list(dict.fromkeys(of_head(exemplars(self._corpus()), self.head)["metric"])), [])
 
     def metric(self) -> str:
         """The role whose examples are shown: the chosen one, else what the head has most of beyond chance."""
@@ -100,7 +100,7 @@ class HeadPageLens(Lens):
 
     def open(self, key: str) -> None:
         """Make an example the text of the Atlas; the head stays in focus."""
-        row = self._corpus().exemplars.loc[int(key)]
+        row = exemplars(self._corpus()).loc[int(key)]
         given = self.workspace.pipeline.input
         assert given is not None
         given.param.update(text=str(row["text"]), pair=str(row["pair"] or ""), target=str(row["target"] or ""))
@@ -109,6 +109,7 @@ class HeadPageLens(Lens):
 
     def table(self) -> pd.DataFrame:
         """Every metric of the head, with its quantiles."""
+        self._corpus()  # without one, why there is no table
         rows = [
             {name: getattr(row, name) for name in Spread._fields if name != "quantiles"}
             | dict(zip(QUANTILES, row.quantiles, strict=True))
@@ -131,10 +132,9 @@ class HeadPageLens(Lens):
         if not said:
             said = ["It has earned no role: none has more than half of the way from chance to everything."]
         if len(beyond):
-            parts = [
-                f"{title_of(row.role).lower()} {three(row.value)} (chance {three(row.uniform)})" for row in beyond.itertuples()
-            ]
-            said.append("More than chance gives, and less than half of the way: " + ", ".join(parts[:4]) + ".")
+            numbers = beyond[["role", "value", "uniform"]].itertuples(index=False, name=None)
+            parts = [f"{title_of(str(role)).lower()} {three(value)} (chance {three(even)})" for role, value, even in numbers]
+            said.append("More than chance gives, and less than half of the way: " + listed(parts) + ".")
         distance = of_head(measured(corpus), head).iloc[0]
         if np.isfinite(distance.get("distance", np.nan)):
             said.append(
@@ -158,9 +158,10 @@ class HeadPageLens(Lens):
         found = []
         for metric in SPREADS:
             if metric in corpus.metrics and np.isfinite(row[metric]):
-                five = of_head(corpus.quantiles(metric), head).iloc[0]
-                numbers = (float(row[f"{metric}{end}"]) for end in ("", "_lo", "_hi", "_uniform"))
-                found.append(Spread(metric, *numbers, tuple(float(five[name]) for name in QUANTILES), int(row[f"{metric}_n"])))
+                five = of_head(quantiles(corpus, metric), head).iloc[0]
+                mean, lo, hi, even = (float(row[f"{metric}{end}"]) for end in ("", "_lo", "_hi", "_uniform"))
+                inside = tuple(float(five[name]) for name in QUANTILES)
+                found.append(Spread(metric, mean, lo, hi, even, inside, int(row[f"{metric}_n"])))
         return found
 
     def _distances(self) -> pd.DataFrame:
@@ -169,7 +170,7 @@ class HeadPageLens(Lens):
         return found[["low", "high", "mass", "mass_uniform"]].assign(name=names)
 
     def _tokens(self, side: str) -> pd.DataFrame:
-        found = of_head(self._corpus().tokens, self.head)
+        found = of_head(tokens(self._corpus()), self.head)
         found = found[found["side"] == side].sort_values("mass", ascending=False, kind="stable").head(TOKENS)
         return found[["token", "mass", "count"]].assign(each=found["mass"] / found["count"]).reset_index(drop=True)
 
@@ -180,7 +181,7 @@ class HeadPageLens(Lens):
 
     def _examples(self) -> list[Example]:
         corpus = self._corpus()
-        found = of_head(corpus.exemplars, self.head)
+        found = of_head(exemplars(corpus), self.head)
         found = found[found["metric"] == self.metric()].sort_values("decile", ascending=False, kind="stable")
         found = pd.concat([found[found["decile"] == TOP], found[found["decile"] != TOP]])
         return [

@@ -15,24 +15,15 @@ from atlas.metrics.standard import Standard
 from atlas.tracing.corpus import Corpus, Exemplar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atlas.ids import HeadId
     from atlas.trace import Trace
 
 __all__ = [
-    "EXAMPLE",
-    "HEAD",
-    "LINKS",
-    "LONGEST",
-    "ROLES",
-    "Link",
-    "Near",
-    "is_of",
-    "links",
-    "matching",
-    "measured",
-    "near",
-    "roles",
-]
+    "EXAMPLE", "HEAD", "LINKS", "LONGEST", "ROLES", "Link", "Near", "exemplars", "is_of", "links", "matching", "measured", "near",
+    "of_head", "quantiles", "roles", "tokens",
+]  # fmt: skip
 
 HEAD = ("kind", "layer", "head")
 
@@ -79,6 +70,28 @@ def measured(corpus: Corpus) -> pd.DataFrame:
     return kept["heads"]
 
 
+def quantiles(corpus: Corpus, metric: str) -> pd.DataFrame:
+    """Its table of quantiles of a metric, made once: a reader goes from head to head. Do not write into it."""
+    return _once(corpus, f"quantiles of {metric}", lambda: corpus.quantiles(metric))
+
+
+def exemplars(corpus: Corpus) -> pd.DataFrame:
+    """Its table of exemplars, made once. Do not write into it."""
+    return _once(corpus, "exemplars", lambda: corpus.exemplars)
+
+
+def tokens(corpus: Corpus) -> pd.DataFrame:
+    """Its table of top tokens, made once. Do not write into it."""
+    return _once(corpus, "tokens", lambda: corpus.tokens)
+
+
+def _once(corpus: Corpus, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    kept = _READ.setdefault(corpus, {})
+    if name not in kept:
+        kept[name] = make()
+    return kept[name]
+
+
 def roles(corpus: Corpus) -> pd.DataFrame:
     """One row a head and role, as `corpus_roles` makes it. Do not write into it."""
     measured(corpus)
@@ -121,10 +134,10 @@ def links(example: Exemplar, most: int = LINKS) -> list[Link]:
     """The strongest links of an example between tokens that are not the same, strongest first; a pair of words once."""
     edges = example.edges.sort_values("weight", ascending=False, kind="stable")
     found: dict[tuple[str, str], Link] = {}
-    for row in edges.itertuples():
-        pair = str(row.query_token), str(row.key_token)
+    for query, key, weight in edges[["query_token", "key_token", "weight"]].itertuples(index=False, name=None):
+        pair = str(query), str(key)
         if pair not in found:
-            found[pair] = Link(*pair, float(row.weight))
+            found[pair] = Link(*pair, float(weight))
         if len(found) == most:
             break
     return list(found.values())

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import UnknownName
-from atlas.ids import HeadId
+from atlas.ids import as_head
 from atlas.metrics.drift import LEAST_TEXTS, LEVEL, corrected, welch
 from atlas.metrics.moments import Moments
 
@@ -66,7 +66,7 @@ class Drift:
         if heads.empty:
             return f"No drift: none of {tested:,} figures of {n:,} heads differs (q ≤ {self.level:g}{beyond})."
         kinds = sorted(set(self.table["kind"]))
-        named = [HeadId(row.kind, row.layer, row.head).label(kinds) for row in heads.head(NAMED).itertuples()]
+        named = [as_head(tuple(ids), kinds).label(kinds) for ids in heads[HEAD].head(NAMED).to_numpy().tolist()]
         more = f" and {len(heads) - NAMED:,} more" if len(heads) > NAMED else ""
         return (
             f"Drift in {len(heads):,} of {n:,} heads ({', '.join(named)}{more}): {len(self.found):,} of {tested:,} figures "
@@ -148,4 +148,5 @@ def shared_metrics(a: Corpus, b: Corpus, wanted: Sequence[str] = ()) -> tuple[st
 def _moments(corpus: Corpus, names: Sequence[str], group: str) -> Moments:
     """(head, metric) moments of some metrics."""
     places = [corpus.metrics.index(name) for name in names]
-    return Moments(*(each[:, places] for each in corpus.moments(group)))
+    found = corpus.moments(group)
+    return Moments(found.n[:, places], found.mean[:, places], found.m2[:, places])

@@ -58,6 +58,7 @@ class HeadPageView(CorpusView):
         self.metric.param.watch(self._chosen, "value")
         self.results = pn.Column(sizing_mode="stretch_width", margin=0)
         self._spreads: Any = None
+        self._away: Any = None
         self._echo = False
 
     @property
@@ -80,7 +81,7 @@ class HeadPageView(CorpusView):
             hv.DynamicMap(self.drawing(self._drawn_spreads, no_spreads), streams=streams), height=self._needed(),
             css_classes=["aa-head-spreads"], **look,
         )  # fmt: skip
-        away = self.plot_pane(
+        self._away = self.plot_pane(
             hv.DynamicMap(self.drawing(self._drawn_distances, no_distances), streams=streams), height=HEIGHT,
             css_classes=["aa-head-distances"], **look,
         )  # fmt: skip
@@ -89,7 +90,7 @@ class HeadPageView(CorpusView):
             plain(words, "aa-head-words"),
             pn.Row(
                 pn.Column(self._spreads, plain(KEY, "aa-head-key"), sizing_mode="stretch_width"),
-                pn.Column(away, self.tokens, sizing_mode="stretch_width"),
+                pn.Column(self._away, self.tokens, sizing_mode="stretch_width"),
                 sizing_mode="stretch_width",
             ),
             self.examples,
@@ -134,6 +135,8 @@ class HeadPageView(CorpusView):
             self._echo = False
         self.tokens.groups = [self._tokens(side) for side in SIDES]
         self.examples.groups = self._examples()
+        if self._away is not None:
+            self._away.visible = bool(len(page.distances()))  # cross-attention has none
         if self._spreads is not None and self._heights.get(self._spreads) != self._needed():
             self._heights[self._spreads] = self._needed()
             self._resize({self._spreads: self._needed()})
@@ -142,12 +145,12 @@ class HeadPageView(CorpusView):
         found = self.page.tokens(side)
         rows = [
             {
-                "label": shown_token(str(row.token)),
-                "shares": [row.each],
-                "number": number(float(row.each)),
-                "note": f"{number(float(row.mass))} in {row.count:,}",
+                "label": shown_token(str(token)),
+                "shares": [each],
+                "number": number(each),
+                "note": f"{number(mass)} in {count:,}",
             }
-            for row in found.itertuples(name="Token")
+            for token, mass, count, each in found[["token", "mass", "count", "each"]].itertuples(index=False, name=None)
         ]
         return {"name": SIDES[side], "note": "mean each · sum in so many", "rows": rows}
 

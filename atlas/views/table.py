@@ -100,9 +100,9 @@ class TableView(View):
             self.shown(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_table",
             selectable="checkbox", sizing_mode="stretch_width", height=HEIGHT, css_classes=[f"aa-{self.key}"],
             stylesheets=[DENSE],
-            header_filters=dict.fromkeys(every, FILTER), widths=dict.fromkeys(numbers, NUMBER_WIDE) | self.named,
+            header_filters=dict.fromkeys(every, FILTER), widths={**dict.fromkeys(numbers, NUMBER_WIDE), **self.named},
             frozen_columns=["Head"],
-            formatters=dict.fromkeys(numbers, NUMBER) | self.formats, text_align=dict.fromkeys(numbers, "right"),
+            formatters={**dict.fromkeys(numbers, NUMBER), **self.formats}, text_align=dict.fromkeys(numbers, "right"),
             editors=dict.fromkeys(every),  # with one a cell is a stop of the Tab key: twelve a row
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")

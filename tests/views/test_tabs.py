@@ -11,13 +11,16 @@ import param
 import pytest
 
 from atlas.ids import HeadId
+from atlas.state.corpora import named
 from atlas.state.lens import Lens
 from atlas.tasks import TASKS
 from atlas.views.base import Export, View
 from atlas.views.catalog import TABS, Tab
+from atlas.views.corpus_choice import CorpusView
 from atlas.views.tabs import KEPT_TABS, Tabs
 from tests.engine.families import loaded
 from tests.state.readers import CROSS, ENCODER, both, single, workspace
+from tests.tracing.corpora import corpus, values
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
@@ -197,6 +200,14 @@ def on():
     return loaded("GPT-2").trace("the cat ran after the dog", capture=())
 
 
+def with_corpora():
+    """A room with two corpora of the model on screen."""
+    room = workspace(on())
+    held = [corpus(values(30, 12, seed), kinds=(("decoder", 3, 4),), model=on().provenance["model"]) for seed in (0, 1)]
+    room.corpora.opened = named(held)
+    return room
+
+
 @pytest.mark.parametrize("view_type", [view for tab in TABS for view in tab.views], ids=lambda view: view.key)
 def test_every_view_keeps_the_contract(view_type):
     assert view_type.key
@@ -204,8 +215,10 @@ def test_every_view_keeps_the_contract(view_type):
     assert view_type.question.endswith("?")
     assert issubclass(view_type.lens_type, Lens)
     assert isinstance(view_type.wide, bool)
-    trace = next(trace for trace in (single(), read(), on()) if view_type.fits(trace) == "")
-    room = workspace(trace)
+    rooms = (workspace(single()), workspace(read()), workspace(on()))
+    if issubclass(view_type, CorpusView):
+        rooms = (with_corpora(),)
+    room = next(room for room in rooms if view_type.offered(room) == "")
     room.tasks = TASKS  # as in the app: some views need the model
     view = view_type(room)
     view.__panel__()
