@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
 import numpy.typing as npt
+from bokeh.models import FixedTicker
 
 from atlas.plots.colours import BLUE, SKY, theme
-from atlas.plots.frame import frame, limits, number, tooltip
+from atlas.plots.frame import Hook, frame, limits, number, tooltip
 from atlas.plots.row_words import row_words
 
 ROW, AROUND = 25, 76
@@ -20,6 +21,9 @@ BOX, MEAN, CHANCE = 0.26, 0.34, 0.4
 """Half of the height of the box of the middle half, of the mark of the mean and of that of chance, in rows."""
 
 PLACE = ["x0", "y0", "x1", "y1"]
+
+TILT = 0.8
+"""Radians by which the names of distances are turned, so that neighbours do not overlap."""
 
 HEIGHT = 300
 """Pixels of the histogram of distances."""
@@ -77,7 +81,7 @@ def spreads(rows: Sequence[Spread], *, dark: bool = False) -> hv.Overlay:
     point = hv.Points((mean, at, names, about), ["x", "y"], ["name", "about"]).opts(
         color=around.accent, size=6, tools=["hover"], hover_tooltips=tooltip("name", "about")
     )
-    chance = hv.Segments((even, at - CHANCE, even, at + CHANCE), PLACE).opts(color=around.ink, line_width=2.0, line_dash=[3, 2])
+    chance = hv.Segments((even, at - CHANCE, even, at + CHANCE), PLACE).opts(color=around.ink, line_width=2.0, line_dash="dashed")
     hook = row_words(names, [row.words() for row in rows], around)
     return hv.Overlay([line, box, interval, point, chance]).opts(
         **(shared | {"hooks": [*shared["hooks"], hook]}), show_legend=False
@@ -97,11 +101,23 @@ def distances(names: Sequence[str], mass: npt.ArrayLike, uniform: npt.ArrayLike,
         dark=dark, x_label="distance in tokens", y_label="share of the attention", x_range=(-0.6, max(1, len(names)) - 0.4),
         y_range=(0.0, limits([0.0, *shares, *even])[1]), height=HEIGHT,
     )  # fmt: skip
-    shared |= {"default_tools": [], "toolbar": None, "xticks": list(enumerate(names)), "xrotation": 40}
+    shared |= {"default_tools": [], "toolbar": None}
     about = [f"{number(share)} of the attention; spread evenly {number(by)}" for share, by in zip(shares, even, strict=True)]
     label = [f"{name} tokens away" for name in names]
     bars = hv.Rectangles((at - 0.42, np.zeros(len(at)), at + 0.42, shares, label, about), PLACE, ["label", "about"]).opts(
         color=BLUE if not dark else SKY, line_alpha=0, tools=["hover"], hover_tooltips=tooltip("label", "about")
     )
-    chance = hv.Segments((at - 0.46, even, at + 0.46, even), PLACE).opts(color=around.ink, line_width=1.5, line_dash=[3, 2])
-    return hv.Overlay([bars, chance]).opts(**shared, show_legend=False)
+    chance = hv.Segments((at - 0.46, even, at + 0.46, even), PLACE).opts(color=around.ink, line_width=1.5, line_dash="dashed")
+    return hv.Overlay([bars, chance]).opts(**(shared | {"hooks": [*shared["hooks"], below(names)]}), show_legend=False)
+
+
+def below(names: Sequence[str]) -> Hook:
+    """HoloViews hook: names the places 0, 1, 2 ... below a plot. HoloViews itself sets ticks once, and these follow the data."""
+
+    def hook(plot: Any, _: Any) -> None:
+        axis = plot.state.below[0]
+        if not isinstance(axis.ticker, FixedTicker) or list(axis.ticker.ticks) != list(range(len(names))):
+            axis.ticker = FixedTicker(ticks=list(range(len(names))))
+        axis.update(major_label_overrides=dict(enumerate(names)), major_label_orientation=TILT)
+
+    return hook

@@ -108,6 +108,10 @@ def test_the_numbers_of_the_head_page_are_those_of_the_corpus():
     drawn = view._drawn_spreads()
     points = next(part for part in drawn if isinstance(part, hv.Points))
     np.testing.assert_array_equal(points.dimension_values("x"), [row.mean for row in view.page.spreads()])
+    view.body()
+    figures = [hv.render(pane.object) for pane in (view._spreads, view._away)]
+    assert figures[0].left[0].major_label_overrides[0] == "Previous token"
+    assert list(figures[1].below[0].major_label_overrides.values()) == ["−7 to −3", "−2", "−1", "0"]
     away = of_head(held.distances, PREVIOUS)
     bars = next(part for part in view._drawn_distances() if isinstance(part, hv.Rectangles))
     np.testing.assert_array_equal(bars.dimension_values("y1"), away["mass"])
