@@ -129,7 +129,11 @@ class _Reader:
             if kind != "name" or sign not in {"=", "!="}:
                 self._fail(f"= or != and a word, as in '{column} = {values.iloc[0] if len(values) else 'unnamed'}'")
             self._at += 1
-            words = values.astype(str).str.replace(" ", "_").str.lower() == value.lower()
+            named = values.astype(str).str.replace(r"\W+", "_", regex=True).str.strip("_").str.lower()
+            words = named == value.lower()
+            if not words.any():
+                msg = f"No head has the {column} {value!r}; there are {', '.join(sorted(set(named)))}."
+                raise UnknownName(msg)
             return np.asarray(words if sign == "=" else ~words, dtype=bool)
         if kind != "number":
             self._fail("a number")

@@ -17,7 +17,7 @@ from atlas.plots.row_words import row_words
 ROW, AROUND = 25, 76
 """Pixels of a row of a metric, and of what is around the rows."""
 
-BOX, MEAN, CHANCE = 0.26, 0.34, 0.4
+BOX, MEAN, CHANCE = 0.3, 0.11, 0.4
 """Half of the height of the box of the middle half, of the mark of the mean and of that of chance, in rows."""
 
 PLACE = ["x0", "y0", "x1", "y1"]

@@ -23,6 +23,9 @@ SPREADS = (*ROLES, "entropy_norm", "confidence_mean", "sparsity")
 
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 
+MENTIONED = 0.1
+"""Excess under which a role that is not the head's own is not spoken of: over many texts hundredths are beyond chance too."""
+
 TOKENS = 8
 """Tokens of a side."""
 
@@ -127,13 +130,15 @@ class HeadPageLens(Lens):
         head, found = self.head, of_head(roles(corpus), self.head)
         self.line = f"{head.label(self.trace.kinds)} over {over(self.workspace, name, corpus)}"
         earned = found[found["earned"]].sort_values("uniform", kind="stable")
-        beyond = found[found["beyond"] & ~found["earned"]].sort_values("excess", ascending=False, kind="stable")
+        beyond = found[found["beyond"] & ~found["earned"] & (found["excess"] >= MENTIONED)].sort_values(
+            "excess", ascending=False, kind="stable"
+        )
         said = [self._role(row) for row in earned.itertuples()]
         if not said:
             said = ["It has earned no role: none has more than half of the way from chance to everything."]
         if len(beyond):
             numbers = beyond[["role", "value", "uniform"]].itertuples(index=False, name=None)
-            parts = [f"{title_of(str(role)).lower()} {three(value)} (chance {three(even)})" for role, value, even in numbers]
+            parts = [f"{inside(title_of(str(role)))} {three(value)} (chance {three(even)})" for role, value, even in numbers]
             said.append("More than chance gives, and less than half of the way: " + listed(parts) + ".")
         distance = of_head(measured(corpus), head).iloc[0]
         if np.isfinite(distance.get("distance", np.nan)):
@@ -193,6 +198,11 @@ class HeadPageLens(Lens):
 def link_words(found: list[Link]) -> str:
     """'cat → the 0.93 · ...'."""
     return " · ".join(f"{shown_token(link.query)} → {shown_token(link.key)} {link.weight:.2f}" for link in found)
+
+
+def inside(title: str) -> str:
+    """A title within a sentence; [CLS] and BOS stay as they are."""
+    return title[:1].lower() + title[1:]
 
 
 def decile_words(decile: int) -> str:

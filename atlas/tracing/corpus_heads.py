@@ -10,8 +10,9 @@ import pandas as pd
 
 from atlas.metrics.conditions import EXAMPLE, LONGEST, matching
 from atlas.metrics.corpus_roles import corpus_roles, main_roles
-from atlas.metrics.roles import ROLES
+from atlas.metrics.roles import ROLES, UNNAMED
 from atlas.metrics.standard import Standard
+from atlas.metrics.traits import HIGH
 from atlas.tracing.corpus import Corpus, Exemplar
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def measured(corpus: Corpus) -> pd.DataFrame:
     if "heads" not in kept:
         table = corpus.heads
         kept["roles"] = corpus_roles(table, corpus.moments(), corpus.metrics)
-        kept["heads"] = table.assign(role=main_roles(kept["roles"], table))
+        kept["heads"] = table.assign(role=[HIGH.get(role, UNNAMED) for role in main_roles(kept["roles"], table)])
     return kept["heads"]
 
 
@@ -131,8 +132,10 @@ def near(corpora: dict[str, Corpus], name: str, head: HeadId, most: int = 8) -> 
 
 
 def links(example: Exemplar, most: int = LINKS) -> list[Link]:
-    """The strongest links of an example between tokens that are not the same, strongest first; a pair of words once."""
-    edges = example.edges.sort_values("weight", ascending=False, kind="stable")
+    """The strongest links of an example, strongest first; a pair of words once, and no row that sees a single key."""
+    edges = example.edges
+    # The first row of a causal model is 1 whatever the head does.
+    edges = edges[edges.groupby("query")["key"].transform("size") > 1].sort_values("weight", ascending=False, kind="stable")
     found: dict[tuple[str, str], Link] = {}
     for query, key, weight in edges[["query_token", "key_token", "weight"]].itertuples(index=False, name=None):
         pair = str(query), str(key)

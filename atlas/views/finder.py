@@ -26,7 +26,7 @@ class FinderView(CorpusView):
         "Write conditions on the figures of heads over the corpus and press Enter: the heads that meet them are selected. A "
         "condition compares a metric with a number by >, >=, <, <=, = or !=; join conditions with 'and', 'or' and brackets. "
         "Metrics go by their short names (previous, induction, distance ...); NAME_lo and NAME_hi are the ends of the 95 % "
-        "interval, NAME_uniform is what even attention gives, n the texts; layer and head are numbers, and 'role = previous' "
+        "interval, NAME_uniform is what even attention gives, n the texts; layer and head are numbers; 'role = previous_token' "
         "asks for an earned role. A figure that is not known meets no condition. Beside it: the heads whose figures are most "
         "like those of the head in focus, in all corpora that are open. Press a head to show it."
     )

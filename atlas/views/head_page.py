@@ -12,7 +12,7 @@ from atlas.components.bar_list import BarList, Press
 from atlas.plots.corpus import HEIGHT, Spread, distances, height_of, spreads
 from atlas.plots.frame import number
 from atlas.state.corpora import name_of
-from atlas.state.head_page import SIDES, SPREADS, HeadPageLens, decile_words, link_words
+from atlas.state.head_page import SIDES, SPREADS, HeadPageLens, decile_words, inside, link_words
 from atlas.state.heads import title_of
 from atlas.state.words import shown_token
 from atlas.state.workspace import Workspace
@@ -165,7 +165,7 @@ class HeadPageView(CorpusView):
             }
             for each in self.page.examples()
         ]
-        name = f"Examples of {title_of(self.page.metric()).lower()}: press one to open it"
+        name = f"Examples of {inside(title_of(self.page.metric()))}: press one to open it"
         return [{"name": name, "rows": rows}] if rows else []
 
     def _on_screen(self, text: str) -> bool:

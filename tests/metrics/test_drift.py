@@ -97,7 +97,7 @@ def test_groups_of_one_corpus_can_be_compared():
 
 TABLE = pd.DataFrame({
     "kind": "decoder", "layer": [0, 0, 1], "induction": [0.1, 0.5, np.nan], "distance": [30.0, 25.0, 4.0],
-    "role": ["unnamed", "induction", "first key"],
+    "role": ["unnamed", "induction", "[CLS] or BOS"],
 })  # fmt: skip
 
 
@@ -110,7 +110,7 @@ TABLE = pd.DataFrame({
         ("(layer = 1 or induction >= 0.5) and distance < 26", [0, 1, 1]),
         ("layer = 1 or induction >= 0.5 and distance < 2", [0, 0, 1]),
         ("Induction != 0.1", [0, 1, 0]),  # unknown is not unequal
-        ("role = induction OR role == first_key", [0, 1, 1]),
+        ("role = induction OR role == cls_or_bos", [0, 1, 1]),
         ("role != unnamed", [0, 1, 1]),
         ("distance > -1e1", [1, 1, 1]),
     ],
@@ -127,6 +127,7 @@ def test_conditions_are_met_by_the_rows_that_meet_them(written, expected):
         ("induction", "one of >=, <=, !=, >, <, = is expected"),
         ("induction > high", "a number is expected, not 'high'"),
         ("role > 3", "= or != and a word"),
+        ("role = inductive", "No head has the role 'inductive'; there are cls_or_bos, induction, unnamed"),
         ("induction > 1 distance > 2", "'and' or 'or' is expected"),
         ("(induction > 1", "'\\)' is expected"),
         ("induction > 1 and", "the name of a metric is expected, not 'the end'"),

@@ -68,9 +68,9 @@ def corpus(numbers, *, kinds=(("decoder", 2, 3),), model="tiny", where="/somewhe
         "exemplar_head": [at for at, _, _ in chosen], "exemplar_metric": [at for _, at, _ in chosen],
         "exemplar_decile": [at for _, _, at in chosen], "exemplar_value": made.uniform(0, 1, pairs),
         "exemplar_text": made.integers(0, len(texts), pairs), "exemplar_pair": np.arange(pairs),
-        "pair_start": np.arange(0, 3 * pairs + 1, 3),
-        "edge_query": np.tile([1, 2, 3], pairs), "edge_key": np.tile([0, 1, 2], pairs),
-        "edge_weight": made.uniform(0, 1, 3 * pairs),
+        "pair_start": np.arange(0, 5 * pairs + 1, 5),
+        "edge_query": np.tile([0, 1, 1, 2, 2], pairs), "edge_key": np.tile([0, 0, 1, 0, 2], pairs),
+        "edge_weight": np.where(np.arange(5 * pairs) % 5, made.uniform(0, 1, 5 * pairs), 1.0),
     }  # fmt: skip
     store = zarr.open_group(zarr.storage.MemoryStore(), mode="w", zarr_format=3)
     for name, array in arrays.items():
