@@ -18,8 +18,8 @@ MODEL = "tiny GPT-2"
 """A model whose views may run it again, which the planted one is not."""
 
 
-NO_FAULTS = ("No word of this text is flagged",)
-"""How sentences begin that a card may show in place of its plot, because this text has nothing to show there."""
+NO_FAULTS = ("No word of this text is flagged", "No corpus of ")
+"""How sentences begin that a card may show in place of its plot, because the text has nothing to show or no corpus is open."""
 
 
 @pytest.fixture(scope="module")
