@@ -20,8 +20,8 @@ from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.plain import plain
 
-LETTERS = 110
-"""Letters of a text in the list of examples."""
+LETTERS = 64
+"""Letters of a text in the list of examples: its strongest links need the rest of the line."""
 
 KEY = (
     "Orange: the mean and its 95 % interval; box: half of the texts; line: nine of ten; dashed: attention spread evenly over the "
@@ -39,8 +39,8 @@ class HeadPageView(CorpusView):
         "The head in focus, measured over a corpus that was read before. A role is named only where it is earned: the whole "
         "interval more than half of the way from chance to everything. Left: how its shares of attention spread over the texts; "
         "right: how far it looks, in tokens (negative: back). Tokens: which get most of its attention over the corpus, and which "
-        "give most of theirs to other than special and first tokens; a bar is the mean per occurrence, the number at the right "
-        "the sum. Examples: the text with the most of a role and one text drawn from every tenth of the texts, because a head "
+        "give most of theirs to other than special and first tokens; a bar is the sum, the number the mean of an occurrence. "
+        " Examples: the text with the most of a role and one text drawn from every tenth of the texts, because a head "
         "that looks single-minded at the top may do it nowhere else. Press an example to open it as the text of the Atlas, with "
         "this head in focus."
     )
@@ -135,30 +135,29 @@ class HeadPageView(CorpusView):
             self._echo = False
         self.tokens.groups = [self._tokens(side) for side in SIDES]
         self.examples.groups = self._examples()
-        if self._away is not None:
-            self._away.visible = bool(len(page.distances()))  # cross-attention has none
         if self._spreads is not None and self._heights.get(self._spreads) != self._needed():
             self._heights[self._spreads] = self._needed()
             self._resize({self._spreads: self._needed()})
 
     def _tokens(self, side: str) -> dict[str, Any]:
         found = self.page.tokens(side)
+        most = float(found["mass"].max()) if len(found) else 1.0
         rows = [
             {
                 "label": shown_token(str(token)),
-                "shares": [each],
+                "shares": [mass / most],
                 "number": number(each),
                 "note": f"{number(mass)} in {count:,}",
             }
             for token, mass, count, each in found[["token", "mass", "count", "each"]].itertuples(index=False, name=None)
         ]
-        return {"name": SIDES[side], "note": "mean each · sum in so many", "rows": rows}
+        return {"name": SIDES[side], "note": "bar: sum; mean each · sum in so many", "rows": rows}
 
     def _examples(self) -> list[dict[str, Any]]:
         rows = [
             {
                 "key": each.key,
-                "label": " ".join(each.text.split()),
+                "label": shortened(each.text),
                 "number": number(each.value),
                 "note": f"{decile_words(each.decile)} · {link_words(each.links)}",
                 "state": "chosen" if self._on_screen(each.text) else "",
@@ -182,6 +181,12 @@ class HeadPageView(CorpusView):
     @gesture
     def _pressed(self, press: Press) -> None:
         self.page.open(press["key"])
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= LETTERS else f"{line[: LETTERS - 1]}…"
 
 
 def no_spreads() -> hv.Overlay:

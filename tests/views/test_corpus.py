@@ -121,7 +121,8 @@ def test_the_numbers_of_the_head_page_are_those_of_the_corpus():
     for side, group in zip(("query", "key"), view.tokens.groups, strict=True):
         top = tokens[tokens["side"] == side].sort_values("mass", ascending=False)
         each = top["mass"] / top["count"]
-        assert [row["shares"][0] for row in group["rows"]] == list(each)
+        assert [row["shares"][0] for row in group["rows"]] == list(top["mass"] / top["mass"].max())
+        assert [row["number"] for row in group["rows"]] == [f"{value:.3g}" for value in each]
         assert [row["note"] for row in group["rows"]] == [
             f"{mass:.3g} in {count:,}" for mass, count in zip(top["mass"], top["count"], strict=True)
         ]
