@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import holoviews as hv
@@ -84,7 +84,7 @@ def spreads(rows: Sequence[Spread], *, dark: bool = False) -> hv.Overlay:
     chance = hv.Segments((even, at - CHANCE, even, at + CHANCE), PLACE).opts(color=around.ink, line_width=2.0, line_dash="dashed")
     hook = row_words(names, [row.words() for row in rows], around)
     return hv.Overlay([line, box, interval, point, chance]).opts(
-        **(shared | {"hooks": [*shared["hooks"], hook]}), show_legend=False
+        **(shared | {"hooks": [framed(shared), hook]}), show_legend=False
     )
 
 
@@ -108,7 +108,18 @@ def distances(names: Sequence[str], mass: npt.ArrayLike, uniform: npt.ArrayLike,
         color=BLUE if not dark else SKY, line_alpha=0, tools=["hover"], hover_tooltips=tooltip("label", "about")
     )
     chance = hv.Segments((at - 0.46, even, at + 0.46, even), PLACE).opts(color=around.ink, line_width=1.5, line_dash="dashed")
-    return hv.Overlay([bars, chance]).opts(**(shared | {"hooks": [*shared["hooks"], below(names)]}), show_legend=False)
+    return hv.Overlay([bars, chance]).opts(**(shared | {"hooks": [framed(shared), below(names)]}), show_legend=False)
+
+
+def framed(options: Mapping[str, Any]) -> Hook:
+    """HoloViews hook: shows all of the plot. Nothing here is zoomed, so no reader's zoom is kept and no end of one is set."""
+
+    def hook(plot: Any, _: Any) -> None:
+        for axis, name in ((plot.state.x_range, "xlim"), (plot.state.y_range, "ylim")):
+            start, end = options[name]
+            axis.update(start=start, end=end)
+
+    return hook
 
 
 def below(names: Sequence[str]) -> Hook:

@@ -40,7 +40,7 @@ class HeadPageView(CorpusView):
         "interval more than half of the way from chance to everything. Left: how its shares of attention spread over the texts; "
         "right: how far it looks, in tokens (negative: back). Tokens: which get most of its attention over the corpus, and which "
         "give most of theirs to other than special and first tokens; a bar is the sum, the number the mean of an occurrence. "
-        " Examples: the text with the most of a role and one text drawn from every tenth of the texts, because a head "
+        "Examples: the text with the most of a role and one text drawn from every tenth of the texts, because a head "
         "that looks single-minded at the top may do it nowhere else. Press an example to open it as the text of the Atlas, with "
         "this head in focus."
     )
