@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atlas.engine.running.interventions import Intervention, Output, Pattern
     from atlas.ids import HeadId
     from atlas.trace import Trace
+    from atlas.tracing.compare import compare
     from atlas.tracing.corpus import Corpus
     from atlas.tracing.opening import open_saved as open
     from atlas.tracing.recorded import from_attention
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "attribution",
     "bias",
+    "compare",
     "corpus",
     "errors",
     "explore",
@@ -51,6 +53,7 @@ _HOMES = {
     "Output": ("atlas.engine.running.interventions", "Output"),
     "Pattern": ("atlas.engine.running.interventions", "Pattern"),
     "Trace": ("atlas.trace", "Trace"),
+    "compare": ("atlas.tracing.compare", "compare"),
     "explore": ("atlas.app", "explore"),
     "from_attention": ("atlas.tracing.recorded", "from_attention"),
     "load": ("atlas.engine.loading.load", "load"),

@@ -19,6 +19,7 @@ from atlas.attribution import (
 )
 from atlas.bias import benchmarks, causal, depth, detection, heads, swaps, tradeoff
 from atlas.bias import compare as bias_compare
+from atlas.engine.loading import names
 from atlas.engine.running import (
     blueprint,
     feed_forward,
@@ -32,6 +33,7 @@ from atlas.engine.running import (
 )
 
 TASKS: Mapping[str, Callable[..., Any]] = {
+    **names.TASKS,
     **blueprint.TASKS,
     **predict.TASKS,
     **logit_lens.TASKS,

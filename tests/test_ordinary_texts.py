@@ -14,6 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -73,6 +74,10 @@ KNOWN_PROBLEMS = (
     r"None of these tokens sees two tokens or more, so all heads do the same there\. Select other tokens\.",
     r"What this head writes cannot be read as tokens: .+",
     r"No corpus of [a-z0-9-]+ is open here\. .+",
+    r"Select tokens that are looked at, to see how much attention they get on either side, or choose another metric\.",
+    r"None of the selected tokens that .+ stands for anything of the second text\. Select other tokens\.",
+    r"Nothing of the two texts could be aligned: .+",
+    r"\d words of both texts stand for each other, and comparing layers takes 3\.",
     r"No head is selected\. Select heads, or test those that look most at flagged words\.",
 )
 """Sentences (as regular expressions) a view may show instead of its plot, because the text or the model has nothing to draw."""
@@ -157,6 +162,10 @@ def selections(trace, kind) -> Iterator[dict[str, Any]]:
     return itertools.chain.from_iterable(itertools.repeat(each, LOOKS) for each in itertools.cycle(kept))
 
 
+OTHER_TEXT = "The old one said that the doctor, who was tired, had gone."
+"""The text of side B on every page."""
+
+
 class Card:
     """A view with the Bokeh models a browser would be sent."""
 
@@ -205,6 +214,8 @@ class Page:
         job = Job((model, None, None, None), text, None, None, truncate=True)
         self.trace = self.app.run(job, Ticket())
         self.app.open(self.trace)
+        # Side B of the views that compare: another text, which shares some words or none.
+        self.app.workspace.second.show(self.app.run(replace(job, text=OTHER_TEXT), Ticket()))
         types = [view_type for tab in TABS for view_type in tab.views if not view_type.offered(self.app.workspace)]
         self.cards = [Card(view_type(self.app.workspace)) for view_type in types]
         self.above = [Card(part) for part in (self.app.text, self.app.bar)]

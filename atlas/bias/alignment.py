@@ -6,49 +6,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from atlas.metrics.between import Moved, moved
+from atlas.text.pairs import NO_PARTNER, Units, same_units, units_of_numbers, with_spaces
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from atlas.trace import Trace
     from atlas.tracing.counterfactual import Counterfactual, Span
 
-NO_PARTNER = -1
-
-
-class Units(NamedTuple):
-    """Words of two texts in pairs: the unit of every token of either."""
-
-    old: np.ndarray
-    """(token,) number of the pair it belongs to, -1 where it has no partner."""
-    new: np.ndarray
-    words: np.ndarray
-    """(unit,) whether it is a word, and no special token."""
-
 
 def units_of(old: pd.DataFrame, new: pd.DataFrame, found: Counterfactual) -> Units:
     """Pairs of words from the token tables of two texts; special tokens are paired in their order, where they are the same."""
-    sides = []
-    for table, side in ((old, 0), (new, 1)):
-        sides.append(_word_of(table, [pair[side] for pair in found.aligned]))
-    # A pair with no token on one side (a text that was cut) has no partner.
-    usable = np.intersect1d(sides[0][sides[0] >= 0], sides[1][sides[1] >= 0])
-    number = np.full(len(found.aligned), NO_PARTNER)
-    number[usable] = np.arange(len(usable))
-    units = [np.where(words >= 0, number[words], NO_PARTNER) for words in sides]
-    special = [np.flatnonzero(table["special"].to_numpy(dtype=bool)) for table in (old, new)]
-    names = [table["token"].to_numpy()[at].tolist() for table, at in zip((old, new), special, strict=True)]
-    ordinary = np.ones(len(usable), dtype=bool)
-    if names[0] == names[1]:
-        for unit, at in zip(units, special, strict=True):
-            unit[at] = len(usable) + np.arange(len(at))
-        ordinary = np.concatenate([ordinary, np.zeros(len(special[0]), dtype=bool)])
-    return Units(units[0], units[1], ordinary)
-
-
-def same_units(table: pd.DataFrame) -> Units:
-    """Tokens that are the same in both runs: what a decoder reads."""
-    each = np.arange(len(table))
-    return Units(each, each, ~table["special"].to_numpy(dtype=bool))
+    one, other = (_word_of(table, [pair[side] for pair in found.aligned]) for side, table in enumerate((old, new)))
+    return units_of_numbers(old, new, one, other, len(found.aligned))
 
 
 def _word_of(table: pd.DataFrame, spans: list[Span]) -> np.ndarray:
@@ -58,11 +29,7 @@ def _word_of(table: pd.DataFrame, spans: list[Span]) -> np.ndarray:
     found = np.full(len(table), NO_PARTNER)
     for number, (first, last) in enumerate(spans):
         found[(start < last) & (end > first) & ~special & (found == NO_PARTNER)] = number
-    # A token of white space alone (SentencePiece has such) goes with the word after it.
-    for at in range(len(table) - 2, -1, -1):
-        if found[at] == NO_PARTNER and not special[at] and not str(table["token"].iloc[at]).strip(" ▁Ġ"):
-            found[at] = found[at + 1]
-    return found
+    return with_spaces(table, found)
 
 
 def equal_tokens(old: pd.DataFrame, new: pd.DataFrame, found: Counterfactual) -> list[tuple[int, int]]:
@@ -77,32 +44,12 @@ def equal_tokens(old: pd.DataFrame, new: pd.DataFrame, found: Counterfactual) ->
     return pairs
 
 
-class Moved(NamedTuple):
-    """(head,) of some heads."""
-
-    distance: np.ndarray
-    """Mean over the words of the total variation distance of their rows."""
-    unpaired: np.ndarray
-    """Mean mass on what has no partner, in the text and in the other one."""
-    unpaired_new: np.ndarray
-
-
 def pooled(weights: np.ndarray, queries: np.ndarray, keys: np.ndarray, n_queries: int, n_keys: int) -> np.ndarray:
     """(head, query unit, key unit + 1) attention between units: to a unit summed, from it averaged; last, what has no partner."""
     rows = (queries[None] == np.arange(n_queries)[:, None]).astype(float)
     rows /= np.maximum(rows.sum(axis=1, keepdims=True), 1)
     columns = (np.where(keys < 0, n_keys, keys)[:, None] == np.arange(n_keys + 1)).astype(float)
     return np.asarray(rows @ np.nan_to_num(weights.astype(float)) @ columns)
-
-
-def moved(old: np.ndarray, new: np.ndarray, words: np.ndarray) -> Moved:
-    """How far the rows of words differ between two pooled matrices."""
-    one, other = old[:, words], new[:, words]
-    paired = np.abs(one[..., :-1] - other[..., :-1]).sum(axis=-1)
-    distance = (paired + one[..., -1] + other[..., -1]) / 2
-    return Moved(
-        *(part.mean(axis=1) if words.any() else np.full(len(old), np.nan) for part in (distance, one[..., -1], other[..., -1]))
-    )
 
 
 class Sides(NamedTuple):

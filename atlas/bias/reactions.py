@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from atlas.attribution.statistics import false_discovery
-from atlas.bias.alignment import Moved, reaction, sides_of
+from atlas.bias.alignment import reaction, sides_of
 from atlas.bias.neutral import LEAST
+from atlas.metrics.between import Moved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from atlas.definitions.attribution import ATTRIBUTIONS
 from atlas.definitions.bias import BIAS
+from atlas.definitions.compare import COMPARE
 from atlas.definitions.corpus import CORPUS
 from atlas.definitions.definition import Definition
 from atlas.definitions.effects import EFFECTS
@@ -30,7 +31,19 @@ __all__ = ["DEFINITIONS", "Definition"]
 DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
     {
         item.name: item
-        for item in (*METRICS, *HEADS, *TOKENS, *PREDICTIONS, *VECTORS, *EMBEDDINGS, *BIAS, *TRADEOFF, *ATTRIBUTIONS, *EFFECTS)
-        for item in (*METRICS, *HEADS, *TOKENS, *PREDICTIONS, *VECTORS, *EMBEDDINGS, *BIAS, *ATTRIBUTIONS, *EFFECTS, *CORPUS)
+        for item in (
+            *METRICS,
+            *HEADS,
+            *TOKENS,
+            *PREDICTIONS,
+            *VECTORS,
+            *EMBEDDINGS,
+            *BIAS,
+            *TRADEOFF,
+            *ATTRIBUTIONS,
+            *EFFECTS,
+            *CORPUS,
+            *COMPARE,
+        )
     }
 )

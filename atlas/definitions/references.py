@@ -56,3 +56,5 @@ HAO = "Hao, Dong, Wei & Xu 2021, Self-Attention Attribution; Sundararajan, Taly 
 NANDA = "Nanda 2023, Attribution Patching; with steps: Hanna, Pezzelle & Belinkov 2024, Have Faith in Faithfulness"
 SYED = "Syed, Rager & Conmy 2023, Attribution Patching Outperforms Automated Circuit Discovery"
 PARETO = "Pareto 1906, Manuale di economia politica"
+KORNBLITH = "Kornblith, Norouzi, Lee & Hinton 2019, Similarity of Neural Network Representations Revisited"
+KUHN = "Kuhn 1955, The Hungarian Method for the Assignment Problem"

@@ -11,6 +11,7 @@ from atlas.state.changes import NO_EDGES, BiasThresholds, Target
 from atlas.state.choices import CHOICES
 from atlas.state.compact import MOST_TOKENS, Unusable, pack, pack_head, pack_heads, shown, unpack, unpack_head, unpack_heads
 from atlas.state.display import Display
+from atlas.state.second import pack_second, unpack_second
 from atlas.state.selection import NO_HEADS, NO_TOKENS
 from atlas.state.validate import checked, flag, name, text
 from atlas.state.written import Written, pack_spans, pack_written, unpack_spans, unpack_written
@@ -52,6 +53,8 @@ class State:
     explained: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Key of a view's lens -> what differs from the defaults of its choices."""
+    second: Mapping[str, Any] = field(default_factory=dict)
+    """What the second side of a comparison is made of, where it is not as the first."""
     spans: tuple[Span, ...] = ()
     """What of the texts was a prompt, and what was written."""
     written: Written | None = None
@@ -145,6 +148,7 @@ FIELDS: dict[str, Field] = {
     "thresholds": _params(BiasThresholds, "thresholds"),
     "explained": _params(Target, "target"),
     "choices": Field("choices", _choices, lambda choices: {key: dict(values) for key, values in choices.items() if values}),
+    "second": Field("second side", unpack_second, pack_second),
     "spans": Field("spans of the text", _whole(unpack_spans), pack_spans),
     "written": Field("written tokens", _whole(unpack_written), pack_written),
 }

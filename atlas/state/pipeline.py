@@ -137,6 +137,11 @@ class Pipeline(param.Parameterized):
         return self.status in BUSY
 
     @property
+    def shown(self) -> Job | None:
+        """What the trace on screen was made of."""
+        return self._shown
+
+    @property
     def lane(self) -> Hashable:
         """The lane of work that needs the model of the trace on screen."""
         return model_lane((self._shown or self.job()).model)

@@ -68,6 +68,7 @@ def put_inputs(
     for key in {*state.choices, *workspace.choices}:
         choices = workspace.choices_of(key)
         choices.param.update(**defaults(type(choices)) | dict(state.choices.get(key, {})))
+    workspace.second.restore(state.second)
     if not state.private:
         spans = SpansOf(state.text, state.target, state.spans)
         given.param.update(**{name: getattr(state, name) for name in TEXTS}, spans=spans)
@@ -107,6 +108,7 @@ def put_selection(state: State, workspace: Workspace) -> list[str]:
     selection, trace = workspace.selection, workspace.trace
     workspace.written.record = state.written
     selection.restore(state.focus, state.heads, state.queries, state.keys, state.label)
+    workspace.second.follow()
     said = []
     heads = state.heads | ({state.focus} if state.focus is not None else set())
     gone = heads - selection.heads - {selection.focus}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from atlas.state.choices import without_quotes
 from atlas.state.compact import Unusable, shown
 from atlas.state.link import FIELDS, State
+from atlas.state.second import without_texts
 from atlas.state.validate import differing
 from atlas.state.written import pack_written
 
@@ -70,7 +71,7 @@ def state_of(workspace: Workspace, run: Mapping[str, Any] | None = None) -> Stat
         **(run_of(workspace.pipeline) if run is None else run),
         focus=selection.focus, heads=selection.heads, queries=selection.queries, keys=selection.keys, label=selection.label,
         display=differing(workspace.display), thresholds=differing(workspace.thresholds), explained=differing(workspace.target),
-        choices=choices_of(workspace), written=workspace.written.record,
+        choices=choices_of(workspace), second=workspace.second.values(), written=workspace.written.record,
     )  # fmt: skip
 
 
@@ -87,7 +88,8 @@ def encode(source: Workspace | State, *, private: bool = False) -> Shared:
     if state.in_memory:
         said.append(f"The model {state.model!r} is in memory only: a link names it but cannot bring it to another session.")
     choices = without_quotes(state.choices)
-    textless = replace(state, private=True, text="", pair="", target="", spans=(), written=None, choices=choices)
+    second = without_texts(state.second)
+    textless = replace(state, private=True, text="", pair="", target="", spans=(), written=None, choices=choices, second=second)
     token = _packed(textless if private else state)
     if state.written is not None and not private and (len(token) > LONGEST or pack_written(state.written) is None):
         said.append("What the model wrote is too long for a link and is left out; analyse it to have it in the text.")

@@ -48,6 +48,7 @@ class SharedState(param.Parameterized):
         for holder in (workspace.display, workspace.thresholds, workspace.target):
             holder.param.watch(self._renew, [name for name in holder.param if name != "name"])
         workspace.written.param.watch(self._renew, "record")
+        workspace.second.param.watch(self._renew, list(workspace.second.settings))
         workspace.param.watch(self._renew, "chosen")
         self.param.watch(self._renew, "private")
         self.param.watch(self._set, "token")
@@ -149,7 +150,7 @@ class SharedState(param.Parameterized):
         if self._waiting is not None and not (self._went_on and self._shown is not None):
             return replace(
                 self._waiting, display=differing(space.display), thresholds=differing(space.thresholds),
-                explained=differing(space.target), choices=choices_of(space),
+                explained=differing(space.target), choices=choices_of(space), second=space.second.values(),
             )  # fmt: skip
         return state_of(space, self._shown)
 

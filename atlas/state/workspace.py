@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
@@ -26,6 +27,7 @@ from atlas.state.pipeline import (
     nothing_to_load,
     nothing_to_prepare,
 )
+from atlas.state.second import SecondSide
 from atlas.state.selection import Selection
 from atlas.state.written import WrittenRecord
 
@@ -74,7 +76,8 @@ class Workspace(param.Parameterized):
     ) -> None:
         self.one_message, self.after_paint = one_message, after_paint
         self.scheduler = scheduler or Scheduler()
-        self.pipeline = Pipeline(work, one_message, kept, load=load, prepare=prepare, scheduler=self.scheduler)
+        self._make_pipeline = partial(Pipeline, work, one_message, kept, load=load, prepare=prepare, scheduler=self.scheduler)
+        self.pipeline = self._make_pipeline()
         self.selection = selection or Selection()
         self.display = display or Display()
         self.tasks: Tasks = tasks or {}
@@ -82,6 +85,7 @@ class Workspace(param.Parameterized):
         self.thresholds = BiasThresholds()
         self.written = WrittenRecord()
         self.corpora = corpora or Corpora()
+        self.second = SecondSide(self.pipeline, self._make_pipeline, one_message)
         self.layer = LayerModel(selection=self.selection)
         self.head = HeadModel(selection=self.selection)
         self.choices: dict[str, param.Parameterized] = {}
@@ -90,6 +94,7 @@ class Workspace(param.Parameterized):
         super().__init__(**params)
         self.settling = False
         self.pipeline.param.watch(self._fit, "trace")
+        self.param.watch(self.second.follow, "revision")
         self.selection.param.watch(self._fit_sliders, "focus")
 
     def lens(self, lens_type: type[LensType]) -> LensType:
@@ -117,6 +122,7 @@ class Workspace(param.Parameterized):
     def leave(self) -> None:
         """The reader has gone: drop the run under way and everything the lenses wait for."""
         self.pipeline.cancel()
+        self.second.cancel()
         for lens in self.lenses:
             lens.drop_asked()
 

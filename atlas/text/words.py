@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Special", "Units", "WordAttention", "word_attention", "word_units", "words"]
+__all__ = ["Special", "Units", "WordAttention", "pool", "word_attention", "word_units", "words"]
 
 Special = Literal["keep", "drop", "renormalise"]
 _SPECIAL = ("keep", "drop", "renormalise")
@@ -140,7 +140,7 @@ def word_attention(
     if zero_diagonal and not np.array_equal(queries.of_token, keys.of_token):
         msg = "There is no diagonal where queries and keys are different tokens; leave zero_diagonal out for cross attention."
         raise ValueError(msg)
-    pooled = _pool(array, queries, keys)
+    pooled = pool(array, queries, keys)
     if zero_diagonal:
         diagonal = np.einsum("...ii->...i", pooled)
         diagonal[~np.isnan(diagonal)] = 0
@@ -150,7 +150,8 @@ def word_attention(
     return WordAttention(pooled, queries, keys)
 
 
-def _pool(weights: NDArray[Any], queries: Units, keys: Units) -> NDArray[Any]:
+def pool(weights: NDArray[Any], queries: Units, keys: Units) -> NDArray[Any]:
+    """Weights (..., query, key) between units, as `word_attention` pools them."""
     visible = ~np.isnan(weights)
     if visible.all():
         totals = _add(_add(weights, keys, -1), queries, -2)

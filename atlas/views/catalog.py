@@ -12,6 +12,9 @@ from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
 from atlas.views.calibration import CalibrationView
 from atlas.views.causal_test import CausalTestView
+from atlas.views.compare import CompareView
+from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
+from atlas.views.compare_planes import CompareHeadsView, CompareMatrixView, CompareStreamsView
 from atlas.views.composition import CompositionView
 from atlas.views.corpus_heads import CorpusMapView, CorpusProfileView, CorpusTableView
 from atlas.views.counterfactuals import CounterfactualsView
@@ -135,4 +138,9 @@ TABS: tuple[Tab, ...] = (
         BIAS_NOTICE,
     ),
     Tab("corpus", "Corpus", (HeadPageView, CorpusMapView, CorpusTableView, FinderView, CorpusProfileView, DriftView)),
+    Tab(
+        "compare",
+        "Compare",
+        (CompareView, CompareHeadsView, CompareMatrixView, CompareMetricsView, ComparePredictionsView, CompareStreamsView),
+    ),
 )

@@ -1,0 +1,66 @@
+"""What is said of two traces side by side."""
+
+from __future__ import annotations
+
+from atlas.definitions.definition import Definition
+from atlas.definitions.references import CLARK, ENDRES, KORNBLITH, KUHN
+
+COMPARE = (
+    Definition(
+        "matrix_difference",
+        "difference",
+        "Difference of attention",
+        "B − A of the attention between the same words: summed over the key tokens of a word, averaged over its query tokens; of "
+        "several heads, each with the head that stands for it, their mean or the largest",
+        "Above 0: side B gives more here; below 0: less. What a side gives to words that have no partner is its last column. "
+        "Where either side may not look there is no difference.",
+        "0 where both sides do the same",
+        "−1 to 1",
+        f"attention between words as in {CLARK}",
+    ),
+    Definition(
+        "metric_difference",
+        "difference",
+        "Difference of a metric",
+        "metric of the head of B − metric of the head of A that it is paired with",
+        "Above 0: higher on side B. Entropies, and masses on few tokens, depend on the length of the text: hold both sides "
+        "against their values for uniform attention where lengths differ.",
+        "0 where both heads do the same",
+        "that of the metric, with both signs",
+        "none: a difference",
+    ),
+    Definition(
+        "pattern_moved",
+        "difference",
+        "How far attention moved",
+        "mean over words i of ½ (Σⱼ |bᵢⱼ − aᵢⱼ| + aᵢ₀ + bᵢ₀), j a word of both sides, 0 what has no partner",
+        "0: both heads look at the same words; 1: at none that is the same. It is the share of the attention that would have to "
+        "be moved (total variation).",
+        "1 − similarity of heads that have nothing to do with each other stands in the line above the plot",
+        "0 to 1",
+        "total variation distance",
+    ),
+    Definition(
+        "matched_similarity",
+        "difference",
+        "Similarity of paired heads",
+        "1 − √(mean over words i of the Jensen-Shannon divergence of row i of both heads); heads are paired by layer and number "
+        "where both sides have as many, else so that the sum of all similarities is largest, each with one partner at most",
+        "1: the same pattern on the same words; near chance: the pair is one in name only.",
+        "the mean of 200 random pairs of one head of either side",
+        "0 to 1",
+        f"{ENDRES}; the assignment: {KUHN}",
+    ),
+    Definition(
+        "cka",
+        "difference",
+        "Linear CKA of two layers",
+        "‖Yᵀ X‖² / (‖Xᵀ X‖ ‖Yᵀ Y‖), X, Y: (word, width) states of the same words around their mean; a word of several tokens is "
+        "their mean",
+        "1: both layers place the words alike, up to rotation and size; 0: not at all. With few words it is high by chance. One "
+        "very long state, as of a token that others rest their attention on, decides most of it.",
+        "the mean of 99 shuffles of the words of B; p: the share of them that is as high",
+        "0 to 1",
+        KORNBLITH,
+    ),
+)
