@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 HEIGHT = 320
 
+MOVED_LIMITS = (0.0, 1.0)
+"""Ends of the colours: one scale for all pairs of sides."""
+
 
 def two_sided_scatter(data: pd.DataFrame, *, metric: str, dark: bool, hooks: Sequence[Hook]) -> hv.Overlay:
     """The points of `head_scatter`, on one range for both axes, over the line on which both sides are equal."""
     both = limits(np.append(data["x"], data["y"]))
     config = ScatterConfig(
         dark=dark, x_label=f"{metric}, A", y_label=f"{metric}, B", x_range=both, y_range=both, height=HEIGHT,
-        colour_label="attention moved", colour_limits=(0.0, 1.0), hooks=list(hooks),
+        colour_label="attention moved", colour_limits=MOVED_LIMITS, hooks=list(hooks),
     )  # fmt: skip
     points = head_scatter(data, **config)
     equal = hv.Segments([(both[0], both[0], both[1], both[1])], ["x0", "y0", "x1", "y1"])

@@ -67,9 +67,9 @@ def units_of_numbers(old: pd.DataFrame, new: pd.DataFrame, one: np.ndarray, othe
     have the same ones.
     """
     usable = np.intersect1d(one[one >= 0], other[other >= 0])
-    number = np.full(count, NO_PARTNER)
+    number = np.full(count + 1, NO_PARTNER)  # the last is what -1 finds
     number[usable] = np.arange(len(usable))
-    units = [np.where(numbers >= 0, number[numbers], NO_PARTNER) for numbers in (one, other)]
+    units = [number[numbers] for numbers in (one, other)]
     special = [np.flatnonzero(table["special"].to_numpy(dtype=bool)) for table in (old, new)]
     names = [table["token"].to_numpy()[at].tolist() for table, at in zip((old, new), special, strict=True)]
     ordinary = np.ones(len(usable), dtype=bool)

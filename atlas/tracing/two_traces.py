@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import NotCaptured
+from atlas.single_flight import SingleFlight
 from atlas.text.pairs import NO_PARTNER, Units, paired_words, pooled_pairs, same_units, units_of_words
 
 if TYPE_CHECKING:
@@ -47,14 +47,17 @@ class TwoTraces:
     def __init__(self, a: Trace, b: Trace) -> None:
         self.a, self.b = a, b
         self._known: dict[Any, Any] = {}
-        self._lock = threading.RLock()
+        self._under_way: SingleFlight = SingleFlight()
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
-        """The kept result under a key; others wait while it is made."""
-        with self._lock:
+        """The kept result under a key; who asks for it while it is made waits, and for another key nobody waits."""
+
+        def run() -> Any:
             if key not in self._known:
                 self._known[key] = make()
             return self._known[key]
+
+        return self._known[key] if key in self._known else self._under_way(key, run)
 
     def holds(self, key: Any) -> bool:
         """Whether a result is kept."""

@@ -91,7 +91,7 @@ class CompareView(View):
             pn.FlexBox(*self.presets.values(), margin=0, sizing_mode="stretch_width"),
             self.note,
             self.sides,
-            pn.Row(self.model, self.dtype, self.text, sizing_mode="stretch_width", margin=0),
+            pn.Row(self.model, self.dtype, self.text, sizing_mode="stretch_width", margin=(10, 0, 0, 0)),
             pn.Row(self.run, self.stop, margin=0),
             sizing_mode="stretch_width",
             margin=0,

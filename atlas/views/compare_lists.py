@@ -12,9 +12,10 @@ import param
 
 from atlas.components.bar_list import BarList, Press
 from atlas.patches.panes import Markup
-from atlas.plots.compare import two_sided_scatter
+from atlas.plots.compare import MOVED_LIMITS, two_sided_scatter
 from atlas.plots.heads import colour_key
-from atlas.state.compare_heads import CompareHeadsLens, title_of
+from atlas.state.compare_heads import title_of
+from atlas.state.compare_metrics import CompareMetricsLens
 from atlas.state.compare_predictions import ComparePredictionsLens
 from atlas.state.display import METRICS, SELECTED
 from atlas.state.workspace import Workspace
@@ -43,7 +44,7 @@ class CompareMetricsView(View):
         "a lasso or a box, or click a point or a row, to select heads."
     )
     defines: ClassVar = ("metric_difference", "pattern_moved")
-    lens_type: ClassVar = CompareHeadsLens
+    lens_type: ClassVar = CompareMetricsLens
     beside: ClassVar = 320
 
     redrawn = param.Integer(default=0, doc="Counts the changes of the points.")
@@ -55,9 +56,9 @@ class CompareMetricsView(View):
         self._hears = [on_select(self._picked)]
 
     @property
-    def heads(self) -> CompareHeadsLens:
+    def heads(self) -> CompareMetricsLens:
         """What is shown."""
-        assert isinstance(self.lens, CompareHeadsLens)
+        assert isinstance(self.lens, CompareMetricsLens)
         return self.lens
 
     def tools(self) -> list[Any]:
@@ -99,7 +100,11 @@ class CompareMetricsView(View):
         if self.workspace.trace is None:
             return ""
         points = self.heads.points()
-        return key_markup(colour_key(points, dark=self.dark), "attention moved:", "") if len(points) else ""
+        return (
+            key_markup(colour_key(points, dark=self.dark, colour_limits=MOVED_LIMITS), "attention moved:", "")
+            if len(points)
+            else ""
+        )
 
     @gesture
     def _picked(self, rows: list[int]) -> None:
