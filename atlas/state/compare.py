@@ -88,10 +88,12 @@ class CompareLens(SecondLens):
         return OTHERS.get(name, OTHERS[""])
 
     def other_text(self) -> str:
-        """An example of the same model where there is one that differs, else any."""
-        own, model = self.trace.texts.text, self.trace.provenance.get("model")
+        """An example, of the same model where there is one: the one that has most words in common with the text."""
+        own, model = self.trace.texts.text or "", self.trace.provenance.get("model")
+        known = set(own.lower().split())
         different = [each for each in examples() if each.text != own and not each.pair]
-        return next((each.text for each in different if each.model == model), different[0].text)
+        of_model = [each for each in different if each.model == model] or different
+        return max(of_model, key=lambda each: len(known & set(each.text.lower().split()))).text
 
     def _counterfactual(self) -> None:
         found = self._made()
@@ -169,14 +171,21 @@ class CompareLens(SecondLens):
             return [*rows, ("Side B", second.message or RUNNING)]
         rows.append(("Side B", _described(two.b)))
         pairs = self._pairs(two)
+        if isinstance(pairs, str):
+            self.line = "The two sides cannot be compared head by head"
+            return [*rows, ("Not compared", pairs)]
         self.line = "B − A in every view below" if pairs is None else f"B − A below; {pairs_in_words(pairs)}"
         return [*rows, *(_aligned(two, side) for side in trace.token_tables if side in two.b.token_tables)]
 
-    def _pairs(self, two: TwoTraces) -> Partners | None:
+    def _pairs(self, two: TwoTraces) -> Partners | str | None:
+        """How heads are paired, or why they are not: no problem of this card, whose buttons are the way out."""
         kind, by = self.kind, self.by
 
-        def pair(progress: Progress) -> Partners:
-            return partners(two, kind, by, lambda share: progress.tell("Pairing heads", share))
+        def pair(progress: Progress) -> Partners | str:
+            try:
+                return partners(two, kind, by, lambda share: progress.tell("Pairing heads", share))
+            except AtlasError as error:
+                return str(error)
 
         return self.ask(self.key_of(two, "pairs"), pair, None, keep=False)
 
@@ -205,12 +214,14 @@ def _described(trace: Trace) -> str:
 
 def _aligned(two: TwoTraces, side: str) -> tuple[str, str]:
     """How many words of a side are in pairs, and what has no partner."""
-    words = two.words(side)
-    count = counted(int(np.count_nonzero(words.units.words)), "token" if words.level == "token" else "word")
-    alone = two.alone(side)
-    said = [f"only in {name}: {_tokens(tokens)}" for name, tokens in zip("AB", alone, strict=True) if tokens]
     name = "Aligned" if len(two.a.token_tables) == 1 else f"Aligned ({side})"
-    return name, "; ".join([f"{count} in pairs", *said]) + ("" if said else "; nothing is without a partner")
+    try:
+        words = two.words(side)
+    except AtlasError as error:  # the target of a decoder may have nothing in common where the source has
+        return name, str(error)
+    count = counted(int(np.count_nonzero(words.units.words)), "token" if words.level == "token" else "word")
+    alone = [f"only in {which}: {_tokens(tokens)}" for which, tokens in zip("AB", two.alone(side), strict=True) if tokens]
+    return name, "; ".join([f"{count} in pairs", *(alone or ["nothing is without a partner"])])
 
 
 def _tokens(tokens: list[str]) -> str:

@@ -58,7 +58,8 @@ class SecondLens(Lens):
     @property
     def by(self) -> str | None:
         """How heads are paired: None, as the shapes allow."""
-        by = self.workspace.choices_of(KEY).by
+        choices: Any = self.workspace.choices_of(KEY)
+        by: str = choices.by
         return None if by == AUTO else by
 
     def both(self) -> TwoTraces | None:

@@ -83,10 +83,8 @@ class Compared:
         Columns place, position_a, position_b, outcome, a, b (probabilities), difference.
         """
         found = places(self._two)
-        sides = [
-            distributions(trace.kept_outcomes(), [place[1 + side] for place in found])
-            for side, trace in enumerate((self.a, self.b))
-        ]
+        at = [place.a for place in found], [place.b for place in found]
+        sides = [distributions(trace.kept_outcomes(), where) for trace, where in zip((self.a, self.b), at, strict=True)]
         rows = [
             (place.name, place.a, place.b, each.name, each.a, each.b, each.b - each.a)
             for place, one, other in zip(found, *sides, strict=True)

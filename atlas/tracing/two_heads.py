@@ -161,19 +161,19 @@ def head_differences(
     pairs, beside = partners(two, kind, by), two.kind_beside(kind)
     queries, keys = tuple(queries), tuple(keys)
     own = _table(two.a, kind, queries, keys, medians=medians)
-    there = two.partners(two.a.side(kind, "query"), queries), two.partners(two.a.side(kind, "key"), keys)
-    for given, found, axis in zip((queries, keys), there, ("look", "are looked at"), strict=True):
+    selected = two.partners(two.a.side(kind, "query"), queries), two.partners(two.a.side(kind, "key"), keys)
+    for given, found, axis in zip((queries, keys), selected, ("look", "are looked at"), strict=True):
         if given and not found:
             msg = f"None of the selected tokens that {axis} stands for anything of the second text. Select other tokens."
             raise NotCaptured(msg)
-    other = _table(two.b, beside, *there, medians=medians)
+    other = _table(two.b, beside, *selected, medians=medians)
     there = pairs.head != NO_HEAD
     taken = other.iloc[np.where(there, pairs.head, 0)].reset_index(drop=True)
     made: dict[str, Any] = {
         "kind": own["kind"], "layer": own["layer"], "head": own["head"],
         "kind_b": np.where(there, beside, ""),
-        "layer_b": pd.array(taken["layer"].where(there), dtype="Int64"),
-        "head_b": pd.array(taken["head"].where(there), dtype="Int64"),
+        "layer_b": taken["layer"].where(there).astype("Int64"),
+        "head_b": taken["head"].where(there).astype("Int64"),
         "similarity": pairs.similarity, "moved": pairs.moved, "unpaired_a": pairs.unpaired, "unpaired_b": pairs.unpaired_beside,
     }  # fmt: skip
     roles = [_roles(table) for table in (own, other)]
@@ -267,6 +267,6 @@ def matrices(
         msg = "None of these heads has a partner on the second side, which has fewer heads. Select other heads."
         raise NotCaptured(msg)
     a, b = (each if aggregate == "max" else each / count for each in sums)
-    of = two.levels(kind, level)
-    queries, keys = (two.units(kind, axis, of) for axis in ("query", "key"))
+    known = two.levels(kind, level)
+    queries, keys = (two.units(kind, axis, known) for axis in ("query", "key"))
     return Matrices(a, b, queries.names, keys.names, queries.units.old, keys.units.old, count)

@@ -46,10 +46,8 @@ def _aligned(two: TwoTraces, kind: str, report: Callable[[float], None]) -> Stre
         msg = f"{len(possible)} words of both texts stand for each other, and comparing layers takes {LEAST_WORDS}."
         raise NotCaptured(msg)
     chosen = possible[np.unique(np.linspace(0, len(possible) - 1, min(MOST_WORDS, len(possible))).round().astype(int))]
-    sides = [
-        _of_words(trace, of, unit_of, chosen) for trace, of, unit_of in ((two.a, kind, units.old), (two.b, beside, units.new))
-    ]
-    return StreamAlignment(cka(*sides, report=report), len(chosen), len(possible))
+    one, other = _of_words(two.a, kind, units.old, chosen), _of_words(two.b, beside, units.new, chosen)
+    return StreamAlignment(cka(one, other, report=report), len(chosen), len(possible))
 
 
 def _of_words(trace: Trace, kind: str, unit_of: Array, chosen: Array) -> list[Array]:

@@ -14,6 +14,7 @@ from atlas.ids import HeadId
 from atlas.jobs import run_of
 from atlas.scheduler import Ticket
 from atlas.state.compare import COUNTERFACTUAL, HALF, NO_TERMS, OTHER_MODEL, OTHER_TEXT, PRESETS, WITHOUT_HEADS
+from atlas.state.library import examples
 from atlas.state.restore import apply
 from atlas.state.second_lens import NO_SECOND
 from atlas.state.share import encode
@@ -71,7 +72,7 @@ def test_without_a_side_b_nothing_is_run_and_every_view_says_what_to_do():
 @pytest.mark.parametrize("preset", [OTHER_TEXT, OTHER_MODEL, WITHOUT_HEADS, HALF])
 @pytest.mark.parametrize("model", ["bert-mini", "gpt-mini", "t5-mini"])
 def test_each_preset_works_in_one_press(model, preset):
-    room = room_of(model, "copy: 3 4 5" if model == "t5-mini" else TEXT)
+    room = room_of(model, next(each.text for each in examples() if each.model == model) if model == "t5-mini" else TEXT)
     view = CompareView(room)
     view.__panel__()
     view.presets[preset].param.trigger("clicks")
@@ -241,6 +242,17 @@ def test_side_b_follows_side_a_only_while_somebody_looks():
     view.visibility.seen = True
     assert [job.text for job in room.runs[2:]] == ["The cook said that he was late."] * 2
     assert room.second.two().b.texts.text == room.trace.texts.text
+
+
+def test_texts_without_a_word_in_common_leave_the_buttons_of_the_card_there():
+    room = room_of()
+    view, heads = CompareView(room), CompareHeadsView(room)
+    room.second.put(text="Zebras gallop")
+    view.__panel__()
+    assert heads.plane.plane().rows == ()
+    assert heads.problem.startswith("Nothing of the two texts could be aligned")
+    assert view.problem == ""
+    assert view.compare.rows()[-1] == ("Not compared", heads.problem)
 
 
 def test_a_side_b_that_cannot_be_run_says_why_and_the_selection_stays():
