@@ -112,7 +112,7 @@ def _partners(two: TwoTraces, kind: str, by: str, report: Report) -> Partners:
     how_far = [np.full(count, np.nan) for _ in range(3)]
     for values, of in zip(how_far, moved(one[there], other[partner[there]], all_rows), strict=True):
         values[there] = of
-    return Partners(partner, similarity, *how_far, float(chance), len(rows), len(possible), by)
+    return Partners(partner, similarity, how_far[0], how_far[1], how_far[2], float(chance), len(rows), len(possible), by)
 
 
 def _patterns(two: TwoTraces, kind: str, rows: Array, *, second: bool) -> Array:

@@ -107,7 +107,7 @@ class TwoTraces:
         words = [_words(table) for table in numbered]
         places = paired_words(*(list(each.values()) for each in words))
         pairs = [(list(words[0])[one], list(words[1])[other]) for one, other in places]
-        units = units_of_words(*numbered, pairs)
+        units = units_of_words(numbered[0], numbered[1], pairs)
         if not len(units.words):
             raise NotCaptured(NO_WORDS)
         return Words(units, _names(units, numbered, words), WORDS, same=same)
@@ -136,10 +136,9 @@ class TwoTraces:
             said = [_joined(table, here) for table, here in zip(tables, at, strict=True)]
             rows.append((*said, *(here.tolist() for here in at), not units.words[unit]))
         for place, (table, each) in enumerate(zip(tables, (units.old, units.new), strict=True)):
-            for at in np.flatnonzero(each == NO_PARTNER):
-                said, where = _joined(table, np.array([at])), [int(at)]
-                special = bool(table["special"].iloc[at])
-                rows.append((said, None, where, [], special) if place == 0 else (None, said, [], where, special))
+            for position in np.flatnonzero(each == NO_PARTNER).tolist():
+                name, special = str(table["token"].iloc[position]), bool(table["special"].iloc[position])
+                rows.append((name, None, [position], [], special) if place == 0 else (None, name, [], [position], special))
         return pd.DataFrame(rows, columns=["a", "b", "tokens_a", "tokens_b", "special"])
 
     # -- attention -----------------------------------------------------------------------------------------------------
