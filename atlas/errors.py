@@ -34,6 +34,10 @@ class ModelNotFound(AtlasError, LookupError):
     """No catalog name, folder or hub repository of that name."""
 
 
+class NotAllowed(AtlasError, PermissionError):
+    """The operator of the server does not allow that to visitors."""
+
+
 class ModelGated(AtlasError, PermissionError):
     """The hub wants an accepted licence or a token."""
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import holoviews as hv
 import panel as pn
 
 from atlas.app import AttentionAtlas
+from atlas.engine.loading.rules import EVERY_HUB_ID, ModelRules
 from atlas.engine.running.service import Service
-from atlas.errors import UnknownName
+from atlas.errors import AtlasError, UnknownName
 from atlas.jobs import listed_models, worked_out
 from atlas.plots import map as map_plot
 from atlas.scheduler import Ticket
@@ -17,16 +22,62 @@ from atlas.state.library import examples
 from atlas.state.opening import Opening, opening
 from atlas.trace import Trace
 
+MODELS, HUB, QUOTA = "ATLAS_MODELS", "ATLAS_HUB", "ATLAS_HUB_QUOTA"
+"""Environment variables of who runs a server: folders of models, patterns of hub ids, gigabytes of the hub's cache."""
+
+NO_HUB = "none"
+
+
+def rules_of(
+    roots: Sequence[Path] | None = None,
+    hub: Sequence[str] | None = None,
+    quota: float | None = None,
+    opened: Path | None = None,
+    *,
+    always: bool = True,
+) -> ModelRules | None:
+    """The rules for visitors, by options, else by the environment; None where nothing asks for any, unless `always`.
+
+    `opened` is the folder the app opens with, which visitors load as well.
+    """
+    named = list(roots) if roots is not None else [Path(part) for part in os.environ.get(MODELS, "").split(os.pathsep) if part]
+    written = list(hub) if hub is not None else [part.strip() for part in os.environ.get(HUB, "").split(",") if part.strip()]
+    most = quota if quota is not None else _gigabytes(os.environ.get(QUOTA, ""))
+    if not always and not (named or written or most is not None):
+        return None
+    missing = [path for path in named if not path.expanduser().is_dir()]
+    if missing:
+        msg = f"Visitors cannot be offered models in {missing[0]}, which is no folder. Correct --models ({MODELS})."
+        raise AtlasError(msg)
+    folders = [path.expanduser().resolve() for path in named] + ([] if opened is None else [opened])
+    patterns = tuple(pattern for pattern in written if pattern != NO_HUB) if written else EVERY_HUB_ID
+    return ModelRules(tuple(folders), patterns, None if most is None else int(most * 1e9))
+
+
+def _gigabytes(written: str) -> float | None:
+    try:
+        size = float(written) if written.strip() else None
+    except ValueError:
+        size = math.nan
+    if size is not None and not 0 <= size < math.inf:
+        msg = f"{QUOTA} is {written!r}, which is no number of gigabytes."
+        raise AtlasError(msg)
+    return size
+
 
 def shared_service() -> Service:
-    """The service that all sessions of this server share; it and its cached models and traces survive a reload of the code."""
-    service: Service = pn.state.as_cached("attention atlas service", Service)
+    """The service that all sessions of this server share; it and its cached models and traces survive a reload of the code.
+
+    `atlas serve` puts its own rules into it. Any other server may have visitors, so it follows those of the environment.
+    """
+    service: Service = pn.state.as_cached("attention atlas service", lambda: Service(rules=rules_of()))
     return service
 
 
 def session(first: Opening | None = None) -> Any:
     """A page with its own state."""
-    return AttentionAtlas(shared_service()).page(first or opening(listed_models(), examples()))
+    service = shared_service()
+    return AttentionAtlas(service).page(first or opening(listed_models(service.rules), examples()))
 
 
 def warm(first: Opening | None = None) -> None:

@@ -28,7 +28,9 @@ from bokeh.util.token import generate_jwt_token, generate_session_id
 from tornado.ioloop import IOLoop
 
 from atlas.cli import DONE, FAILED, USAGE, build_parser, main
-from atlas.cli.serve import LOOPBACK, USUAL_PORT, authentication, free_port, origins, tell, warm_start
+from atlas.cli.logins import authentication
+from atlas.cli.serve import free_port, origins, tell, warm_start
+from atlas.cli.serve_options import LOOPBACK, USUAL_PORT, for_others
 from atlas.errors import AtlasError
 from tests.engine.tiny_files import bert, save
 from tests.offline import Offline, offline
@@ -274,6 +276,25 @@ def test_what_is_said_is_read() -> None:
     assert (given.model, given.text, given.pair, given.target, given.port) == ("gpt2", "a", "b", "c", 0)
     assert (given.open, given.warm, given.prefix, given.use_xheaders) == (False, False, "atlas", True)
     assert given.allow_websocket_origin == ["a:1", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        ([], False),
+        (["--address", "localhost"], False),
+        (["--address", "::1", "--port", "0", "--model", "gpt2"], False),
+        (["--address", "0.0.0.0"], True),
+        (["--basic-auth", "users.json"], True),
+        (["--oauth-provider", "github"], True),
+        (["--allow-websocket-origin", "atlas.example.org"], True),
+        (["--prefix", "atlas"], True),
+        (["--use-xheaders"], True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_login_a_proxy_or_another_address_means_that_others_come(arguments: list[str], others: bool) -> None:
+    assert for_others(parsed(*arguments)) == others
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,14 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from atlas.engine.loading import catalog, files
 from atlas.engine.loading.catalog import Entry
 from atlas.engine.loading.hub_errors import GIVE_UP, explain
 from atlas.engine.loading.quiet_libraries import quiet_hub
+from atlas.engine.loading.rules import ModelRules
 from atlas.errors import BrokenFiles, HubUnreachable, ModelNotFound, TooLarge, UnsupportedModel
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def resolve(
     trust_remote_code: bool = False,
     progress: Report | None = None,
     models: Path | None = None,
+    rules: ModelRules | None = None,
 ) -> Source:
     """Find a model by embedded name, folder, catalog name or hub id, and fetch the files that are not on disk.
 
@@ -93,14 +95,16 @@ def resolve(
         Called during a download, from several threads.
     models
         The folder of embedded models; Atlas' own assets by default.
+    rules
+        What may be loaded, where others than the owner of this machine choose.
     """
-    name = _readable(name_or_path)
-    path = Path(name).expanduser()
+    name = readable(name_or_path)
     entry = None if isinstance(name_or_path, Path) else catalog.lookup(name, models)
     if entry is not None and entry.path is not None:
         _no_revision(name, revision)
         return Source("embedded", entry.name, files.content_hash(entry.path), entry.path, entry=entry)
-    if isinstance(name_or_path, os.PathLike) or _is_path(name) or _is_model_folder(path, entry):
+    path = own_folder(name_or_path, name, entry) if rules is None else rules.folder(name)
+    if path is not None:
         files.require_folder(path)
         _no_revision(name, revision)
         files.read_config(path)
@@ -109,7 +113,9 @@ def resolve(
         msg = f"{entry.name} cannot be traced yet, so it is not downloaded. `atlas models` lists those that can."
         raise UnsupportedModel(msg)
     repo_id = entry.hub_id if entry is not None and entry.hub_id else name
-    found = _from_hub(repo_id, revision, trust=trust_remote_code, progress=progress, models=models)
+    if rules is not None:
+        rules.require_allowed(repo_id)
+    found = _from_hub(repo_id, revision, rules, trust=trust_remote_code, progress=progress, models=models)
     return replace(found, name=entry.name if entry else name, entry=entry)
 
 
@@ -132,7 +138,8 @@ def endpoint() -> str:
     return address
 
 
-def _readable(name_or_path: str | os.PathLike[str]) -> str:
+def readable(name_or_path: str | os.PathLike[str]) -> str:
+    """A name without white space around it; refuses what cannot be one."""
     name = os.fsdecode(name_or_path)
     if not name.strip():
         msg = "No model was named. Give a name from `atlas models`, a folder, or owner/name on the hub."
@@ -141,6 +148,12 @@ def _readable(name_or_path: str | os.PathLike[str]) -> str:
         msg = f"{name[:40]!r}{'...' if len(name) > 40 else ''} cannot be the name of a model or folder."
         raise ModelNotFound(msg)
     return name.strip()
+
+
+def own_folder(given: str | os.PathLike[str], name: str, entry: Entry | None) -> Path | None:
+    """The folder that a name means to who may load any; None where it is no folder's."""
+    path = Path(name).expanduser()
+    return path if isinstance(given, os.PathLike) or _is_path(name) or _is_model_folder(path, entry) else None
 
 
 def _is_path(name: str) -> bool:
@@ -158,10 +171,19 @@ def _no_revision(name: str, revision: str | None) -> None:
         raise ModelNotFound(msg)
 
 
-def _from_hub(repo_id: str, revision: str | None, *, trust: bool, progress: Report | None, models: Path | None) -> Source:
+def _from_hub(
+    repo_id: str,
+    revision: str | None,
+    rules: ModelRules | None,
+    *,
+    trust: bool,
+    progress: Report | None,
+    models: Path | None,
+) -> Source:
     copy = _copy_on_disk(repo_id, revision)
-    if copy is not None and _COMMIT.fullmatch(revision or "") and not trust:
-        return Source("hub", repo_id, copy.name, copy)  # a commit never changes, so the hub need not be asked
+    if copy is not None and not trust and (_COMMIT.fullmatch(revision or "") or rules is not None):
+        # A commit never changes, so the hub need not be asked. Visitors get the copy that is here: the operator updates it.
+        return Source("hub", repo_id, copy.name, copy)
     if offline():
         if copy is not None:
             note = f"The hub was not asked for a newer version of {repo_id}: offline mode is set."
@@ -169,7 +191,7 @@ def _from_hub(repo_id: str, revision: str | None, *, trust: bool, progress: Repo
         msg = f"{repo_id}{_at(revision)} is not completely on disk, and offline mode (HF_HUB_OFFLINE) is set. "
         raise HubUnreachable(msg + f"Unset it to download the model.{_without_network(models)}")
     try:
-        return _fetch(repo_id, revision, trust=trust, progress=progress)
+        return _fetch(repo_id, revision, rules or ModelRules(), trust=trust, progress=progress)
     except GIVE_UP as failure:
         error = explain(failure, repo_id, revision, endpoint(), models)
         if copy is None or (isinstance(error, ModelNotFound) and revision is not None):
@@ -191,33 +213,52 @@ def _copy_on_disk(repo_id: str, revision: str | None) -> Path | None:
     return catalog.cached_snapshot(repo_id, revision)
 
 
-def _fetch(repo_id: str, revision: str | None, *, trust: bool, progress: Report | None) -> Source:
-    from huggingface_hub import HfApi, snapshot_download
+def _fetch(repo_id: str, revision: str | None, rules: ModelRules, *, trust: bool, progress: Report | None) -> Source:
+    from huggingface_hub import snapshot_download
+
+    with quiet_hub():
+        plan = planned(repo_id, revision, trust=trust)
+        require_room(plan.needed, catalog.cache_folder())
+        with rules.room_in_quota(plan.needed, catalog.cache_folder()):
+            folder = snapshot_download(
+                repo_id,
+                revision=plan.revision,
+                endpoint=endpoint(),
+                cache_dir=catalog.cache_folder(),
+                allow_patterns=[glob.escape(name) for name in plan.wanted],
+                tqdm_class=_bar(repo_id, plan.needed, progress),
+                etag_timeout=ANSWER_SECONDS,
+                library_name="attention-atlas",
+            )
+    return Source("hub", repo_id, Path(folder).name, Path(folder), plan.notes)
+
+
+class Plan(NamedTuple):
+    """What a download will fetch."""
+
+    revision: str | None
+    wanted: list[str]
+    needed: int
+    """Bytes of the files that are not here yet."""
+    notes: tuple[str, ...]
+
+
+def planned(repo_id: str, revision: str | None, *, trust: bool) -> Plan:
+    """Ask the hub which files a model has, and which of them are missing here."""
+    from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint(), library_name="attention-atlas")
-    with quiet_hub():
+    info = api.model_info(repo_id, revision=revision, timeout=ANSWER_SECONDS, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    notes: tuple[str, ...] = ()
+    if not _weights(sizes):
+        revision = _converted(api, repo_id, revision, sizes)
+        notes = (f"{repo_id} has pickled weights only; these are the hub's own conversion, {revision}.",)
         info = api.model_info(repo_id, revision=revision, timeout=ANSWER_SECONDS, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        notes: tuple[str, ...] = ()
-        if not _weights(sizes):
-            revision = _converted(api, repo_id, revision, sizes)
-            notes = (f"{repo_id} has pickled weights only; these are the hub's own conversion, {revision}.",)
-            info = api.model_info(repo_id, revision=revision, timeout=ANSWER_SECONDS, files_metadata=True)
-            sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        wanted = _wanted(sizes, trust=trust)
-        missing = {name: sizes[name] for name in wanted if not (_snapshot(repo_id, info.sha) / name).exists()}
-        require_room(sum(missing.values()), catalog.cache_folder())
-        folder = snapshot_download(
-            repo_id,
-            revision=revision,
-            endpoint=endpoint(),
-            cache_dir=catalog.cache_folder(),
-            allow_patterns=[glob.escape(name) for name in wanted],
-            tqdm_class=_bar(repo_id, sum(missing.values()), progress),
-            etag_timeout=ANSWER_SECONDS,
-            library_name="attention-atlas",
-        )
-    return Source("hub", repo_id, Path(folder).name, Path(folder), notes)
+    wanted = _wanted(sizes, trust=trust)
+    needed = sum(sizes[name] for name in wanted if not (_snapshot(repo_id, info.sha) / name).exists())
+    return Plan(revision, wanted, needed, notes)
 
 
 def _weights(names: Iterable[str]) -> set[str]:

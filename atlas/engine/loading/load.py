@@ -10,6 +10,7 @@ import torch
 from atlas.engine.loading.construct import construct
 from atlas.engine.loading.hub import Report, resolve
 from atlas.engine.loading.identity import Identity, check_pair, name_in_memory, task_of
+from atlas.engine.loading.rules import ModelRules
 from atlas.engine.model import Model
 from atlas.errors import UnknownName
 from atlas.single_flight import SingleFlight
@@ -32,6 +33,7 @@ def load(
     *,
     trust_remote_code: bool = False,
     progress: Report | None = None,
+    rules: ModelRules | None = None,
 ) -> Model:
     """Load a model to be traced.
 
@@ -49,14 +51,20 @@ def load(
         Run Python code that comes with the model. Off by default.
     progress
         Called with `atlas.engine.loading.hub.Progress` during downloads.
+    rules
+        What may be loaded, for a server on which visitors choose the model. By default everything.
     """
     if isinstance(model, tuple):
         return _borrow(model, revision, device, dtype)
     if not isinstance(model, str | os.PathLike):
         msg = f"{NOT_LOADABLE}; not {type(model).__name__}."
         raise UnknownName(msg)
-    key = (os.fspath(model), revision, str(device), str(dtype), trust_remote_code)
-    return _loads(key, lambda: _load(model, revision, device, dtype, trust_remote_code=trust_remote_code, progress=progress))
+    key = (os.fspath(model), revision, str(device), str(dtype), trust_remote_code, rules)
+
+    def work() -> Model:
+        return _load(model, revision, device, dtype, trust_remote_code=trust_remote_code, progress=progress, rules=rules)
+
+    return _loads(key, work)
 
 
 def _load(
@@ -67,8 +75,9 @@ def _load(
     *,
     trust_remote_code: bool,
     progress: Report | None,
+    rules: ModelRules | None,
 ) -> Model:
-    source = resolve(model, revision, trust_remote_code=trust_remote_code, progress=progress)
+    source = resolve(model, revision, trust_remote_code=trust_remote_code, progress=progress, rules=rules)
     made = construct(source, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     identity = Identity(source.name, source.kind, source.revision)
     return Model(made.hf, made.tokenizer, identity, task=made.task, borrowed=False, notes=made.notes)

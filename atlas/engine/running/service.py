@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from atlas.engine.loading.load import load
+from atlas.engine.loading.rules import ModelRules
 from atlas.errors import AtlasError
 from atlas.scheduler import Scheduler
 from atlas.single_flight import SingleFlight
@@ -110,10 +111,18 @@ class Service:
     """Loads models, runs texts and caches traces for all sessions of a server, or for one notebook."""
 
     def __init__(
-        self, loader: Callable[..., Model] = load, shelf: Shelf | None = None, scheduler: Scheduler | None = None
+        self,
+        loader: Callable[..., Model] = load,
+        shelf: Shelf | None = None,
+        scheduler: Scheduler | None = None,
+        rules: ModelRules | None = None,
     ) -> None:
         self.scheduler = scheduler or Scheduler()
         """The queue of the work of all sessions."""
+        self.rules = rules
+        """What visitors may load; None for who runs the app on their own machine."""
+        self.fetches = loader is load
+        """Whether models may have to be downloaded; a caller's own loader does what it likes."""
         self._loader = loader
         self._models: SingleFlight = SingleFlight(keep=KEPT_MODELS)
         self._handed_over: dict[str, Model] = {}
@@ -139,6 +148,10 @@ class Service:
             self._handed_over[name] = model
         return name
 
+    def was_given(self, name: str) -> bool:
+        """Whether a model in memory was registered under this name."""
+        return name in self._handed_over
+
     def has(self, wanted: Request) -> bool:
         """Whether a model is loaded, so that a run need not wait for it."""
         return wanted[0] in self._handed_over or self._models.holds(wanted)
@@ -154,7 +167,8 @@ class Service:
             progress.note("loading", f"Fetching {download.what}", share)
 
         progress.note("loading", f"Loading {name}")
-        return self._models(wanted, lambda: self._with_lens(self._loader(name, revision, device, dtype, progress=report), name))
+        how = {"progress": report} | ({} if self.rules is None else {"rules": self.rules})
+        return self._models(wanted, lambda: self._with_lens(self._loader(name, revision, device, dtype, **how), name))
 
     def _with_lens(self, model: Model, name: str) -> Model:
         """Give a model its tuned lens; one that does not fit is a note on every trace, because the model is right without it."""
