@@ -22,7 +22,7 @@ from atlas.components.window_size import WindowSize
 from atlas.engine.model import Model
 from atlas.engine.running.service import Service
 from atlas.errors import UnknownName
-from atlas.jobs import listed_models, preparation, run_of, worked_out
+from atlas.jobs import listed_models, preparation, run_of, size_of_download, where_is, worked_out
 from atlas.patches.browser import BrowserPatches
 from atlas.patches.panes import plots_of
 from atlas.patches.sending import patch_sending
@@ -73,7 +73,9 @@ class AttentionAtlas(pn.viewable.Viewer):
             corpora=Corpora(opened=dict(self.service.corpora)),
         )
         # Made before any view, because it puts a link's selection into a new trace, and views made before it would draw twice.
-        self.shared = SharedState(self.workspace)
+        self.shared = SharedState(self.workspace, self.where, partial(size_of_download, self.service))
+        self.opened_with = ""
+        """The model that the operator of this server opens the app with."""
         self.given: list[Listed] = []
         self.tabs = Tabs(self.workspace, tabs, dark=self.dark)
         self.text = TextView(self.workspace, dark=self.dark)
@@ -172,6 +174,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             history, scheme, window = History(), Scheme(), WindowSize()
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
             opened = first or Opening()
+            self.opened_with = opened.model
             begun = self._begin_at_once(address(history.key), opened)
             history.on_start(lambda state: when_drawn(lambda: None if state == begun else self._begin(state, opened)))
             # Started after the other work that waits for the page: in dark mode the first card would else be drawn light and
@@ -233,7 +236,10 @@ class AttentionAtlas(pn.viewable.Viewer):
     def sidebar(self) -> Sidebar:
         """The sidebar: model, text, examples, run."""
         return Sidebar(
-            self.workspace, [*self.given, *listed_models()], examples(), lambda example: begin(self.shared, opening_of(example))
+            self.workspace,
+            [*self.given, *listed_models(self.service.rules)],
+            examples(),
+            lambda example: begin(self.shared, opening_of(example)),
         )
 
     def __panel__(self) -> Any:
@@ -264,6 +270,10 @@ class AttentionAtlas(pn.viewable.Viewer):
     def run(self, job: Job, ticket: Ticket) -> Trace:
         """Run a job in the calling thread."""
         return self.service.run(run_of(job), ticket)
+
+    def where(self, name: str, revision: str) -> str:
+        """Where a link's model is; what the app was opened with is fetched without a question, because its operator named it."""
+        return "here" if name and name == self.opened_with else where_is(self.service, name, revision)
 
     def load(self, job: Job) -> Callable[[Ticket], object] | None:
         """The function that loads the model of a job; None if it is loaded."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from atlas.state.pipeline import Pipeline
     from atlas.state.workspace import Workspace
 
-Where = Callable[[str], str]
-"""Says of a model's name where it is: MEMORY, HUB, or anything else for what is on this machine."""
+Where = Callable[[str, str], str]
+"""Says of a model's name and revision where it is: MEMORY, HUB, or anything else for what is on this machine."""
 
 MEMORY, HUB = "memory", "hub"
 
@@ -27,7 +27,11 @@ TEXTS = ("text", "pair", "target", "truncate")
 CHOICE = ("revision", "device", "dtype", "in_memory")
 
 
-def on_this_machine(_: str) -> str:
+RUN_TO_FETCH = "Run it to fetch the model."
+"""What the reader has to do; the size of the download is put before it once it is known."""
+
+
+def on_this_machine(_: str, __: str) -> str:
     """Where models are, for who does not know better."""
     return "here"
 
@@ -39,6 +43,8 @@ class Restored:
     then: Literal["nothing", "select", "run", "wait"] = "nothing"
     """What follows: its selection at once, or after a run, or after one the reader has to start; or none of these."""
     said: list[str] = field(default_factory=list)
+    fetch: bool = False
+    """Whether the run would download the model."""
 
 
 def job_of(state: State) -> Job:
@@ -75,17 +81,19 @@ def put_inputs(
     changes.param.update(ablated=state.ablated, cut=state.cut, regenerate=state.regenerate)
     if not state.model:
         return Restored(said=["This link names no model. Choose one, and run it."])
-    if state.in_memory and where(state.model) != MEMORY:
+    if state.in_memory and where(state.model, state.revision) != MEMORY:
         return _recording(state, pipeline, on_screen)
     assert pipeline.choice is not None
     pipeline.choice.param.update(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
     if run_of(pipeline) == on_screen:
         return Restored("select")
-    if not given.text:
-        return Restored("wait", ["This link leaves its text out: type or paste it, and run it."] if state.private else [])
-    if where(state.model) == HUB:
+    said = ["This link leaves its text out: type or paste it, and run it."] if state.private and not given.text else []
+    if where(state.model, state.revision) == HUB:
         # Whoever follows a link has not yet asked for gigabytes of somebody else's choosing.
-        return Restored("wait", [f"This link asks for {state.model!r}, which is not on this machine. Run it to fetch the model."])
+        said.append(f"This link asks for {state.model!r}, which is not on this machine. {RUN_TO_FETCH}")
+        return Restored("wait", said, fetch=True)
+    if not given.text:
+        return Restored("wait", said)
     return Restored("run")
 
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import param
 
 from atlas.state.link import State
-from atlas.state.restore import Where, on_this_machine, put_inputs, put_selection
+from atlas.state.pipeline import in_script
+from atlas.state.restore import RUN_TO_FETCH, Where, on_this_machine, put_inputs, put_selection
 from atlas.state.share import Shared, choices_of, decode, encode, run_of, state_of
 from atlas.state.validate import differing
 from atlas.state.workspace import Workspace
 
+SizeOf = Callable[[str, str], str]
+"""Says in words what the download of a model at a revision takes; blocks while it asks the hub."""
+
 SELECTED = ["focus", "heads", "queries", "keys", "label"]
+
+
+def size_unknown(_: str, __: str) -> str:
+    """For a workspace that nothing can be fetched for."""
+    return ""
 
 
 class SharedState(param.Parameterized):
@@ -30,10 +41,12 @@ class SharedState(param.Parameterized):
     complaint = param.String(default="", doc="What of the link that was opened last could not be restored.")
     private = param.Boolean(default=False, doc="Leave the texts out of the link.")
 
-    def __init__(self, workspace: Workspace, where: Where = on_this_machine, **params: Any) -> None:
+    def __init__(
+        self, workspace: Workspace, where: Where = on_this_machine, size_of: SizeOf = size_unknown, **params: Any
+    ) -> None:
         super().__init__(**params)
         self.workspace = workspace
-        self._where = where
+        self._where, self._size_of = where, size_of
         self._asked: Mapping[str, Any] | None = None
         self._shown: Mapping[str, Any] | None = None
         self._waiting: State | None = None
@@ -84,6 +97,8 @@ class SharedState(param.Parameterized):
                 self._asked = None
             if done.then == "select":
                 self._select(state)
+        if done.fetch and not in_script():
+            param.parameterized.async_executor(partial(self._say_size, state))  # type: ignore[attr-defined]  # Panel's own
         self._renew()
 
     def link(self, *, private: bool | None = None) -> Shared:
@@ -129,6 +144,12 @@ class SharedState(param.Parameterized):
                 finally:
                     self.workspace.settling = False
         self._renew()
+
+    async def _say_size(self, state: State) -> None:
+        """Add to what is said of a model that has to be fetched how large that is, once the hub has answered."""
+        size = await asyncio.to_thread(self._size_of, state.model, state.revision)
+        if self._waiting is state and size:
+            self.complaint = self.complaint.replace(RUN_TO_FETCH, f"{size} {RUN_TO_FETCH}")
 
     def _select(self, state: State) -> None:
         self.complaint = " ".join(filter(None, [self.complaint, *put_selection(state, self.workspace)]))

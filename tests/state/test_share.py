@@ -704,7 +704,7 @@ def test_a_model_of_another_session_is_not_restored_but_the_rest_is() -> None:
         assert (space.pipeline.asked, space.pipeline.choice.name_or_path) == (0, "")
         assert (space.pipeline.input.text, space.display.mode) == ("one two", "column")
         here = workspace()
-        SharedState(here, where=lambda _: "memory").open(token)
+        SharedState(here, where=lambda *_: "memory").open(token)
         await settled(here)
         assert here.selection.heads == {head(0, 0)}
 
@@ -730,7 +730,7 @@ def test_a_recording_on_screen_takes_its_selection_back() -> None:
 def test_a_model_that_would_have_to_be_fetched_waits_for_the_reader() -> None:
     async def journey() -> None:
         space = workspace()
-        shared = SharedState(space, where=lambda _: "hub")
+        shared = SharedState(space, where=lambda *_: "hub")
         token = encode(State("some/model", text="one two", heads=frozenset({head(1, 1)}))).token
         shared.open(token)
         assert space.pipeline.asked == 0
@@ -764,7 +764,7 @@ def test_a_private_link_waits_for_the_text_and_then_selects() -> None:
 def test_another_run_than_the_link_asked_for_is_not_given_its_selection() -> None:
     async def journey() -> None:
         space = workspace()
-        shared = SharedState(space, where=lambda _: "hub")
+        shared = SharedState(space, where=lambda *_: "hub")
         shared.open(encode(State("some/model", text="one two", heads=frozenset({head(1, 1)}))).token)
         await ran(space)
         assert space.selection.heads == frozenset()
@@ -944,7 +944,7 @@ def test_a_link_with_its_text_leaves_the_switch_where_the_reader_put_it() -> Non
 def test_who_goes_on_with_what_is_on_screen_while_a_link_waits_has_a_link_to_that() -> None:
     async def journey() -> None:
         space = workspace()
-        shared = SharedState(space, where=lambda name: "hub" if name == "some/model" else "here")
+        shared = SharedState(space, where=lambda name, _: "hub" if name == "some/model" else "here")
         await ran(space)
         shared.open(encode(State("some/model", text="one two", heads=frozenset({head(0, 1)}))).token)
         assert decode(shared.token)[0].model == "some/model"  # where the link leads, until the reader turns away
@@ -966,7 +966,7 @@ def test_who_goes_on_with_what_is_on_screen_while_a_link_waits_has_a_link_to_tha
 def test_a_second_link_that_waits_is_a_link_to_where_it_leads_again() -> None:
     async def journey() -> None:
         space = workspace()
-        shared = SharedState(space, where=lambda name: "here" if name == "gpt-mini" else "hub")
+        shared = SharedState(space, where=lambda name, _: "here" if name == "gpt-mini" else "hub")
         await ran(space)
         shared.open(encode(State("some/model", text="one two")).token)
         space.selection.select_heads([head(1, 1)])
@@ -1009,3 +1009,38 @@ def test_every_metric_the_page_offers_is_taken_from_a_link() -> None:
             if metric != Display.param[field].default:  # what is at its default is in no link
                 state = State("bert-mini", text="x", display={field: metric})
                 assert decode(encode(state).token) == (state, [])
+
+
+# -- what a link may not start -----------------------------------------------------------------------------------------
+
+
+def test_the_reader_is_told_how_large_a_links_model_is_before_it_is_fetched() -> None:
+    async def journey() -> None:
+        asked = []
+
+        def size_of(model: str, revision: str) -> str:
+            asked.append((model, revision, threading.current_thread() is threading.main_thread()))
+            return "The download takes 0.44 GB."
+
+        space = workspace()
+        shared = SharedState(space, where=lambda *_: "hub", size_of=size_of)
+        shared.open(encode(State("some/model", revision="v2", text="one two")).token)
+        assert shared.complaint.endswith("not on this machine. Run it to fetch the model.")
+        told = asyncio.Event()
+        shared.param.watch(lambda _: told.set(), "complaint")
+        await asyncio.wait_for(told.wait(), 30)
+        assert shared.complaint.endswith("not on this machine. The download takes 0.44 GB. Run it to fetch the model.")
+        assert asked == [("some/model", "v2", False)]  # the page does not wait for the hub
+        assert space.pipeline.asked == 0
+
+    asyncio.run(journey())
+
+
+def test_a_private_link_says_both_what_is_missing_and_what_is_fetched() -> None:
+    async def journey() -> None:
+        shared = SharedState(workspace(), where=lambda *_: "hub")
+        shared.open(encode(State("some/model", private=True)).token)
+        assert "leaves its text out" in shared.complaint
+        assert "Run it to fetch the model." in shared.complaint
+
+    asyncio.run(journey())
