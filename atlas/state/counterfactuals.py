@@ -16,6 +16,7 @@ from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
+from atlas.state.validate import LONGEST_NAME
 from atlas.trace import NO_MODEL, Trace
 from atlas.tracing.counterfactual import (
     COMPARE_COUNTERFACTUAL,
@@ -103,7 +104,7 @@ class CounterfactualsLens(HeadPlaneLens):
     def listed(self) -> Listed | None:
         """The counterfactuals of the text; None while they are made."""
         self._fit_trace()
-        own = self.choices.own.strip()
+        own = self.choices.own.strip()[:LONGEST_NAME]  # the field takes no more in a browser
         # Kept here: a lens waits for one thing, and to ask for the list again would drop the comparison under way.
         if self._listed is None or self._listed[0] != own:
             found: Listed | None = self.ask(f"list {own}", self._maker(own), None)

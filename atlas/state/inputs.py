@@ -8,6 +8,10 @@ import param
 
 from atlas.tracing.spans import Span
 
+LONGEST_TEXT = 200_000
+"""Letters of a text that a page or a link gives: more than any model of the catalog reads, and a paste that large still answers
+at once."""
+
 
 class SpansOf(NamedTuple):
     """Spans, and the texts they are of: of any other text they say nothing."""

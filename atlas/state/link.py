@@ -11,6 +11,7 @@ from atlas.state.changes import NO_EDGES, BiasThresholds, Target
 from atlas.state.choices import CHOICES
 from atlas.state.compact import MOST_TOKENS, Unusable, pack, pack_head, pack_heads, shown, unpack, unpack_head, unpack_heads
 from atlas.state.display import Display
+from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.second import pack_second, unpack_second
 from atlas.state.selection import NO_HEADS, NO_TOKENS
 from atlas.state.validate import checked, flag, name, text
@@ -103,6 +104,10 @@ def _uncut(given: Any) -> frozenset[tuple[HeadId, int, int]]:
     return frozenset((head, query, key) for head, (query, key) in pairs)
 
 
+def _long_text(value: Any) -> str:
+    return text(value, LONGEST_TEXT)
+
+
 def _params(holder: type[param.Parameterized], what: str) -> Field:
     """For the Params of a holder, each used or left out by itself."""
     return Field(what, lambda value: checked(holder, value, what), dict)
@@ -131,9 +136,9 @@ FIELDS: dict[str, Field] = {
     "device": Field("device", _whole(name)),
     "dtype": Field("precision", _whole(name)),
     "in_memory": Field("mark of a model in memory", _whole(flag)),
-    "text": Field("text", _whole(text)),
-    "pair": Field("second text", _whole(text)),
-    "target": Field("decoder's text", _whole(text)),
+    "text": Field("text", _whole(_long_text)),
+    "pair": Field("second text", _whole(_long_text)),
+    "target": Field("decoder's text", _whole(_long_text)),
     "truncate": Field("switch for long texts", _whole(flag)),
     "private": Field("mark of a left-out text", _whole(flag)),
     "ablated": Field("list of switched-off heads", _whole(unpack_heads), pack_heads),

@@ -9,6 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
+from atlas.patches.inputs import limit_upload
 from atlas.patches.table import Table
 from atlas.plots.benchmark import Score, height_of, letters, score_points, spread
 from atlas.plots.frame import number
@@ -83,6 +84,7 @@ class BenchmarkView(View):
             label="Choose a file", accept=",".join(ENDINGS), max_file_size=MOST_BYTES, variant="outlined", size="small",
             margin=TIGHT, css_classes=["aa-benchmark-file"],
         )  # fmt: skip
+        limit_upload(self.upload, MOST_BYTES)
         self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-benchmark-run"], **look)
         # Not from_param: what a link names is no option before there are results, and such a value would be dropped.
         self.category = pmui.Select(label="Category", options=[ALL], value=ALL, width=170, **look)

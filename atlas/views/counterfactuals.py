@@ -11,6 +11,7 @@ import panel_material_ui as pmui
 from atlas.components.bar_list import BarList, Press
 from atlas.plots.marks import HEADS
 from atlas.state.counterfactuals import MOVED, RATIO, CounterfactualsLens
+from atlas.state.validate import LONGEST_NAME
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
@@ -87,7 +88,9 @@ class CounterfactualsView(BeyondChanceView):
         """The reader's own swap, what a cell says, and what is done."""
         choices, look = self.counterfactuals.choices.param, {"size": "small", "margin": TIGHT}
         return [
-            pmui.TextInput.from_param(choices.own, label="Your swap", placeholder="doctor -> nurse", width=200, **look),
+            pmui.TextInput.from_param(
+                choices.own, label="Your swap", placeholder="doctor -> nurse", width=200, max_length=LONGEST_NAME, **look
+            ),
             pmui.Select.from_param(choices.value, label="Attention moved", options=VALUES, width=180, **look),
             # Here and not in the body, which is hidden while there is a problem.
             self.compare,

@@ -12,8 +12,10 @@ import panel_material_ui as pmui
 from atlas.components.notice import Notice
 from atlas.errors import CAN_BE_CUT
 from atlas.patches.inputs import take_at_once
+from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.library import NOTHING, Example, Listed
 from atlas.state.pipeline import BUSY
+from atlas.state.validate import LONGEST_NAME
 from atlas.state.workspace import Workspace
 from atlas.views.base import bind_rule
 from atlas.views.icons import RUN, STOP
@@ -31,9 +33,6 @@ UNLISTED = "{name} is not in the catalog: it is read from that folder, or fetche
 CUT = "Cut a text that is too long"
 
 NOT_RUN = "Not run yet: the page shows the run before."
-
-LONGEST_TEXT = 200_000
-"""Letters a text box takes: more than any model of the catalog reads, and a paste that large still answers at once."""
 
 
 def ignore(_: Example) -> None:
@@ -81,7 +80,7 @@ class Sidebar(pn.viewable.Viewer):
         )  # fmt: skip
         other = pmui.TextInput(
             label="Folder or hub id", placeholder="owner/name", value="" if known != OTHER else choice.name_or_path,
-            visible=known == OTHER, sizing_mode="stretch_width", css_classes=["aa-other"],
+            visible=known == OTHER, sizing_mode="stretch_width", css_classes=["aa-other"], max_length=LONGEST_NAME,
         )  # fmt: skip
 
         def picked(event: Any) -> None:
@@ -90,8 +89,9 @@ class Sidebar(pn.viewable.Viewer):
                 self._choose(event.new)
 
         def written(event: Any) -> None:
+            # The browser's own limit binds nobody who writes to the socket.
             if event.new.strip():
-                self._choose(event.new.strip())
+                self._choose(event.new.strip()[:LONGEST_NAME])
 
         def shown(event: Any) -> None:
             if choice.in_memory and event.new not in self.models:

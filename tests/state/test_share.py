@@ -26,6 +26,7 @@ from atlas.state.changes import BiasThresholds, Target
 from atlas.state.compact import MOST_HEADS, MOST_TOKENS, Unusable, pack, pack_heads, unpack, unpack_heads
 from atlas.state.display import METRICS, MORE_THAN_METRICS, Display
 from atlas.state.heads import HeadsLens
+from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.link import FIELDS, State
 from atlas.state.map import MapLens
 from atlas.state.restore import apply, job_of, put_inputs
@@ -1044,3 +1045,12 @@ def test_a_private_link_says_both_what_is_missing_and_what_is_fetched() -> None:
         assert "Run it to fetch the model." in shared.complaint
 
     asyncio.run(journey())
+
+
+def test_a_links_text_is_no_longer_than_a_box_takes() -> None:
+    longest = "x" * LONGEST_TEXT
+    for field in ("text", "pair", "target"):
+        assert getattr(decode(encode(State("m", **{field: longest})).token)[0], field) == longest
+        found, said = decode(encode(State("m", **{field: longest + "x"})).token)
+        assert getattr(found, field) == ""
+        assert "has 200,001 letters, more than 200,000; it is left out." in said[0]
