@@ -24,7 +24,9 @@ from atlas.engine.running.service import Service
 from atlas.errors import UnknownName
 from atlas.jobs import listed_models, preparation, run_of, size_of_download, where_is, worked_out
 from atlas.patches.browser import BrowserPatches
+from atlas.patches.messages import log_problem, patch_messages
 from atlas.patches.panes import plots_of
+from atlas.patches.requests import patch_requests
 from atlas.patches.sending import patch_sending
 from atlas.resources import asset
 from atlas.scheduler import Ticket
@@ -299,6 +301,11 @@ def when_drawn(work: Callable[[], None]) -> None:
 def prepare(*, inline: bool = False) -> None:
     """Load the extensions that the pages need into Panel, before anything is served or at the first cell of a notebook."""
     patch_sending()
+    if not inline:
+        # Not in a notebook, whose process may serve other apps of its owner.
+        patch_messages()
+        patch_requests()
+        pn.config.exception_handler = log_problem
     hv.extension("bokeh", inline=inline)
     # Off, because without a graphics processor (a remote desktop, a headless browser) WebGL takes five times as long to paint.
     hv.renderer("bokeh").webgl = False

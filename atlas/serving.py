@@ -16,6 +16,7 @@ from atlas.engine.loading.rules import EVERY_HUB_ID, ModelRules
 from atlas.engine.running.service import Service
 from atlas.errors import AtlasError, UnknownName
 from atlas.jobs import listed_models, worked_out
+from atlas.patches.requests import GUARD
 from atlas.plots import map as map_plot
 from atlas.scheduler import Ticket
 from atlas.state.library import examples
@@ -24,6 +25,9 @@ from atlas.trace import Trace
 
 MODELS, HUB, QUOTA = "ATLAS_MODELS", "ATLAS_HUB", "ATLAS_HUB_QUOTA"
 """Environment variables of who runs a server: folders of models, patterns of hub ids, gigabytes of the hub's cache."""
+
+EMBED, SECURE = "ATLAS_EMBED", "ATLAS_SECURE_COOKIES"
+"""Environment variables about its pages: sites that may frame them, and 1 where a proxy adds TLS."""
 
 NO_HUB = "none"
 
@@ -54,6 +58,12 @@ def rules_of(
     return ModelRules(tuple(folders), patterns, None if most is None else int(most * 1e9))
 
 
+def guard_pages(embed: Sequence[str] | None = None, *, secure: bool | None = None) -> None:
+    """Set who may show the pages of this process in a frame, and whether they are reached over TLS."""
+    GUARD.embed = tuple(os.environ.get(EMBED, "").split() if embed is None else embed)
+    GUARD.secure = os.environ.get(SECURE, "") not in {"", "0"} if secure is None else secure
+
+
 def _gigabytes(written: str) -> float | None:
     try:
         size = float(written) if written.strip() else None
@@ -70,7 +80,12 @@ def shared_service() -> Service:
 
     `atlas serve` puts its own rules into it. Any other server may have visitors, so it follows those of the environment.
     """
-    service: Service = pn.state.as_cached("attention atlas service", lambda: Service(rules=rules_of()))
+
+    def made() -> Service:
+        guard_pages()
+        return Service(rules=rules_of())
+
+    service: Service = pn.state.as_cached("attention atlas service", made)
     return service
 
 

@@ -57,7 +57,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     corpora = opened_corpora(args.corpus)
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
-    from atlas.serving import draw_ahead, rules_of, run_ahead, session, shared_service
+    from atlas.serving import draw_ahead, guard_pages, rules_of, run_ahead, session, shared_service
     from atlas.state.library import examples
     from atlas.state.opening import opening
 
@@ -66,6 +66,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     service.lenses.update(lenses)
     service.corpora.update(corpora)
     folder = opened_folder(args.model)
+    guard_pages(args.embed, secure=args.secure_cookies)
     service.rules = rules_of(args.models, args.hub, args.hub_quota, folder, always=for_others(args))
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
     # A lambda, because Panel would show a partial as text.
@@ -89,11 +90,17 @@ def opened_corpora(folders: list[str]) -> dict[str, Any]:
 
 def listening(page: Callable[[], Any], title: str, args: argparse.Namespace, who: dict[str, Any]) -> Any:
     """Panel's server, bound to its port and not yet running."""
+    from bokeh.util.token import generate_secret_key
     from panel.io.server import get_server
+
+    from atlas.patches.messages import MOST_BYTES
 
     port = free_port(args.address, args.port)
     options = {name: value for name in ("prefix", "use_xheaders") if (value := getattr(args, name))}
     names = [*origins(args.address, port), *args.allow_websocket_origin]
+    # Signed, so that nobody can make up a session; whoever runs several servers as one gives them one key.
+    options |= {"sign_sessions": True, "secret_key": os.environ.get("BOKEH_SECRET_KEY") or generate_secret_key()}
+    options |= {"websocket_max_message_size": MOST_BYTES, "http_server_kwargs": {"max_body_size": MOST_BYTES}}
     return get_server({"/": page}, port, args.address, names, title={"/": title}, **options, **who)
 
 

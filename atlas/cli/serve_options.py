@@ -91,6 +91,19 @@ def _add_place(where: Any) -> None:
     )
     where.add_argument("--prefix", metavar="PATH", help="path below which a proxy serves it")
     where.add_argument("--use-xheaders", action="store_true", help="believe the proxy about a visitor's address and protocol")
+    where.add_argument(
+        "--embed",
+        action="append",
+        metavar="SITE",
+        help="a site that may show the app in a frame, such as https://example.org, or *; may be given several times "
+        "(ATLAS_EMBED, with spaces; default: none but the app's own)",
+    )
+    where.add_argument(
+        "--secure-cookies",
+        action=argparse.BooleanOptionalAction,
+        help="browsers reach it over TLS, so send cookies over nothing else (ATLAS_SECURE_COOKIES=1; default: where this server "
+        "sees TLS itself, or through --use-xheaders)",
+    )
 
 
 def _add_models(models: Any) -> None:

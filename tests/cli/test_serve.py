@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import http.cookiejar
 import importlib
@@ -18,20 +19,26 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 
 import pytest
-from bokeh.client import pull_session
-from bokeh.util.token import generate_jwt_token, generate_session_id
+from bokeh.client import ClientSession
+from bokeh.document.events import MessageSentEvent
+from bokeh.model import DataModel
+from bokeh.util.token import generate_jwt_token, generate_session_id, get_session_id
+from tornado.httpclient import HTTPRequest
 from tornado.ioloop import IOLoop
+from tornado.websocket import WebSocketClosedError, websocket_connect
 
 from atlas.cli import DONE, FAILED, USAGE, build_parser, main
 from atlas.cli.logins import authentication
 from atlas.cli.serve import free_port, origins, tell, warm_start
 from atlas.cli.serve_options import LOOPBACK, USUAL_PORT, for_others
 from atlas.errors import AtlasError
+from atlas.patches.attempts import FREE
 from tests.engine.tiny_files import bert, save
 from tests.offline import Offline, offline
 from tests.places import REPO
@@ -48,6 +55,11 @@ class Running:
     said: list[str]
     url: str
     world: Offline
+    log: Path
+
+    def errors(self) -> list[str]:
+        """The lines of its standard error so far."""
+        return self.log.read_text(encoding="utf-8").splitlines()
 
     @property
     def port(self) -> int:
@@ -56,26 +68,28 @@ class Running:
     def stop(self, how: int = signal.SIGINT) -> tuple[int, str, str]:
         """Ask it to end; (exit code, the rest it printed, its errors)."""
         self.process.send_signal(how)
-        out, err = self.process.communicate(timeout=20)
-        return self.process.returncode, out, err
+        out, _ = self.process.communicate(timeout=20)
+        return self.process.returncode, out, "\n".join(self.errors())
 
 
 @contextmanager
 def served(folder: Path, *arguments: str) -> Iterator[Running]:
     """Run `atlas serve` on a machine without a network, and wait for its address."""
     world = offline(folder, REPO)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "atlas", "serve", *arguments], cwd=folder, env=world.environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    log = folder / "errors.txt"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "atlas", "serve", *arguments], cwd=folder, env=world.environment, text=True,
+            stdout=subprocess.PIPE, stderr=errors,
+        )  # fmt: skip
     try:
         said: list[str] = []
         assert process.stdout is not None
         while not said or "http://" not in said[-1]:
             line = process.stdout.readline()
-            assert line, process.communicate()[1]
+            assert line, log.read_text(encoding="utf-8")
             said.append(line)
-        yield Running(process, said, re.findall(r"http://\S+", said[-1])[0], world)
+        yield Running(process, said, re.findall(r"http://\S+", said[-1])[0], world, log)
     finally:
         process.kill()
         process.communicate()
@@ -163,10 +177,32 @@ def test_every_visitor_has_a_page_of_their_own(usual: Running) -> None:
     assert all(len(page) > 50 for page in pages.values())
 
 
+def token_of(url: str) -> str:
+    """The token of the session that a new page gets."""
+    return re.findall(r'"token":\s*"([^"]+)"', fetch(url)[2])[0]
+
+
+def socket_of(url: str) -> str:
+    return f"ws{url.removeprefix('http')}ws"
+
+
+class Visitor(ClientSession):
+    """A session that a page was given; Bokeh's own client makes one up, which this server refuses."""
+
+    def __init__(self, url: str, loop: IOLoop) -> None:
+        self._token = token_of(url)
+        super().__init__(get_session_id(self._token), websocket_url=socket_of(url), io_loop=loop)
+        self.pull()
+
+    @property
+    def token(self) -> str:
+        return self._token
+
+
 def visits(url: str, count: int) -> dict[str, set[str]]:
     """The models on the pages of so many visitors who are there at the same time, by session."""
-    loop = IOLoop()  # left to itself, `pull_session` makes one for every session and never closes it
-    sessions = [pull_session(url=url, io_loop=loop) for _ in range(count)]
+    loop = IOLoop()  # left to itself, a session makes one and never closes it
+    sessions = [Visitor(url, loop) for _ in range(count)]
     pages = {session.id: {model.id for model in session.document.models} for session in sessions}
     for session in sessions:
         session.close()
@@ -177,19 +213,147 @@ def visits(url: str, count: int) -> dict[str, set[str]]:
 def test_a_page_of_another_name_gets_no_connection(usual: Running) -> None:
     """What a hostile page in the same browser would try: its own name is not among those that are let in."""
 
-    def status(origin: str) -> int:
-        wanted = http.client.HTTPConnection(LOOPBACK, usual.port, timeout=30)
-        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Origin": origin,
-                   "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-                   "Sec-WebSocket-Protocol": f"bokeh, {generate_jwt_token(generate_session_id())}"}  # fmt: skip
-        wanted.request("GET", "/ws", headers=upgrade)
-        answer = wanted.getresponse()
-        wanted.close()
-        return answer.status
+    token = token_of(usual.url)
+    assert handshake(usual, "http://evil.example", token) == 403
+    assert handshake(usual, usual.url.rstrip("/"), token) == 101
+    assert handshake(usual, usual.url.rstrip("/").replace(LOOPBACK, "localhost"), token) == 101
 
-    assert status("http://evil.example") == 403
-    assert status(usual.url.rstrip("/")) == 101
-    assert status(usual.url.rstrip("/").replace(LOOPBACK, "localhost")) == 101
+
+def handshake(server: Running, origin: str, token: str) -> int:
+    """How the server answers who wants a websocket."""
+    wanted = http.client.HTTPConnection(LOOPBACK, server.port, timeout=30)
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Origin": origin,
+               "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": f"bokeh, {token}"}  # fmt: skip
+    wanted.request("GET", "/ws", headers=upgrade)
+    answer = wanted.getresponse()
+    wanted.close()
+    return answer.status
+
+
+# -- what a stranger tries ---------------------------------------------------------------------------------------------
+
+
+def test_a_session_cannot_be_chosen_by_whoever_sends_the_link(usual: Running) -> None:
+    """Not even one of this server, signed by it: its page would be shared with whoever sent the link."""
+    url, mine = usual.url, token_of(usual.url)
+    own = get_session_id(mine)
+    for query in ("bokeh-session-id=chosen", f"bokeh-session-id={own}", f"bokeh-token={mine}", "bokeh-token=abc", "bokeh-token="):
+        assert fetch(f"{url}?{query}")[0] == 403, query
+        assert fetch(f"{url}autoload.js?bokeh-autoload-element=x&{query}")[0] == 403, query
+    asked = urllib.request.Request(url, headers={"Bokeh-Session-Id": own})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(asked, timeout=30)
+    assert fetch(url)[0] == 200
+
+
+def test_a_token_that_this_server_did_not_sign_opens_no_websocket(usual: Running) -> None:
+    origin, real = usual.url.rstrip("/"), token_of(usual.url)
+    body, _, signature = real.partition(".")
+    session = generate_session_id(b"another key", signed=True)
+    foreign = generate_jwt_token(session, b"another key", signed=True, extra_payload={})
+    made_up = [foreign, generate_jwt_token(generate_session_id()), body, f"{body[:-2]}.{signature}", "abc", "", "W10", "bnVsbA"]
+    assert [handshake(usual, origin, token) for token in made_up] == [403] * len(made_up)
+    assert handshake(usual, origin, real) == 101
+
+
+def test_no_address_makes_the_server_fail(usual: Running) -> None:
+    odd = ["components/..%2f", "components/..%2f..%2fetc", "components/", "components/a/b/c/d", "components/.x/b/c/d",
+           "components/atlas.__main__/main/css/x", "components/this/s/css/x", "components/panel/pane/__css__/x",
+           "components/panel.widgets/Button/_resources/x", "static/..%2f..%2fetc/passwd", "static/extensions/..%2fpanel/x",
+           "static/%ff", "%ff", "?s=%ff", "?s[]=1&s[]=2", "?%00=1", "autoload.js", "metadata", "ws", "login", "logout",
+           "autoload.js?bokeh-autoload-element=x&bokeh-app-path=//evil.example&bokeh-absolute-url=%00",
+           f"?{'a' * 5000}", f"?s={'v1.' + 'A' * 20_000}"]  # fmt: skip
+    failed = {path: status for path in odd if (status := fetch(usual.url + path)[0]) >= 500}
+    assert failed == {}
+    assert fetch(usual.url)[0] == 200
+
+
+PATCH = '{"msgid": "1", "msgtype": "PATCH-DOC"}'
+
+
+@pytest.mark.parametrize(
+    ("frames", "problem"),
+    [
+        (["{}", "{}", "{}"], "No 'msgtype' in header"),
+        (['{"a": "' + "x" * 1_000_000 + '"}'], "the header of a message has 1,000,009 letters"),
+        (["[", "{}", "{}"], "cannot be read"),
+        ([b"binary"], "text fragment|cannot be read|binary fragment"),
+        ([PATCH, "{}", "[" * 100_000], "cannot be read"),
+        (['{"msgid": "1", "msgtype": "PUSH-DOC"}', "{}", '{"doc": {}}'], "may not replace its document"),
+        ([PATCH, "{}", '{"events": 5}'], "cannot be read"),
+        ([PATCH, "{}", '{"events": [{"kind": "RootAdded", "model": {}}]}'], "may not send"),
+        ([PATCH, "{}", json.dumps({"events": [{"kind": "ModelChanged", "new": "x" * 200_001}]})], "200,001 letters"),
+        ([PATCH, "{}", '"' + "x" * (5 << 20) + '"'], ""),
+    ],
+    ids=["no header", "a long header", "no JSON", "bytes", "deep", "another document", "no events", "a new root", "a long text",
+         "5 MB"],
+)  # fmt: skip
+def test_a_message_that_is_no_pages_ends_its_connection_and_is_one_line_of_the_log(
+    frames: list[str | bytes], problem: str, usual: Running
+) -> None:
+    before = len(usual.errors())
+    assert asyncio.run(closed_after(usual, frames))
+    said = usual.errors()[before:]
+    assert re.search(problem, "\n".join(said)), said
+    assert not [line for line in said if "Traceback" in line]
+    assert max(map(len, said), default=0) < 500
+    assert fetch(usual.url)[0] == 200
+
+
+def test_malformed_messages_of_components_are_a_line_each_and_end_nothing(usual: Running) -> None:
+    """What a page's own components send goes on to them; what is wrong in it must not fill the log with tracebacks."""
+    before = len(usual.errors())
+    with ThreadPoolExecutor(1) as aside:
+        assert aside.submit(odd_messages, usual.url).result() > 5
+    said = usual.errors()[before:]
+    assert not [line for line in said if "Traceback" in line], said
+    assert any("malformed message" in line for line in said)
+
+
+ODD = (None, 5, "x", ["x"], {"mode": ["x"]}, {"key": {}, "positions": [[]], "mode": "replace"}, {"status": "upload_event"})
+
+
+def odd_messages(url: str) -> int:
+    """Send every component of a page what none of them expects; how many components there are."""
+    from panel.models.esm import DataEvent
+
+    loop = IOLoop()
+    visitor = Visitor(url, loop)
+    components = [model for model in visitor.document.models if isinstance(getattr(model, "data", None), DataModel)]
+    visitor.document.models.flush_synced()
+    for component in components:
+        for data in ODD:
+            event = MessageSentEvent(visitor.document, "bokeh_event", DataEvent(component, data))
+            visitor._document_patched(event)
+    visitor.force_roundtrip()
+    visitor.close()
+    loop.close(all_fds=True)
+    return len(components)
+
+
+async def closed_after(server: Running, frames: list[str | bytes]) -> bool:
+    """Whether the server ends a connection that sends these frames."""
+    request = HTTPRequest(socket_of(server.url), headers={"Origin": server.url.rstrip("/")})
+    connection = await websocket_connect(request, subprotocols=["bokeh", token_of(server.url)], max_message_size=64 << 20)
+    assert await connection.read_message() is not None  # it is open
+    for _ in range(2):
+        await connection.read_message()
+    with suppress(WebSocketClosedError):  # it may not wait for all of it
+        for frame in frames:
+            await connection.write_message(frame, binary=isinstance(frame, bytes))
+    while (await asyncio.wait_for(connection.read_message(), 30)) is not None:
+        pass
+    connection.close()
+    return True
+
+
+def test_pages_are_framed_by_nobody_else_and_tell_nobody_their_address(usual: Running, guarded: Running) -> None:
+    for url in (usual.url, f"http://{LOOPBACK}:{guarded.port}/login"):
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'self'"
+            assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Referrer-Policy"] == "same-origin"
 
 
 # -- who ---------------------------------------------------------------------------------------------------------------
@@ -208,6 +372,36 @@ def test_a_login_is_asked_for_and_works(guarded: Running) -> None:
     right = fetch(f"{url}login", browser, username="ada", password="lovelace")
     assert (right[1], "Attention Atlas" in right[2]) == (f"{url}?s=v1.x", True)
     assert urllib.parse.urlsplit(fetch(url, browser)[1]).path == "/"
+
+
+def test_after_some_wrong_passwords_an_address_waits_and_others_do_not(guarded: Running) -> None:
+    first = [attempt(guarded, "127.0.0.9", f"guess {n}") for n in range(FREE + 1)]
+    assert [status for status, _, _ in first] == [302] * (FREE + 1)
+    status, headers, page = attempt(guarded, "127.0.0.9", "one more")
+    assert (status, headers["Retry-After"]) == (429, "1")
+    assert "Too many wrong passwords. Try again in 1 second." in page
+    assert attempt(guarded, "127.0.0.9", "lovelace")[0] == 429  # the right one is not looked at either
+    assert attempt(guarded, "127.0.0.8", "lovelace")[0] == 302
+    assert any("wrong name or password came from 127.0.0.9" in line for line in guarded.errors())
+    assert not any("guess" in line for line in guarded.errors())
+
+
+def test_the_cookies_of_a_login_are_sent_by_no_other_site(guarded: Running) -> None:
+    _, headers, _ = attempt(guarded, "127.0.0.8", "lovelace")
+    cookies = headers.get_all("Set-Cookie") or []
+    assert {cookie.partition("=")[0] for cookie in cookies} >= {"user", "id_token"}
+    assert all("SameSite=Lax" in cookie and "HttpOnly" in cookie for cookie in cookies if cookie.startswith(("user", "id_token")))
+
+
+def attempt(server: Running, address: str, password: str) -> tuple[int, Message, str]:
+    """One login from an address of this machine: status, headers, page."""
+    wanted = http.client.HTTPConnection(LOOPBACK, server.port, timeout=30, source_address=(address, 0))
+    form = urllib.parse.urlencode({"username": "ada", "password": password})
+    wanted.request("POST", "/login", form, {"Content-Type": "application/x-www-form-urlencoded"})
+    answer = wanted.getresponse()
+    page = answer.read().decode()
+    wanted.close()
+    return answer.status, answer.headers, page
 
 
 # -- how it ends: these come last, the servers are gone afterwards ------------------------------------------------------
