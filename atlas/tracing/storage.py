@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -22,18 +21,14 @@ import xarray as xr
 from atlas.errors import BadTraceFile
 from atlas.ids import KINDS
 from atlas.trace import Place, Texts, Trace
+from atlas.tracing.declared import OPEN_BYTES, check_file, check_size
 from atlas.tracing.outcomes import Predictions
 from atlas.tracing.record import Attention, Bias, Layer, Mask
+from atlas.tracing.sound import DTYPES, check_trace, check_words
 
 FORMAT = "attention-atlas trace"
 VERSION = 1
 ZARR = ".zarr"
-
-OPEN_BYTES = 64 << 30
-"""No trace is larger: a file that says so would fill the memory before anything else could be said about it."""
-
-SPARE_BYTES = 1 << 20
-"""What the format itself may declare beyond the file's size: axes without numbers of their own."""
 
 PER_LAYER = ("weights", "query", "key", "value", "sinks", "edges")
 """Arrays of a layer; stacked into one variable where all layers have the same shape."""
@@ -117,9 +112,7 @@ def load_trace(path: Path) -> Trace:
         msg = f"There is no file {path}."
         raise BadTraceFile(msg)
     try:
-        if path.is_file():
-            with h5py.File(path, "r") as file:
-                _check_contents(file, path)
+        check_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # xarray warns about foreign files in many ways; the check below says it once.
             # zarr_format is fixed because older formats can name a codec that unpickles.
@@ -129,15 +122,26 @@ def load_trace(path: Path) -> Trace:
                 else xr.open_datatree(path, engine="h5netcdf")
             )
         with opened as tree:
-            _check_size(sum(node.dataset.nbytes for node in tree.subtree), OPEN_BYTES, path)
+            check_size(sum(node.dataset.nbytes for node in tree.subtree), OPEN_BYTES, path)
             _check_format(tree, path)
-            return _trace(tree.load())
+            return _sound(tree.load(), path)
     except BadTraceFile:
         raise
     except Exception as error:
         # Whatever a damaged or foreign file makes the readers raise, the person needs one sentence.
         msg = f"{path} cannot be read as a saved trace ({type(error).__name__}: {error}). It is damaged or something else."
         raise BadTraceFile(msg) from error
+
+
+def _sound(tree: Any, path: Path) -> Trace:
+    """The trace, if its parts are what they should be and fit each other; else the error says which do not."""
+    try:
+        trace = _trace(tree)
+        check_trace(trace)
+    except BadTraceFile as problem:
+        msg = f"{path} cannot be read as a saved trace: {problem}. It is damaged or was changed."
+        raise BadTraceFile(msg) from problem
+    return trace
 
 
 def _check_format(tree: Any, path: Path) -> None:
@@ -147,34 +151,6 @@ def _check_format(tree: Any, path: Path) -> None:
     if int(tree.attrs["version"]) > VERSION:
         theirs = tree.attrs["version"]
         msg = f"{path} was written by a newer Attention Atlas (format {theirs}, this one reads {VERSION}). Upgrade."
-        raise BadTraceFile(msg)
-
-
-def _check_contents(file: h5py.File, path: Path) -> None:
-    """Refuse a file that takes its data from elsewhere on this disk, or declares far more than it holds."""
-    declared = 0
-    waiting = [file["/"]]
-    while waiting:
-        group = waiting.pop()
-        for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                msg = f"{path} holds links to elsewhere instead of data. No trace does; it is not opened."
-                raise BadTraceFile(msg)
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                waiting.append(item)
-            elif item.is_virtual or item.external:
-                msg = f"{path} takes its data from other files. No trace does; it is not opened."
-                raise BadTraceFile(msg)
-            else:
-                declared += item.nbytes
-    # Traces are written as they are, without compression.
-    _check_size(declared, 2 * path.stat().st_size + SPARE_BYTES, path)
-
-
-def _check_size(declared: int, allowed: int, path: Path) -> None:
-    if declared > allowed:
-        msg = f"{path} declares {declared / 2**30:.1f} GiB of data, more than a trace of its size has. It is not opened."
         raise BadTraceFile(msg)
 
 
@@ -375,10 +351,16 @@ def _outcomes_from(node: Any) -> Predictions:
 
 
 def _plain(variable: Any) -> Any:
-    return json.loads(variable.to_numpy().astype(np.uint8).tobytes().decode())
+    found = json.loads(variable.to_numpy().astype(np.uint8).tobytes().decode())
+    check_words(found, f"what it says of its {variable.name}")
+    return found
 
 
 def _table_from(plain: Mapping[str, Any]) -> pd.DataFrame:
+    odd = [column["dtype"] for column in plain["columns"].values() if column["dtype"] not in DTYPES]
+    if odd:
+        msg = f"its tokens have a column of type {odd[0]!r}"
+        raise BadTraceFile(msg)
     table = pd.DataFrame({name: pd.Series(column["values"], dtype=column["dtype"]) for name, column in plain["columns"].items()})
     table.index.name = plain["index"]
     table.attrs.update(plain["attrs"])

@@ -4,6 +4,7 @@ import json
 import logging
 import pickle
 import shutil
+import time
 
 import pytest
 import torch
@@ -337,7 +338,7 @@ def test_a_configuration_that_is_none(tmp_path, text, says):
 
 @pytest.mark.parametrize(("change", "says"), [
     ({"model_type": "not-a-model"}, "does not have"), ({"model_type": None}, "names no model type"),
-    ({"num_attention_heads": 3}, "could not read"), ({"hidden_size": "wide"}, "could not read"),
+    ({"num_attention_heads": 3}, "could not read"), ({"hidden_size": "wide"}, "no whole number"),
 ])  # fmt: skip
 def test_a_configuration_nobody_can_build(tmp_path, change, says):
     folder = saved(tmp_path, HEADS["masked-lm"]())
@@ -473,3 +474,32 @@ def test_loading_leaves_the_random_state_alone(tmp_path):
     before = torch.get_rng_state()
     construct(source, device="cpu")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model_type": ["gpt2"]}, "the model type is .*no name"),
+        ({"model_type": {"a": 1}}, "the model type is .*no name"),
+        ({"architectures": 5}, "no list of names"),
+        ({"architectures": [["GPT2LMHeadModel"]]}, "no list of names"),
+        ({"n_layer": 1e6}, "n_layer is '1000000.0', which is no whole number"),
+        ({"n_layer": 1_000_000}, "declares 1,000,000 layers"),
+        ({"n_layer": True}, "no whole number"),
+        ({"n_head": "two"}, "no whole number"),
+        ({"n_embd": -16}, "no whole number"),
+        ({"n_positions": 10**9}, "declares a model of 16,.* parameters, and its files hold"),
+        ({"vocab_size": 10**9}, "declares a model of .* parameters, and its files hold"),
+        ({"n_inner": 10**9}, "declares a model of .* parameters, and its files hold"),
+    ],
+)
+def test_a_configuration_that_declares_what_its_files_cannot_hold_is_refused_at_once(tmp_path, change, says):
+    folder = saved(tmp_path, tf.GPT2LMHeadModel(tf.GPT2Config(**GPT)))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    begun = time.process_time()
+    with pytest.raises(BrokenFiles, match=says) as error:
+        construct(resolve(folder))
+    assert time.process_time() - begun < 1
+    assert "\n" not in str(error.value)
+    assert str(folder) in str(error.value)

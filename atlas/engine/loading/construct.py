@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from huggingface_hub.errors import StrictDataclassError
 
 from atlas.engine.loading import files
+from atlas.engine.loading.declared import check_parameters, check_settings
 from atlas.engine.loading.hub import Source
 from atlas.engine.loading.placement import as_device, as_dtype, moved
 from atlas.engine.loading.quiet_libraries import quiet_transformers
-from atlas.errors import BrokenFiles, UnsafeModel, UnsupportedModel
+from atlas.errors import AtlasError, BrokenFiles, UnsafeModel, UnsupportedModel
 
 if TYPE_CHECKING:
     import torch
@@ -82,11 +83,15 @@ def construct(
     """
     folder = source.path
     settings = files.read_config(folder)
-    for path in files.weight_files(folder):
+    check_settings(folder, settings)
+    weights = files.weight_files(folder)
+    for path in weights:
         files.check_weights(path)
     place, number = as_device(device), as_dtype(dtype)
     with quiet_transformers():
         config = _config(folder, settings, trust=trust_remote_code)
+        with _explained(folder):
+            check_parameters(folder, config, weights)
         tokenizer = _tokenizer(folder, config, trust=trust_remote_code)
         hf, task, notes = _model(source, config, number, trust=trust_remote_code)
     _check_vocabulary(folder, hf, tokenizer)
@@ -263,6 +268,8 @@ def _explained(folder: Path) -> Iterator[None]:
     """Turn an exception that transformers raises about the files into one sentence of ours."""
     try:
         yield
+    except AtlasError:
+        raise
     except ImportError as error:
         msg = f"{folder} needs a package that is not installed: {_one_line(error)}"
         raise UnsupportedModel(msg) from error
