@@ -87,13 +87,13 @@ def put_inputs(
     pipeline.choice.param.update(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
     if run_of(pipeline) == on_screen:
         return Restored("select")
-    said = ["This link leaves its text out: type or paste it, and run it."] if state.private and not given.text else []
+    wanting = ["This link leaves its text out: type or paste it, and run it."] if state.private and not given.text else []
     if where(state.model, state.revision) == HUB:
         # Whoever follows a link has not yet asked for gigabytes of somebody else's choosing.
-        said.append(f"This link asks for {state.model!r}, which is not on this machine. {RUN_TO_FETCH}")
-        return Restored("wait", said, fetch=True)
+        wanting.append(f"This link asks for {state.model!r}, which is not on this machine. {RUN_TO_FETCH}")
+        return Restored("wait", wanting, fetch=True)
     if not given.text:
-        return Restored("wait", said)
+        return Restored("wait", wanting)
     return Restored("run")
 
 

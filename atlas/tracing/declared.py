@@ -75,7 +75,7 @@ def _refused(path: Path, why: str) -> BadTraceFile:
 def _check_hdf5(file: h5py.File, path: Path) -> None:
     """Walk all groups without following what leads elsewhere, or around in a circle."""
     declared, seen = 0, 0
-    waiting = [(file["/"], (_place(file["/"]),))]
+    waiting: list[tuple[Any, tuple[int, ...]]] = [(file["/"], (_place(file["/"]),))]
     while waiting:
         group, above = waiting.pop()
         _check_attributes(group, path)
