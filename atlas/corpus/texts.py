@@ -140,7 +140,9 @@ def _data_set(name: str, columns: Columns) -> Iterator[tuple[int, Mapping[str, A
     found, _, split = name.partition(":")
     table = datasets.load_dataset(found, split=split or "train")
     _check_columns(columns, table.column_names, f"The data set {found}")
-    yield from enumerate(table, 1)
+    names = [name for name in columns if name is not None]
+    for row, each in enumerate(table, 1):
+        yield row, {name: each[name] for name in names}  # another column may be called `target` and hold labels
 
 
 def _values(given: Sequence[Any], columns: Columns) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -64,13 +64,13 @@ def test_a_folder_gives_the_texts_of_its_files_in_order(tmp_path: Path) -> None:
 
 def test_a_data_set_is_read_where_its_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Table(list[dict[str, Any]]):
-        column_names = ("body", "label", "second")
+        column_names = ("body", "label", "second", "target")
 
     asked: list[tuple[str, str]] = []
 
     def load_dataset(name: str, split: str) -> Table:
         asked.append((name, split))
-        return Table(ROWS)
+        return Table([row | {"target": 1} for row in ROWS])
 
     module = types.ModuleType("datasets")
     module.load_dataset = load_dataset  # type: ignore[attr-defined]
