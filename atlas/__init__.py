@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atlas import attribution, bias, corpus, errors, metrics, text
     from atlas.app import explore
+    from atlas.engine.bertviz import to_bertviz
     from atlas.engine.loading.load import load
     from atlas.engine.running.interventions import Intervention, Output, Pattern
+    from atlas.figure import view
     from atlas.ids import HeadId
     from atlas.trace import Trace
     from atlas.tracing.compare import compare
@@ -42,6 +44,8 @@ __all__ = [
     "metrics",
     "open",
     "text",
+    "to_bertviz",
+    "view",
 ]
 
 _MODULES = frozenset({"attribution", "bias", "corpus", "errors", "metrics", "text"})
@@ -58,6 +62,8 @@ _HOMES = {
     "from_attention": ("atlas.tracing.recorded", "from_attention"),
     "load": ("atlas.engine.loading.load", "load"),
     "open": ("atlas.tracing.opening", "open_saved"),
+    "to_bertviz": ("atlas.engine.bertviz", "to_bertviz"),
+    "view": ("atlas.figure", "view"),
 }
 """Where each public name lives, and what it is called there."""
 

@@ -82,6 +82,10 @@ class CorpusError(AtlasError, RuntimeError):
     """A run over many texts that cannot begin or go on; what it has done is kept."""
 
 
+class NoBrowser(AtlasError, RuntimeError):
+    """A picture is asked for, and nothing is installed that could draw it; the message says what."""
+
+
 class UnknownName(AtlasError, LookupError):
     """A kind, head, vector or metric that does not exist here; the message lists those that do."""
 

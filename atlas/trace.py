@@ -341,10 +341,10 @@ class Trace:
     # -- files ---------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> Path:
-        """Write the whole trace to a NetCDF file, or a Zarr folder where the name ends in .zarr."""
-        from atlas.tracing.storage import save_trace
+        """Write the whole trace to a NetCDF file, a Zarr folder (.zarr), or JSON for other tools (.json, not opened again)."""
+        from atlas.tracing.exchange import save_whole
 
-        return save_trace(self, Path(path))
+        return save_whole(self, Path(path))
 
 
 def open_trace(path: str | Path) -> Trace:

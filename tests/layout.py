@@ -32,6 +32,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "tasks": frozenset({"engine", "attribution", "bias", "corpus"}),
     "__main__": frozenset({"cli"}),
     "jobs": frozenset({"engine", "state", "trace"}),
+    "figure": frozenset({"app", "tasks", "views", "state", "trace", "components", "plots"}),
     "apps": frozenset({"app", "serving", PACKAGE}),
 }
 """Room by room, what it may import besides OPEN and itself. `app`, `serving`, `cli` and the package may import everything."""

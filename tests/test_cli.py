@@ -204,7 +204,7 @@ def test_a_text_of_standard_input(folder: str, tmp_path: Path, monkeypatch: pyte
         (["trace", "MODEL", "", "-o", "OUT/run.nc"], "empty"),
         (["trace", "MODEL", " \t", "-o", "OUT/run.nc"], "white space"),
         (["trace", "MODEL", "she " * 99, "-o", "OUT/run.nc"], "101 tokens and this model takes 32"),
-        (["trace", "MODEL", TEXT, "-o", "OUT/run.txt"], "NAME.nc or NAME.zarr"),
+        (["trace", "MODEL", TEXT, "-o", "OUT/run.txt"], "NAME.nc, NAME.zarr or NAME.json"),
         (["trace", "MODEL", TEXT, "-o", "OUT/run.nc", "--capture", "streams"], "'streams' is no capture group; there are stream"),
         (["trace", "MODEL", TEXT, "-o", "OUT/run.nc", "--target", "she"], "leave target out"),
         (["trace", "MODEL", TEXT, "-o", "OUT/file/run.nc"], "cannot be written to"),

@@ -26,20 +26,27 @@ function prose(text) {
     : element("p", "", block.replace(/\s*\n\s*/g, " ")))
 }
 
-export function render({model}) {
+export function render({model, view}) {
   const root = element("div", "head")
   const title = element("div", "title"), question = element("div", "question"), line = element("div", "line")
   const ask = button("ask", "What this shows, and how it is computed", "?")
-  const enlarge = button("enlarge", "Enlarge", "\u2922"), save = button("save", "Save the numbers as CSV", "\u2913")
+  const enlarge = button("enlarge", "Enlarge", "\u2922"), save = button("save", "Export", "\u2913")
   const words = element("div", "words"), buttons = element("div", "buttons"), help = element("div", "help")
+  const menu = element("div", "menu")
   question.setAttribute("role", "heading")
   question.setAttribute("aria-level", "2")
   line.setAttribute("aria-live", "off")
   help.id = "help"
   help.hidden = true
   ask.setAttribute("aria-controls", "help")
+  menu.id = "menu"
+  menu.hidden = true
+  menu.setAttribute("role", "menu")
+  menu.setAttribute("aria-label", "Export as")
+  save.setAttribute("aria-haspopup", "menu")
+  save.setAttribute("aria-controls", "menu")
   words.append(title, question, line)
-  buttons.append(ask, save, enlarge)
+  buttons.append(ask, save, enlarge, menu)
   root.append(words, buttons, help)
 
   function show(open) {
@@ -64,7 +71,7 @@ export function render({model}) {
     help.replaceChildren(...prose(model.help))
     ask.hidden = model.help === ""
     enlarge.hidden = !model.can_enlarge
-    save.hidden = !model.can_export
+    save.hidden = model.formats.length === 0
     enlarge.setAttribute("aria-pressed", String(model.enlarged))
     enlarge.title = model.enlarged ? "Back to its place (Escape)" : "Enlarge"
     enlarge.setAttribute("aria-label", enlarge.title)
@@ -90,13 +97,84 @@ export function render({model}) {
   })
   sized.observe(root)
 
-  save.addEventListener("click", () => model.send_msg("export"))
-  model.on("msg:custom", ({name, text}) => {
+  // -- the menu of exports --------------------------------------------------------------------------------------------------
+
+  // The card around this head: pictures are made of the plots in it.
+  function card() {
+    let at = view
+    while (at.parent && !at.model.css_classes?.includes("aa-card")) { at = at.parent }
+    return at
+  }
+
+  // A card without a plot has no picture, and what is drawn by other scripts than BokehJS's has no SVG.
+  function offered() {
+    const plots = plotsIn(card()).length, canvases = canvasesIn(card().el).length
+    const can = {png: plots + canvases > 0, svg: plots > 0 && canvases === 0}
+    return model.formats.filter(([ending]) => can[ending] ?? true)
+  }
+
+  function openMenu() {
+    menu.replaceChildren(...offered().map(([ending, name]) => {
+      const item = element("button", "item", name)
+      item.type = "button"
+      item.dataset.ending = ending
+      item.setAttribute("role", "menuitem")
+      item.addEventListener("click", () => { closeMenu(); busy(true); model.send_msg({export: ending}) })
+      return item
+    }))
+    menu.hidden = false
+    save.setAttribute("aria-expanded", "true")
+    document.addEventListener("pointerdown", elsewhere)
+    menu.firstElementChild.focus()
+  }
+
+  function closeMenu() {
+    menu.hidden = true
+    save.setAttribute("aria-expanded", "false")
+    document.removeEventListener("pointerdown", elsewhere)
+  }
+
+  function elsewhere(event) {
+    if (!event.composedPath().includes(buttons)) { closeMenu() }
+  }
+
+  function busy(waits) {
+    save.disabled = waits
+    save.setAttribute("aria-busy", String(waits))
+  }
+
+  function move(event) {
+    const items = [...menu.children], at = items.indexOf(event.target)
+    const to = {ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1}[event.key]
+    if (event.key === "Escape") { closeMenu(); save.focus() }
+    else if (to !== undefined) { items.at(to % items.length).focus() }
+    else { return }
+    // The same keys move the focus on the heads, and clear the selection.
+    event.preventDefault()
+    event.stopPropagation()
+  }
+
+  function keep(name, blob) {
     const link = element("a")
-    link.href = URL.createObjectURL(new Blob([text], {type: "text/csv"}))
+    link.href = URL.createObjectURL(blob)
     link.download = name
     link.click()
-    URL.revokeObjectURL(link.href)
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+  }
+
+  async function picture(ending, stamp) {
+    const whole = card(), plots = plotsIn(whole), ground = groundOf(whole.el)
+    keep(`${stamp.name}.${ending}`, ending === "svg" ? svg(plots, ground, stamp) : await png(plots, canvasesIn(whole.el), ground, stamp))
+  }
+
+  save.addEventListener("click", () => menu.hidden ? openMenu() : closeMenu())
+  menu.addEventListener("keydown", move)
+  model.on("msg:custom", async ({files, picture: ending, stamp}) => {
+    busy(false)
+    for (const {name, kind, data} of files ?? []) {
+      keep(name, new Blob([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], {type: kind}))
+    }
+    if (ending && stamp) { await picture(ending, stamp) }
   })
   ask.addEventListener("click", () => show(help.hidden))
   help.addEventListener("keydown", event => { if (event.key === "Escape") { show(false) } })
@@ -105,13 +183,15 @@ export function render({model}) {
     model.room_width = innerWidth
     model.enlarged = !model.enlarged
   })
-  model.on(["title", "question", "line", "help", "can_enlarge", "can_export", "enlarged", "dark"], update)
+  model.on(["title", "question", "line", "help", "can_enlarge", "formats", "enlarged", "dark"], update)
   model.on("remove", () => {
     document.removeEventListener("keydown", leave)
+    document.removeEventListener("pointerdown", elsewhere)
     for (const watcher of watchers) { watcher.disconnect() }
     sized.disconnect()
   })
   show(false)
+  closeMenu()
   update()
   return root
 }

@@ -117,7 +117,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(trace, required=False)
     add_writing(trace)
     trace.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FILE", help="where to save: NAME.nc (NetCDF) or NAME.zarr"
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="where to save: NAME.nc (NetCDF), NAME.zarr, or NAME.json for other tools",
     )
     trace.add_argument(
         "--capture", default="stream,predictions", metavar="GROUPS",
@@ -208,8 +213,8 @@ def _million(count: int) -> str:
 
 def _trace(args: argparse.Namespace) -> None:
     """Run a text through a model once and save everything its attention did; atlas.open(FILE) reads it back."""
-    if args.output.suffix not in (".nc", ".zarr"):
-        msg = f"A trace is saved as NAME.nc or NAME.zarr, not {args.output.name!r}."
+    if args.output.suffix not in (".nc", ".zarr", ".json"):
+        msg = f"A trace is saved as NAME.nc, NAME.zarr or NAME.json, not {args.output.name!r}."
         raise TextError(msg)
     check_writing(args)
     groups = (group.strip() for group in args.capture.split(","))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import panel as pn
 import param
@@ -13,23 +14,48 @@ from panel.viewable import Viewable, Viewer
 from atlas.components.assets import script, style
 from atlas.components.notice import Notice
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 WAITING = "Working…"
 """Shown while a view is busy and has no message of its own."""
 
 
-class Exported(Protocol):
-    """The export of a card."""
+FORMATS = {
+    "png": "PNG picture",
+    "svg": "SVG picture",
+    "csv": "CSV table",
+    "parquet": "Parquet table",
+    "html": "HTML, interactive",
+    "ipynb": "Notebook",
+}
+"""What a card can be exported as: ending -> what the menu calls it."""
+
+PICTURES = frozenset({"png", "svg"})
+"""Made in the browser, of the plots as they are there."""
+
+
+class InMemory(Protocol):
+    """A file to be saved."""
 
     @property
     def name(self) -> str:
-        """The file's name, without an ending."""
+        """The file's name with its ending."""
 
     @property
-    def table(self) -> pd.DataFrame:
-        """The numbers."""
+    def kind(self) -> str:
+        """Its media type."""
+
+    @property
+    def data(self) -> bytes:
+        """What is in it."""
+
+
+class Exporter(Protocol):
+    """Whoever makes what a card exports."""
+
+    def files(self, ending: str) -> Sequence[InMemory] | None:
+        """The files of an ending; None: that failed, and the card says why."""
+
+    def picture(self) -> Mapping[str, str] | None:
+        """What a picture is called and stamped with: name, title, software, date, json; None: that failed."""
 
 
 class CardHead(JSComponent):
@@ -42,7 +68,7 @@ class CardHead(JSComponent):
         default="",
         doc="Paragraphs separated by empty lines; a paragraph indented by four spaces is a formula. Never a user's text.",
     )
-    can_export = param.Boolean(default=False, doc="Whether there is a button that saves the numbers of the card.")
+    formats = param.List(default=[], doc="What the card can be saved as: [ending, name in the menu]; empty: there is no button.")
     can_enlarge = param.Boolean(default=True, doc="Whether there is a button that makes the card as large as the page.")
     enlarged = param.Boolean(default=False, doc="Whether the card is as large as the page.")
     room = param.Integer(default=0, doc="Pixels of the window's height, set when the card is enlarged.")
@@ -50,28 +76,32 @@ class CardHead(JSComponent):
     seen = param.Boolean(default=True, doc="Whether any part of the card is on screen; the browser sets it.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
-    _esm = script("card_head")
+    # One script, because a component's script cannot import another one of ours.
+    _esm = "\n".join(script(name).read_text(encoding="utf-8") for name in ("picture", "card_head"))
     _stylesheets: ClassVar[list[str]] = [style("card_head")]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
-        self._export: Callable[[], Exported | None] | None = None
+        self._exporter: Exporter | None = None
 
-    def on_export(self, export: Callable[[], Exported | None]) -> None:
-        """Show a button that saves the card's numbers as a file; `export` computes them at a click, None if that failed."""
-        self._export = export
-        self.can_export = True
+    def on_export(self, exporter: Exporter) -> None:
+        """Show a button with a menu that saves the card as a file; the exporter makes it at a click, for this session alone."""
+        self._exporter = exporter
+        self.formats = [list(each) for each in FORMATS.items()]
 
     def _handle_msg(self, data: Any) -> None:
-        if data == "export" and self._export is not None:
-            file = self._export()
-            if file is not None:
-                self._send_msg({"name": f"{file.name}.csv", "text": file.table.to_csv(index=_has_names(file.table))})
-
-
-def _has_names(table: pd.DataFrame) -> bool:
-    """Whether the rows of a table have names, which the file should include."""
-    return table.index.name is not None
+        ending = data.get("export") if isinstance(data, dict) else None
+        if self._exporter is None or ending not in FORMATS:
+            return
+        if ending in PICTURES:
+            self._send_msg({"picture": ending, "stamp": self._exporter.picture()})
+            return
+        files = self._exporter.files(ending) or ()
+        self._send_msg({
+            "files": [
+                {"name": file.name, "kind": file.kind, "data": base64.b64encode(file.data).decode()} for file in files
+            ]
+        })  # fmt: skip
 
 
 class Card(Viewer):

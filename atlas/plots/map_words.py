@@ -17,6 +17,13 @@ LEAST = 0.001
 """Smaller numbers are written as that: a power of ten in a square is taken for a larger number."""
 
 
+MOST_WORDS = 600
+"""Words in the picture: each is an object in the browser, and smaller squares are pointed at."""
+
+NAME_GROUND = 0.75
+"""Opacity of the ground of a name: without one it cannot be read on a dark cell, and a whole one would hide the cell."""
+
+
 class Word(NamedTuple):
     """Left end and top on a plane of side 1, what is written there, and the square it is in."""
 

@@ -78,7 +78,7 @@ class Asking:
             latest: T = self._latest[2]
             return latest
         made = partial(self._kept, trace, kept_as, work) if keep else lambda ticket: work(Progress(ticket))
-        if not _in_event_loop():
+        if lens.workspace.at_once or not _in_event_loop():
             return self._at_once(trace, key, made, otherwise)
         workspace = lens.workspace
         task = workspace.scheduler.submit(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -65,6 +65,19 @@ class FaithfulnessLens(Lens):
     def start(self) -> None:
         """Work out the curves of the trace on screen, now and whenever a choice or the target changes."""
         self._started = self.workspace.trace
+        self._redraw()
+
+    def begin(self) -> None:
+        """Work out the curves."""
+        self.start()
+
+    def handed_over(self) -> Any:
+        """The trace whose curves were asked for."""
+        return self._started
+
+    def take_over(self, handed: Any) -> None:
+        """Show the curves where they were asked for there."""
+        self._started = handed
         self._redraw()
 
     def depends(self) -> Hashable:

@@ -210,6 +210,16 @@ class Lens(Revisions):
     def forget(self) -> None:
         """Drop what was worked out: it is out of date."""
 
+    def begin(self) -> None:
+        """Start what a reader has to press for; nothing where the lens shows its numbers unasked."""
+
+    def handed_over(self) -> Any:
+        """What a lens of this class needs to show the same in another workspace, and what is no choice: what was pressed for."""
+        return None
+
+    def take_over(self, handed: Any) -> None:
+        """Show what was shown there; the trace is the same."""
+
     def depends(self) -> Hashable:
         """What the shown numbers depend on; if it is equal after a change, nothing is drawn again. None: on everything it reads.
 

@@ -20,6 +20,7 @@ from atlas.state.heads import title_of
 from atlas.state.importances import SHORT, importances
 from atlas.state.lens import Lens, counted
 from atlas.state.map_layout import NO_LAYOUT, Layout, by_number, ranked
+from atlas.state.plane import CellsRead
 from atlas.state.selected_table import selected_table
 from atlas.state.words import shown_token, tokens_in_words
 from atlas.tracing.explained import LOGIT
@@ -175,6 +176,15 @@ class MapLens(Lens):
         if self.workspace.display.order == BY_CLUSTER and not are_divided(self.trace, self.kind):
             return pd.DataFrame({name: [] for name in ("layer", "head", *wanted)})  # the order is waited for, and comes first
         return importances(self, wanted)
+
+    def read_cells(self, most: int) -> CellsRead | None:
+        """The heads of the sheet, with their numbers where each has one; None where there are more than `most`."""
+        layout = self.layout()
+        if not 0 < layout.n_rows * layout.n_columns <= most:
+            return None
+        unknown = np.full((layout.n_rows, layout.n_columns), np.nan)
+        values = self.numbers().values if self.shows_numbers else unknown
+        return CellsRead(values, {"head": [str(head) for head in layout.ids]}, title_of(self.metric))
 
     def table(self) -> pd.DataFrame:
         """The numbers as a table; or the thumbnails, with the largest weight of every block of queries and keys of every head."""

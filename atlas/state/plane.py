@@ -6,7 +6,7 @@ ends, what a gesture selects. `TokenPlaneLens` is for planes whose rows and colu
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -95,6 +95,16 @@ class Window(NamedTuple):
     column1: float
     exact: bool = True
     """False: one value stands for several cells."""
+
+
+class CellsRead(NamedTuple):
+    """A whole plane as a file holds it."""
+
+    values: Array
+    names: Mapping[str, Sequence[str]]
+    """Title -> names, of the rows, of the columns, or of all cells one after the other."""
+    reading: str
+    """What a value is called."""
 
 
 class Marked(NamedTuple):
@@ -209,6 +219,15 @@ class PlaneLens(Lens):
         whole = self.plane().whole
         assert whole is not None
         return whole[rows, columns]
+
+    def read_cells(self, most: int) -> CellsRead | None:
+        """All cells with their names; None where they are more than `most`."""
+        plane = self.plane()
+        shape = len(plane.rows), len(plane.columns)
+        if not 0 < shape[0] * shape[1] <= most:
+            return None
+        names = {axis: [plane.name(axis, at) for at in range(size)] for axis, size in zip(AXES, shape, strict=True)}
+        return CellsRead(self.window(0, shape[0], 0, shape[1]).values, names, self.reading())
 
     def table(self) -> pd.DataFrame:
         """The whole plane, named as on the axes."""

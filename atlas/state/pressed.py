@@ -34,6 +34,20 @@ class PressedLens(Lens):
         self._pressed.add(self.request())
         self._redraw()
 
+    def begin(self) -> None:
+        """Start what is chosen, where anything can be started."""
+        if self.can_start:
+            self.start()
+
+    def handed_over(self) -> Any:
+        """What was pressed for."""
+        return set(self._pressed)
+
+    def take_over(self, handed: Any) -> None:
+        """Show what was pressed for there."""
+        self._of, self._pressed = self.workspace.trace, handed
+        self._redraw()
+
     def cancel(self) -> None:
         """Stop; the button asks anew."""
         self._pressed.discard(self.request())

@@ -72,8 +72,11 @@ class Workspace(param.Parameterized):
         prepare: Prepare = nothing_to_prepare,
         scheduler: Scheduler | None = None,
         corpora: Corpora | None = None,
+        at_once: bool = False,
         **params: Any,
     ) -> None:
+        self.at_once = at_once
+        """Whether what lenses ask for is done in the calling thread, also inside the event loop of a notebook."""
         self.one_message, self.after_paint = one_message, after_paint
         self.scheduler = scheduler or Scheduler()
         self._make_pipeline = partial(Pipeline, work, one_message, kept, load=load, prepare=prepare, scheduler=self.scheduler)

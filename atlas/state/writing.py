@@ -223,6 +223,11 @@ class WritingLens(Lens):
         """Write on after all that is shown."""
         self._ask_for(self.shown().tokens)
 
+    def begin(self) -> None:
+        """Write on, where nothing is written yet and the model can."""
+        if not self.begun and not self.reason:
+            self.write_on()
+
     def pick(self, at: int) -> None:
         """Show the alternatives of a token; picked again, it is let go of."""
         self._picked = None if self._picked == at or not 0 <= at < len(self.shown().tokens) else at

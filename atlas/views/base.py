@@ -18,6 +18,7 @@ from atlas.patches.panes import plots_of
 from atlas.patches.plot_pane import PlotPane
 from atlas.state.lens import Lens
 from atlas.state.pipeline import BUSY
+from atlas.state.stamp import on_picture, stamp
 from atlas.state.visibility import Visibility
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
@@ -101,6 +102,24 @@ class Export(NamedTuple):
     """The HoloViews element as drawn; None where the view is no plot."""
 
 
+class Files:
+    """What a card exports, made of its view at a click; where that fails the card says so."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def files(self, ending: str) -> Any:
+        """The files of an ending; None: that failed."""
+        from atlas.views.files import files_of  # they need views
+
+        return self._view.faults.gesture(lambda: files_of(self._view, ending), "export")
+
+    def picture(self) -> Any:
+        """What a picture is called and stamped with; None: that failed."""
+        view = self._view
+        return view.faults.gesture(lambda: {"name": view.key, **on_picture(stamp(view.workspace, view.key))}, "export")
+
+
 class View(pn.viewable.Viewer):
     """One card of the page. A view reads Params and calls Selection methods, nothing else."""
 
@@ -134,6 +153,8 @@ class View(pn.viewable.Viewer):
         self._room = (0, 0)
         """Pixels downwards and across that an enlarged card has; zeros: it is in its place."""
         self._waits = False
+        self.stage = pn.Column()
+        """What the card shows: the body, once it is built."""
 
     @classmethod
     def fits(cls, trace: Trace) -> str:  # noqa: ARG003  (a subclass looks at the trace)
@@ -156,6 +177,16 @@ class View(pn.viewable.Viewer):
     def export(self) -> Export:
         """The numbers and the picture of exactly what is shown."""
         raise NotImplementedError
+
+    def take_over(self, other: View) -> None:
+        """Show what a view of this class shows in another workspace with the same state, also what is no part of the state."""
+        handed = other.lens.handed_over()
+        if handed is not None:
+            self.lens.take_over(handed)
+
+    def stand_alone(self, figure: Any) -> str:  # noqa: ARG002  (a subclass changes the plot)
+        """Prepare one of its plots for a file: what the server did must be in it. Returns what does not work there, in words."""
+        return ""
 
     def drawing(self, draw: Callable[..., Any], blank: Callable[[], Any]) -> Callable[..., Any]:
         """A DynamicMap callback that calls `draw`; where that fails the reason is shown, and a `blank` element is drawn.
@@ -203,7 +234,7 @@ class View(pn.viewable.Viewer):
     def __panel__(self) -> Any:
         lens, pipeline = self.lens, self.workspace.pipeline
         self._waits = self.later and _is_on_a_page()
-        body = pn.Column(sizing_mode="stretch_width", margin=0, min_height=UNBUILT if self._waits else None)
+        body = self.stage = pn.Column(sizing_mode="stretch_width", margin=0, min_height=UNBUILT if self._waits else None)
         self._fill(body)
         self.workspace.param.watch(lambda _: self._fit_window(), "window_height")
         self.param.watch(lambda _: self._fill(body), "unfit")
@@ -229,7 +260,7 @@ class View(pn.viewable.Viewer):
         # After the line before: the lens is awake when the body is built, and the body is drawn once.
         card.head.param.watch(lambda event: self._first_seen(body, seen=event.new), "seen")
         card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
-        card.head.on_export(lambda: self.faults.gesture(self.export, "export"))
+        card.head.on_export(Files(self))
         card.notice.on_cancel(lens.cancel)
         return card
 

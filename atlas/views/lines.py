@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 from atlas.components.link_lines import LinkLines, Pick, packed
 from atlas.ids import HeadId
 from atlas.plots.colours import theme
+from atlas.plots.head_lines import head_lines
 from atlas.plots.head_look import head_look
 from atlas.plots.marks import FROM, TO, marks
 from atlas.state.lines import BETWEEN, LinesLens
@@ -75,7 +76,11 @@ class LinesView(View):
 
     def export(self) -> Export:
         """Every drawn link."""
-        return Export("lines", self.lines.table(), None)
+        shown, picture = self.lines.shown(), None
+        if shown is not None:
+            each, names = shown.links, (shown.queries, shown.keys)
+            picture = head_lines(each.query, each.key, each.head, each.weight, names, dark=self.dark)
+        return Export("lines", self.lines.table(), picture)
 
     def _draw(self) -> None:
         lens, shown = self.lines, self.lines.shown()

@@ -17,12 +17,13 @@ from atlas.plots.arrows import no_arrows
 from atlas.plots.colours import BACKGROUND, FONT, raster_palette, text_on
 from atlas.plots.frame import Hook, number
 from atlas.plots.map_axes import AxisNames, rank_rows, square_names, token_names
-from atlas.plots.map_words import Squares, Word, brief, corner_words, fits, middle_words
+from atlas.plots.map_words import MOST_WORDS, NAME_GROUND, Squares, Word, brief, corner_words, fits, middle_words
 from atlas.plots.marks import FOCUS, HEADS, marks
 from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, coded, quantised, rectangles, scale
 from atlas.state.heads import title_of
 from atlas.state.map import AUTO, FINE, FINE_CELLS, NUMBER, THUMBNAILS, MapLens
 from atlas.state.map_layout import Layout
+from atlas.state.plane import CellsRead
 from atlas.state.workspace import Workspace
 from atlas.tracing.statistics import THUMBNAIL
 from atlas.views.base import TIGHT, Export, gesture
@@ -35,12 +36,6 @@ ORIGIN = "map"
 
 NAMED = 70
 """Pixels a head must be wide for its name to be written over its attention where the axes name it too: it covers cells."""
-
-MOST_WORDS = 600
-"""Words in the picture: each is an object in the browser, and smaller squares are pointed at."""
-
-NAME_GROUND = 0.75
-"""Opacity of the ground of a name: without one it cannot be read on a dark cell, and a whole one would hide the cell."""
 
 HATCHED = 48
 """Pixels along the side of a head from which what is masked is hatched; smaller, the lines would be taken for weights."""
@@ -122,6 +117,10 @@ class MapView(RasterView):
     def export(self) -> Export:
         """The numbers of all heads, or their thumbnails, a row a block of weights; and the picture that is on screen."""
         return Export("map", self.map.table(), self.plot()[()])
+
+    def read_cells(self, most: int) -> CellsRead | None:
+        """The heads, with their number where each has one."""
+        return self.map.read_cells(most)
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from atlas.plots.colours import BACKGROUND, LEVELS, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.marks import FROM, HEADS, TO, marks
 from atlas.plots.raster import Array, Box, Scale, Viewport, rectangles, scale, signed_scale
-from atlas.state.plane import Axis, Cell, PlaneLens
+from atlas.state.plane import Axis, Cell, CellsRead, PlaneLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import Export, gesture
 from atlas.views.canvas import HEIGHT, PLOT, TOOLS, Ticks, named_axes, readout
@@ -74,6 +74,10 @@ class PlaneView(RasterView):
     def export(self) -> Export:
         """The whole plane with its names, and the part of it that is on screen as a picture."""
         return Export(self.key, self.plane.table(), None if self.image is None else self.image[()])
+
+    def read_cells(self, most: int) -> CellsRead | None:
+        """All cells of the plane."""
+        return self.plane.read_cells(most)
 
     # -- the threshold -------------------------------------------------------------------------------------------------
 

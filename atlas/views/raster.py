@@ -10,13 +10,17 @@ from typing import Any, ClassVar
 import holoviews as hv
 import numpy as np
 import param
+from bokeh.models import GlyphRenderer
+from bokeh.models.glyphs import Image
 from holoviews import streams
 
 from atlas.patches.panes import Markup
+from atlas.plots.cell_hover import HOVER_CELLS, add_cell_hover
 from atlas.plots.colours import BACKGROUND, MASKED, MASKED_LINE, raster_palette
 from atlas.plots.frame import Hook, number
 from atlas.plots.raster import RASTER_PIXELS, Array, Scale, Viewport, bounds, raster_image
 from atlas.plots.zoom import bound_zoom, inside, nearest_share
+from atlas.state.plane import CellsRead
 from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
 from atlas.views.events import Range, on_range, on_tap
@@ -27,6 +31,10 @@ WHOLE = (0.0, 1.0)
 
 NEARLY = 0.999
 """Share of the nearest zoom that counts as it, because the browser reaches it by steps."""
+
+
+PICTURE = "The picture has the pixels it had on screen: zoomed in, it becomes no sharper."
+UNREAD = " It has too many cells for their numbers to be in this file."
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,32 @@ class RasterView(View):
         self._drawn_of = 0
         self.visibility.follow_revision(self._redraw)
         self.visibility.follow_marks(self.mark)
+
+    def take_over(self, other: View) -> None:
+        """The part that is on screen there, on as many pixels."""
+        super().take_over(other)
+        if isinstance(other, RasterView):
+            self._ranges = other.seen
+            self.size.update(width=other.size.width, height=other.size.height)
+
+    @property
+    def seen(self) -> tuple[Range, Range]:
+        """The part of the plane that is on screen, across and down; None: all of it."""
+        return self._ranges
+
+    def read_cells(self, most: int) -> CellsRead | None:  # noqa: ARG002  (a subclass knows its cells)
+        """What the pointer reads of the whole plane where no server answers; None: more cells than `most`."""
+        return None
+
+    def stand_alone(self, figure: Any) -> str:
+        """The numbers under the pointer, which the page asks the server for, are in the file where they are few enough."""
+        if not has_image(figure):
+            return super().stand_alone(figure)
+        read = self.read_cells(HOVER_CELLS)
+        if read is None:
+            return PICTURE + UNREAD
+        add_cell_hover(figure, read.values, read.names, read.reading)
+        return PICTURE
 
     def axes(self) -> Hashable:
         """What is on the axes."""
@@ -188,6 +222,11 @@ class RasterView(View):
             return
         self.write()
         self.mark()
+
+
+def has_image(figure: Any) -> bool:
+    """Whether a Bokeh figure is that of a raster."""
+    return any(isinstance(each, GlyphRenderer) and isinstance(each.glyph, Image) for each in figure.renderers)
 
 
 def blank_image() -> hv.Image:
