@@ -49,7 +49,7 @@ class TokenSums(NamedTuple):
     """(token,), ascending."""
     mass: Floats
     """(head, token)"""
-    count: Ints
+    count: Ints  # type: ignore[assignment]  # a tuple counts its elements by a method of this name
     """(token,) occurrences."""
     dropped: int = 0
     """Occurrences of tokens that were left out for memory."""

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,7 @@ class Corpus:
 
     def __init__(self, group: zarr.Group, attributes: Mapping[str, Any], where: str) -> None:
         self._group = group
-        self._about = dict(group.attrs)
+        self._about: dict[str, Any] = dict(group.attrs)
         self.where = where
         """The folder or the address it was opened from."""
         self.provenance: Mapping[str, Any] = attributes["provenance"]
@@ -234,7 +234,7 @@ class Corpus:
 
     def edges(self, row: Any) -> Exemplar:
         """What the head of a row of `exemplars` (the row itself, or its label) does with that text: 8 strongest keys a query."""
-        at = int(row.name if isinstance(row, pd.Series) else row)
+        at = int(cast("int", row.name) if isinstance(row, pd.Series) else row)
         place = int(self._array("exemplar_pair")[at])
         start, end = (int(bound) for bound in self._array("pair_start")[place : place + 2])
         query, key, weight = (self._part(f"edge_{name}", slice(start, end)) for name in ("query", "key", "weight"))

@@ -41,7 +41,7 @@ class TabNotice(pn.viewable.Viewer):
     def __panel__(self) -> Any:
         return self.box
 
-    def show(self, tab: str) -> None:
+    def tell(self, tab: str) -> None:
         """Say what is to be known before the tab that is open now."""
         self._open = tab
         words = "" if tab in self.closed else self.words.get(tab, "")
@@ -52,4 +52,4 @@ class TabNotice(pn.viewable.Viewer):
     @gesture
     def _close(self) -> None:
         self.closed.add(self._open)
-        self.show(self._open)
+        self.tell(self._open)

@@ -116,7 +116,7 @@ class Tabs(pn.viewable.Viewer):
             return
         with one_message():
             self.bar.active = key
-            self.notice.show(key)
+            self.notice.tell(key)
             for other, grid in self._grids.items():
                 show(grid, opened=other == key)
             for other, views in self.views.items():
