@@ -39,7 +39,8 @@ def add_cell_hover(figure: Any, values: Array, names: Mapping[str, Sequence[str]
     row, column = np.indices(values.shape, dtype=np.uint32)
     places = {down: row, across: column, down * across: row * across + column}
     data: dict[str, Any] = {"image": [np.asarray(values, np.float32)], "x": [0.0], "y": [0.0], "dw": [1.0], "dh": [1.0]}
-    tooltips, formatters = [], {}
+    tooltips: list[tuple[str, str]] = []
+    formatters: dict[str, Any] = {}
     for at, (title, of) in enumerate(names.items()):
         # A square plane has as many rows as columns: rows come first.
         data[f"name{at}"] = [row if at == 0 and len(of) == down else places[len(of)]]

@@ -226,7 +226,9 @@ class PlaneLens(Lens):
         shape = len(plane.rows), len(plane.columns)
         if not 0 < shape[0] * shape[1] <= most:
             return None
-        names = {axis: [plane.name(axis, at) for at in range(size)] for axis, size in zip(AXES, shape, strict=True)}
+        names: dict[str, list[str]] = {
+            axis: [plane.name(axis, at) for at in range(size)] for axis, size in zip(AXES, shape, strict=True)
+        }
         return CellsRead(self.window(0, shape[0], 0, shape[1]).values, names, self.reading())
 
     def table(self) -> pd.DataFrame:

@@ -61,8 +61,9 @@ def _drawn(page: str, given: list[Any], width: int) -> str:
         except Error as error:
             raise NoBrowser(MISSING) from error
         try:
-            view: dict[str, Any] = {"width": width, "height": 900}
-            context = browser.new_context(offline=True, viewport=view, device_scale_factor=SCALE, bypass_csp=True)
+            context = browser.new_context(
+                offline=True, viewport={"width": width, "height": 900}, device_scale_factor=SCALE, bypass_csp=True
+            )
             shown = context.new_page()
             shown.set_content(page)
             shown.wait_for_function(DRAWN, timeout=PATIENCE)

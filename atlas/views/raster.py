@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import holoviews as hv
 import numpy as np
 import param
-from bokeh.models import GlyphRenderer
 from bokeh.models.glyphs import Image
+from bokeh.models.renderers import GlyphRenderer
 from holoviews import streams
 
 from atlas.patches.panes import Markup

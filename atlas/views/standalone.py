@@ -222,7 +222,7 @@ def _ranges(view: View | None) -> list[Seen]:
 
 def _seen(figure: Any) -> Seen:
     found = {} if figure is None else {name: getattr(figure, name) for name in ("x_range", "y_range") if hasattr(figure, name)}
-    ends = {name: (getattr(each, "start", None), getattr(each, "end", None)) for name, each in found.items()}
+    ends: dict[str, Any] = {name: (getattr(each, "start", None), getattr(each, "end", None)) for name, each in found.items()}
     return {name: each for name, each in ends.items() if all(isinstance(end, int | float) for end in each)}
 
 
