@@ -98,9 +98,14 @@ def test_a_line_that_is_no_pin_is_refused(tmp_path: Path, line: str) -> None:
 
 def test_what_is_imported_is_asked_for() -> None:
     by_file = {path: {target.split(".")[0] for _, target in imports(path, REPO)} for path in (REPO / "atlas").rglob("*.py")}
-    # The extra of runs over many texts is asked for by name there, and `datasets` is used where somebody has it.
-    optional = {line.split(">")[0] for line in PROJECT["optional-dependencies"]["corpus"]} | {"datasets"}
-    used = {name for path, names in by_file.items() for name in (names - optional if path.parent.name == "corpus" else names)}
+    # The extra of runs over many texts is asked for by name there; `datasets` and a browser are used where somebody has them.
+    optional = {"corpus": {line.split(">")[0] for line in PROJECT["optional-dependencies"]["corpus"]} | {"datasets"}}
+    optional["headless"] = {"playwright"}
+    used = {
+        name
+        for path, names in by_file.items()
+        for name in names - optional.get(path.parent.name, set()) - optional.get(path.stem, set())
+    }
     foreign = used - sys.stdlib_module_names - {"atlas"}
     asked = {canonicalize_name(line.split(">")[0]) for line in PROJECT["dependencies"]}
     assert {"numpy", "torch"} <= foreign
