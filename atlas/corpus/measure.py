@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from atlas.engine.running.encode import Encoded
     from atlas.engine.running.head_sums import SideFacts
 
-LAYOUT = 2
+LAYOUT = 3
 """Number of the arrangement of a shard: another one makes other names, so that files of two arrangements are not mixed."""
 
 SIDES = ("query", "key")
@@ -187,7 +187,7 @@ def _merged(parts: Sequence[TokenSums]) -> TokenSums:
     return TokenSums.of(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.mass for part in parts], axis=1),
-        np.concatenate([part.count for part in parts]),
+        np.concatenate([part.occurrences for part in parts]),
         sum(part.dropped for part in parts),
     )
 
@@ -229,7 +229,7 @@ def _measure(work: Task, loaded: Loaded) -> tuple[dict[str, Any], dict[str, np.n
     top = Top.of(whole.values[:, :, ROLE_PLACES], read.places)
     arrays |= {"top_value": top.value, "top_text": top.text}
     for (kind, side), sums in tokens.items():
-        arrays |= {f"{part}_{kind}_{side}": getattr(sums, part) for part in ("ids", "mass", "count")}
+        arrays |= {f"{part}_{kind}_{side}": getattr(sums, part) for part in ("ids", "mass", "occurrences")}
     header = {
         "groups": groups,
         "bad": read.bad,

@@ -89,7 +89,7 @@ class Merged:
             for side in SIDES:
                 if f"ids_{kind}_{side}" in arrays:
                     new_tokens = TokenSums(
-                        arrays[f"ids_{kind}_{side}"], arrays[f"mass_{kind}_{side}"], arrays[f"count_{kind}_{side}"]
+                        arrays[f"ids_{kind}_{side}"], arrays[f"mass_{kind}_{side}"], arrays[f"occurrences_{kind}_{side}"]
                     )
                     known = self.tokens.get((kind, side))
                     self.tokens[kind, side] = new_tokens if known is None else known.merged(new_tokens)
@@ -215,7 +215,7 @@ def _token_tables(merged: Merged) -> dict[str, np.ndarray]:
     for (kind, side), sums in merged.tokens.items():
         for own, best in enumerate(sums.top(TOP_TOKENS, LEAST_COUNT)):
             rows += [
-                (firsts[kind] + own, SIDES.index(side), place[int(sums.ids[at])], sums.mass[own, at], sums.count[at])
+                (firsts[kind] + own, SIDES.index(side), place[int(sums.ids[at])], sums.mass[own, at], sums.occurrences[at])
                 for at in best
             ]
     rows.sort(key=lambda row: (row[0], row[1]))

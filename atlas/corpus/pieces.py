@@ -49,8 +49,8 @@ class TokenSums(NamedTuple):
     """(token,), ascending."""
     mass: Floats
     """(head, token)"""
-    count: Ints  # type: ignore[assignment]  # a tuple counts its elements by a method of this name
-    """(token,) occurrences."""
+    occurrences: Ints
+    """(token,)"""
     dropped: int = 0
     """Occurrences of tokens that were left out for memory."""
 
@@ -71,13 +71,13 @@ class TokenSums(NamedTuple):
         return TokenSums.of(
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.mass, other.mass], axis=1),
-            np.concatenate([self.count, other.count]),
+            np.concatenate([self.occurrences, other.occurrences]),
             self.dropped + other.dropped,
         )
 
     def top(self, most: int, least_count: int) -> list[Ints]:
         """For every head the places of the tokens with the largest mass, and with the largest mean of those that occur often."""
-        mean = np.where(self.count >= least_count, self.mass / np.maximum(self.count, 1), -1.0)
+        mean = np.where(self.occurrences >= least_count, self.mass / np.maximum(self.occurrences, 1), -1.0)
         found = []
         for mass, own in zip(self.mass, mean, strict=True):
             best = np.union1d(_largest(mass, most), _largest(own, most))
@@ -90,9 +90,9 @@ def _fitting(sums: TokenSums) -> TokenSums:
     most = max(1, CELLS // max(len(sums.mass), 1))
     if len(sums.ids) <= most:
         return sums
-    kept = np.sort(np.argsort(-sums.count, kind="stable")[:most])
-    lost = sums.dropped + int(sums.count.sum() - sums.count[kept].sum())
-    return TokenSums(sums.ids[kept], sums.mass[:, kept], sums.count[kept], lost)
+    kept = np.sort(np.argsort(-sums.occurrences, kind="stable")[:most])
+    lost = sums.dropped + int(sums.occurrences.sum() - sums.occurrences[kept].sum())
+    return TokenSums(sums.ids[kept], sums.mass[:, kept], sums.occurrences[kept], lost)
 
 
 def _largest(values: Floats, most: int) -> Ints:

@@ -89,7 +89,7 @@ def test_tokens_are_summed_by_id() -> None:
     ids, mass = rng.integers(0, 9, 60), rng.random((3, 60))
     merged = TokenSums.of(ids[:25], mass[:, :25]).merged(TokenSums.of(ids[25:], mass[:, 25:]))
     assert merged.ids.tolist() == sorted(set(ids.tolist()))
-    np.testing.assert_array_equal(merged.count, np.bincount(ids, minlength=9)[merged.ids])
+    np.testing.assert_array_equal(merged.occurrences, np.bincount(ids, minlength=9)[merged.ids])
     for at, token in enumerate(merged.ids):
         np.testing.assert_allclose(merged.mass[:, at], mass[:, ids == token].sum(1))
 
