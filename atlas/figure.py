@@ -16,6 +16,7 @@ from atlas.plots.colours import theme
 from atlas.state.stamp import on_picture, stamp
 from atlas.tasks import TASKS
 from atlas.trace import Trace
+from atlas.tracing.corpus import Corpus
 from atlas.views.base import View
 from atlas.views.files import File, files_of
 from atlas.views.headless import picture
@@ -111,6 +112,8 @@ def view(
     focus: Headlike | None = None,
     kind: str | None = None,
     dark: bool = False,
+    second: Trace | None = None,
+    corpora: Iterable[Corpus] = (),
     more: Mapping[str, Mapping[str, Any]] | None = None,
     **choices: Any,
 ) -> Figure:
@@ -133,6 +136,10 @@ def view(
         The kind of attention, where no head says it.
     dark
         Whether it is drawn for a dark page.
+    second
+        What the trace is compared with, for the views of comparisons.
+    corpora
+        Corpora of its model (`atlas.open`), for the views of corpora.
     more
         Choices of a part: 'display', 'explained', 'thresholds', or the key of a lens, each {name: value}; for names that
         `choices` cannot hold, or that mean something else there.
@@ -141,8 +148,9 @@ def view(
         explained (`position`, `outcome`, `against`); an unknown one is answered with all there are.
     """
     _prepare()
-    given = {"heads": heads, "queries": queries, "keys": keys, "focus": focus, "kind": kind, "more": more}
-    return Figure(single(trace, key, TASKS, dark=dark, **given, **choices))
+    beside = {"second": second, "corpora": corpora}
+    selected = {"heads": heads, "queries": queries, "keys": keys, "focus": focus, "kind": kind}
+    return Figure(single(trace, key, TASKS, dark=dark, more=more, **beside, **selected, **choices))
 
 
 def _prepare() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atlas.state.lens import Lens
+from atlas.state.second_lens import SecondLens
 from atlas.state.single import arguments
 from atlas.state.stamp import Stamp, in_words
 from atlas.state.workspace import Workspace
@@ -17,24 +18,29 @@ from atlas.tracing.spans import PROMPT, WRITTEN, spans_of
 LOADED = frozenset({"embedded", "folder", "hub"})
 """Sources of models that another session can load by their name."""
 
-FILE = "trace.nc"
+FILE, SECOND_FILE = "trace.nc", "second.nc"
 
 HELD = re.compile(r"(?P<head>.+) \((?P<mode>\w+)\)")
 EDGE = re.compile(r"(?P<head>.+): (?P<query>\d+) -> (?P<key>\d+)")
 """How the provenance writes heads that are switched off, and edges that are cut."""
 
 
-def notebook(workspace: Workspace, key: str, title: str, lens_type: type[Lens], stamped: Stamp) -> str:
-    """A notebook in the format of Jupyter (4.5) that shows a view as a workspace shows it."""
+def notebook(
+    workspace: Workspace, key: str, title: str, lens_type: type[Lens], stamped: Stamp, *, of_corpora: bool = False
+) -> str:
+    """A notebook in the format of Jupyter (4.5) that shows a view, or one of corpora, as a workspace shows it."""
     trace = workspace.trace
     assert trace is not None
     made, why = trace_code(trace)
-    shown = "\n".join(f"    {name}: {words}" for name, words in _lines(stamped))
+    name, beside, others = beside_code(workspace, lens_type, of_corpora=of_corpora)
+    why = " ".join(filter(None, [why, others]))
+    shown = "\n".join(f"    {field}: {words}" for field, words in _lines(stamped))
     about = f"# {title}\n\nExported from Attention Atlas. Run all cells to make its numbers and its plot again."
     cells = [
         _markdown(f"{about}\n\n{why}\n\n{shown}" if why else f"{about}\n\n{shown}"),
         _code(f"import atlas\n\n{made}"),
-        _code(call(workspace, key, lens_type)),
+        *([_code(beside)] if beside else []),
+        _code(call(workspace, key, lens_type, name)),
         _code("figure.table"),
         _code("figure"),
     ]
@@ -51,19 +57,32 @@ def notebook(workspace: Workspace, key: str, title: str, lens_type: type[Lens], 
     return json.dumps(written, ensure_ascii=False, indent=1) + "\n"
 
 
-def call(workspace: Workspace, key: str, lens_type: type[Lens]) -> str:
-    """The call that makes a view: every choice that is not at its default."""
-    given = [f"{name}={value!r}" for name, value in arguments(workspace, lens_type).items()]
+def call(workspace: Workspace, key: str, lens_type: type[Lens], beside: str = "") -> str:
+    """The call that makes a view: what it is shown beside, and every choice that is not at its default."""
+    given = [f"{beside}={beside}"] if beside else []
+    given += [f"{name}={value!r}" for name, value in arguments(workspace, lens_type).items()]
     inside = "".join(f",\n    {each}" for each in given)
     return f"figure = atlas.view(\n    trace,\n    {key!r}{inside},\n)"
 
 
-def trace_code(trace: Trace) -> tuple[str, str]:
+def beside_code(workspace: Workspace, lens_type: type[Lens], *, of_corpora: bool) -> tuple[str, str, str]:
+    """What the trace is shown beside, a second trace or corpora: its name, code that makes it, and what has to be done before."""
+    two = workspace.second.two() if issubclass(lens_type, SecondLens) else None
+    if two is not None:
+        code, why = trace_code(two.b, SECOND_FILE)
+        return "second", re.sub(r"^trace = ", "second = ", code, flags=re.MULTILINE), why
+    if of_corpora and workspace.corpora.opened:
+        opened = ", ".join(f"atlas.open({name!r})" for name in workspace.corpora.opened)
+        return "corpora", f"corpora = [{opened}]", "The corpora are opened from their folders, which have to be here."
+    return "", "", ""
+
+
+def trace_code(trace: Trace, file: str = FILE) -> tuple[str, str]:
     """Code that makes a trace, and why it has to be opened from a file where its model cannot make it again."""
     why = why_not_again(trace)
     if why:
-        saved = f"It is opened from a file: save it first, in the session that has it, with `trace.save({FILE!r})`."
-        return f"trace = atlas.open({FILE!r})", f"{why} {saved}"
+        saved = f"It is opened from a file: save it first, in the session that has it, with `trace.save({file!r})`."
+        return f"trace = atlas.open({file!r})", f"{why} {saved}"
     told, texts = trace.provenance, trace.texts
     loading = [repr(str(told["model"]))]
     if told["source"] == "hub" and told.get("revision"):

@@ -19,7 +19,7 @@ from atlas.state.validate import differing
 from atlas.state.workspace import Tasks, Workspace
 from atlas.trace import Trace
 
-TAKEN = frozenset({"trace", "key", "heads", "queries", "keys", "focus", "kind", "dark", "more"})
+TAKEN = frozenset({"trace", "key", "heads", "queries", "keys", "focus", "kind", "dark", "more", "second", "corpora"})
 """Arguments of `atlas.view` itself: a choice of such a name is given in `more`."""
 
 PARTS = {"display": "display", "explained": "target", "thresholds": "thresholds"}
@@ -32,14 +32,27 @@ def never(*_: object) -> NoReturn:
     raise UnknownName(msg)
 
 
-def alone(trace: Trace, tasks: Tasks, scheduler: Scheduler | None = None) -> Workspace:
-    """A workspace that shows a trace to nobody; what its lenses ask for is done in the calling thread."""
+def alone(
+    trace: Trace,
+    tasks: Tasks,
+    scheduler: Scheduler | None = None,
+    second: Trace | None = None,
+    corpora: Mapping[str, Any] | None = None,
+) -> Workspace:
+    """A workspace that shows a trace to nobody; what its lenses ask for is done in the calling thread.
+
+    `second` is what it is compared with, `corpora` what is known of its model by many texts, by their names.
+    """
     made = Workspace(never, tasks=tasks, scheduler=scheduler, at_once=True)
     pipeline, texts = made.pipeline, trace.texts
     pipeline.choose(str(trace.provenance.get("model") or "a recording"), in_memory=True)
     assert pipeline.input is not None
     pipeline.input.param.update(text=texts.text or "", pair=texts.pair or "", target=texts.target or "")
     pipeline.show(trace)
+    made.corpora.opened = dict(corpora or {})
+    if second is not None:
+        made.second.used = True
+        made.second.show(second)
     return made
 
 
@@ -49,8 +62,13 @@ def copied(workspace: Workspace) -> Workspace:
     if trace is None:
         msg = "Nothing is analysed yet. Type a text and run it."
         raise UnknownName(msg)
-    made, state = alone(trace, workspace.tasks, workspace.scheduler), state_of(workspace)
+    made, state = alone(trace, workspace.tasks, workspace.scheduler, corpora=workspace.corpora.opened), state_of(workspace)
     put_inputs(state, made)
+    two = workspace.second.two()
+    if two is None:
+        made.second.restore({})  # a second side that is not there yet would be run
+    else:
+        made.second.show(two.b)
     put_selection(state, made)
     return made
 

@@ -20,6 +20,7 @@ from atlas.errors import NotCaptured, UnknownName
 from atlas.state.recipe import notebook
 from atlas.state.stamp import Stamp, stamp
 from atlas.views.base import View
+from atlas.views.corpus_choice import CorpusView
 from atlas.views.single import copied_alone
 from atlas.views.standalone import page
 
@@ -109,7 +110,7 @@ def _html(view: View, stamped: Stamp) -> list[File]:
 
 
 def _notebook(view: View, stamped: Stamp) -> list[File]:
-    text = notebook(view.workspace, view.key, view.title, view.lens_type, stamped)
+    text = notebook(view.workspace, view.key, view.title, view.lens_type, stamped, of_corpora=isinstance(view, CorpusView))
     return [File(f"{view.key}.ipynb", "application/x-ipynb+json", _utf8(text))]
 
 

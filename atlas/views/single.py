@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atlas.errors import NotCaptured, UnknownName
+from atlas.state.corpora import named
 from atlas.state.single import alone, choose, copied, select
 from atlas.state.workspace import Tasks, Workspace
 from atlas.trace import Trace
@@ -29,8 +30,8 @@ def view_type(key: str) -> type[View]:
 def single(trace: Trace, key: str, tasks: Tasks, *, dark: bool = False, **given: Any) -> View:
     """A view of a trace, built and with its numbers; `given` as `atlas.view` takes it."""
     found = view_type(key)
-    workspace = alone(trace, tasks)
     choices = dict(given)
+    workspace = alone(trace, tasks, second=choices.pop("second", None), corpora=named(choices.pop("corpora", None) or ()))
     more = choices.pop("more", None)
     select(workspace, **{name: choices.pop(name) for name in ("heads", "queries", "keys", "focus", "kind") if name in choices})
     choose(workspace, found.lens_type, choices, more)
@@ -40,7 +41,7 @@ def single(trace: Trace, key: str, tasks: Tasks, *, dark: bool = False, **given:
 def shown_alone(workspace: Workspace, key: str, *, dark: bool = False) -> View:
     """A view of a workspace that no page shows, built and with its numbers; what needs a press is pressed for."""
     found = view_type(key)
-    reason = found.fits(_trace_of(workspace))
+    reason = found.offered(workspace)
     if reason:
         msg = f"{found.title} is not offered for this trace: {reason}"
         raise NotCaptured(msg)
@@ -62,11 +63,3 @@ def built(view: View) -> View:
     if view.problem:
         raise NotCaptured(view.problem)
     return view
-
-
-def _trace_of(workspace: Workspace) -> Trace:
-    trace = workspace.trace
-    if trace is None:
-        msg = "Nothing is analysed yet. Type a text and run it."
-        raise UnknownName(msg)
-    return trace

@@ -26,12 +26,14 @@ from atlas.state.single import copied
 from atlas.state.stamp import stamp
 from atlas.tasks import TASKS
 from atlas.views.base import Files
+from atlas.views.corpus_choice import CorpusView
 from atlas.views.files import KEY, MAKERS, files_of, parquet_file
 from atlas.views.single import copied_alone, view_types
 from atlas.views.standalone import fragment
 from tests.engine.families import loaded
 from tests.places import REPO
 from tests.state.readers import CROSS, both, single, workspace
+from tests.views.test_tabs import with_corpora
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
@@ -77,11 +79,18 @@ def shown(key, trace, **selected):
 
 @pytest.mark.parametrize("key", view_types())
 def test_every_view_has_the_numbers_of_the_app_and_they_come_back_from_parquet(key):
-    trace = next(trace for trace in (single(), read(), on()) if view_types()[key].fits(trace) == "")
-    view = shown(key, trace)
+    room = with_corpora()
+    if not issubclass(view_types()[key], CorpusView):
+        room = workspace(next(trace for trace in (single(), read(), on()) if view_types()[key].fits(trace) == ""))
+    room.tasks = TASKS
+    room.second.show(room.trace)  # what compares has something to compare
+    view = view_types()[key](room)
+    view.__panel__()
     view.lens.begin()
-    found = atlas.view(trace, key)
+    found = atlas.view(room.trace, key, second=room.trace, corpora=room.corpora.opened.values())
     pd.testing.assert_frame_equal(found.table, view.export().table)
+    pd.testing.assert_frame_equal(copied_alone(view).export().table, found.table)
+    trace = room.trace
     again = pd.read_parquet(io.BytesIO(parquet_file(key, found.table, stamp(trace)).data))
     assert len(again) == len(found.table) > 0
     for at, name in enumerate(found.table.columns):
