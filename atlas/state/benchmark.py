@@ -113,11 +113,11 @@ class BenchmarkLens(Lens):
 
     def handed_over(self) -> Any:
         """The file and the results."""
-        return self._data, self._digest, self.file, self.picked, dict(self._results)
+        return self.data, self.digest, self.file, self.picked, dict(self._results)
 
     def take_over(self, handed: Any) -> None:
         """Show the results there; nothing is run."""
-        self._data, self._digest, self.file, self.picked, self._results = handed
+        self.data, self.digest, self.file, self.picked, self._results = handed
         self._redraw()
 
     @property

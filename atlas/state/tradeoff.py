@@ -177,6 +177,18 @@ class TradeoffLens(PressedLens):
             if found is not None:
                 self._costs[request] = found
 
+    def handed_over(self) -> Any:
+        """The file and the results."""
+        results = dict(self._costs), dict(self._results), dict(self._wanted), dict(self._held), self._attention
+        return self.files.handed_over(), results
+
+    def take_over(self, handed: Any) -> None:
+        """Show the results there; nothing is run."""
+        file, results = handed
+        self.files.take_over(file)
+        self._costs, self._results, self._wanted, self._held, self._attention = results
+        self._redraw()
+
     # -- chosen heads on held-out examples ---------------------------------------------------------------------------------
 
     def chosen(self) -> tuple[HeadId, ...]:

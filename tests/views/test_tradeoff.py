@@ -20,6 +20,8 @@ from atlas.state.tradeoff import RANKS, WEIGHTS_OFF
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.tracing.tradeoff import LOG_RATIO, PARTS, TRADEOFF
+from atlas.views.benchmark import BenchmarkView
+from atlas.views.single import copied_alone
 from atlas.views.tradeoff import TITLES, TradeoffView
 from tests.bias.prejudiced import IDLE, PREJUDICED, SENSIBLE, examples, prejudiced
 from tests.engine.families import loaded
@@ -202,6 +204,23 @@ def test_results_outlive_the_text_and_hang_on_switched_off_heads():
     assert "not run yet" in view.lens.line
     assert not view.start.disabled
     assert view.tradeoff.at([0]) == []
+
+
+def test_a_copy_of_its_own_shows_the_same_and_runs_nothing():
+    asked = []
+    room, view = opened(asked)
+    room.selection.select_heads([PREJUDICED], origin="elsewhere")
+    view._test()
+    copy = copied_alone(view)
+    assert copy.tradeoff.shown().table.equals(found().table)
+    assert copy.sentence.object == view.sentence.object
+    assert copy.table.value.equals(view.table.value)
+    assert copy.start.label == view.start.label
+    assert len(asked) == 1
+    benchmarks = BenchmarkView(room)
+    benchmarks.__panel__()
+    benchmarks.benchmark.run()
+    assert copied_alone(benchmarks).benchmark.found().scores.equals(benchmarks.benchmark.found().scores)
 
 
 def test_the_file_and_the_benchmark_are_those_of_the_benchmark_card():
