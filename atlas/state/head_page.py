@@ -29,7 +29,7 @@ MENTIONED = 0.1
 TOKENS = 8
 """Tokens of a side."""
 
-SIDES = {"query": "Tokens that look (at other than special and first tokens)", "key": "Tokens that are looked at"}
+SIDES = {"query": "Tokens that look (not at special or first ones)", "key": "Tokens that are looked at"}
 
 
 class Example(NamedTuple):

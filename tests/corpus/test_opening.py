@@ -30,13 +30,16 @@ def test_folders_named_at_the_start_are_offered_by_name_in_every_session(tmp_pat
         opened_corpora([str(tmp_path / "none")])
 
 
-def test_a_corpus_opens_its_model_on_one_of_its_own_texts():
+def test_a_corpus_opens_its_model_on_one_of_its_own_texts(monkeypatch):
+    runs = []
+    monkeypatch.setattr("atlas.state.pipeline.Pipeline.run", lambda pipeline: runs.append(pipeline.job().model[0]))
     held = corpus(values(20, 48), kinds=KINDS, model="gpt-mini", where="/somewhere/stories")
     app = atlas.explore(held)
     assert app.workspace.display.tab == "corpus"
     assert app.workspace.corpora.opened == {"stories": held}
     given = app.workspace.pipeline
     assert (given.choice.name_or_path, given.input.text in TEXTS) == ("gpt-mini", True)
+    assert runs == ["gpt-mini"]
     other = atlas.explore(held, "A text of my own.", corpora=[held])
     assert list(other.workspace.corpora.opened) == ["stories", "stories (2)"]
     assert other.workspace.pipeline.input.text == "A text of my own."
