@@ -74,7 +74,7 @@ def put_inputs(
     for key in {*state.choices, *workspace.choices}:
         choices = workspace.choices_of(key)
         choices.param.update(**defaults(type(choices)) | dict(state.choices.get(key, {})))
-    workspace.second.restore(state.second)
+    waits = _put_second(state, workspace, where)
     if not state.private:
         spans = SpansOf(state.text, state.target, state.spans)
         given.param.update(**{name: getattr(state, name) for name in TEXTS}, spans=spans)
@@ -86,7 +86,7 @@ def put_inputs(
     assert pipeline.choice is not None
     pipeline.choice.param.update(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
     if run_of(pipeline) == on_screen:
-        return Restored("select")
+        return Restored("select", waits)
     wanting = ["This link leaves its text out: type or paste it, and run it."] if state.private and not given.text else []
     if where(state.model, state.revision) == HUB:
         # Whoever follows a link has not yet asked for gigabytes of somebody else's choosing.
@@ -94,7 +94,16 @@ def put_inputs(
         return Restored("wait", wanting, fetch=True)
     if not given.text:
         return Restored("wait", wanting)
-    return Restored("run")
+    return Restored("run", waits)
+
+
+def _put_second(state: State, workspace: Workspace, where: Where) -> list[str]:
+    """Side B as the link says; one whose model would be downloaded waits for the reader, as side A does, and that is said."""
+    settings = dict(state.second)
+    model = str(settings.get("model", ""))
+    waits = bool(settings.get("used") and model and model != state.model and where(model, "") == HUB)
+    workspace.second.restore(settings | {"used": False} if waits else settings)
+    return [f"This link compares with {model!r}, which is not on this machine. Run side B to fetch it."] if waits else []
 
 
 def _recording(state: State, pipeline: Pipeline, on_screen: Mapping[str, Any] | None) -> Restored:

@@ -12,6 +12,7 @@ import param
 
 from atlas.state.changes import NO_HEADS
 from atlas.state.compact import Unusable, pack_heads, shown, unpack_heads
+from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.validate import flag, name, text
 from atlas.trace import Trace
 from atlas.tracing.two_traces import TwoTraces
@@ -169,6 +170,10 @@ class SecondSide(param.Parameterized):
 # -- in a link ---------------------------------------------------------------------------------------------------------
 
 
+def _long_text(value: Any) -> str:
+    return text(value, LONGEST_TEXT)
+
+
 def _precision(value: Any) -> str:
     if value not in PRECISIONS:
         msg = f"is {shown(value)}, which is none of {', '.join(PRECISIONS[1:])}"
@@ -177,7 +182,8 @@ def _precision(value: Any) -> str:
 
 
 TAKE: Mapping[str, Callable[[Any], Any]] = {
-    "used": flag, "model": name, "dtype": _precision, "text": text, "pair": text, "target": text, "ablated": unpack_heads,
+    "used": flag, "model": name, "dtype": _precision, "text": _long_text, "pair": _long_text, "target": _long_text,
+    "ablated": unpack_heads,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.state.compare import PRESETS, WITHOUT_HEADS, CompareLens
+from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.second import PRECISIONS
 from atlas.state.second_lens import AUTO
 from atlas.state.workspace import Workspace
@@ -56,8 +57,8 @@ class CompareView(View):
             label="Precision of B", options={SAME: "", **{name: name for name in PRECISIONS if name}}, value="", width=150, **look
         )
         self.text = pmui.TextAreaInput(
-            label="Text of B (empty: that of side A)", rows=2, max_rows=6, auto_grow=True, sizing_mode="stretch_width",
-            css_classes=["aa-b-text"], margin=(4, 4),
+            label="Text of B (empty: that of side A)", max_length=LONGEST_TEXT, rows=2, max_rows=6, auto_grow=True,
+            sizing_mode="stretch_width", css_classes=["aa-b-text"], margin=(4, 4),
         )  # fmt: skip
         self.run = pmui.Button(label="Run side B", color="primary", variant="contained", css_classes=["aa-run-b"], **look)
         self.stop = pmui.Button(label="Remove side B", variant="text", css_classes=["aa-no-b"], **look)

@@ -30,6 +30,7 @@ from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.link import FIELDS, State
 from atlas.state.map import MapLens
 from atlas.state.restore import apply, job_of, put_inputs
+from atlas.state.second import unpack_second
 from atlas.state.share import DAMAGED, LONGEST, MOST_BYTES, VERSION, decode, encode, state_of
 from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
@@ -741,6 +742,26 @@ def test_a_model_that_would_have_to_be_fetched_waits_for_the_reader() -> None:
         assert space.selection.heads == {head(1, 1)}
 
     asyncio.run(journey())
+
+
+def test_a_second_side_that_would_have_to_be_fetched_waits_for_the_reader() -> None:
+    async def journey() -> None:
+        space = workspace()
+        shared = SharedState(space, where=lambda name, _: "hub" if name == "some/model" else "here")
+        second = {"used": True, "model": "some/model", "text": "one two"}
+        shared.open(encode(State("gpt-mini", text="one two", second=second)).token)
+        await settled(space)
+        assert space.trace is not None
+        assert (space.second.used, space.second.model, space.second.text) == (False, "some/model", "one two")
+        assert "Run side B to fetch it" in shared.complaint
+
+    asyncio.run(journey())
+
+
+def test_a_text_of_the_second_side_is_no_longer_than_any_other() -> None:
+    found, said = unpack_second({"used": True, "text": "a" * (LONGEST_TEXT + 1)})
+    assert found == {"used": True}
+    assert len(said) == 1
 
 
 def test_a_private_link_waits_for_the_text_and_then_selects() -> None:
