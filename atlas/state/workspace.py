@@ -97,7 +97,6 @@ class Workspace(param.Parameterized):
         super().__init__(**params)
         self.settling = False
         self.pipeline.param.watch(self._fit, "trace")
-        self.param.watch(self.second.follow, "revision")
         self.selection.param.watch(self._fit_sliders, "focus")
 
     def lens(self, lens_type: type[LensType]) -> LensType:
@@ -162,6 +161,8 @@ class Workspace(param.Parameterized):
         finally:
             self.settling = False
         self.revision += 1
+        # Called, not bound to `revision`: a link reads from its watchers whether any view was made before it.
+        self.second.follow()
 
     def _fit_sliders(self, *_: object) -> None:
         trace = self.trace
