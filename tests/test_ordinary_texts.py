@@ -78,6 +78,8 @@ KNOWN_PROBLEMS = (
     r"None of the selected tokens that .+ stands for anything of the second text\. Select other tokens\.",
     r"Nothing of the two texts could be aligned: .+",
     r"\d words of both texts stand for each other, and comparing layers takes 3\.",
+    r"No metric tells the heads apart on these tokens\. Select other tokens, or analyse a longer text\.",
+    r"Integrated gradients say how the scores of the heads of a layer add up to the logit\. .+",
     r"No head is selected\. Select heads, or test those that look most at flagged words\.",
 )
 """Sentences (as regular expressions) a view may show instead of its plot, because the text or the model has nothing to draw."""

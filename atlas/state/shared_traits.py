@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from atlas.errors import TextError
 from atlas.ids import HeadId
 from atlas.state.heads import title_of
 from atlas.state.lens import Lens, counted, listed
@@ -20,6 +21,8 @@ SHOWN = 12
 
 REAL = 0.05
 """Share of false differences let through among all those called real."""
+
+ALIKE = "No metric tells the heads apart on these tokens. Select other tokens, or analyse a longer text."
 
 NAMED = 3
 """Traits that the words name."""
@@ -73,8 +76,8 @@ class SharedTraitsLens(Lens):
         if self.workspace.trace is None:
             return ""
         table = self.table()
-        if self.problem or not len(table):
-            return "" if self.problem else "No metric tells the heads of this text apart."
+        if self.problem:
+            return ""
         if table["q"].isna().all():
             return "All heads of these layers are selected: there are no others to compare them with."
         real = table[table["q"] <= REAL]
@@ -89,4 +92,7 @@ class SharedTraitsLens(Lens):
     def _traits(self) -> pd.DataFrame:
         table, over = selected_table(self.workspace, self.trace), tokens_in_words(self.workspace)
         self.line = f"{heads_in_words(self.workspace)}, beside {counted(len(table), 'head')}" + (f" · {over}" if over else "")
-        return traits_of(table, self.shown_heads())
+        found = traits_of(table, self.shown_heads())
+        if not len(found):
+            raise TextError(ALIKE)
+        return found
