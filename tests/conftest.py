@@ -38,8 +38,9 @@ _failed: dict[str, set[str]] = {"browser": set(), "others": set()}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--all-texts`: the sweep over ordinary texts takes all of them, not those of the day."""
+    """`--all-texts`: the sweep over ordinary texts takes all of them, not those of the day. `--all-hostile`: likewise."""
     parser.addoption("--all-texts", action="store_true", help="draw every view on all ordinary texts (an hour on two cores)")
+    parser.addoption("--all-hostile", action="store_true", help="try all 10,000 hostile inputs, not a sample")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

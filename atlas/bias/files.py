@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,11 +52,13 @@ def read_items(name: str, data: Data) -> list[Item]:
         part = "intersentence" if name == INTERSENTENCE else "intrasentence"
         if isinstance(raw, Mapping):
             raw = _part(raw, part)
+        raw = _listed(name, raw)
         items = [_triple(example, at, part) for at, example in enumerate(raw)]
     else:
         if isinstance(raw, Mapping):
             msg = f"This is one JSON object, not a list of pairs. {KINDS[name].title} reads {KINDS[name].file}."
             raise BadData(msg)
+        raw = _listed(name, raw)
         items = [_pair(row, at) for at, row in enumerate(raw)]
     if not items:
         msg = f"There is no example in this file. {KINDS[name].title} reads {KINDS[name].file}."
@@ -91,6 +93,13 @@ def as_examples(items: Sequence[Item]) -> list[dict[str, Any]]:
 def sentence_id(item: Item, at: int) -> str:
     """The name of one of the sentences of an example."""
     return f"{item.id}/{at}"
+
+
+def _listed(name: str, raw: Any) -> Iterable[Any]:
+    if isinstance(raw, Iterable) and not isinstance(raw, str):
+        return raw
+    msg = f"This holds {type(raw).__name__} where a list of examples belongs. {KINDS[name].title} reads {KINDS[name].file}."
+    raise BadData(msg)
 
 
 def _rows(name: str, data: Data) -> Any:
@@ -172,7 +181,7 @@ def _triple(example: Any, at: int, part: str) -> Item:
     name = str(example.get("id", at)) if isinstance(example, Mapping) else str(at)
     context, target, category = (_text(example, key, name) for key in ("context", "target", "bias_type"))
     rows = example.get("sentences")
-    by_label = {row.get("gold_label"): row for row in rows if isinstance(row, Mapping)} if isinstance(rows, list) else {}
+    by_label = {str(row.get("gold_label")): row for row in rows if isinstance(row, Mapping)} if isinstance(rows, list) else {}
     if not isinstance(rows, list) or len(rows) != len(LABELS) or set(by_label) != set(LABELS):
         msg = f"Example {name!r} needs three sentences with the gold labels {STEREOTYPE}, {ANTI} and {UNRELATED}."
         raise BadData(msg)

@@ -26,6 +26,8 @@ from atlas.errors import BadTraceFile, UnknownName
 from atlas.ids import KINDS
 from atlas.metrics.moments import Moments
 from atlas.metrics.sketches import LARGEST, quantiles
+from atlas.tracing.corpus_sound import check_about, check_arrays, check_below, check_numbers, check_words, whole
+from atlas.tracing.declared import check_zarr
 
 if TYPE_CHECKING:
     import zarr
@@ -38,6 +40,9 @@ ROOT = "zarr.json"
 
 OPEN_BYTES = 8 << 30
 """No corpus is larger: a file that says so would fill the memory before anything else could be said about it."""
+
+SPARE_BYTES = 512 << 20
+"""What the tables of a folder may hold beyond what its files can: most bins of a thousand heads are empty, and take no room."""
 
 SHARES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 """Columns of `quantiles`."""
@@ -197,6 +202,7 @@ class Corpus:
         """
         names = np.asarray(self._text("token_names"), dtype=object)
         at, sides = self._array("token_head"), np.array(["query", "key"], dtype=object)
+        self._points("token_of", len(names))
         table = pd.DataFrame(
             {
                 "side": sides[self._array("token_side")],
@@ -220,6 +226,8 @@ class Corpus:
         texts = pd.DataFrame(self._texts, columns=["text", "pair", "target", "source", "row", "tokens"]).drop(columns="tokens")
         at = self._array("exemplar_head")
         roles = np.asarray(self._about["roles"], dtype=object)
+        self._points("exemplar_metric", len(roles))
+        self._points("exemplar_text", len(texts))
         table = pd.DataFrame(
             {
                 "metric": roles[self._array("exemplar_metric")],
@@ -239,8 +247,12 @@ class Corpus:
         start, end = (int(bound) for bound in self._array("pair_start")[place : place + 2])
         query, key, weight = (self._part(f"edge_{name}", slice(start, end)) for name in ("query", "key", "weight"))
         kind = str(self._ids["kind"].iloc[int(self._array("exemplar_head")[at])])
+        self._points("exemplar_text", len(self._texts))
         tokens = self._texts[int(self._array("exemplar_text")[at])]["tokens"]
-        query_tokens, key_tokens = (tuple(tokens[_side(kind, axis, tokens)]) for axis in ("query", "key"))
+        with whole(self.where):
+            query_tokens, key_tokens = (tuple(tokens[_side(kind, axis, tokens)]) for axis in ("query", "key"))
+            check_below("edge_query", query, len(query_tokens))
+            check_below("edge_key", key, len(key_tokens))
         table = pd.DataFrame({"query": query.astype(np.int64), "key": key.astype(np.int64), "weight": weight})
         table["query_token"] = np.asarray(query_tokens, dtype=object)[table["query"]]
         table["key_token"] = np.asarray(key_tokens, dtype=object)[table["key"]]
@@ -267,18 +279,35 @@ class Corpus:
     def _read(self) -> dict[str, np.ndarray]:
         return {}
 
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """Heads, texts and so on, by what the tables declare."""
+        return check_arrays(dict(self._group.arrays()), self._about)
+
+    def _points(self, name: str, most: int) -> None:
+        """Check that a table points to what is there."""
+        with whole(self.where):
+            check_below(name, self._array(name), most)
+
     def _array(self, name: str) -> np.ndarray:
         if name not in self._read:
-            self._read[name] = self._part(name)
+            with whole(self.where):
+                read = self._part(name)
+                check_numbers(name, read, self._sizes)
+                self._read[name] = read
         return self._read[name]
 
     def _part(self, name: str, which: Any = slice(None)) -> np.ndarray:
         """Some of an array; only the chunks that hold it are read."""
-        array: Any = self._group[name]
-        return np.asarray(array[which])
+        with whole(self.where):
+            array: Any = self._group[name]
+            return np.asarray(array[which])
 
     def _text(self, name: str) -> Any:
-        return json.loads(self._part(name).tobytes().decode())
+        with whole(self.where):
+            found = json.loads(self._part(name).tobytes().decode())
+            check_words(name, found)
+            return found
 
     def _place(self, name: str) -> int:
         if name not in self.metrics:
@@ -322,18 +351,26 @@ def open_corpus(path: str | Path) -> Corpus:
     import zarr
 
     where = str(path)
-    try:
+    with whole(where):
         attributes = _attributes(where)
         _check(attributes, where)
+        if "://" not in where:
+            check_zarr(_tables(where, attributes["tables"]), SPARE_BYTES)
         # zarr_format is fixed because older formats can name a codec that unpickles.
         group = zarr.open_group(_store(where), path=str(attributes["tables"]), mode="r", zarr_format=3)
         _check_size(sum(array.nbytes for _, array in group.arrays()), where)
+        about = dict(group.attrs)
+        check_about(attributes.get("provenance"), attributes.get("complete"), about)
+        check_arrays(dict(group.arrays()), about)
         return Corpus(group, attributes, where)
-    except BadTraceFile:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{where} cannot be read as a corpus ({type(error).__name__}: {error}). It is damaged or something else."
-        raise BadTraceFile(msg) from error
+
+
+def _tables(where: str, name: Any) -> Path:
+    """The folder of the tables, which stands in the store itself."""
+    if not isinstance(name, str) or Path(name).name != name:
+        msg = "it names no tables of its own"
+        raise BadTraceFile(msg)
+    return Path(where, name)
 
 
 def _check(attributes: Mapping[str, Any], where: str) -> None:

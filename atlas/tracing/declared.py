@@ -52,7 +52,7 @@ def check_file(path: Path) -> None:
         with h5py.File(path, "r") as file:
             _check_hdf5(file, path)
     elif stat.S_ISDIR(about.st_mode):
-        _check_zarr(path)
+        check_zarr(path)
     else:
         msg = f"{path} is neither a file nor a folder, so it holds no trace."
         raise BadTraceFile(msg)
@@ -124,8 +124,8 @@ def _check_attributes(item: Any, path: Path) -> None:
 # -- Zarr ----------------------------------------------------------------------------------------------------------------
 
 
-def _check_zarr(path: Path) -> None:
-    """Walk the folder, of which every part is a file of its own."""
+def check_zarr(path: Path, spare: int = SPARE_PACKED) -> None:
+    """Walk the folder, of which every part is a file of its own; `spare` bytes beyond what its files may hold are let pass."""
     declared = held = seen = 0
     for folder, inner, names in os.walk(path):
         place = Path(folder)
@@ -145,7 +145,7 @@ def _check_zarr(path: Path) -> None:
             inner.clear()  # what is below an array are its pieces
         elif len(place.relative_to(path).parts) > DEEPEST:
             raise _refused(path, f"holds groups inside each other, more than {DEEPEST}")
-    check_size(declared, PACKED * held + SPARE_PACKED, path)
+    check_size(declared, PACKED * held + spare, path)
 
 
 class _Array:

@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from huggingface_hub.errors import StrictDataclassError
-
 from atlas.engine.loading import files
 from atlas.engine.loading.declared import check_parameters, check_settings
 from atlas.engine.loading.hub import Source
@@ -273,7 +271,8 @@ def _explained(folder: Path) -> Iterator[None]:
     except ImportError as error:
         msg = f"{folder} needs a package that is not installed: {_one_line(error)}"
         raise UnsupportedModel(msg) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, StrictDataclassError) as error:
+    except Exception as error:
+        # Of every sort: the library of tokenizers raises Exception itself.
         if "trust_remote_code" in str(error):
             msg = f"{folder} needs Python code of its own. Read it, and if you trust it load with trust_remote_code=True."
             raise UnsafeModel(msg) from error
