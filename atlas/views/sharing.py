@@ -20,7 +20,16 @@ const label = (words) => { source.data.label = words; setTimeout(() => { source.
 
 def sharing(shared: SharedState) -> Any:
     """The button that copies the link, and the switch that leaves the text out of it."""
-    copy = pmui.Button(label="Copy link", icon=LINK, variant="text", color="light", css_classes=["aa-copy"], align="center")
+    copy = pmui.Button(
+        label="Copy link",
+        icon=LINK,
+        variant="text",
+        color="light",
+        css_classes=["aa-copy"],
+        align="center",
+        # The library's light grey on the blue of the header has a contrast of 4.44, and 4.5 is the least that is easily read.
+        stylesheets=[".MuiButton-root { color: #fff !important; }"],
+    )
     copy.jscallback(clicks=COPY)
     private = pmui.Switch.from_param(
         shared.param.private,

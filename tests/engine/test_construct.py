@@ -372,6 +372,15 @@ def test_a_folder_without_a_tokenizer(tmp_path):
     refusal(error)
 
 
+def test_a_damaged_tokenizer_is_said_to_be_one(tmp_path):
+    folder = saved(tmp_path, HEADS["masked-lm"]())
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("doctor", "doc\\utor"), encoding="utf-8")
+    with pytest.raises(BrokenFiles, match="could not read") as error:
+        built(folder)
+    refusal(error)
+
+
 def test_a_tokenizer_larger_than_the_model(tmp_path):
     folder = saved(tmp_path, HEADS["masked-lm"](), words=[*tiny_files.WORDS, "one", "more"])
     with pytest.raises(BrokenFiles, match=r"its id 14 \('more'\) is beyond the model's 13 embeddings") as error:

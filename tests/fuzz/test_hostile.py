@@ -47,15 +47,15 @@ from tests.tracing.corpora import corpus, values
 pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn of damaged files in many ways
 
 TIMES: dict[str, tuple[int, int]] = {
-    "links": (100, 2_700),
-    "links of a page": (8, 300),
+    "links": (60, 2_700),
+    "links of a page": (3, 300),
     "messages": (60, 1_000),
     "gestures": (80, 1_500),
-    "texts": (18, 900),
-    "traces": (40, 1_000),
-    "corpora": (24, 600),
-    "text files": (90, 1_400),
-    "model folders": (12, 600),
+    "texts": (8, 900),
+    "traces": (14, 1_000),
+    "corpora": (8, 600),
+    "text files": (60, 1_400),
+    "model folders": (8, 600),
 }
 """What -> inputs of every run, and all of them."""
 

@@ -15,12 +15,15 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import zarr
 
 import atlas
+from atlas.corpus.store import Store
 from atlas.errors import BadTraceFile
 from atlas.tracing.declared import _unpacked
 from tests.engine.families import loaded
 from tests.places import REPO
+from tests.tracing.corpora import corpus, values
 
 SECONDS = 1.0
 """Of the processor, which others may share."""
@@ -320,3 +323,72 @@ def test_numbers_that_fit_nothing_are_said_and_refused(change: Any, says: str, g
         refused(path, says)
     else:
         assert atlas.open(path).heads is not None  # weights are made of queries and keys where those are there
+
+
+# -- corpora --
+
+
+@pytest.fixture
+def heads(tmp_path: Path) -> Path:
+    """A corpus on disk."""
+    held = corpus(values(12, 6))
+    arrays = {name: np.asarray(array[:]) for name, array in held._group.arrays()}
+    root = {"provenance": dict(held.provenance), "complete": list(held.complete)}
+    Store(tmp_path / "heads").publish("0", arrays, dict(held._group.attrs), root)
+    assert len(atlas.open(tmp_path / "heads").heads) == 6
+    return tmp_path / "heads"
+
+
+def put(path: Path, name: str, numbers: Any) -> None:
+    """Other numbers in the place of a table."""
+    shutil.rmtree(path / "tables-0" / name)
+    zarr.open_group(path / "tables-0", mode="a").create_array(name, data=np.asarray(numbers))
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "says"),
+    [
+        ("kind", [0] * 5, "has another size than the others"),
+        ("layer", np.zeros((2, 3), int), "'layer' has another form"),
+        ("mean", np.zeros((1, 6, 13)), "'mean' has another size"),
+        ("edge_query", np.zeros(360), "'edge_query' has another form"),
+    ],
+)
+def test_a_corpus_whose_tables_do_not_fit_is_not_opened(heads: Path, name: str, numbers: Any, says: str) -> None:
+    put(heads, name, numbers)
+    refused(heads, says)
+
+
+def test_a_corpus_that_points_to_what_is_not_there_says_so(heads: Path) -> None:
+    put(heads, "kind", [9] * 6)
+    with pytest.raises(BadTraceFile, match="'kind' points to what is not there"):
+        _ = atlas.open(heads).heads
+    put(heads, "token_of", np.full(60, 5))
+    with pytest.raises(BadTraceFile, match="points to what is not there"):
+        _ = atlas.open(heads).tokens
+
+
+def test_a_damaged_piece_of_a_corpus_is_one_sentence(heads: Path) -> None:
+    piece = next(path for path in (heads / "tables-0" / "mean").rglob("*") if path.is_file() and path.name != "zarr.json")
+    data = piece.read_bytes()
+    piece.write_bytes(data[: len(data) // 2])
+    with pytest.raises(BadTraceFile, match="cannot be read as a corpus") as error:
+        _ = atlas.open(heads).heads
+    assert "\n" not in str(error.value)
+
+
+def test_a_small_corpus_that_declares_gigabytes_is_not_opened(heads: Path) -> None:
+    file = heads / "tables-0" / "bad" / "zarr.json"
+    about = json.loads(file.read_text())
+    about["shape"] = [2 << 30]
+    file.write_text(json.dumps(about))
+    refused(heads, "declares 2.0 GiB")
+
+
+@pytest.mark.parametrize("change", [{"provenance": 5}, {"complete": "x"}, {"provenance": {"model": ["a"]}}, {"tables": "../x"}])
+def test_a_corpus_that_says_nonsense_of_itself_is_not_opened(heads: Path, change: dict[str, Any]) -> None:
+    file = heads / "zarr.json"
+    about = json.loads(file.read_text())
+    about["attributes"] |= change
+    file.write_text(json.dumps(about))
+    refused(heads, "cannot be read as a corpus")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,17 +11,25 @@ from axe_playwright_python.sync_playwright import Axe
 
 from atlas.engine.running.service import Service
 from atlas.state.opening import Opening
-from atlas.views.catalog import TABS
+from atlas.views.catalog import TABS, Tab
 from tests.ui.stage import Seat, seated
 
 pytestmark = pytest.mark.ui
 
 TEXT = "The doctor told the nurse that she was late."
 
+TALL = {"width": 1500, "height": 9000}
+"""The cards of a tab all on screen at once: the body of one that is not is not even made."""
+
 SERIOUS = frozenset({"serious", "critical"})
 
-LIBRARIES: dict[str, tuple[str, ...]] = {}
-"""Rule of axe-core -> parts of selectors whose markup a library makes, each with its reason."""
+LIBRARIES: dict[str, str] = {
+    "aria-input-field-name": 'class="noUi-handle',  # Bokeh writes the title of a slider beside it and gives its handle no name
+    "aria-progressbar-name": "MuiLinearProgress",  # panel-material-ui's bar over the page, which is never shown here
+    "aria-prohibited-attr": 'sx="[object Object]"',  # panel-material-ui puts what its "?" says on a span that has no role
+    "aria-required-children": 'class="pnx-tabulator',  # Tabulator's grid holds its own buttons and a focusable body
+}
+"""Rule of axe-core -> markup of a library that breaks it, which no setting of the library mends."""
 
 
 @pytest.fixture(scope="module")
@@ -30,30 +39,58 @@ def opening() -> Opening:
 
 @pytest.fixture(scope="module")
 def visit(browser: Any, opening: Opening) -> Iterator[Seat]:
-    with seated(browser, opening, Service()) as seat:
+    with seated(browser, opening, Service(), TALL) as seat:
+        seat.page.emulate_media(color_scheme="light", reduced_motion="reduce")
         seat.page.evaluate(Axe().axe_script)
         yield seat
 
 
-def faults(seat: Seat, rules: tuple[str, ...] = ()) -> list[str]:
+def violations(seat: Seat, rules: tuple[str, ...] = ()) -> list[str]:
     """Rule, place and reason of every serious violation on the page that is ours."""
-    how = {"resultTypes": ["violations"]} | ({"runOnly": {"type": "rule", "values": list(rules)}} if rules else {})
+    # Without its own fetching of style sheets, which every shadow root has many of.
+    how = {"resultTypes": ["violations"], "preload": False} | (
+        {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+    )
     found = []
     for each in seat.page.evaluate("how => axe.run(document, how)", how)["violations"]:
         for node in each["nodes"] if each["impact"] in SERIOUS else ():
-            place = " >>> ".join(part if isinstance(part, str) else " >>> ".join(part) for part in node["target"])
-            if not any(part in place for part in LIBRARIES.get(each["id"], ())):
-                found.append(f"{each['id']} ({each['impact']}): {place}\n    {node['html'][:200]}\n    {node['failureSummary']}")
+            if each["id"] not in LIBRARIES or LIBRARIES[each["id"]] not in node["html"]:
+                place = json.dumps(node["target"])[-160:]
+                found.append(f"{each['id']}: {place} {node['html'][:120]} {node['failureSummary']}")
     return found
 
 
-@pytest.mark.parametrize("tab", TABS, ids=lambda tab: tab.key)
-def test_a_tab_has_no_serious_fault_in_light_and_in_dark(seat: Seat, tab: Any) -> None:
+def shown(seat: Seat, key: str) -> bool:
+    """Whether every card of a tab is drawn, or says why it is not."""
+    views = [view for view in seat.app.tabs.views.get(key, ()) if not view.unfit]
+    drawn = seat.page.locator(".aa-stage").locator(", ".join(f".aa-card-{view.key}" for view in views) or "nothing")
+    return bool(views) and drawn.count() >= len(views) and not any(view.lens.busy for view in views)
+
+
+def look(seat: Seat, tab: Tab, rules: tuple[str, ...] = ()) -> list[str]:
+    """Open a tab, and what is wrong with it."""
+    import time
+
+    t = time.time()
     seat.page.get_by_role("tab", name=tab.title, exact=True).click()
     seat.until(lambda: seat.app.workspace.display.tab == tab.key)
-    seat.page.locator(".aa-stage .aa-card:visible").last.wait_for(state="visible")
-    seat.until(lambda: not any(view.busy for view in seat.app.tabs.views[tab.key] if hasattr(view, "busy")))
-    found = faults(seat)
-    seat.do(lambda: seat.app.choose_scheme(dark=True))
-    found += [f"dark: {each}" for each in faults(seat, ("color-contrast",))]
+    seat.until(lambda: shown(seat, tab.key))
+    seat.page.locator(".aa-stage .aa-waiting").first.wait_for(state="detached")
+    print(tab.key, "open", time.time() - t)
+    import time
+
+    t = time.time()
+    f = [f"{tab.key}: {each}" for each in violations(seat, rules)]
+    print(tab.key, "axe", time.time() - t)
+    return f
+
+
+def test_no_tab_has_a_serious_fault_in_light_or_in_dark(visit: Seat) -> None:
+    import time
+
+    t = time.time()
+    found = [each for tab in TABS for each in look(visit, tab)]
+    visit.page.emulate_media(color_scheme="dark")
+    visit.until(lambda: visit.app.dark)
+    found += [f"dark {each}" for tab in reversed(TABS) for each in look(visit, tab, ("color-contrast",))]
     assert not found, "\n".join(found)
