@@ -45,6 +45,7 @@ from atlas.tracing import groups
 from atlas.tracing.corpus import Corpus
 from atlas.views.base import after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
+from atlas.views.findings import Notebook
 from atlas.views.frame import LOOK, SIDEBAR, THEME, SidebarFold
 from atlas.views.selection_bar import SelectionBar
 from atlas.views.sharing import sharing
@@ -174,6 +175,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 pn.state.on_session_destroyed(self._leave)
             self.tabs.start_later()
             history, scheme, window = History(), Scheme(), WindowSize()
+            notebook = Notebook(self.workspace.findings, self.shared, self.param.dark)
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
             opened = first or Opening()
             self.opened_with = opened.model
@@ -187,7 +189,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 title=TITLE,
                 sidebar=[self.sidebar()],
                 main=[self.body(), pn.Row(self.announcer, history, scheme, window, margin=0)],
-                header=[sharing(self.shared)],
+                header=[sharing(self.shared, notebook.book)],
                 sidebar_width=SIDEBAR,
                 sidebar_variant="persistent",
                 sidebar_resizable=False,

@@ -1,6 +1,8 @@
 // The top of a card: its question, the line that says what is shown now, help and enlarge. Python: atlas/components/card.py.
 const HEADING = 140  // pixels of a card's question and controls
 
+const PIN = "Pin to the findings"
+
 const element = (tag, name, text) => {
   const el = document.createElement(tag)
   if (name) { el.className = name }
@@ -31,10 +33,12 @@ export function render({model, view}) {
   const title = element("div", "title"), question = element("div", "question"), line = element("div", "line")
   const ask = button("ask", "What this shows, and how it is computed", "?")
   const enlarge = button("enlarge", "Enlarge", "\u2922"), save = button("save", "Export", "\u2913")
+  const pin = button("pin", PIN, "\u2691"), pinned = element("span", "pinned")
   const words = element("div", "words"), buttons = element("div", "buttons"), help = element("div", "help")
   const menu = element("div", "menu")
   question.setAttribute("role", "heading")
   question.setAttribute("aria-level", "2")
+  pinned.setAttribute("role", "status")
   line.setAttribute("aria-live", "off")
   help.id = "help"
   help.hidden = true
@@ -46,7 +50,7 @@ export function render({model, view}) {
   save.setAttribute("aria-haspopup", "menu")
   save.setAttribute("aria-controls", "menu")
   words.append(title, question, line)
-  buttons.append(ask, save, enlarge, menu)
+  buttons.append(pinned, ask, pin, save, enlarge, menu)
   root.append(words, buttons, help)
 
   function show(open) {
@@ -72,6 +76,7 @@ export function render({model, view}) {
     ask.hidden = model.help === ""
     enlarge.hidden = !model.can_enlarge
     save.hidden = model.formats.length === 0
+    pin.hidden = !model.can_pin
     enlarge.setAttribute("aria-pressed", String(model.enlarged))
     enlarge.title = model.enlarged ? "Back to its place (Escape)" : "Enlarge"
     enlarge.setAttribute("aria-label", enlarge.title)
@@ -167,9 +172,17 @@ export function render({model, view}) {
     keep(`${stamp.name}.${ending}`, ending === "svg" ? svg(plots, ground, stamp) : await png(plots, canvasesIn(whole.el), ground, stamp))
   }
 
+  function told(kept) {
+    pin.disabled = false
+    pinned.textContent = kept ? "Pinned" : ""
+    setTimeout(() => { pinned.textContent = "" }, 2_000)
+  }
+
+  pin.addEventListener("click", () => { pin.disabled = true; model.send_msg("pin") })
   save.addEventListener("click", () => menu.hidden ? openMenu() : closeMenu())
   menu.addEventListener("keydown", move)
-  model.on("msg:custom", async ({files, picture: ending, stamp}) => {
+  model.on("msg:custom", async ({files, picture: ending, stamp, pinned: kept}) => {
+    if (kept !== undefined) { return told(kept) }
     busy(false)
     for (const {name, kind, data} of files ?? []) {
       keep(name, new Blob([Uint8Array.from(atob(data), letter => letter.charCodeAt(0))], {type: kind}))
@@ -183,7 +196,7 @@ export function render({model, view}) {
     model.room_width = innerWidth
     model.enlarged = !model.enlarged
   })
-  model.on(["title", "question", "line", "help", "can_enlarge", "formats", "enlarged", "dark"], update)
+  model.on(["title", "question", "line", "help", "can_enlarge", "can_pin", "formats", "enlarged", "dark"], update)
   model.on("remove", () => {
     document.removeEventListener("keydown", leave)
     document.removeEventListener("pointerdown", elsewhere)

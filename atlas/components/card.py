@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import panel as pn
@@ -68,6 +68,7 @@ class CardHead(JSComponent):
         default="",
         doc="Paragraphs separated by empty lines; a paragraph indented by four spaces is a formula. Never a user's text.",
     )
+    can_pin = param.Boolean(default=False, doc="Whether there is a button that keeps what the card shows.")
     formats = param.List(default=[], doc="What the card can be saved as: [ending, name in the menu]; empty: there is no button.")
     can_enlarge = param.Boolean(default=True, doc="Whether there is a button that makes the card as large as the page.")
     enlarged = param.Boolean(default=False, doc="Whether the card is as large as the page.")
@@ -83,13 +84,21 @@ class CardHead(JSComponent):
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
         self._exporter: Exporter | None = None
+        self._pin: Callable[[], object] | None = None
 
     def on_export(self, exporter: Exporter) -> None:
         """Show a button with a menu that saves the card as a file; the exporter makes it at a click, for this session alone."""
         self._exporter = exporter
         self.formats = [list(each) for each in FORMATS.items()]
 
+    def on_pin(self, pin: Callable[[], object]) -> None:
+        """Call `pin` when the reader presses the pin; it says whether what is shown was kept."""
+        self._pin = pin
+
     def _handle_msg(self, data: Any) -> None:
+        if data == "pin" and self.can_pin and self._pin is not None:
+            self._send_msg({"pinned": bool(self._pin())})
+            return
         ending = data.get("export") if isinstance(data, dict) else None
         if self._exporter is None or ending not in FORMATS:
             return
@@ -120,6 +129,7 @@ class Card(Viewer):
     note = param.String(default="", allow_refs=True, doc="What was left out, and how to get it; shown above the body.")
     busy = param.Boolean(default=False, allow_refs=True, doc="Whether what is shown is about to change.")
     waiting = param.String(default=WAITING, allow_refs=True, doc="What is said while busy.")
+    can_pin = param.Boolean(default=False, allow_refs=True, doc="Whether what is shown can be kept among the findings.")
     can_cancel = param.Boolean(default=False, allow_refs=True, doc="Whether the reader can stop what is awaited.")
     dark = param.Boolean(default=False, allow_refs=True, doc="Whether the page is dark.")
     shown = param.Boolean(default=True, allow_refs=True, doc="Whether the card is on the page at all.")
@@ -156,8 +166,9 @@ class Card(Viewer):
         super().__init__(question=question, **params)
         own = self.param
         self.head = CardHead(
-            title=own.title, question=own.question, line=own.line, help=own.help, dark=own.dark, can_enlarge=can_enlarge
-        )
+            title=own.title, question=own.question, line=own.line, help=own.help, dark=own.dark, can_enlarge=can_enlarge,
+            can_pin=own.can_pin,
+        )  # fmt: skip
         self.notice = Notice(
             problem=own.problem,
             empty=own.empty,

@@ -15,6 +15,7 @@ from atlas.state.changes import BiasThresholds, Interventions, Target
 from atlas.state.choices import CHOICES
 from atlas.state.corpora import Corpora
 from atlas.state.display import Display
+from atlas.state.findings import Findings
 from atlas.state.focus_sliders import HeadModel, LayerModel
 from atlas.state.pipeline import (
     Kept,
@@ -87,6 +88,7 @@ class Workspace(param.Parameterized):
         self.target = Target()
         self.thresholds = BiasThresholds()
         self.written = WrittenRecord()
+        self.findings = Findings()
         self.corpora = corpora or Corpora()
         self.second = SecondSide(self.pipeline, self._make_pipeline, one_message)
         self.layer = LayerModel(selection=self.selection)

@@ -13,6 +13,7 @@ import param
 from atlas.components.card import Card
 from atlas.components.notebook import in_notebook
 from atlas.definitions import DEFINITIONS
+from atlas.errors import NotCaptured
 from atlas.patches.counting import counted_at_most_once
 from atlas.patches.panes import plots_of
 from atlas.patches.plot_pane import PlotPane
@@ -89,6 +90,9 @@ def gesture(method: Method) -> Method:
             return method(self, *args, **kwargs)
 
     return inside  # type: ignore[return-value]
+
+
+UNDER_WAY = "The numbers of this view are still being computed. Take them away when they are there."
 
 
 class Export(NamedTuple):
@@ -254,6 +258,7 @@ class View(pn.viewable.Viewer):
             can_cancel=pn.bind(_can_cancel, pipeline.param.status, lens.param.busy),
             dark=self.param.dark,
             shown=bind_rule(self.param.unfit, lambda reason: not reason),
+            can_pin=self.workspace.findings.param.offered,
         )
         card.head.seen = not self._waits
         self.visibility.seen = card.head.param.seen
@@ -261,8 +266,19 @@ class View(pn.viewable.Viewer):
         card.head.param.watch(lambda event: self._first_seen(body, seen=event.new), "seen")
         card.head.param.watch(lambda event: self._enlarged(card, wide=event.new), "enlarged")
         card.head.on_export(Files(self))
+        card.head.on_pin(self.pin)
         card.notice.on_cancel(lens.cancel)
         return card
+
+    @gesture
+    def pin(self) -> bool:
+        """Keep what is shown among the findings of this reader; whether it was."""
+        reason = UNDER_WAY if self.lens.busy else self.problem
+        if reason:
+            raise NotCaptured(reason)
+        space = self.workspace
+        space.findings.pin(space, self.key, self.title, self.lens.line, self.export().table)
+        return True
 
     def _first_seen(self, body: pn.Column, *, seen: bool) -> None:
         """Build the body that was left for when its card comes on screen."""

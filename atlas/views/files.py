@@ -19,16 +19,13 @@ import pyarrow.parquet as pq
 from atlas.errors import NotCaptured, UnknownName
 from atlas.state.recipe import notebook
 from atlas.state.stamp import Stamp, stamp
-from atlas.views.base import View
+from atlas.views.base import UNDER_WAY, View
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.single import copied_alone
 from atlas.views.standalone import page
 
 KEY = "attention-atlas"
 """Under this name a file's metadata hold the stamp."""
-
-
-UNDER_WAY = "The numbers of this view are still being computed. Export it when they are there."
 
 
 class File(NamedTuple):

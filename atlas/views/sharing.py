@@ -18,8 +18,8 @@ const label = (words) => { source.data.label = words; setTimeout(() => { source.
 """Copies the address. A browser may refuse, because it has no clipboard without a secure connection."""
 
 
-def sharing(shared: SharedState) -> Any:
-    """The button that copies the link, and the switch that leaves the text out of it."""
+def sharing(shared: SharedState, *beside: Any) -> Any:
+    """The button that copies the link, the switch that leaves the text out of it, and what stands beside them."""
     copy = pmui.Button(
         label="Copy link",
         icon=LINK,
@@ -39,4 +39,4 @@ def sharing(shared: SharedState) -> Any:
         # Light text, because the header is dark in light mode too.
         stylesheets=[".MuiTypography-root, svg { color: #fff !important; }"],
     )
-    return pn.Row(pn.Spacer(sizing_mode="stretch_width"), private, copy, sizing_mode="stretch_width", margin=0)
+    return pn.Row(pn.Spacer(sizing_mode="stretch_width"), *beside, private, copy, sizing_mode="stretch_width", margin=0)

@@ -1,0 +1,64 @@
+"""The notebook of findings: a button in the header, and a dialog that lists, edits, loads and saves what a reader pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import param
+from panel.custom import JSComponent
+
+from atlas.components.assets import script, style
+
+TEXTS = {"restore": ("key",), "remove": ("key",), "edit": ("key", "name", "value"), "export": ("ending",), "load": ("text",)}
+"""What the browser may ask for -> the texts that it sends with it."""
+
+
+class FindingsBook(JSComponent):
+    """All texts are plain text. The browser keeps `kept` in its own storage, and says at the start what it has kept.
+
+    While nothing was pinned or kept, `kept` is empty and nothing is sent or stored.
+    """
+
+    kept = param.String(default="", doc="The findings as JSON, as the browser keeps them; empty: none was ever here.")
+    flags = param.Dict(default={}, doc="Key of a finding -> what contradicts it, in words.")
+    said = param.String(default="", doc="What could not be kept or read, and why.")
+    fields = param.List(default=[], doc="What the reader writes: [name, title, letters at most].")
+    claims = param.List(default=[], doc="What a hypothesis can claim: [value, words].")
+    endings = param.List(default=[], doc="What the findings can be saved as: [ending, words].")
+    help = param.String(default="", doc="What it is, and how contradictions are found.")
+    most = param.Integer(default=0, doc="Letters of a file that is read, at most.")
+    dark = param.Boolean(default=False, doc="Whether the page is dark.")
+
+    _esm = script("findings_book")
+    _stylesheets: ClassVar[list[str]] = [style("findings_book")]
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**{"margin": 0, **params})
+        self._answers: Mapping[str, Callable[..., object]] = {}
+
+    def on_ask(self, **answers: Callable[..., object]) -> None:
+        """Call these with what the reader asks for: those of TEXTS with their texts, `move(key, by)`, `begin(text)`.
+
+        `export` returns a file as {'name', 'kind', 'text'}; `begin` gets what the browser kept, and returns whether it was read.
+        """
+        self._answers = answers
+
+    def _handle_msg(self, data: Any) -> None:
+        """Handle what the browser asks for. What it kept may come from anybody, so every value is checked."""
+        asked = data.get("ask") if isinstance(data, dict) else None
+        answer = self._answers.get(asked) if isinstance(asked, str) else None
+        if answer is None:
+            return
+        if asked == "move":
+            if isinstance(data.get("key"), str) and type(data.get("by")) is int:
+                answer(data["key"], data["by"])
+        elif asked == "begin":
+            if isinstance(data.get("text"), str) and not answer(data["text"]):
+                self._send_msg({"unread": True})
+        elif asked in TEXTS:
+            given = [data.get(name) for name in TEXTS[asked]]
+            if all(isinstance(each, str) for each in given):
+                found = answer(*given)
+                if asked == "export" and found is not None:
+                    self._send_msg({"file": found})
