@@ -2,6 +2,7 @@
 // Python: atlas/components/findings_book.py.
 const STORE = "attention-atlas.findings"
 const UNREAD = `${STORE}.unread`  // what could not be read is put here, and not lost, when something new is kept
+const REST = 400  // milliseconds without a key after which what was typed is kept
 
 const element = (tag, name, text) => {
   const el = document.createElement(tag)
@@ -60,7 +61,16 @@ export function render({model}) {
   function field(finding, [name, title, most]) {
     const label = element("label", name), input = element(name === "title" ? "input" : "textarea")
     input.maxLength = most
-    input.addEventListener("change", () => model.send_msg({ask: "edit", key: finding.key, name, value: input.value}))
+    let timer, sent = finding[name]
+    // Also while the reader types: who then reloads the page would lose it.
+    const send = () => {
+      clearTimeout(timer)
+      if (input.value === sent) { return }
+      sent = input.value
+      model.send_msg({ask: "edit", key: finding.key, name, value: sent})
+    }
+    input.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(send, REST) })
+    input.addEventListener("change", send)
     label.append(element("span", "", title), input)
     return [label, input]
   }
