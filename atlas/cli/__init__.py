@@ -19,6 +19,7 @@ from atlas.cli.bias import add_bias
 from atlas.cli.corpus import add_corpus
 from atlas.cli.drift import add_drift
 from atlas.cli.explain import Tools, add_explain
+from atlas.cli.report import add_report
 from atlas.cli.serve import add_serve
 from atlas.cli.writing import add_writing, check_writing, read_messages, run_model
 from atlas.errors import AtlasError, TextError
@@ -143,6 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_audit(commands, write_table)
     add_corpus(commands, _count)
     add_drift(commands, write_table)
+    add_report(commands)
     return parser
 
 

@@ -48,7 +48,7 @@ def contradictions(found: Sequence[Finding]) -> dict[str, tuple[str, ...]]:
 
 def _between(one: Finding, other: Finding, state: State, beside: State) -> list[str]:
     reasons = []
-    if one.view == other.view and _without_page(state) == _without_page(beside) and _differ(one.numbers, other.numbers):
+    if one.view == other.view and _without_page(state) == _without_page(beside) and differ(one.numbers, other.numbers):
         reasons.append("The same view in the same state gave other numbers.")
     if _question(state) == _question(beside):
         conclusions = [{*each.rules} for each in (one, other)]
@@ -84,7 +84,7 @@ def _without_page(state: State) -> State:
     return replace(state, display={name: value for name, value in state.display.items() if name not in OF_THE_PAGE})
 
 
-def _differ(ours: Sequence[float | None], theirs: Sequence[float | None]) -> bool:
+def differ(ours: Sequence[float | None], theirs: Sequence[float | None]) -> bool:
     """Whether a known number is another one; of tables of another length nothing is known."""
     if len(ours) != len(theirs):
         return False

@@ -54,6 +54,9 @@ FOLLOWS_NOT = (
 TABLE = "This view is no plot; its numbers are below."
 
 
+ELSEWHERE = "more rows are in the CSV and Parquet files."
+
+
 class Fragment(NamedTuple):
     """A view as a part of a page."""
 
@@ -131,13 +134,13 @@ def footer(stamped: Stamp, said: tuple[str, ...] = ()) -> str:
     return f'<footer>{note}<dl class="stamp">{rows}</dl></footer>\n'
 
 
-def table_html(table: pd.DataFrame, most: int = MOST_ROWS) -> str:
-    """A table of numbers; of more than so many rows the first, which is said."""
+def table_html(table: pd.DataFrame, most: int = MOST_ROWS, rest: str = ELSEWHERE) -> str:
+    """A table of numbers; of more than so many rows the first, and `rest` says where the others are."""
     named = table.index.name is not None
     shown = table.head(most).to_html(index=named, border=0, na_rep="N/A", escape=True, float_format=lambda value: f"{value:.6g}")
     more = len(table) - most
-    rest = f'<p class="note">{more:,} more rows are in the CSV and Parquet files.</p>' if more > 0 else ""
-    return f'<div class="table">{shown}</div>{rest}'
+    note = f'<p class="note">{more:,} {html.escape(rest)}</p>' if more > 0 else ""
+    return f'<div class="table">{shown}</div>{note}'
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,167 @@
+"""The report of findings: one HTML file for who was not there, with the picture, the numbers, the limits and the call of each."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from atlas.errors import AtlasError, NotCaptured
+from atlas.resources import asset
+from atlas.state.contradictions import HELP, contradictions, differ
+from atlas.state.findings import CLAIMS, Finding, numbers_of
+from atlas.state.link import State
+from atlas.state.recipe import call, trace_code
+from atlas.state.restore import put_inputs, put_selection
+from atlas.state.share import decode
+from atlas.state.single import alone
+from atlas.state.stamp import Stamp, stamp, version
+from atlas.state.workspace import Tasks
+from atlas.views.base import help_text
+from atlas.views.single import shown_alone
+from atlas.views.standalone import Fragment, document, footer, fragment, scripts, table_html
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.trace import Trace
+
+TraceOf = Callable[[State], "Trace"]
+"""Runs what a state says; raises an AtlasError where that cannot be."""
+
+ROWS = 20
+"""Rows of numbers beside a plot: the call makes all of them."""
+
+REST = "more rows come from the call below."
+
+OTHER_NUMBERS = "The numbers are not those that were pinned: other weights, another version or other hardware made these."
+OTHER_WEIGHTS = "The model has another revision now than when this was pinned."
+ONLY_PINNED = "This view was not made again, so it has no picture: {}"
+
+LIMITS = (
+    "Every finding is about the texts, the selection and the choices that it names; it says nothing of other texts.",
+    "What was pinned was chosen by a person. No p value is corrected for the number of findings, nor for the views that were "
+    "looked at and not pinned.",
+    "Unknown numbers are N/A, and are not counted as zero.",
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finding, made again."""
+
+    finding: Finding
+    picture: Fragment | None = None
+    table: pd.DataFrame | None = None
+    stamped: Stamp = field(default_factory=dict)
+    code: str = ""
+    """What makes its numbers in Python."""
+    reading: str = ""
+    """How the view is read, with its formula and its level of chance."""
+    limits: tuple[str, ...] = ()
+
+
+def made_again(finding: Finding, trace_of: TraceOf, tasks: Tasks) -> Made:
+    """A finding with its picture and its numbers; where they cannot be made, the reason is among its limits."""
+    state, said = decode(finding.token)
+    try:
+        # A second side would be run by the state itself, before anybody has asked whether its model is here.
+        return _made(finding, replace(state, second={}), trace_of, tasks, said)
+    except AtlasError as problem:
+        return Made(finding, limits=(*said, ONLY_PINNED.format(problem)))
+
+
+def _made(finding: Finding, state: State, trace_of: TraceOf, tasks: Tasks, said: Sequence[str]) -> Made:
+    if state == State():
+        msg = "its state cannot be read."
+        raise NotCaptured(msg)
+    trace = trace_of(state)
+    space = alone(trace, tasks)
+    put_inputs(state, space)
+    lost = put_selection(state, space)
+    view = shown_alone(space, finding.view)
+    table = view.export().table
+    code, why = trace_code(trace)
+    limits = [*said, *lost, why, *map(str, trace.provenance.get("notes", ())), view.faults.note]
+    if finding.revision != str(trace.provenance.get("revision") or ""):
+        limits.append(OTHER_WEIGHTS)
+    if differ(finding.numbers, numbers_of(table)):
+        limits.append(OTHER_NUMBERS)
+    code = f"import atlas\n\n{code}\n{call(space, finding.view, view.lens_type)}\nprint(figure.table)"
+    stamped, reading = stamp(space, finding.view), help_text(view.help, view.defines)
+    picture = fragment(view)
+    return Made(finding, picture, table, stamped, code, reading, tuple(filter(None, limits)))
+
+
+def report(made: Sequence[Made], title: str = "", question: str = "") -> str:
+    """The whole file. It loads nothing, and no text of a reader becomes markup."""
+    flags = contradictions([each.finding for each in made])
+    parts = [
+        f"<style>\n{asset('css', 'report.css').read_text(encoding='utf-8')}</style>\n<main>\n",
+        _head(title or "Report", question, made, flags),
+        *(_section(at, each, flags.get(each.finding.key, ())) for at, each in enumerate(made, 1)),
+        f'<section class="limits">\n<h2>Limits</h2>\n{_list(LIMITS)}<p>{_text(HELP)}</p>\n</section>\n</main>',
+    ]
+    script = "".join(each.picture.script for each in made if each.picture is not None)
+    return document(title or "Report", "".join(parts), scripts() + script if script else "")
+
+
+def _head(title: str, question: str, made: Sequence[Made], flags: dict[str, tuple[str, ...]]) -> str:
+    findings = [each.finding for each in made]
+    models = dict.fromkeys(" ".join(filter(None, [each.model, each.revision])) for each in findings)
+    texts = dict.fromkeys(str(each.stamped.get("text") or each.finding.text) for each in made)
+    rows = "".join(
+        f'<tr><td><a href="#finding-{at}">{at}</a></td><td>{_text(each.title or each.about)}</td><td>{_text(each.about)}</td>'
+        f"<td>{_text(CLAIMS[each.claim])}</td><td>{len(flags.get(each.key, ()))}</td></tr>\n"
+        for at, each in enumerate(findings, 1)
+    )
+    asked = f'<p class="asked">{_text(question)}</p>\n' if question else ""
+    return (
+        f"<header>\n<h1>{_text(title)}</h1>\n{asked}"
+        f"<p>Made by Attention Atlas {_text(version('attention-atlas'))}, {datetime.now(UTC).isoformat(timespec='seconds')}.</p>\n"
+        f"<h2>Models</h2>\n{_list(models)}<h2>Texts</h2>\n{_list(each or 'left out' for each in texts)}"
+        "<h2>What was looked at</h2>\n<table>\n<thead><tr><th>Finding</th><th>Title</th><th>View</th><th>Claim</th>"
+        f"<th>Contradictions</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</header>\n"
+    )
+
+
+def _section(at: int, made: Made, flags: Sequence[str]) -> str:
+    finding = made.finding
+    notes = {
+        "Claim": CLAIMS[finding.claim] if finding.claim else "", "Hypothesis": finding.hypothesis,
+        "Uncertainty": finding.uncertainty, "Next steps": finding.steps, "Pinned": finding.date,
+        "Shown when it was pinned": finding.line,
+    }  # fmt: skip
+    rows = "".join(f"<dt>{name}</dt><dd>{_text(words)}</dd>" for name, words in notes.items() if words)
+    against = f'<div class="against"><h3>Contradictions</h3>\n{_list(flags)}</div>\n' if flags else ""
+    numbers = ""
+    if made.table is not None and made.picture is not None and made.picture.script:
+        numbers = f"<h3>Numbers</h3>\n{table_html(made.table, ROWS, REST)}\n"
+    elif made.table is None and finding.numbers:
+        pinned = ", ".join("N/A" if value is None else f"{value:.6g}" for value in finding.numbers)
+        numbers = f"<h3>First numbers when it was pinned</h3>\n<p>{pinned}</p>\n"
+    limits = f"<h3>Limits of this finding</h3>\n{_list(made.limits)}" if made.limits else ""
+    reading = f"<details><summary>How to read it</summary>\n{_prose(made.reading)}</details>\n" if made.reading else ""
+    code = f"<h3>Make it again</h3>\n<pre><code>{_text(made.code)}</code></pre>\n" if made.code else ""
+    link = f'<p class="note">In the app, add to its address: <code>?s={_text(finding.token)}</code></p>\n'
+    return (
+        f'<section class="finding" id="finding-{at}">\n<h2>{at}. {_text(finding.title or finding.about)}</h2>\n'
+        f'<dl class="stamp">{rows}</dl>\n{against}{made.picture.html if made.picture is not None else ""}{numbers}{limits}'
+        f"{reading}{code}{link}{footer(made.stamped) if made.stamped else ''}</section>\n"
+    )
+
+
+def _prose(words: str) -> str:
+    """Paragraphs, and formulas where lines begin with four spaces."""
+    blocks = (block for block in words.split("\n\n") if block.strip())
+    return "".join(f"<pre>{_text(each)}</pre>\n" if each.startswith("    ") else f"<p>{_text(each)}</p>\n" for each in blocks)
+
+
+def _list(words: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_text(each)}</li>' for each in words)}</ul>\n"
+
+
+def _text(words: str) -> str:
+    return html.escape(str(words))
