@@ -40,9 +40,13 @@ class FindingsBook(JSComponent):
     def on_ask(self, **answers: Callable[..., object]) -> None:
         """Call these with what the reader asks for: those of TEXTS with their texts, `move(key, by)`, `begin(text)`.
 
-        `export` returns a file as {'name', 'kind', 'text'}; `begin` gets what the browser kept, and returns whether it was read.
+        `export` returns a file as {'name', 'kind', 'text'}; `begin` gets what the browser kept.
         """
         self._answers = answers
+
+    def say_unread(self) -> None:
+        """Tell the browser that what it kept could not be read, so that it puts that aside before it keeps something else."""
+        self._send_msg({"unread": True})
 
     def _handle_msg(self, data: Any) -> None:
         """Handle what the browser asks for. What it kept may come from anybody, so every value is checked."""
@@ -54,8 +58,8 @@ class FindingsBook(JSComponent):
             if isinstance(data.get("key"), str) and type(data.get("by")) is int:
                 answer(data["key"], data["by"])
         elif asked == "begin":
-            if isinstance(data.get("text"), str) and not answer(data["text"]):
-                self._send_msg({"unread": True})
+            if isinstance(data.get("text"), str):
+                answer(data["text"])
         elif asked in TEXTS:
             given = [data.get(name) for name in TEXTS[asked]]
             if all(isinstance(each, str) for each in given):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import panel as pn
+
 from atlas.components.findings_book import FindingsBook
 from atlas.state.contradictions import HELP, contradictions
 from atlas.state.findings import CLAIMS, EDITED, MOST_LETTERS, Findings, dumps, markdown
@@ -20,7 +22,7 @@ ENDINGS = {"json": "Save as JSON", "md": "Save as Markdown"}
 ABOUT = (
     "A finding is a view as it was when you pinned it: Restore brings back its model, text, selection and choices, and the run "
     "where it is needed. Findings are kept by this browser alone, not by the server; whoever uses this browser can see them. "
-    "Save them to a file to keep them elsewhere."
+    "Save them to a file to keep them elsewhere; `atlas report findings.json -o report.html` makes a report of it."
 )
 
 
@@ -47,10 +49,13 @@ class Notebook:
         )  # fmt: skip
         findings.param.watch(self._show, ["found", "said"])
 
-    def _begin(self, text: str) -> bool:
-        read = self.findings.take(text)
-        self._show()  # said again also where it is the same: the browser has to hear that it is kept
-        return read
+    def _begin(self, text: str) -> None:
+        # Once the page is complete: what is changed before that never arrives there, and this is asked for while it is made.
+        pn.state.onload(lambda: self._take(text))
+
+    def _take(self, text: str) -> None:
+        if not self.findings.take(text):
+            self.book.say_unread()
 
     def _show(self, *_: object) -> None:
         found = self.findings.found

@@ -20,6 +20,7 @@ from atlas.state.single import alone
 from atlas.state.stamp import Stamp, stamp, version
 from atlas.state.workspace import Tasks
 from atlas.views.base import help_text
+from atlas.views.catalog import TABS
 from atlas.views.single import shown_alone
 from atlas.views.standalone import Fragment, document, footer, fragment, scripts, table_html
 
@@ -42,8 +43,8 @@ ONLY_PINNED = "This view was not made again, so it has no picture: {}"
 
 LIMITS = (
     "Every finding is about the texts, the selection and the choices that it names; it says nothing of other texts.",
-    "What was pinned was chosen by a person. No p value is corrected for the number of findings, nor for the views that were "
-    "looked at and not pinned.",
+    "What was pinned was chosen by a person.",
+    "No p value is corrected for the number of findings, nor for the views that were looked at and not pinned.",
     "Unknown numbers are N/A, and are not counted as zero.",
 )
 
@@ -76,6 +77,9 @@ def made_again(finding: Finding, trace_of: TraceOf, tasks: Tasks) -> Made:
 def _made(finding: Finding, state: State, trace_of: TraceOf, tasks: Tasks, said: Sequence[str]) -> Made:
     if state == State():
         msg = "its state cannot be read."
+        raise NotCaptured(msg)
+    if any(view.key == finding.view for tab in TABS if tab.key == "compare" for view in tab.views):
+        msg = "it compares two sides, and a report makes one."
         raise NotCaptured(msg)
     trace = trace_of(state)
     space = alone(trace, tasks)
@@ -117,10 +121,11 @@ def _head(title: str, question: str, made: Sequence[Made], flags: dict[str, tupl
         f"<td>{_text(CLAIMS[each.claim])}</td><td>{len(flags.get(each.key, ()))}</td></tr>\n"
         for at, each in enumerate(findings, 1)
     )
+    date = datetime.now(UTC).isoformat(timespec="seconds")
     asked = f'<p class="asked">{_text(question)}</p>\n' if question else ""
     return (
         f"<header>\n<h1>{_text(title)}</h1>\n{asked}"
-        f"<p>Made by Attention Atlas {_text(version('attention-atlas'))}, {datetime.now(UTC).isoformat(timespec='seconds')}.</p>\n"
+        f"<p>Made by Attention Atlas {_text(version('attention-atlas'))}, {date}.</p>\n"
         f"<h2>Models</h2>\n{_list(models)}<h2>Texts</h2>\n{_list(each or 'left out' for each in texts)}"
         "<h2>What was looked at</h2>\n<table>\n<thead><tr><th>Finding</th><th>Title</th><th>View</th><th>Claim</th>"
         f"<th>Contradictions</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</header>\n"
