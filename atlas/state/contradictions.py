@@ -74,7 +74,7 @@ def _run(state: State) -> Hashable:
 
 def _question(state: State) -> Hashable:
     """What a verdict is about: these heads, the tokens whose attention counts, and the outcome."""
-    heads = state.heads or frozenset({state.focus})
+    heads = state.heads or frozenset(head for head in (state.focus,) if head is not None)
     kind = None if state.focus is None else state.focus.kind
     return heads, kind, state.queries, tuple(sorted(state.explained.items()))
 
