@@ -48,7 +48,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # libraries warn of damaged f
 
 TIMES: dict[str, tuple[int, int]] = {
     "links": (60, 2_700),
-    "links of a page": (3, 300),
+    "links of a page": (1, 300),
     "messages": (60, 1_000),
     "gestures": (80, 1_500),
     "texts": (8, 900),
