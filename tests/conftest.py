@@ -38,8 +38,9 @@ _failed: dict[str, set[str]] = {"browser": set(), "others": set()}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--all-texts`: the sweep over ordinary texts takes all of them, not those of the day. `--all-hostile`: likewise."""
+    """`--all-texts`: the sweep over ordinary texts takes all of them, not those of the day. The others likewise."""
     parser.addoption("--all-texts", action="store_true", help="draw every view on all ordinary texts (an hour on two cores)")
+    parser.addoption("--all-tabs", action="store_true", help="let axe-core look at all tabs, not at that of the day (5 minutes)")
     parser.addoption("--all-hostile", action="store_true", help="try all 10,000 hostile inputs, not a sample")
 
 

@@ -1,4 +1,7 @@
-"""Every tab, light and dark, as axe-core sees it: no serious fault for who reads with a screen reader or with little contrast."""
+"""A tab, light and dark, as axe-core sees it: no serious fault for who reads with a screen reader or with little contrast.
+
+Each day another tab; `--all-tabs` looks at all of them.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from atlas.engine.running.service import Service
 from atlas.state.opening import Opening
 from atlas.views.catalog import TABS, Tab
+from tests.test_ordinary_texts import this_round
 from tests.ui.stage import Seat, seated
 
 pytestmark = pytest.mark.ui
@@ -30,6 +34,17 @@ LIBRARIES: dict[str, str] = {
     "aria-required-children": 'class="pnx-tabulator',  # Tabulator's grid holds its own buttons and a focusable body
 }
 """Rule of axe-core -> markup of a library that breaks it, which no setting of the library mends."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All tabs, or one: workers side by side must agree on the names of tests, so that of the day is chosen inside."""
+    if "key" in metafunc.fixturenames:
+        metafunc.parametrize("key", [tab.key for tab in TABS] if metafunc.config.getoption("--all-tabs") else [""])
+
+
+@pytest.fixture
+def tab(key: str) -> Tab:
+    return next((tab for tab in TABS if tab.key == key), TABS[this_round() % len(TABS)])
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +91,17 @@ def look(seat: Seat, tab: Tab, rules: tuple[str, ...] = ()) -> list[str]:
     return [f"{tab.key}: {each}" for each in violations(seat, rules)]
 
 
-def test_no_tab_has_a_serious_fault(visit: Seat) -> None:
-    found = [each for tab in TABS for each in look(visit, tab)]
+def test_no_tab_has_a_serious_fault(visit: Seat, tab: Tab) -> None:
+    found = look(visit, tab)
     assert not found, "\n".join(found)
 
 
-def test_no_tab_has_too_little_contrast_in_dark(visit: Seat) -> None:
+def test_no_tab_has_too_little_contrast_in_dark(visit: Seat, tab: Tab) -> None:
     with visit.beside() as seat:
         seat.page.set_viewport_size(TALL)
         seat.page.emulate_media(color_scheme="dark")
         seat.open()
         seat.until(lambda: seat.app.dark)
         seat.page.evaluate(Axe().axe_script)
-        found = [each for tab in TABS for each in look(seat, tab, ("color-contrast",))]
+        found = look(seat, tab, ("color-contrast",))
     assert not found, "\n".join(found)
