@@ -54,7 +54,7 @@ ROUND = "ATLAS_TEXTS_ROUND"
 STRIDE = 17
 """Texts between those of two models in one round: models meet different texts, and each meets all of them in as many rounds."""
 
-LOOKS = 4
+LOOKS = 3
 """Looks of each kind of attention in a round; the others come in the next rounds. `--all-texts` takes all of them."""
 
 KNOWN_PROBLEMS = (
