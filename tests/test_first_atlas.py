@@ -5,6 +5,7 @@ Most tests compute the defective number too, and hold that it is another one: a 
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import threading
@@ -367,10 +368,10 @@ def test_a_saved_table_has_a_line_a_row():
     sent = []
     head = view.__panel__().head
     head._send_msg = sent.append
-    head._handle_msg("export")
-    table = view.export().table
-    assert len(sent[0]["text"].splitlines()) == len(table) + 1
-    assert pd.read_csv(StringIO(sent[0]["text"])).shape[0] == len(table)
+    head._handle_msg({"export": "csv"})
+    table, text = view.export().table, base64.b64decode(sent[0]["files"][0]["data"]).decode()
+    assert len(text.splitlines()) == len(table) + 1
+    assert pd.read_csv(StringIO(text)).shape[0] == len(table)
 
 
 def test_an_empty_text_leaves_what_is_on_screen_and_says_what_to_do():

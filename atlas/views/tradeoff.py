@@ -69,8 +69,8 @@ class TradeoffView(View):
     question: ClassVar = "Which heads carry bias, and what do they cost?"
     help: ClassVar = (
         "Every point is a head that was switched off by itself while the model was asked about the same examples. Upwards: how "
-        "much closer the stereotype score comes to 50 without it (by log-likelihoods, which also move where no example changes "
-        "sides: the mean log-ratio to 0). To the right: how performance changes without it, so a head "
+        "much closer the stereotype score comes to 50 without it (by likelihoods, which also move where no example changes "
+        "sides: the mean preference to none). To the right: how performance changes without it, so a head "
         "left of 0 costs performance when it goes. The cross is the model with all heads. The line is the Pareto front: no other "
         "head removes as much bias at as little cost. The darker (on a dark page: the brighter) a point, the more bootstrap "
         "samples of the examples have it on the front; a front always has heads on it, also where nothing but chance made it. "

@@ -174,21 +174,24 @@ def test_a_folder_that_declares_a_trap_is_not_opened(make: Callable[[Path], Path
     refused(make(tmp_path / "run.zarr"), says)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process held at most")
 def test_the_largest_traps_take_little_memory(tmp_path: Path) -> None:
     store(tmp_path / "run.zarr")
     empty_gigabytes(tmp_path / "run.nc")
     deep(tmp_path / "deep.nc")
     code = (
-        "import resource, sys, atlas\n"
+        "import sys, atlas\n"
+        "from pathlib import Path\n"
         "from atlas.errors import BadTraceFile\n"
         "for name in sys.argv[1:]:\n"
         "    try: atlas.open(name)\n"
         "    except BadTraceFile: pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+        # Not `resource`, which also counts what the process of the tests held when it started this one.
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
     )
     names = [str(tmp_path / name) for name in ("run.zarr", "run.nc", "deep.nc")]
     done = subprocess.run([sys.executable, "-c", code, *names], cwd=REPO, capture_output=True, text=True, check=True, timeout=60)
-    assert int(done.stdout) < MEMORY
+    assert int(done.stdout) * 1024 < MEMORY
 
 
 def test_the_size_of_a_frame_is_read_as_the_library_writes_it() -> None:
@@ -339,7 +342,7 @@ def heads(tmp_path: Path) -> Path:
     return tmp_path / "heads"
 
 
-def put(path: Path, name: str, numbers: Any) -> None:
+def put_numbers(path: Path, name: str, numbers: Any) -> None:
     """Other numbers in the place of a table."""
     shutil.rmtree(path / "tables-0" / name)
     zarr.open_group(path / "tables-0", mode="a").create_array(name, data=np.asarray(numbers))
@@ -355,15 +358,15 @@ def put(path: Path, name: str, numbers: Any) -> None:
     ],
 )
 def test_a_corpus_whose_tables_do_not_fit_is_not_opened(heads: Path, name: str, numbers: Any, says: str) -> None:
-    put(heads, name, numbers)
+    put_numbers(heads, name, numbers)
     refused(heads, says)
 
 
 def test_a_corpus_that_points_to_what_is_not_there_says_so(heads: Path) -> None:
-    put(heads, "kind", [9] * 6)
+    put_numbers(heads, "kind", [9] * 6)
     with pytest.raises(BadTraceFile, match="'kind' points to what is not there"):
         _ = atlas.open(heads).heads
-    put(heads, "token_of", np.full(60, 5))
+    put_numbers(heads, "token_of", np.full(60, 5))
     with pytest.raises(BadTraceFile, match="points to what is not there"):
         _ = atlas.open(heads).tokens
 

@@ -194,7 +194,8 @@ def test_a_view_that_fails_later_says_so_and_the_others_follow(place):
 
 def test_no_view_draws_past_what_catches_its_errors():
     folder = REPO / "atlas" / "views"
-    sources = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.name != "faults.py"}
+    sources = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    del sources["faults.py"], sources["standalone.py"]  # the latter draws for a file, and what fails there is said by its card
     past = ("streams.Params(", "pn.pane.HoloViews(")
     assert [(name, each) for name, source in sources.items() for each in past if each in source] == []
     assert "self.follows(" in sources["heads.py"]
