@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import param
 
+from atlas.errors import NotCaptured
 from atlas.state.asking import Progress
 from atlas.state.head_plane import three
 from atlas.state.lens import counted
@@ -29,7 +30,7 @@ from atlas.tracing.predictions import (
     task_of,
 )
 from atlas.tracing.two_predictions import Beside, Place, beside, places
-from atlas.tracing.two_traces import TwoTraces
+from atlas.tracing.two_traces import NO_WORDS, TwoTraces
 
 MOST_OUTCOMES = 20
 
@@ -81,6 +82,8 @@ class ComparePredictionsLens(SecondLens):
         if two is None:
             return []
         at, task = self.places(two), self.workspace.tasks.get(PREDICT_AGAIN)
+        if not at:
+            raise NotCaptured(NO_WORDS)
         sides = [(two.a, [place.a for place in at]), (two.b, [place.b for place in at])]
         if all(trace.outcomes is not None and not _to_mask(trace, where, task) for trace, where in sides):
             made = [_as_run(trace, where) for trace, where in sides]
