@@ -2,6 +2,7 @@
 // Python: atlas/components/findings_book.py.
 const STORE = "attention-atlas.findings"
 const UNREAD = `${STORE}.unread`  // what could not be read is put here, and not lost, when something new is kept
+const PIECE = 100_000   // letters of a text in a message: the server refuses messages with a longer one than 200,000
 const REST = 400  // milliseconds without a key after which what was typed is kept
 
 const element = (tag, name, text) => {
@@ -10,6 +11,9 @@ const element = (tag, name, text) => {
   if (text !== undefined) { el.textContent = text }
   return el
 }
+
+// By whole letters: half of one in each of two pieces would be lost.
+const pieces = text => text.match(new RegExp(`[^]{1,${PIECE}}`, "gu")) ?? []
 
 function button(name, words, work) {
   const el = element("button", name, words)
@@ -146,7 +150,7 @@ export function render({model}) {
     if (!root.isConnected) { return removeEventListener("storage", elsewhere) }
     if (event.key === STORE && event.newValue !== null && event.newValue !== known) {
       known = event.newValue
-      model.send_msg({ask: "begin", text: known})
+      model.send_msg({ask: "begin", pieces: pieces(known)})
     }
   }
 
@@ -165,8 +169,8 @@ export function render({model}) {
   file.addEventListener("change", async () => {
     const [chosen] = file.files
     if (!chosen) { return }
-    if (chosen.size > 2 * model.most) { said.textContent = "This file is too large to be one of findings." }
-    else { model.send_msg({ask: "load", text: await chosen.text()}) }
+    if (chosen.size > model.most) { said.textContent = "This file is too large to be one of findings." }
+    else { model.send_msg({ask: "load", pieces: pieces(await chosen.text())}) }
     file.value = ""
   })
   // Keys of the page move the head in focus and clear the selection; Escape closes a dialog by itself.
@@ -177,7 +181,7 @@ export function render({model}) {
   model.on("msg:custom", answer)
   model.on("remove", () => removeEventListener("storage", elsewhere))
   known = stored()
-  if (known !== null) { model.send_msg({ask: "begin", text: known}) }
+  if (known !== null) { model.send_msg({ask: "begin", pieces: pieces(known)}) }
   update()
   return root
 }

@@ -10,8 +10,11 @@ from panel.custom import JSComponent
 
 from atlas.components.assets import script, style
 
-TEXTS = {"restore": ("key",), "remove": ("key",), "edit": ("key", "name", "value"), "export": ("ending",), "load": ("text",)}
+TEXTS = {"restore": ("key",), "remove": ("key",), "edit": ("key", "name", "value"), "export": ("ending",)}
 """What the browser may ask for -> the texts that it sends with it."""
+
+LONG = frozenset({"begin", "load"})
+"""What comes with all findings. It comes in pieces: a longer text than a text box takes would end the connection."""
 
 
 class FindingsBook(JSComponent):
@@ -27,7 +30,7 @@ class FindingsBook(JSComponent):
     claims = param.List(default=[], doc="What a hypothesis can claim: [value, words].")
     endings = param.List(default=[], doc="What the findings can be saved as: [ending, words].")
     help = param.String(default="", doc="What it is, and how contradictions are found.")
-    most = param.Integer(default=0, doc="Letters of a file that is read, at most.")
+    most = param.Integer(default=0, doc="Bytes of a file that is read, at most.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("findings_book")
@@ -38,9 +41,10 @@ class FindingsBook(JSComponent):
         self._answers: Mapping[str, Callable[..., object]] = {}
 
     def on_ask(self, **answers: Callable[..., object]) -> None:
-        """Call these with what the reader asks for: those of TEXTS with their texts, `move(key, by)`, `begin(text)`.
+        """Call these with what the reader asks for: those of TEXTS with their texts, `move(key, by)`, `begin(text)` and
+        `load(text)`.
 
-        `export` returns a file as {'name', 'kind', 'text'}; `begin` gets what the browser kept.
+        `export` returns a file as {'name', 'kind', 'text'}; `begin` gets what the browser kept, `load` what is in a file.
         """
         self._answers = answers
 
@@ -57,9 +61,10 @@ class FindingsBook(JSComponent):
         if asked == "move":
             if isinstance(data.get("key"), str) and type(data.get("by")) is int:
                 answer(data["key"], data["by"])
-        elif asked == "begin":
-            if isinstance(data.get("text"), str):
-                answer(data["text"])
+        elif asked in LONG:
+            pieces = data.get("pieces")
+            if isinstance(pieces, list) and all(isinstance(piece, str) for piece in pieces):
+                answer("".join(pieces))
         elif asked in TEXTS:
             given = [data.get(name) for name in TEXTS[asked]]
             if all(isinstance(each, str) for each in given):

@@ -9,7 +9,6 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
-from atlas.patches.inputs import limit_upload
 from atlas.patches.table import Table
 from atlas.plots.benchmark import Score, height_of, letters, score_points, spread
 from atlas.plots.frame import number
@@ -20,6 +19,7 @@ from atlas.tracing.benchmarks import KINDS
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
 from atlas.views.table import DENSE, NUMBER
+from atlas.views.upload import file_input
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,11 +80,7 @@ class BenchmarkView(View):
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         self._echo = False
         self._plots: list[Any] = []
-        self.upload = pmui.FileInput(
-            label="Choose a file", accept=",".join(ENDINGS), max_file_size=MOST_BYTES, variant="outlined", size="small",
-            margin=TIGHT, css_classes=["aa-benchmark-file"],
-        )  # fmt: skip
-        limit_upload(self.upload, MOST_BYTES)
+        self.upload = file_input(ENDINGS, MOST_BYTES, "aa-benchmark-file")
         self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-benchmark-run"], **look)
         # Not from_param: what a link names is no option before there are results, and such a value would be dropped.
         self.category = pmui.Select(label="Category", options=[ALL], value=ALL, width=170, **look)

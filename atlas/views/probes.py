@@ -19,6 +19,7 @@ from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.upload import file_input
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +63,7 @@ class ProbesView(View):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
-        self.upload = pmui.FileInput(
-            label="Choose a file", accept=",".join(ENDINGS), max_file_size=MOST_BYTES, variant="outlined",
-            css_classes=["aa-probes-file"], **look,
-        )  # fmt: skip
+        self.upload = file_input(ENDINGS, MOST_BYTES, "aa-probes-file")
         self.start = pmui.Button(label="Fit probes", color="primary", variant="contained", css_classes=["aa-probes-run"], **look)
         self.upload.param.watch(lambda _: self._taken(), "value")
         self.start.on_click(lambda _: self._run())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import ref
 
 import holoviews as hv
 import numpy as np
@@ -25,6 +26,9 @@ from atlas.views.base import View, gesture
 from atlas.views.canvas import on_screen, viewport
 from atlas.views.events import Range, on_range, on_tap
 from atlas.views.glyph import Raster
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
 
 WHOLE = (0.0, 1.0)
 """From where to where a plane goes, on both axes."""
@@ -67,7 +71,7 @@ class RasterView(View):
         self._ranges: tuple[Range, Range] = (None, None)
         self._hears = [on_tap(self.tap), on_range(self._moved)]
         self._drawn_on: Hashable = None
-        self._drawn_of = 0
+        self._drawn_of: Callable[[], Trace | None] = lambda: None
         self.visibility.follow_revision(self._redraw)
         self.visibility.follow_marks(self.mark)
 
@@ -193,7 +197,8 @@ class RasterView(View):
 
     def _image(self, **_: Any) -> hv.Image:
         found, hook = self._look()
-        self._drawn_on, self._drawn_of = self.axes(), id(self.workspace.trace)
+        self._drawn_on, trace = self.axes(), self.workspace.trace
+        self._drawn_of = (lambda: None) if trace is None else ref(trace)
         image = raster_image(found.pixels, found.view, found.n_x, found.n_y)
         return image.opts(cmap=found.palette, hooks=self.faults.hooks([hook, self.sheet.hook, *self._hears]))
 
@@ -211,7 +216,7 @@ class RasterView(View):
         axes = self.axes()
         # The last picture of this trace stays until the next one comes: without its names the plot would change its size, and the
         # browser would ask for the picture twice more.
-        if self.waits() and self._drawn_of == id(self.workspace.trace):
+        if self.waits() and self.workspace.trace is not None and self._drawn_of() is self.workspace.trace:
             return
         if axes != self._drawn_on:
             self.redrawn += 1

@@ -29,6 +29,7 @@ from atlas.views.colour_key import key_markup
 from atlas.views.events import on_select
 from atlas.views.plain import plain
 from atlas.views.table import DENSE, NUMBER
+from atlas.views.upload import file_input
 
 ORIGIN = "tradeoff"
 
@@ -89,10 +90,7 @@ class TradeoffView(View):
         super().__init__(workspace, **params)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         self._hears = [on_select(self._picked)]
-        self.upload = pmui.FileInput(
-            label="Choose a file", accept=",".join(ENDINGS), max_file_size=MOST_BYTES, variant="outlined", size="small",
-            margin=TIGHT, css_classes=["aa-tradeoff-file"],
-        )  # fmt: skip
+        self.upload = file_input(ENDINGS, MOST_BYTES, "aa-tradeoff-file")
         self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-tradeoff-run"], **look)
         self.test = pmui.Button(
             label="Test on held-out examples", color="primary", variant="outlined", css_classes=["aa-tradeoff-test"], **look

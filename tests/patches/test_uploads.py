@@ -4,6 +4,8 @@ import panel_material_ui as pmui
 import pytest
 
 from atlas.patches.inputs import MOST_PIECES, PIECE, limit_upload
+from atlas.views.upload import file_input
+from tests.places import REPO
 
 
 def piece(data: object, number: object = 1, of: object = 1, name: object = "a.json") -> dict[str, object]:
@@ -53,6 +55,12 @@ def test_a_piece_that_is_none_is_refused_before_anything_is_made_of_it(odd, uplo
         upload._handle_msg(odd)
     assert upload._file_buffer == {}
     assert upload._buffer == []
+
+
+def test_every_upload_of_a_view_is_limited():
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (REPO / "atlas" / "views").glob("*.py")}
+    assert {name for name, source in sources.items() if "FileInput(" in source} == {"upload.py"}
+    assert file_input((".json",), 10, "aa-file").chunk_size == PIECE
 
 
 def test_pieces_of_other_files_are_let_go_of(upload):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 import holoviews as hv
 import pytest
 
 from atlas.components.findings_book import FindingsBook
 from atlas.ids import HeadId
+from atlas.patches.messages import LONGEST_STRING, MOST_BYTES, problem_of
+from atlas.resources import asset
 from atlas.state.contradictions import HELP
-from atlas.state.findings import dumps, loads
+from atlas.state.findings import EDITED, MOST, MOST_LETTERS, WRITTEN, dumps, loads
 from atlas.state.share import Shared
 from atlas.state.shared import SharedState
 from atlas.views.findings import Notebook
@@ -100,13 +103,26 @@ def test_without_a_notebook_a_card_offers_no_pin():
     assert room.findings.found == ()
 
 
+def test_the_fullest_notebook_is_no_message_that_the_server_refuses(desk):
+    desk.card.head._handle_msg("pin")
+    longest = {name: "a" * most for name, most in (EDITED | WRITTEN).items()}
+    kept = dumps([desk.found[0]._replace(**(longest | {"key": f"{at:064}"})) for at in range(MOST)])
+    assert LONGEST_STRING < len(kept) <= MOST_LETTERS
+    size = int(re.search(r"PIECE = ([\d_]+)", asset("js", "findings_book.js").read_text(encoding="utf-8"))[1])
+    sent = {"ask": "begin", "pieces": [kept[at : at + size] for at in range(0, len(kept), size)]}
+    assert problem_of("PATCH-DOC", {"events": [{"kind": "MessageSent", "msg_data": sent}]}) == ""
+    assert len(json.dumps(sent)) < MOST_BYTES
+    desk.book._handle_msg(sent)
+    assert len(desk.found) == MOST
+
+
 def test_what_the_browser_kept_comes_back_and_what_cannot_be_read_is_left_to_it(desk):
     desk.card.head._handle_msg("pin")
     kept = desk.book.kept
     other = Desk()
-    other.ask("begin", text=kept)
+    other.ask("begin", pieces=[kept[:100], kept[100:]])
     assert (other.found, other.book.kept, other.sent) == (desk.found, kept, [])
-    other.ask("begin", text="{")
+    other.ask("begin", pieces=["{"])
     assert other.sent == [{"unread": True}]
     assert "cannot be read" in other.book.said
     assert other.found == desk.found
@@ -130,7 +146,7 @@ def test_the_reader_edits_moves_deletes_loads_and_saves(desk):
     assert md_file["text"].count("**Contradiction**") == 2
     desk.ask("remove", key=first)
     assert [each.key for each in desk.found] == [second]
-    desk.ask("load", text=json_file["text"])
+    desk.ask("load", pieces=[json_file["text"]])
     assert {each.key for each in desk.found} == {first, second}
 
 
@@ -145,8 +161,8 @@ def test_the_reader_edits_moves_deletes_loads_and_saves(desk):
         {"ask": "edit", "key": "a", "name": "title", "value": {"a": 1}},
         {"ask": "move", "key": "a", "by": True},
         {"ask": "move", "key": "a", "by": "1"},
-        {"ask": "begin", "text": None},
-        {"ask": "load", "text": 5},
+        {"ask": "begin", "pieces": None},
+        {"ask": "load", "pieces": [5]},
         {"ask": "export", "ending": "exe"},
         {"ask": "__init__"},
     ],
