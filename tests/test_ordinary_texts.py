@@ -10,12 +10,10 @@ import contextlib
 import functools
 import itertools
 import logging
-import os
 import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +33,7 @@ from atlas.state.display import METRICS, MORE_THAN_METRICS
 from atlas.state.pipeline import Job, Ticket
 from atlas.views.catalog import TABS
 from tests.places import REPO
+from tests.rounds import ROUND, this_round
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
@@ -47,9 +46,6 @@ TEXTS = {
 }
 
 MODELS = [entry.name for entry in embedded()]
-
-ROUND = "ATLAS_TEXTS_ROUND"
-"""Name of the environment variable with the number of the round: a run takes the texts of its round."""
 
 STRIDE = 17
 """Texts between those of two models in one round: models meet different texts, and each meets all of them in as many rounds."""
@@ -83,11 +79,6 @@ KNOWN_PROBLEMS = (
     r"No head is selected\. Select heads, or test those that look most at flagged words\.",
 )
 """Sentences (as regular expressions) a view may show instead of its plot, because the text or the model has nothing to draw."""
-
-
-def this_round() -> int:
-    """The number of the round: one a day, so that a failure of the morning is seen again in the afternoon."""
-    return int(os.environ.get(ROUND, date.toordinal(datetime.now(tz=UTC).date())))
 
 
 def pytest_generate_tests(metafunc):

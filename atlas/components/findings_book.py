@@ -41,7 +41,7 @@ class FindingsBook(JSComponent):
         self._answers: Mapping[str, Callable[..., object]] = {}
 
     def on_ask(self, **answers: Callable[..., object]) -> None:
-        """Call these with what the reader asks for: those of TEXTS with their texts, `move(key, by)`, and those of LONG with a text.
+        """Call these with what the reader asks for: those of TEXTS with their texts, `move(key, by)`, those of LONG with a text.
 
         `export` returns a file as {'name', 'kind', 'text'}; `begin` gets what the browser kept, `load` what is in a file.
         """

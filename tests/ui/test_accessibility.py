@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from atlas.engine.running.service import Service
 from atlas.state.opening import Opening
 from atlas.views.catalog import TABS, Tab
-from tests.test_ordinary_texts import this_round
+from tests.rounds import this_round
 from tests.ui.stage import Seat, seated
 
 pytestmark = pytest.mark.ui
