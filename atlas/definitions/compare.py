@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import CLARK, ENDRES, KORNBLITH, KUHN
+from atlas.definitions.references import CLARK, ENDRES, HUBERT, KORNBLITH, KUHN
 
 COMPARE = (
     Definition(
@@ -62,5 +62,18 @@ COMPARE = (
         "the mean of 99 shuffles of the words of B; p: the share of them that is as high",
         "0 to 1",
         KORNBLITH,
+    ),
+    Definition(
+        "group_agreement",
+        "difference",
+        "Agreement of groups",
+        "(Σ C(n_rc, 2) − e) / ((Σ C(n_r, 2) + Σ C(n_c, 2)) / 2 − e), e = Σ C(n_r, 2) · Σ C(n_c, 2) / C(n, 2); n_rc: heads in "
+        "group r on A whose partner is in group c on B",
+        "1: both groupings are the same; about 0: no more alike than groups drawn at random. Where groups follow the layers it "
+        "is high whatever the heads do: hold it against partners shuffled within their layers. Heads paired by pattern are alike "
+        "because they were paired for that.",
+        "the mean of 999 shuffles of partners within their layers; p: the share of them that is as high",
+        "−0.5 to 1",
+        HUBERT,
     ),
 )

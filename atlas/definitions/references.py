@@ -58,3 +58,4 @@ SYED = "Syed, Rager & Conmy 2023, Attribution Patching Outperforms Automated Cir
 PARETO = "Pareto 1906, Manuale di economia politica"
 KORNBLITH = "Kornblith, Norouzi, Lee & Hinton 2019, Similarity of Neural Network Representations Revisited"
 KUHN = "Kuhn 1955, The Hungarian Method for the Assignment Problem"
+HUBERT = "Hubert & Arabie 1985, Comparing Partitions"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Division = Clusters
 """The name for those who may import this room and not that of the metrics."""
 
+NOT_NAMED = UNNAMED
+"""The role of a head that has none: the name for those who may import this room and not that of the metrics."""
+
 UNTOLD = "N/A"
 """The role of a head of which no metric is known, as from rows that see one token only; the cluster of one not divided yet."""
 

@@ -14,7 +14,7 @@ from atlas.views.calibration import CalibrationView
 from atlas.views.causal_test import CausalTestView
 from atlas.views.compare import CompareView
 from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
-from atlas.views.compare_planes import CompareHeadsView, CompareMatrixView, CompareStreamsView
+from atlas.views.compare_planes import CompareGroupsView, CompareHeadsView, CompareMatrixView, CompareStreamsView
 from atlas.views.composition import CompositionView
 from atlas.views.corpus_heads import CorpusMapView, CorpusProfileView, CorpusTableView
 from atlas.views.counterfactuals import CounterfactualsView
@@ -141,6 +141,14 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "compare",
         "Compare",
-        (CompareView, CompareHeadsView, CompareMatrixView, CompareMetricsView, ComparePredictionsView, CompareStreamsView),
+        (
+            CompareView,
+            CompareHeadsView,
+            CompareGroupsView,
+            CompareMatrixView,
+            CompareMetricsView,
+            ComparePredictionsView,
+            CompareStreamsView,
+        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Differences of both sides as planes: of heads, of attention between words, of residual streams."""
+"""Differences of both sides as planes: of heads, of their groups, of attention between words, of residual streams."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 import panel_material_ui as pmui
 
 from atlas.plots.marks import HEADS
+from atlas.state.compare_groups import CompareGroupsLens
 from atlas.state.compare_heads import MOVED, CompareHeadsLens, title_of
 from atlas.state.compare_matrix import DIFFERENCE, SIDE_A, SIDE_B, CompareMatrixLens
 from atlas.state.compare_streams import CompareStreamsLens
 from atlas.state.display import METRICS, SELECTED
 from atlas.trace import Trace
 from atlas.tracing.hidden import without_hidden
+from atlas.tracing.two_groups import CLUSTERS, ROLES
 from atlas.views.base import TIGHT
 from atlas.views.plane import HEAD_HINT, PlaneView
 
@@ -45,6 +47,32 @@ class CompareHeadsView(PlaneView):
         """What a cell says."""
         value = self.plane.choices.param.value
         return [pmui.Select.from_param(value, label="Differ in", options=VALUES, size="small", margin=TIGHT, width=240)]
+
+
+class CompareGroupsView(PlaneView):
+    """Roles or clusters of heads on both sides."""
+
+    key: ClassVar = "compare_groups"
+    title: ClassVar = "Groups that keep together"
+    question: ClassVar = "Do heads keep their roles?"
+    help: ClassVar = (
+        "A row is a role that heads have on side A, a column the role that their partners have on side B, and a cell the number "
+        "of heads with both: on the same name, heads kept their role. Clusters are found apart on either side, so "
+        "their names may differ while the groups agree. The adjusted Rand index is 1 where the two groupings are the same and "
+        "about 0 where they have nothing in common; the number beside it is what remains when partners are shuffled within their "
+        "layers, so that groups which only follow the layers do not count as agreement. Heads paired by similarity of their "
+        "patterns have like roles more often for that reason alone. Groups are of the whole text. Click a cell to select its "
+        "heads, a name to select all of a group."
+    )
+    defines: ClassVar = ("group_agreement",)
+    lens_type: ClassVar = CompareGroupsLens
+    hint: ClassVar = "Point at a cell for its numbers; click it to select its heads."
+
+    def tools(self) -> list[Any]:
+        """What heads are grouped by."""
+        shown = {"roles": ROLES, "clusters": CLUSTERS}
+        of = self.plane.choices.param.of
+        return [pmui.Select.from_param(of, label="Group by", options=shown, size="small", margin=TIGHT, width=120)]
 
 
 class CompareMatrixView(PlaneView):

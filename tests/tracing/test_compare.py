@@ -11,7 +11,11 @@ import pytest
 import atlas
 from atlas.errors import NotCaptured, UnknownName
 from atlas.text.align import token_table
+from atlas.tracing.groups import clusters, roles
+from atlas.tracing.selected_heads import selected_heads
+from atlas.tracing.two_groups import CLUSTERS, ROLES, groups_of_both
 from atlas.tracing.two_heads import metric_names
+from atlas.tracing.two_traces import TwoTraces
 from tests.engine.families import loaded
 from tests.state.readers import CROSS, DECODER, ENCODER, both, rows, single
 
@@ -230,3 +234,22 @@ def test_of_an_encoder_decoder_each_kind_stands_beside_its_own():
 def test_texts_that_have_nothing_in_common_say_so():
     with pytest.raises(NotCaptured, match="no word in common"):
         atlas.compare(single(tokens=("one", "two")), single(tokens=("three", "four", "five"))).heads  # noqa: B018
+
+
+@pytest.mark.parametrize("of", [ROLES, CLUSTERS])
+def test_groups_of_both_sides_are_those_of_either_alone_at_paired_heads(of):
+    two = TwoTraces(*runs())
+    found = groups_of_both(two, DECODER, of)
+    names = [
+        roles(selected_heads(trace, DECODER)) if of == ROLES else list(clusters(trace, DECODER).name_of_rows) for trace in runs()
+    ]
+    for at, (one, other) in enumerate(zip(*names, strict=True)):
+        assert (found.found.rows[found.row[at]], found.found.columns[found.column[at]]) == (one, other)
+    assert found.found.counts.sum() == len(names[0])
+
+
+def test_of_sides_that_differ_in_shape_only_paired_heads_are_grouped():
+    found = groups_of_both(TwoTraces(gpt_like(), bert_like()), DECODER)
+    assert (found.row >= 0).sum() == found.found.counts.sum() == 48
+    assert ((found.row < 0) == (found.pairs.head < 0)).all()
+    assert ((found.column < 0) == (found.row < 0)).all()

@@ -23,7 +23,7 @@ from atlas.tasks import TASKS
 from atlas.views.catalog import TABS
 from atlas.views.compare import CompareView
 from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
-from atlas.views.compare_planes import CompareHeadsView, CompareMatrixView, CompareStreamsView
+from atlas.views.compare_planes import CompareGroupsView, CompareHeadsView, CompareMatrixView, CompareStreamsView
 from tests.state.readers import ENCODER, never, single, workspace
 
 TEXT = "The nurse said that she was tired. The doctor went home."
@@ -153,6 +153,27 @@ def test_heads_are_linked_both_ways_in_plane_scatter_and_ranking():
     assert f"{room.selection.focus.layer}.{room.selection.focus.head}" == group["rows"][0]["key"]
     metrics.heads.choose([0, 9], "test")
     assert room.selection.heads == {HeadId(DECODER, 0, 0), HeadId(DECODER, 1, 1)}
+
+
+def test_a_cell_of_the_groups_selects_its_heads_and_selected_heads_mark_their_cells():
+    room = room_of()
+    view = CompareGroupsView(room)
+    room.second.put(ablated=frozenset({HeadId(DECODER, 0, 1), HeadId(DECODER, 1, 1)}))
+    view.__panel__()
+    plane, found = view.plane.plane(), view.plane.found()
+    # A cell that is not the whole of its row.
+    row, column = next((r, c) for r, c in np.argwhere(plane.whole > 0).tolist() if plane.whole[r, c] < plane.whole[r].sum())
+    view.plane.select_cell(row, column, "test")
+    heads = room.selection.heads
+    assert len(heads) == view.plane.cell(row, column)["value"] == plane.whole[row, column] > 0
+    each = room.trace.n_heads(DECODER)
+    assert {(found.row[h.layer * each + h.head], found.column[h.layer * each + h.head]) for h in heads} == {(row, column)}
+    assert view.plane.marked().cells == {(row, column)}
+    view.plane.select_name("row", row, "test")
+    assert len(room.selection.heads) == plane.whole[row].sum()
+    assert "with a role on A and a partner keep it" in view.lens.line
+    view.plane.choices.of = "clusters"
+    assert view.plane.plane().whole.sum() == len(room.trace.head_ids)
 
 
 def test_predictions_of_both_sides_are_those_of_both_traces():
