@@ -76,4 +76,28 @@ COMPARE = (
         "−0.5 to 1",
         HUBERT,
     ),
+    Definition(
+        "bias_difference",
+        "difference",
+        "Difference of attention to flagged words",
+        "log2 of the ratio of the head of B − log2 of the ratio of the head of A that it is paired with; ratio: attention to the "
+        "flagged words of its own text / what evenly spread attention gives them",
+        "+1: twice as much on side B; −1: half. Each side is held against its own words, so a longer text changes nothing. "
+        "Ratios under 1/64 count as 1/64.",
+        "0 where both heads do the same; on either side p among other words of the text, and q over all heads",
+        "that of a logarithm, with both signs",
+        "none: a difference",
+    ),
+    Definition(
+        "agreement_difference",
+        "difference",
+        "Difference of agreement",
+        "ρ of the head of B − ρ of the head of A that it is paired with; ρ: Spearman's correlation of the attention that tokens "
+        "get from it with their attribution on its own side",
+        "Above 0: on side B the head attends more to what the prediction rests on. Each ρ has its own interval; two that chance "
+        "explains differ by chance.",
+        "0 where both agree alike; on either side q of ρ over all heads, by permutation",
+        "−2 to 2",
+        "none: a difference",
+    ),
 )

@@ -21,6 +21,8 @@ from atlas.tracing.explained import AGREEMENT, LOGIT, Agreement
 if TYPE_CHECKING:
     import pandas as pd
 
+    from atlas.trace import Trace
+
 BEYOND = 0.05
 """Largest q of a head that is marked: one in twenty of the marked heads is expected to be there by chance."""
 
@@ -64,14 +66,7 @@ class AgreementLens(HeadPlaneLens):
         if task is None:
             raise NotCaptured(NO_MODEL)
         trace, method, target = self.trace, self.choices.method, explained_target(self.workspace, LOGIT)
-        sizes = [(trace.n_layers(kind) * trace.n_heads(kind), trace.attention_of(kind).n_keys) for kind in trace.kinds]
-        pairs = sum(heads * keys * (keys - 1) // 2 for heads, keys in sizes)
-        if pairs > MOST_PAIRS:
-            msg = (
-                f"Ranking all heads on this text takes {pairs / 1e6:,.0f} million pairs of tokens, and {MOST_PAIRS / 1e6:,.0f} "
-                "million are the most. Shorten the text, or use atlas.attribution.agreement in Python."
-            )
-            raise TooLarge(msg)
+        check_ranking(trace)
 
         def compare(progress: Progress) -> Agreement:
             made: Agreement = task(trace, target, method, progress.tell)
@@ -125,3 +120,15 @@ class AgreementLens(HeadPlaneLens):
             f"{compared}: {len(beyond):,} of {self.of_kind()} beyond chance{ways}, {corrected}; mean ρ {mean}, 0 of a random "
             f"head by permutation; {tokens}, special ones left out"
         )
+
+
+def check_ranking(trace: Trace) -> None:
+    """Raise where ranking the tokens of all heads would take too long."""
+    sizes = [(trace.n_layers(kind) * trace.n_heads(kind), trace.attention_of(kind).n_keys) for kind in trace.kinds]
+    pairs = sum(heads * keys * (keys - 1) // 2 for heads, keys in sizes)
+    if pairs > MOST_PAIRS:
+        msg = (
+            f"Ranking all heads on this text takes {pairs / 1e6:,.0f} million pairs of tokens, and {MOST_PAIRS / 1e6:,.0f} "
+            "million are the most. Shorten the text, or use atlas.attribution.agreement in Python."
+        )
+        raise TooLarge(msg)

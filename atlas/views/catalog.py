@@ -14,6 +14,7 @@ from atlas.views.calibration import CalibrationView
 from atlas.views.causal_test import CausalTestView
 from atlas.views.compare import CompareView
 from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
+from atlas.views.compare_measured import CompareAgreementView, CompareBiasView
 from atlas.views.compare_planes import CompareGroupsView, CompareHeadsView, CompareMatrixView, CompareStreamsView
 from atlas.views.composition import CompositionView
 from atlas.views.corpus_heads import CorpusMapView, CorpusProfileView, CorpusTableView
@@ -149,6 +150,8 @@ TABS: tuple[Tab, ...] = (
             CompareMetricsView,
             ComparePredictionsView,
             CompareStreamsView,
+            CompareBiasView,
+            CompareAgreementView,
         ),
     ),
 )

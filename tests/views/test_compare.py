@@ -8,21 +8,28 @@ import holoviews as hv
 import numpy as np
 import pytest
 
+import atlas
+from atlas.attribution import agreement, attribute
+from atlas.bias import attention_bias
+from atlas.bias.detection import labels_of_trace
 from atlas.engine.running.service import Service
 from atlas.errors import ModelNotFound
 from atlas.ids import HeadId
 from atlas.jobs import run_of
 from atlas.scheduler import Ticket
 from atlas.state.compare import COUNTERFACTUAL, HALF, NO_TERMS, OTHER_MODEL, OTHER_TEXT, PRESETS, WITHOUT_HEADS
+from atlas.state.detection import thresholds_of, under
 from atlas.state.library import examples
 from atlas.state.restore import apply
 from atlas.state.second_lens import NO_SECOND
 from atlas.state.share import encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
+from atlas.tracing.labelled import tokens_within
 from atlas.views.catalog import TABS
 from atlas.views.compare import CompareView
 from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
+from atlas.views.compare_measured import CompareAgreementView, CompareBiasView
 from atlas.views.compare_planes import CompareGroupsView, CompareHeadsView, CompareMatrixView, CompareStreamsView
 from tests.state.readers import ENCODER, never, single, workspace
 
@@ -172,8 +179,44 @@ def test_a_cell_of_the_groups_selects_its_heads_and_selected_heads_mark_their_ce
     view.plane.select_name("row", row, "test")
     assert len(room.selection.heads) == plane.whole[row].sum()
     assert "with a role on A and a partner keep it" in view.lens.line
-    view.plane.choices.of = "clusters"
-    assert view.plane.plane().whole.sum() == len(room.trace.head_ids)
+
+
+def test_attention_to_flagged_words_of_both_sides_is_that_of_either_alone():
+    room = room_of("bert-mini", "All women are bad drivers, said the old man.")
+    view = CompareBiasView(room)
+    room.second.put(text="All men are bad drivers and lazy, said the old man.")
+    view.__panel__()
+    assert view.problem == ""
+    thresholds = thresholds_of(room)
+    logs = []
+    for trace in (room.trace, room.second.trace):
+        found = under(labels_of_trace(trace), thresholds)
+        words = found.words.table[found.flagged.any(axis=1)]
+        tokens = set().union(*(tokens_within(trace, *map(int, place)) for place in words[["segment", "start", "end"]].to_numpy()))
+        logs.append(np.log2(np.maximum(attention_bias(trace, tokens)["ratio"].to_numpy(), 1 / 64)))
+    np.testing.assert_allclose(view.plane.plane().whole.ravel(), logs[1] - logs[0], atol=1e-9)
+    view.plane.select_cell(1, 2, "test")
+    assert room.selection.heads == {HeadId(ENCODER, 1, 2)}
+    room.second.put(text="The train left at noon.")
+    assert view.plane.plane().rows == ()
+    assert view.problem.startswith("Side B: No word of this text is flagged")
+
+
+def test_agreement_of_both_sides_is_that_of_either_alone_for_the_same_decision():
+    room = room_of("mood-mini", "What a lovely warm day it was.")
+    view = CompareAgreementView(room)
+    view.plane.choices.method = "input_x_gradient"
+    room.second.put(text="What a dreadful cold day it was.")
+    view.__panel__()
+    assert view.problem == ""
+    model, rhos = atlas.load("mood-mini"), []
+    for trace in (room.trace, room.second.trace):
+        attributed = attribute(model, trace.texts.text, method="input_x_gradient")
+        rhos.append(agreement(model.trace(trace.texts.text), attributed)["rho"].to_numpy())
+    np.testing.assert_allclose(view.plane.plane().whole.ravel(), rhos[1] - rhos[0], atol=1e-6)
+    cell = view.plane.cell(1, 2)
+    assert cell["A"] == pytest.approx(rhos[0][10], abs=1e-6)
+    assert cell["value"] == pytest.approx(rhos[1][10] - rhos[0][10], abs=1e-6)
 
 
 def test_predictions_of_both_sides_are_those_of_both_traces():
