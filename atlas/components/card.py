@@ -58,6 +58,10 @@ class Exporter(Protocol):
         """What a picture is called and stamped with: name, title, software, date, json; None: that failed."""
 
 
+UNBUILT = 420
+"""Pixels kept free for a body that is built when its card comes on screen: without them all cards of a tab would be on screen."""
+
+
 class CardHead(JSComponent):
     """The texts and buttons at the top of a card; all texts are plain text."""
 
@@ -111,6 +115,18 @@ class CardHead(JSComponent):
                 {"name": file.name, "kind": file.kind, "data": base64.b64encode(file.data).decode()} for file in files
             ]
         })  # fmt: skip
+
+
+class Stage(pn.Column):
+    """Where a body will stand that is built when its card comes on screen."""
+
+    def __init__(self, waits: bool) -> None:  # noqa: FBT001  a view asks once
+        kept = {"min_height": UNBUILT, "css_classes": ["aa-unbuilt"]} if waits else {}
+        super().__init__(sizing_mode="stretch_width", margin=0, stylesheets=[style("card")], **kept)
+
+    def take(self) -> None:
+        """The body comes now."""
+        self.param.update(min_height=None, css_classes=[])
 
 
 class Card(Viewer):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 import panel as pn
 import param
 
-from atlas.components.card import Card
+from atlas.components.card import Card, Stage
 from atlas.components.notebook import in_notebook
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
@@ -43,9 +43,6 @@ what is read below the plot. A plot that fills what is left is whole on the smal
 LEAST, MOST = 340, 620
 """Pixels of a plot that fills the window: lower its names would not be read, higher it would not be seen as a whole in a column
 half as wide as the window."""
-
-UNBUILT = 420
-"""Pixels kept free for a body that is built when its card comes on screen: without them all cards of a tab would be on screen."""
 
 EDGES = 60
 """Pixels to the left and right of what is in an enlarged card."""
@@ -238,7 +235,7 @@ class View(pn.viewable.Viewer):
     def __panel__(self) -> Any:
         lens, pipeline = self.lens, self.workspace.pipeline
         self._waits = self.later and _is_on_a_page()
-        body = self.stage = pn.Column(sizing_mode="stretch_width", margin=0, min_height=UNBUILT if self._waits else None)
+        body = self.stage = Stage(self._waits)
         self._fill(body)
         self.workspace.param.watch(lambda _: self._fit_window(), "window_height")
         self.param.watch(lambda _: self._fill(body), "unfit")
@@ -280,12 +277,12 @@ class View(pn.viewable.Viewer):
         space.findings.pin(space, self.key, self.title, self.lens.line, self.export().table)
         return True
 
-    def _first_seen(self, body: pn.Column, *, seen: bool) -> None:
+    def _first_seen(self, body: Stage, *, seen: bool) -> None:
         """Build the body that was left for when its card comes on screen."""
         if self._waits and seen:
             self._waits = False
             with one_message():
-                body.min_height = None
+                body.take()
                 self._fill(body)
 
     def _fill(self, body: pn.Column) -> None:

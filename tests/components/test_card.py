@@ -5,7 +5,7 @@ import param
 import pytest
 from bokeh.plotting import figure
 
-from atlas.components.card import Card
+from atlas.components.card import UNBUILT, Card, Stage
 from tests.browser import served, wait_until
 
 HOSTILE = "keys <script>window.__pwned = 1</script> <img src=x onerror='window.__pwned = 1'> &amp; **she** \x00"
@@ -229,3 +229,10 @@ def test_a_low_card_at_the_lower_edge_is_on_screen_and_the_head_of_a_high_one_is
     assert not high.head.seen
     page.locator(".v-high").evaluate("card => card.scrollIntoView({block: 'end'})")
     wait_until(lambda: high.head.seen, page)
+
+
+def test_a_body_that_is_still_to_come_keeps_its_place_and_says_so():
+    waits, there = Stage(True), Stage(False)
+    assert (waits.min_height, waits.css_classes) == (UNBUILT, ["aa-unbuilt"])
+    waits.take()
+    assert (waits.min_height, waits.css_classes) == (there.min_height, there.css_classes) == (None, [])
