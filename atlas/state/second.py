@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import param
 
-from atlas.state.changes import NO_HEADS
+from atlas.state.changes import NO_EDGES, NO_HEADS
 from atlas.state.compact import Unusable, pack_heads, shown, unpack_heads
 from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.validate import flag, name, text
@@ -19,6 +19,7 @@ from atlas.tracing.two_traces import TwoTraces
 
 if TYPE_CHECKING:
     from atlas.state.lens import Lens
+    from atlas.state.link import State
     from atlas.state.pipeline import Job, Pipeline
 
 BUSY = ("loading", "tracing")
@@ -208,6 +209,19 @@ def unpack_second(given: Any) -> tuple[dict[str, Any], list[str]]:
         except Unusable as problem:
             said.append(f"The link's second side: {shown(key)} {problem}; it is left out.")
     return found, said
+
+
+def side_b(state: State) -> State:
+    """What side B of a link is made of, as a link of its own; see `SecondSide.job`."""
+    given = state.second
+    own = bool(given.get("model")) and given["model"] != state.model
+    made = replace(state, second={}, spans=(), written=None, dtype=given.get("dtype") or ("" if own else state.dtype))
+    if given.get("text"):
+        texts = {name: given.get(name) or "" for name in QUOTES}
+        made = replace(made, **texts, cut=NO_EDGES)
+    if own:
+        made = replace(made, model=given["model"], revision="", ablated=NO_HEADS, cut=NO_EDGES)
+    return replace(made, ablated=made.ablated | given.get("ablated", NO_HEADS), regenerate=False)
 
 
 def without_texts(settings: Mapping[str, Any]) -> dict[str, Any]:

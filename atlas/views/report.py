@@ -13,8 +13,9 @@ from atlas.resources import asset
 from atlas.state.contradictions import HELP, contradictions, differ
 from atlas.state.findings import CLAIMS, Finding, numbers_of
 from atlas.state.link import State
-from atlas.state.recipe import call, trace_code
+from atlas.state.recipe import beside_code, call, trace_code
 from atlas.state.restore import put_inputs, put_selection
+from atlas.state.second import side_b
 from atlas.state.share import decode
 from atlas.state.single import alone
 from atlas.state.stamp import Stamp, stamp, version
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 TraceOf = Callable[[State], "Trace"]
 """Runs what a state says; raises an AtlasError where that cannot be."""
+
+COMPARING = frozenset(view.key for tab in TABS if tab.key == "compare" for view in tab.views)
+"""Views that hold a second side beside the first."""
 
 ROWS = 20
 """Rows of numbers beside a plot: the call makes all of them."""
@@ -68,8 +72,7 @@ def made_again(finding: Finding, trace_of: TraceOf, tasks: Tasks) -> Made:
     """A finding with its picture and its numbers; where they cannot be made, the reason is among its limits."""
     state, said = decode(finding.token)
     try:
-        # A second side would be run by the state itself, before anybody has asked whether its model is here.
-        return _made(finding, replace(state, second={}), trace_of, tasks, said)
+        return _made(finding, state, trace_of, tasks, said)
     except AtlasError as problem:
         return Made(finding, limits=(*said, ONLY_PINNED.format(problem)))
 
@@ -78,12 +81,15 @@ def _made(finding: Finding, state: State, trace_of: TraceOf, tasks: Tasks, said:
     if state == State():
         msg = "its state cannot be read."
         raise NotCaptured(msg)
-    if any(view.key == finding.view for tab in TABS if tab.key == "compare" for view in tab.views):
-        msg = "it compares two sides, and a report makes one."
+    trace, compares = trace_of(state), finding.view in COMPARING
+    if compares and not state.second:
+        msg = "it compares two sides, and has no side B."
         raise NotCaptured(msg)
-    trace = trace_of(state)
     space = alone(trace, tasks)
-    put_inputs(state, space)
+    # A second side would be run by the workspace itself, before anybody has asked whether its model is here.
+    put_inputs(state if compares else replace(state, second={}), space)
+    if compares:
+        space.second.show(trace_of(side_b(state)))
     lost = put_selection(state, space)
     view = shown_alone(space, finding.view)
     table = view.export().table
@@ -93,7 +99,10 @@ def _made(finding: Finding, state: State, trace_of: TraceOf, tasks: Tasks, said:
         limits.append(OTHER_WEIGHTS)
     if differ(finding.numbers, numbers_of(table)):
         limits.append(OTHER_NUMBERS)
-    code = f"import atlas\n\n{code}\n{call(space, finding.view, view.lens_type)}\nprint(figure.table)"
+    name, other, before = beside_code(space, view.lens_type, of_corpora=False)
+    limits.append(before)
+    other = f"\n{other}" if other else ""
+    code = f"import atlas\n\n{code}{other}\n{call(space, finding.view, view.lens_type, name)}\nprint(figure.table)"
     stamped, reading = stamp(space, finding.view), help_text(view.help, view.defines)
     picture = fragment(view)
     return Made(finding, picture, table, stamped, code, reading, tuple(filter(None, limits)))

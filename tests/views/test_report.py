@@ -7,8 +7,10 @@ import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import holoviews as hv
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,6 +21,8 @@ from atlas.ids import HeadId
 from atlas.state.contradictions import HELP
 from atlas.state.findings import REASON, Findings, dumps
 from atlas.state.link import State
+from atlas.state.restore import job_of
+from atlas.state.second import SecondSide, side_b
 from atlas.state.share import encode
 from atlas.tasks import TASKS
 from atlas.views.report import ONLY_PINNED, OTHER_NUMBERS, OTHER_WEIGHTS, ROWS, made_again, report
@@ -167,7 +171,7 @@ def test_a_finding_that_cannot_be_made_again_keeps_its_notes_and_says_why():
     assert {"0.25, N/A", "kept", ONLY_PINNED.format("Its text was left out.")} <= {*words}
     assert "There is no view 'nothing'" in made[1].limits[0]
     assert "cut off or damaged" in made[2].limits[0]
-    assert made[3].limits == (ONLY_PINNED.format("it compares two sides, and a report makes one."),)
+    assert made[3].limits == (ONLY_PINNED.format("it compares two sides, and has no side B."),)
     assert all(each.table is None for each in made)
 
 
@@ -192,6 +196,43 @@ def test_what_is_no_file_of_findings_is_refused(tmp_path, capsys, text):
     assert main(["report", str(tmp_path / "findings.json"), "-o", str(tmp_path / "report.html")]) == 1
     assert "findings.json" in capsys.readouterr().err
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_comparison_is_made_again_with_both_sides_and_its_call_makes_the_numbers_too():
+    second = {"used": True, "ablated": frozenset({HeadId("decoder", 0, 1)})}
+    state = State(model="gpt-mini", text=TEXT, focus=HEAD, second=second)
+    model = atlas.load("gpt-mini")
+    made = made_again(
+        pinned("compare_heads", state=state), lambda each: model.trace(each.text, ablate=sorted(each.ablated)), TASKS
+    )
+    moved = atlas.compare(mini(), model.trace(TEXT, ablate=["L0 H1"])).heads["moved"].to_numpy()
+    np.testing.assert_allclose(made.table.to_numpy(dtype=float).ravel(), moved, atol=1e-6)
+    assert made.picture is not None
+    names = {}
+    exec(made.code.replace("print(figure.table)", ""), names)
+    np.testing.assert_allclose(names["figure"].table.to_numpy(dtype=float).ravel(), moved, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"ablated": frozenset({HeadId("decoder", 1, 1)})},
+        {"model": "bert-mini"},
+        {"text": "Other words.", "pair": "And more."},
+        {"dtype": "bfloat16", "model": "gpt-mini"},
+        {"text": "Other words.", "model": "bert-mini", "dtype": "float16", "ablated": frozenset({HeadId("decoder", 2, 0)})},
+    ],
+)
+def test_side_b_of_a_link_is_what_the_page_would_run(second):
+    state = State(
+        model="gpt-mini",
+        text=TEXT,
+        ablated=frozenset({HeadId("decoder", 0, 3)}),
+        cut=frozenset({(HeadId("decoder", 0, 2), 3, 1)}),
+    )
+    first = SimpleNamespace(shown=job_of(state))
+    beside = SecondSide(first, None, used=True, **second)
+    assert job_of(side_b(replace(state, second={"used": True, **second}))) == beside.job()
 
 
 def test_a_recording_is_shown_with_what_has_to_be_saved_first():
