@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-OPEN = frozenset({"errors", "ids", "definitions", "resources", "single_flight", "scheduler"})
+OPEN = frozenset({"errors", "ids", "numbers", "definitions", "resources", "single_flight", "scheduler"})
 """Open to all, and importing nothing but each other."""
 
 TRACE = {"trace": "trace", "tracing": "trace"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from bokeh.models import LassoSelectTool, PlainText
 
+from atlas import numbers
 from atlas.plots.colours import FONT, theme
 from atlas.plots.zoom import bound_zoom
 
@@ -28,13 +28,7 @@ Limits = tuple[float, float]
 Hook = Callable[[Any, Any], None]
 
 
-def number(value: float) -> str:
-    """A number with three significant digits; an unknown one is N/A, never 0."""
-    if math.isnan(value):
-        return "N/A"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:.3g}".replace("-", "−")
+number = numbers.three
 
 
 def tick_label(name: str) -> str | PlainText:

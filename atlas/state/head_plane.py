@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from atlas import numbers
 from atlas.ids import HeadId
 from atlas.state.lens import counted
 from atlas.state.plane import Array, Axis, Cell, Marked, Plane, PlaneLens
@@ -72,6 +73,4 @@ class HeadPlaneLens(PlaneLens):
             selection.select_heads(heads, origin=origin, label=f"layer {at}" if axis == "row" else f"number {at}")
 
 
-def three(value: float) -> str:
-    """Three significant digits; an unknown number is N/A."""
-    return f"{value:.3g}".replace("-", "−") if np.isfinite(value) else "N/A"
+three = numbers.three

@@ -9,6 +9,7 @@ import numpy as np
 import param
 
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.lens import counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
@@ -115,9 +116,5 @@ class SimilarHeadsLens(PlaneLens):
         part = f"{rows} of {found.all_rows:,}, evenly spread" if len(found.rows) < found.all_rows else rows
         chosen = "selected " if self.workspace.selection.queries else ""
         shown = "where they look" if self.choices.by == PATTERN else "what they write"
-        numbers = f"mean {_three(mean)}, by chance {_three(found.chance)}"
+        numbers = f"mean {three(mean)}, by chance {three(found.chance)}"
         return f"{len(found.heads):,} {kind}heads by {shown}, at {part.replace(' token', f' {chosen}token', 1)}: {numbers}"
-
-
-def _three(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−") if np.isfinite(value) else "N/A"

@@ -11,6 +11,7 @@ import param
 
 from atlas.errors import AtlasError, BadData, NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.attention_bias import ANY, flagged_tokens
 from atlas.state.benchmark import BenchmarkLens
@@ -339,9 +340,9 @@ class TradeoffLens(PressedLens):
 
     def _describe(self, found: Tradeoff) -> str:
         whole, table = found.whole, found.table
-        edges = "" if np.isnan(whole["score_lo"]) else f" [{_three(whole['score_lo'])}, {_three(whole['score_hi'])}]"
-        score = f"{found.measures.score} {_three(whole['score'])}{edges}"
-        performance = f"{found.measures.performance} {_three(whole['performance'])}"
+        edges = "" if np.isnan(whole["score_lo"]) else f" [{three(whole['score_lo'])}, {three(whole['score_hi'])}]"
+        score = f"{found.measures.score} {three(whole['score'])}{edges}"
+        performance = f"{found.measures.performance} {three(whole['performance'])}"
         beyond = int((table["score_change_q"] <= ALPHA).sum())
         costly = int((table["performance_change_q"] <= ALPHA).sum())
         return (
@@ -362,7 +363,3 @@ def _reporting(progress: Progress) -> Any:
         progress.tell(f"{done:,} of {of:,} texts", done / max(1, of))
 
     return report
-
-
-def _three(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−") if np.isfinite(value) else "N/A"

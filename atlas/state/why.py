@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import param
 
+from atlas import numbers
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
@@ -258,6 +259,4 @@ def with_rest(rows: list[Row]) -> tuple[Row, ...]:
     return (*rows[:WRITERS], Row(f"the other {len(rest):,} together", sum(row.part for row in rest)))
 
 
-def three(value: float) -> str:
-    """A number with three significant digits."""
-    return f"{value:.3g}".replace("-", "−") if np.isfinite(value) else "N/A"
+three = numbers.three
