@@ -20,6 +20,7 @@ from atlas.tracing.effect_choices import EffectChoices
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
 from atlas.tracing.pruning import Pruning
+from atlas.tracing.state_parts import state_parts
 from atlas.tracing.verdict import Verdict
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "plausibility_of_methods",
     "prune",
     "read_rationales",
+    "state_parts",
     "verdict",
     "why",
 ]

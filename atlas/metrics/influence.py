@@ -128,6 +128,15 @@ def contribution_shares(
     return shares, residual
 
 
+def closeness(whole: NDArray[np.floating[Any]], without: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(row,) ALTI's measure of a part of each row: by how much the row is longer than what differs from it, in the L1 norm.
+
+    `without` is the row less the part; the measure is 0 where the part is no closer to the row than nothing is.
+    """
+    length = np.abs(whole).sum(-1, dtype=np.float64)
+    return np.asarray(np.maximum(length - np.abs(without).sum(-1, dtype=np.float64), 0))
+
+
 def strongest_heads(weights: Floats, values: Floats, projection: Floats, output: Floats, to: Integers, fro: Integers) -> Integers:
     """For each edge the head whose part alone is closest to the output; `NO_HEAD` where no head looks there."""
     group, n_heads = len(weights) // len(values), len(weights)

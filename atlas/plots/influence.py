@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import holoviews as hv
@@ -11,7 +12,25 @@ import numpy.typing as npt
 import pandas as pd
 from bokeh.models import FixedTicker
 
-from atlas.plots.colours import BLUE, SKY, coloured, sequential, theme
+from atlas.plots.colours import (
+    BLUE,
+    CIRCLE,
+    DIAMOND,
+    GREEN,
+    GREY,
+    INVERTED_TRIANGLE,
+    ORANGE,
+    PLUS,
+    PURPLE,
+    SKY,
+    SQUARE,
+    TRIANGLE,
+    YELLOW,
+    Category,
+    coloured,
+    sequential,
+    theme,
+)
 from atlas.plots.frame import Hook, frame, tooltip
 from atlas.plots.oklab import mixed
 
@@ -45,6 +64,26 @@ BAR, ROW = 0.8, 1.0
 """Width of a bar in tokens; height of a row of bars, of which the longest bar takes `BAR`."""
 
 
+STATE = "token"
+
+NODES: Mapping[str, Category] = MappingProxyType({
+    STATE: Category(BLUE, CIRCLE),
+    "feed-forward": Category(GREEN, SQUARE),
+    "token embedding": Category(ORANGE, TRIANGLE),
+    "position embedding": Category(PURPLE, DIAMOND),
+    "segment embedding": Category(YELLOW, INVERTED_TRIANGLE),
+    "embedding": Category(ORANGE, INVERTED_TRIANGLE),
+    "biases": Category(GREY, PLUS),
+})  # fmt: skip
+"""Kinds of node: a token after a layer, and what may write a part of it."""
+
+EMBEDDED, FED = -0.68, (0.3, -0.36)
+"""Where the nodes of embeddings are below their token, and that of a feed-forward block is beside it, in rows and columns."""
+
+BESIDE = 0.24
+"""Distance between the embeddings of one token, in columns."""
+
+
 class GraphDrawing(NamedTuple):
     """A graph as plain numbers. A token is a column, a level a row, the last layer at the top."""
 
@@ -66,6 +105,8 @@ class GraphDrawing(NamedTuple):
     """Names of the tokens across, '' for a gap."""
     rows: Sequence[str]
     """Names of the levels upwards."""
+    kinds: Sequence[str] = ()
+    """The kind of every node, of those in `NODES`; empty: all are tokens."""
 
 
 class StripRow(NamedTuple):
@@ -85,26 +126,31 @@ def influence_graph(drawing: GraphDrawing, *, dark: bool = False, hooks: Sequenc
         x_label="",
         y_label="",
         x_range=(-0.8, max(len(drawing.columns), 2) - 0.2),
-        y_range=(-0.45, max(len(drawing.rows), 2) - 0.55),
+        y_range=(-1.0 if set(drawing.kinds) - {STATE} else -0.45, max(len(drawing.rows), 2) - 0.55),
         height=GRAPH_HEIGHT,
     )
     edges = edge_columns(drawing, ramp)
+    kinds = drawing.kinds or [STATE] * len(drawing.share)
+    fill = {kind: how.colour for kind, how in NODES.items()} | {STATE: SKY if dark else BLUE}
     nodes = pd.DataFrame({
         "x": drawing.node_x,
         "y": drawing.node_y,
         "size": NODE_SIZES[0] + (NODE_SIZES[1] - NODE_SIZES[0]) * np.sqrt(drawing.share),
-        "colour": [around.accent if at == drawing.root else SKY if dark else BLUE for at in range(len(drawing.share))],
+        "colour": [around.accent if at == drawing.root else fill[kind] for at, kind in enumerate(kinds)],
+        "marker": [NODES[kind].marker for kind in kinds],
         "label": [about.partition("\n")[0] for about in drawing.node_about],
         "about": [about.partition("\n")[2] for about in drawing.node_about],
     })  # fmt: skip
     edges = with_column_of(edges, ["x0", "y0", "x1", "y1"], width=EDGE_WIDTHS, colour=(ramp[0], ramp[-1]))
-    nodes = with_column_of(nodes, ["x", "y"], size=NODE_SIZES, colour=(around.accent, around.muted))
+    nodes = with_column_of(
+        nodes, ["x", "y"], size=NODE_SIZES, colour=(around.accent, around.muted), marker=(CIRCLE.marker, SQUARE.marker)
+    )
     lines = hv.Segments(edges, ["x0", "y0", "x1", "y1"], ["width", "colour", "upper", "lower"]).opts(
         color="colour", line_width="width", line_cap="round", tools=["hover"], hover_tooltips=tooltip("upper", "lower"),
         **shared,
     )  # fmt: skip
-    points = hv.Points(nodes, ["x", "y"], ["size", "colour", "label", "about"]).opts(
-        color="colour", size="size", line_color=around.paper, line_width=1.0, tools=["hover"],
+    points = hv.Points(nodes, ["x", "y"], ["size", "colour", "marker", "label", "about"]).opts(
+        color="colour", marker="marker", size="size", line_color=around.paper, line_width=1.0, tools=["hover"],
         hover_tooltips=tooltip("label", "about"), **(shared | {"hooks": [*shared["hooks"], *hooks]}),
     )  # fmt: skip
     columns, rows = _names(drawing.columns), dict(enumerate(drawing.rows))

@@ -22,14 +22,17 @@ from atlas.tracing.influence import (
     NO_HEAD,
     Graph,
     NodeKey,
+    NodePart,
     Totals,
     edges_table,
     graph,
     head_of_edge,
+    node_parts,
     totals,
 )
-from atlas.tracing.mixing import steps, stream_of
+from atlas.tracing.mixing import steps, stream_of, streams_of
 from atlas.tracing.predictions import masks_of
+from atlas.tracing.state_parts import block_shares
 
 GRAPH, TREE = "graph", "tree"
 """All strongest paths at once; one path after the other, opened by the reader."""
@@ -40,6 +43,12 @@ EDGES_DRAWN = 1_200
 LEAST_A_LAYER = 12
 """Edges of a layer on screen at least, however many layers there are."""
 
+PARTS_DRAWN = 300
+"""Embeddings and feed-forward blocks on screen at most: with words for each they are 80 kB."""
+
+PARTS = "parts"
+"""Stands for them among the reasons why something cannot be had."""
+
 
 class InfluenceChoices(param.Parameterized):
     """Choices of the influence view."""
@@ -47,6 +56,7 @@ class InfluenceChoices(param.Parameterized):
     method = param.Selector[str](objects=list(METHODS), default=CONTRIBUTION, doc="How the shares of a layer are measured.")
     mass = param.Number(default=0.8, bounds=(0.05, 1.0), step=0.05, doc="Share of the influence that the shown paths carry.")
     form = param.Selector[str](objects=[GRAPH, TREE], default=GRAPH, doc="All paths at once, or one after the other.")
+    parts = param.Boolean(default=True, doc="Whether the graph shows what embeddings and feed-forward blocks wrote.")
 
 
 class Root(NamedTuple):
@@ -66,6 +76,10 @@ class Shown(NamedTuple):
     """Method -> influence of the input tokens, stream by stream."""
     reasons: dict[str, str]
     """Method -> why it cannot be had."""
+    parts: tuple[NodePart, ...]
+    """The strongest embeddings and feed-forward blocks of the tokens of the graph."""
+    more_parts: int
+    """How many are not shown."""
 
 
 class InfluenceLens(Lens):
@@ -119,6 +133,11 @@ class InfluenceLens(Lens):
                     steps(trace, method, root.stream, tell)
                 except (NotCaptured, TooLarge, UnknownName) as error:
                     reasons[method] = str(error)
+            if CONTRIBUTION not in reasons:
+                try:
+                    block_shares(trace, streams_of(trace, root.stream))
+                except NotCaptured as error:
+                    reasons[PARTS] = str(error)
             return reasons
 
         reasons: dict[str, str] | None = self.ask(f"mixing {root.stream}", mixed, None, needs_model=True)
@@ -132,17 +151,20 @@ class InfluenceLens(Lens):
         found = graph(trace, root.token, possible[0], root.stream, self.choices.mass, most)
         known = {method: totals(trace, root.token, method, root.stream) for method in METHODS if method not in reasons}
         self.line = self._describe(root, found)
-        return Shown(found, known, reasons)
+        parts = node_parts(trace, found) if self.choices.parts and PARTS not in reasons else []
+        return Shown(found, known, reasons, tuple(parts[:PARTS_DRAWN]), max(0, len(parts) - PARTS_DRAWN))
 
     def note(self) -> str:
         """What is left out, and what cannot be had."""
         found = self.shown()
         if found is None:
             return ""
-        said = list(found.reasons.values())
+        said = [reason for what, reason in found.reasons.items() if what != PARTS or self.choices.parts]
         left_out = int(found.graph.paths.left_out.sum())
         if left_out and self.choices.form == GRAPH:
             said.append(f"… and {left_out:,} weaker edges. The shares of what is shown are rescaled to sum to 1 without them.")
+        if found.more_parts and self.choices.form == GRAPH:
+            said.append(f"… and {found.more_parts:,} weaker embeddings and feed-forward blocks.")
         return " ".join(said)
 
     def token_name(self, node: NodeKey) -> str:
@@ -203,12 +225,18 @@ class InfluenceLens(Lens):
     # -- words and tables ----------------------------------------------------------------------------------------------
 
     def table(self) -> pd.DataFrame:
-        """The edges of the graph, and of every input token its influence by each method with that of uniform attention."""
+        """The edges of the graph, what blocks wrote of its tokens by themselves, and the influence of every input token."""
         found = self.shown()
         if found is None:
             return pd.DataFrame()
         edges = edges_table(self.trace, found.graph).assign(part="edge")
-        parts = [edges]
+        written = pd.DataFrame({
+            "part": [each.part for each in found.parts], "kind": [each.node.kind for each in found.parts],
+            "layer": [each.node.level - 1 if each.node.level else None for each in found.parts],
+            "to": [each.node.token for each in found.parts], "share": [each.share for each in found.parts],
+            "flow": [each.flow for each in found.parts],
+        })  # fmt: skip
+        parts = [edges, *([written] if found.parts else [])]
         for method, each in found.totals.items():
             parts += [
                 pd.DataFrame({

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from atlas.errors import UnknownName
+from atlas.errors import NotCaptured, UnknownName
 from atlas.metrics import influence as formulas
 from atlas.metrics.influence import Paths, Step, reached, strongest_heads, strongest_paths, trace_back
 from atlas.tracing.mixing import (
@@ -21,6 +21,8 @@ from atlas.tracing.mixing import (
     streams_of,
     tokens_of,
 )
+from atlas.tracing.state_parts import block_shares
+from atlas.tracing.stream_writes import FEED_FORWARD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +37,20 @@ NO_HEAD = formulas.NO_HEAD
 EDGES_A_LAYER = 2_000
 """Edges of a layer in a graph at most: more than a reader can follow, and all of them for texts of up to 44 tokens."""
 
-__all__ = ["CONTRIBUTION", "METHODS", "ROLLOUT", "Graph", "Influence", "NodeKey", "graph", "head_of_edge", "influence", "totals"]
+__all__ = [
+    "CONTRIBUTION",
+    "METHODS",
+    "ROLLOUT",
+    "Graph",
+    "Influence",
+    "NodeKey",
+    "NodePart",
+    "graph",
+    "head_of_edge",
+    "influence",
+    "node_parts",
+    "totals",
+]
 
 
 class NodeKey(NamedTuple):
@@ -44,6 +59,17 @@ class NodeKey(NamedTuple):
     kind: str
     level: int
     token: int
+
+
+class NodePart(NamedTuple):
+    """What no other token wrote of a token of a graph: an embedding, or the feed-forward block of the layer before it."""
+
+    node: NodeKey
+    part: str
+    share: float
+    """Of the token at this level."""
+    flow: float
+    """`share` times the token's share of the influence that is shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +147,7 @@ class Influence:
     root: NodeKey
     nodes: pd.DataFrame
     edges: pd.DataFrame
+    parts: pd.DataFrame
     tokens: pd.DataFrame
     kept: float
     left_out: int
@@ -155,15 +182,22 @@ def influence(
     """
     stream = stream_of(trace.attention_of(kind).kind)
     found = graph(trace, token, method, stream, mass, most)
+    notes = list(notes_of(found))
+    try:
+        parts = node_parts(trace, found)
+    except NotCaptured as error:
+        parts = []
+        notes.append(str(error))
     return Influence(
         method,
         found.root,
         nodes_table(found),
         edges_table(trace, found),
+        parts_table(parts),
         tokens_table(trace, found),
         found.paths.kept,
         int(found.paths.left_out.sum()),
-        notes_of(found),
+        tuple(notes),
     )
 
 
@@ -219,6 +253,26 @@ def head_of_edge(trace: Trace, found: Graph, edge: int) -> tuple[str, int, int]:
     kind = "cross" if found.crosses(edge) else step.kind
     heads = _heads(trace, found, kind, step, np.array([edge]))
     return kind, step.layer, int(heads[0])
+
+
+def node_parts(trace: Trace, found: Graph) -> list[NodePart]:
+    """The embeddings and feed-forward blocks of the tokens of a graph, the largest first; none by weights alone."""
+    if found.method != CONTRIBUTION:
+        return []
+    shares = block_shares(trace, tuple(found.starts))
+    parts = []
+    for node, shown, _ in found.nodes():
+        own = {FEED_FORWARD: shares.feed_forward[node.kind, node.level - 1]} if node.level else shares.inputs[node.kind]
+        parts += [NodePart(node, part, float(each[node.token]), float(each[node.token]) * shown) for part, each in own.items()]
+    return sorted(parts, key=lambda part: -part.flow)
+
+
+def parts_table(parts: list[NodePart]) -> pd.DataFrame:
+    """The same as a table."""
+    import pandas as pd
+
+    rows = [(*each.node, each.part, each.share, each.flow) for each in parts]
+    return pd.DataFrame(rows, columns=["kind", "layer", "token", "part", "share", "flow"])
 
 
 def nodes_table(found: Graph) -> pd.DataFrame:
@@ -279,7 +333,10 @@ def notes_of(found: Graph) -> tuple[str, ...]:
             "and the shares of each token are rescaled to sum to 1 without them."
         )
     if found.method == CONTRIBUTION:
-        notes.append("Feed-forward blocks change each token by itself, so they pass on its shares as they are.")
+        notes.append(
+            "Feed-forward blocks change each token by itself, so they pass on its shares as they are; `parts` says how much of a "
+            "token they wrote."
+        )
     return tuple(notes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import holoviews as hv
@@ -11,9 +11,16 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
+from atlas.patches.panes import Markup
+from atlas.plots.colours import BLUE, CIRCLE, SKY, Category
 from atlas.plots.frame import number
 from atlas.plots.influence import (
+    BESIDE,
+    EMBEDDED,
+    FED,
     GRAPH_HEIGHT,
+    NODES,
+    STATE,
     STRIP_HEIGHT,
     GraphDrawing,
     StripRow,
@@ -25,9 +32,10 @@ from atlas.state.influence import GRAPH, TREE, InfluenceLens, Shown
 from atlas.state.outcome_line import percent
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
-from atlas.tracing.influence import CONTRIBUTION, ROLLOUT, NodeKey
+from atlas.tracing.influence import CONTRIBUTION, ROLLOUT, NodeKey, NodePart
 from atlas.tracing.mixing import offered, without_method
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
+from atlas.views.colour_key import key_markup
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
 
@@ -64,7 +72,8 @@ class InfluenceView(View):
         "the token in the middle; it shows the state of this token after the last layer. Every edge is the share of a token "
         "before a layer in a token after it; the residual stream is the edge of a token to itself. Of the edges of a layer the "
         "strongest are shown, so that the paths carry what the slider says; shares are then rescaled to sum to 1. Feed-forward "
-        "blocks change each token by itself, so they pass shares on. The decoder of an encoder-decoder is followed through "
+        "blocks change each token by itself, so they pass shares on; the share of a token that its feed-forward block wrote, and "
+        "those of its embeddings, are nodes of their own shapes. The decoder of an encoder-decoder is followed through "
         "cross-attention into the encoder. Tap a token to select it: it becomes the root. Tap an edge to show the head that "
         "makes most of it. The tree opens one path after the other: press a row to open or close it, "
         "with Shift to select its token."
@@ -103,6 +112,7 @@ class InfluenceView(View):
             pmui.Select.from_param(choices.method, label="Shares by", options=METHODS, size="small", margin=TIGHT, width=190),
             pmui.Select.from_param(choices.form, label="Form", options=FORMS, size="small", margin=TIGHT, width=100),
             pmui.FloatSlider.from_param(choices.mass, label="Influence shown", size="small", margin=TIGHT, width=150),
+            pmui.Switch.from_param(choices.parts, label="Embeddings and feed-forward", size="small", margin=TIGHT),
         ]
 
     def body(self) -> Any:
@@ -118,10 +128,13 @@ class InfluenceView(View):
         tree = pn.Column(self.bars, scroll=True, height=GRAPH_HEIGHT, margin=0, visible=bind_rule(form, _is(TREE)), **wide)
         strip_pane = self.plot_pane(strip, height=STRIP_HEIGHT, css_classes=["aa-influence-strip"], **wide)
         note = self.bound(lambda _: self.influence.note(), self.visibility.param.revision)
+        shapes = Markup(
+            self.bound(self._shapes, self.visibility.param.revision, self.param.dark), sizing_mode="stretch_width", margin=(0, 8)
+        )
         self.visibility.follow_revision(self._grow)
         self._grow()
         return pn.Column(
-            graph_box, tree, plain(note, "aa-influence-note"), strip_pane, plain(KEY, "aa-influence-key"),
+            graph_box, tree, shapes, plain(note, "aa-influence-note"), strip_pane, plain(KEY, "aa-influence-key"),
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
 
@@ -157,20 +170,42 @@ class InfluenceView(View):
             f"{percent(float(edges.flow[edge]))} of what is shown"
             for edge, (to, fro) in enumerate(ends)
         ]
+        x = np.array([column[node.kind, node.token] for node in nodes], dtype=float)
+        y = np.array([below[node.kind] + node.level for node in nodes], dtype=float)
+        beside = _beside(shown.parts)
+        to = np.array([*(index[to] for to, _ in ends), *(index[part.node] for part in shown.parts)], dtype=np.int64)
+        about = [self._about_part(part, named=two) for part in shown.parts]
         drawing = GraphDrawing(
-            np.array([column[node.kind, node.token] for node in nodes], dtype=float),
-            np.array([below[node.kind] + node.level for node in nodes], dtype=float),
-            np.array([share for _, share, _ in rows]),
-            abouts,
+            np.append(x, [x[index[part.node]] + aside for part, (aside, _) in zip(shown.parts, beside, strict=True)]),
+            np.append(y, [y[index[part.node]] + down for part, (_, down) in zip(shown.parts, beside, strict=True)]),
+            np.array([*(share for _, share, _ in rows), *(part.flow for part in shown.parts)]),
+            [*abouts, *about],
             index[graph.root],
-            np.array([index[to] for to, _ in ends], dtype=np.int64),
-            np.array([index[fro] for _, fro in ends], dtype=np.int64),
-            edges.flow.astype(float),
-            edge_abouts,
+            to,
+            np.array([*(index[fro] for _, fro in ends), *range(len(nodes), len(nodes) + len(about))], dtype=np.int64),
+            np.append(edges.flow.astype(float), [part.flow for part in shown.parts]),
+            [*edge_abouts, *about],
             names,
             _rows(graph.steps[0].kind, [step.kind for step in graph.steps]),
+            [*[STATE] * len(nodes), *(part.part for part in shown.parts)],
         )
-        return drawing, nodes
+        return drawing, nodes + [part.node for part in shown.parts]
+
+    def _about_part(self, part: NodePart, *, named: bool) -> str:
+        layer = f" of layer {part.node.level - 1}" if part.node.level else ""
+        return (
+            f"{part.part}{layer}\nshare {number(part.share)} of {self.influence.token_name(part.node)} "
+            f"{_level(part.node, named=named)}, {percent(part.flow)} of what is shown"
+        )
+
+    def _shapes(self, *_: Any) -> str:
+        """The kinds of node in the graph."""
+        found = self.influence.shown() if self.influence.choices.form != TREE else None
+        if found is None or not found.parts:
+            return ""
+        kinds = {STATE, *(part.part for part in found.parts)}
+        token = Category(SKY if self.dark else BLUE, CIRCLE)
+        return key_markup([(kind, token if kind == STATE else how) for kind, how in NODES.items() if kind in kinds])
 
     def _columns(self, nodes: list[NodeKey], streams: list[str]) -> tuple[dict[tuple[str, int], int], list[str]]:
         """The column of every token that is in the graph, and the names of the columns; a gap is between streams."""
@@ -205,8 +240,10 @@ class InfluenceView(View):
         node, edge = tapped(drawing, x, y)
         if node >= 0:
             self.influence.select(nodes[node], ORIGIN)
-        elif edge >= 0:
+        elif 0 <= edge < len(drawing.flow) - sum(kind != STATE for kind in drawing.kinds):
             self.influence.focus_edge(edge, ORIGIN)
+        elif edge >= 0:
+            self.influence.select(nodes[drawing.edge_from[edge]], ORIGIN)
 
     # -- strip ---------------------------------------------------------------------------------------------------------
 
@@ -296,6 +333,23 @@ def no_graph() -> hv.Overlay:
 def no_strip() -> hv.Overlay:
     """No token at all."""
     return influence_strip([], [], -1)
+
+
+def _beside(parts: Sequence[NodePart]) -> list[tuple[float, float]]:
+    """Where the node of every part is, from its token: embeddings in a row below it, a feed-forward block beside it."""
+    order = list(NODES)
+    embeddings: dict[NodeKey, list[str]] = {}
+    for part in parts:
+        if not part.node.level:
+            embeddings.setdefault(part.node, []).append(part.part)
+
+    def place(part: NodePart) -> tuple[float, float]:
+        if part.node.level:
+            return FED
+        every = sorted(embeddings[part.node], key=order.index)
+        return (every.index(part.part) - (len(every) - 1) / 2) * BESIDE, EMBEDDED
+
+    return [place(part) for part in parts]
 
 
 def _is(form: str) -> Any:

@@ -14,7 +14,7 @@ from bokeh.events import Tap
 
 import atlas
 from atlas.ids import HeadId
-from atlas.plots.influence import EDGE_WIDTHS, NODE_SIZES, influence_graph, influence_strip, tapped
+from atlas.plots.influence import EDGE_WIDTHS, NODE_SIZES, NODES, STATE, influence_graph, influence_strip, tapped
 from atlas.state.influence import EDGES_DRAWN, TREE
 from atlas.tracing import mixing
 from atlas.tracing.influence import graph, influence, totals
@@ -71,16 +71,24 @@ def test_sizes_widths_and_bars_are_the_numbers(name, kind):
     drawing, nodes = view.graph()
     assert view.lens.line.startswith("contribution into")
     assert "the first selected token" in view.lens.line
-    of_node = {tuple(node): at for at, node in enumerate(nodes)}
-    assert len(of_node) == len(found.nodes)
+    n_tokens = len(found.nodes)
+    of_node = {tuple(node): at for at, node in enumerate(nodes[:n_tokens])}
+    assert len(of_node) == n_tokens
+    assert drawing.kinds == [STATE] * n_tokens + found.parts["part"].tolist()
+    assert [tuple(node) for node in nodes[n_tokens:]] == list(found.parts[["kind", "layer", "token"]].itertuples(index=False))
+    np.testing.assert_allclose(drawing.share[n_tokens:], found.parts["flow"], atol=1e-6)
     for row in found.nodes.itertuples():
         assert drawing.share[of_node[row.kind, row.layer, row.token]] == pytest.approx(row.share, abs=1e-6)
-    assert np.sort(drawing.flow) == pytest.approx(np.sort(found.edges["flow"]), abs=1e-6)
+    flow = [*found.edges["flow"], *found.parts["flow"]]
+    assert np.sort(drawing.flow) == pytest.approx(np.sort(flow), abs=1e-6)
     edges, points = (element.dframe().dropna() for element in influence_graph(drawing).values())
     np.testing.assert_allclose(points["size"], NODE_SIZES[0] + (NODE_SIZES[1] - NODE_SIZES[0]) * np.sqrt(drawing.share))
     np.testing.assert_allclose(
-        np.sort(edges["width"]), np.sort(EDGE_WIDTHS[0] + (EDGE_WIDTHS[1] - EDGE_WIDTHS[0]) * found.edges["flow"]), rtol=1e-5
+        np.sort(edges["width"]), np.sort(EDGE_WIDTHS[0] + (EDGE_WIDTHS[1] - EDGE_WIDTHS[0]) * np.array(flow)), rtol=1e-5
     )
+    assert points["marker"].tolist() == [NODES[kind].marker for kind in drawing.kinds]
+    view.influence.choices.parts = False
+    assert len(view.graph()[0].share) == n_tokens
     lines, names, places = view.strip()
     for row in lines:
         expected = totals(trace, 3, row.title, stream)
@@ -152,6 +160,22 @@ def test_a_tap_on_an_edge_shows_the_head_that_makes_most_of_it():
     assert room.selection.focus == HeadId(DECODER, int(table["layer"]), int(table["head"]))
     assert view.influence.shown().graph.root == found.root
     assert tapped(drawing, -0.7, len(drawing.rows) - 0.6) == (-1, -1)
+
+
+def test_a_tap_on_a_feed_forward_block_or_an_embedding_selects_its_token():
+    trace = traced("bert-mini")
+    room, view = view_of(trace)
+    drawing, nodes = view.graph()
+    assert {"feed-forward", "token embedding", "position embedding"} < set(drawing.kinds)
+    assert set(drawing.kinds) <= set(NODES)
+    for kind in ("feed-forward", "token embedding"):
+        at = drawing.kinds.index(kind)
+        happens(shown(view._graph()), drawing.node_x[at], drawing.node_y[at])
+        assert room.selection.queries == {nodes[at].token}
+        drawing, nodes = view.graph()
+    assert "■" in view._shapes()
+    table = view.influence.table()
+    assert table[table["part"] == "feed-forward"]["share"].between(0, 1).all()
 
 
 def test_the_tree_shows_the_shares_of_each_level_and_says_how_many_it_leaves_out():

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from atlas.engine.anatomy import internals
-from atlas.engine.anatomy.attention_norms import NORM_ARRAYS, all_norms, attention_norms
 from atlas.engine.anatomy.feedforward import unit_writes
 from atlas.engine.anatomy.records import GROUPS
+from atlas.engine.anatomy.stream_norms import NORM_ARRAYS, all_norms, stream_norms
 
 if TYPE_CHECKING:
     from atlas.engine.anatomy.records import Anatomy, Tap
@@ -99,9 +99,9 @@ class Parts(ABC):
         found = {place: internals.output_bias(self._anatomy, *place) for place in self._anatomy.projections}
         return {place: bias for place, bias in found.items() if bias is not None}
 
-    def attention_norms(self) -> dict[str, dict[tuple[str, int], torch.Tensor]]:
-        """Scale and offset of the norms that follow attention, by name and layer; names in `NORM_ARRAYS`."""
-        return attention_norms(self.hf, self._anatomy)
+    def stream_norms(self) -> dict[str, dict[tuple[str, int], torch.Tensor]]:
+        """Scale and offset of the norms on the way of the stream, by name and layer; names in `NORM_ARRAYS`."""
+        return stream_norms(self.hf, self._anatomy)
 
     def norms(self) -> dict[tuple[str, str, int], tuple[torch.Tensor, torch.Tensor, bool]]:
         """(role, kind, layer) -> scale, offset, and whether the mean is removed, of every norm that was found."""

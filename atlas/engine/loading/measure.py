@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from atlas.engine.anatomy.attention_norms import norm_numbers
 from atlas.engine.anatomy.attention_sites import layers_of
 from atlas.engine.anatomy.records import GROUPS, Anatomy
+from atlas.engine.anatomy.stream_norms import norm_numbers
 from atlas.engine.loading.probe import outputs_by_kind
 from atlas.engine.running.budget import KindSize, ModelSize
 from atlas.engine.running.context import AttentionSites

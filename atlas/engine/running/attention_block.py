@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from atlas.engine.anatomy.attention_norms import probed
 from atlas.engine.anatomy.attention_sites import layers_of
 from atlas.engine.anatomy.probe_recording import is_linear, is_norm
+from atlas.engine.anatomy.stream_norms import probed
 from atlas.engine.running.capture import Rerun, fitting, stacked
 from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, current, running
 from atlas.engine.running.interventions import by_layer

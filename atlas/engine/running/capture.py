@@ -186,7 +186,7 @@ def _arrays(
     if "head_outputs" in capture:
         found["output_projection"] = {place: to_numpy(matrix).copy() for place, matrix in model.output_projections().items()}
         found["output_bias"] = {place: to_numpy(bias).copy() for place, bias in model.output_biases().items()}
-        for name, norms in model.attention_norms().items():
+        for name, norms in model.stream_norms().items():
             found[name] = {place: to_numpy(vector).copy() for place, vector in norms.items()}
     return found
 

@@ -1,6 +1,6 @@
-"""What the norms that follow attention do besides standardising: the scale and the offset of each number of the stream.
+"""What the norms on the way of the stream do besides standardising: the scale and the offset of each number of it.
 
-With them, and the size that a norm divided by in one run, what each head wrote can be followed through the norm.
+With them, and the size that a norm divided by in one run, what each part wrote can be followed through the norm.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from atlas.engine.anatomy.probe_recording import is_norm
 from atlas.engine.anatomy.records import Anatomy, Tap
 
-ROLES = ("attention_norm", "attention_post_norm", "cross_norm", "cross_post_norm")
-"""Norms after the addition (post-norm models) or before the block (the others); `post`: between the block and the addition."""
+ROLES = ("embedding_norm", "attention_norm", "attention_post_norm", "cross_norm", "cross_post_norm", "ffn_norm")
+"""The norm of the embeddings; norms after the addition (post-norm models) or before the block (the others); `post`: between the
+block and the addition."""
 
 NORM_ARRAYS = tuple(f"{role}_{part}" for role in ROLES for part in ("scale", "offset"))
 
@@ -22,7 +23,7 @@ PROBE = 64.0
 """Size of the numbers a norm is probed with: so large that the small number it adds to its divisor has no effect."""
 
 
-def attention_norms(hf: PreTrainedModel, anatomy: Anatomy) -> dict[str, dict[tuple[str, int], torch.Tensor]]:
+def stream_norms(hf: PreTrainedModel, anatomy: Anatomy) -> dict[str, dict[tuple[str, int], torch.Tensor]]:
     """(d_model,) scale and offset of every norm of `ROLES`, by name and layer.
 
     They are found by running the norm on numbers of equal size and alternating sign, which standardising turns into 1 and -1,
@@ -30,7 +31,7 @@ def attention_norms(hf: PreTrainedModel, anatomy: Anatomy) -> dict[str, dict[tup
     """
     found: dict[str, dict[tuple[str, int], torch.Tensor]] = {}
     for role, tap in _norms(anatomy):
-        scale, offset, _ = probed(hf.get_submodule(tap.module), anatomy.widths[tap.kind], next(hf.parameters()))
+        scale, offset, _ = probed(hf.get_submodule(tap.module), _width(anatomy, tap), next(hf.parameters()))
         found.setdefault(f"{role}_scale", {})[tap.kind, tap.layer] = scale
         found.setdefault(f"{role}_offset", {})[tap.kind, tap.layer] = offset
     return found
@@ -61,13 +62,18 @@ def probed(norm: torch.nn.Module, width: int, like: torch.Tensor) -> tuple[torch
 
 
 def norm_numbers(anatomy: Anatomy) -> int:
-    """How many numbers `attention_norms` gives, for estimates of memory."""
-    return sum(2 * anatomy.widths[tap.kind] for _, tap in _norms(anatomy))
+    """How many numbers `stream_norms` gives, for estimates of memory."""
+    return sum(2 * _width(anatomy, tap) for _, tap in _norms(anatomy))
 
 
 def _norms(anatomy: Anatomy) -> Iterator[tuple[str, Tap]]:
     """The norms of `ROLES`, each with its role. With an odd width the probe's mean would not be 0."""
     for tap in anatomy.taps:
         role, output, _ = tap.name.rpartition("_out")
-        if output and role in ROLES and anatomy.widths[tap.kind] % 2 == 0:
+        if output and role in ROLES and _width(anatomy, tap) % 2 == 0:
             yield role, tap
+
+
+def _width(anatomy: Anatomy, tap: Tap) -> int:
+    """Numbers of the vectors that a norm is given: ELECTRA's embeddings are narrower than its stream."""
+    return anatomy.tap_widths.get((tap.kind, tap.name), anatomy.widths[tap.kind])
