@@ -136,18 +136,19 @@ def edge_attribution_patching(
     seed: int = 0,
     progress: Report | None = None,
 ) -> pd.DataFrame:
-    """Estimate what patching every edge between two heads would do (Syed, Rager & Conmy 2023; Hanna et al. 2024).
+    """Estimate what patching every edge into a head would do (Syed, Rager & Conmy 2023; Hanna et al. 2024).
 
-    Kind, layer, head, to_layer, to_head, input, effect, patched. An edge goes from the output of a head to the query, key or
-    value (`input`) of a head in a later layer, and not through anything between. `effect` is (what the head writes in the text -
-    in the other) times the gradient of the target with respect to the state that the later head reads, through this input alone;
-    the norm before the block is differentiated. `patched` is the measured effect (path patching) of the edges that were checked.
+    Kind, writer, layer, head, to_layer, to_head, input, effect, patched. An edge goes from a writer ('embedding', 'head' or
+    'feed-forward'; layer and head are unknown where it has none) to the query, key or value (`input`) of a head in a later layer,
+    and not through anything between. `effect` is (what it writes in the text - in the other) times the gradient of the target
+    with respect to the state that the later head reads, through this input alone; the norm before the block is differentiated.
+    `patched` is the measured effect (path patching) of the edges that were checked.
 
     For models of one stream with a norm before each block and none after it (GPT-2, Llama); for others it raises
     `NotCaptured` with the reason. Where heads share keys and values, each head's own use of them counts. Parameters are those of
     `attribution_patching`; `progress` is called with parts of the work.
     """
-    from atlas.engine.gradients.edges import INPUTS, Edge, edge_estimates, path_effects
+    from atlas.engine.gradients.edges import INPUTS, Edge, edge_estimates, path_effects, writers
     from atlas.engine.gradients.subject import Subject
 
     trace = text if isinstance(text, Trace) else model.trace(text, pair, None, capture=("predictions",))
@@ -155,24 +156,24 @@ def edge_attribution_patching(
     subject = Subject(trace, target)
     found = edge_estimates(subject, there, steps, progress)
     (kind,) = trace.kinds
-    n_heads, parts = trace.n_heads(kind), []
+    every = pd.DataFrame(writers(trace.n_heads(kind), max(found)), columns=["writer", "layer", "head"])
+    every = every.astype({"writer": "category", "layer": "Int64", "head": "Int64"})
+    parts, places = [], []
     for layer, effects in found.items():
         into, head, source = (each.ravel() for each in np.indices(effects.shape))
+        places.append(source)
         parts.append(
-            pd.DataFrame(
-                {
-                    "layer": source // n_heads, "head": source % n_heads, "to_layer": layer, "to_head": head,
-                    "input": pd.Categorical.from_codes(into, pd.Index(INPUTS)), "effect": effects.ravel(),
-                }
+            every.iloc[source].assign(
+                to_layer=layer, to_head=head, input=pd.Categorical.from_codes(into, pd.Index(INPUTS)), effect=effects.ravel()
             )
-        )  # fmt: skip
-    columns = ["layer", "head", "to_layer", "to_head", "input", "effect"]
-    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns, dtype=float)
+        )
+    table, source = pd.concat(parts, ignore_index=True), np.concatenate(places)
     table.insert(0, "kind", kind)
     table["patched"] = np.nan
     drawn = _drawn(len(table), check, seed)
     if len(drawn):
-        edges = [Edge(*row) for row in table.loc[drawn, columns[:-1]].itertuples(index=False)]
+        into = table.loc[drawn, ["to_layer", "to_head", "input"]].itertuples(index=False)
+        edges = [Edge(int(writer), *row) for writer, row in zip(source[drawn], into, strict=True)]
         table.loc[drawn, "patched"] = path_effects(subject, there, edges)
     table.attrs = {
         "target": subject.target.words, "how": PATCH, "steps": steps, "norm": "differentiated", **agreement_with_patching(table),

@@ -85,9 +85,10 @@ EFFECTS = (
         "edge_attribution_patching",
         "effect",
         "Edge effect by attribution patching",
-        "Σ (z − z₂) W_O · ∂f/∂x over positions; x: the state that a later head reads, for its query, its key or its value alone, "
-        "before the norm, which is differentiated",
-        "To the first order what the target loses if the later head alone reads the output that the earlier one has in the other "
+        "Σ (w − w₂) · ∂f/∂x over positions; w: what an earlier head, feed-forward block or the embeddings write, w₂: the same in "
+        "the other text; x: the state that a later head reads, for its query, its key or its value alone, before the norm, which "
+        "is differentiated",
+        "To the first order what the target loses if the later head alone reads what the earlier part writes in the other "
         "text; everything between the two stays as it is. Path patching measures the same, in two runs an edge.",
         "of a random edge: not worked out; edges that were patched stand beside it",
         "any number",

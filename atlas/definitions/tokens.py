@@ -98,6 +98,18 @@ TOKENS = (
         FERRANDO,
     ),
     Definition(
+        "influence_part",
+        "influence",
+        "Share of an embedding or a feed-forward block",
+        "y = Σ parts; share of a part t: max(0, ‖y‖₁ − ‖y − t‖₁), divided by its sum over the parts. Before the first layer "
+        "the parts are the embeddings and the bias of their norm; after a layer the feed-forward block, and all that entered it",
+        "High: much of the token at this level was written there, and by no other token. In a post-norm model the norm is "
+        "taken as linear with the size it divided by in this run. Nearness of vectors, not an effect: ablate to be sure.",
+        "of two parts of random directions and equal length: one half each",
+        "0 to 1; sums to 1 over the parts of a token",
+        FERRANDO,
+    ),
+    Definition(
         "influence_rollout",
         "influence",
         "Influence by attention rollout",

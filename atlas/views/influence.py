@@ -78,7 +78,7 @@ class InfluenceView(View):
         "makes most of it. The tree opens one path after the other: press a row to open or close it, "
         "with Shift to select its token."
     )
-    defines: ClassVar = ("influence_contribution", "influence_rollout")
+    defines: ClassVar = ("influence_contribution", "influence_part", "influence_rollout")
     lens_type: ClassVar = InfluenceLens
     wide: ClassVar = True
     beside: ClassVar = 300

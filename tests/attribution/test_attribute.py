@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as tr
-from captum.attr import IntegratedGradients, LayerIntegratedGradients
+from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, LayerIntegratedGradients, Saliency
 
 import atlas
 from atlas.attribution import METHODS, Target, attribute
@@ -52,6 +52,32 @@ def test_integrated_gradients_are_captums(name):
         tuple(vectors(name)), tuple(vectors(name, PAD)), n_steps=24
     )
     np.testing.assert_allclose(found.tokens["score"], joined(e[0].sum(-1) for e in expected), rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_and_occlusion_are_captums(name):
+    found = of(name, "saliency")
+    given = tuple(vectors(name))
+
+    def explained(*parts):
+        return value(name, parts, found.target)
+
+    gradients = Saliency(explained).attribute(given, abs=False)
+    np.testing.assert_allclose(found.tokens["score"], joined(g[0].norm(dim=-1) for g in gradients), rtol=2e-3, atol=1e-4)
+    products = InputXGradient(explained).attribute(given)
+    expected = joined(p[0].sum(-1) for p in products)
+    np.testing.assert_allclose(of(name, "input_x_gradient").tokens["score"], expected, rtol=2e-3, atol=1e-4)
+    # captum takes out one feature at a time: here the vector of a token.
+    sizes = np.cumsum([0, *(part.shape[1] for part in given)])
+    places = tuple(
+        torch.arange(start, end)[None, :, None].expand_as(part) for start, end, part in zip(sizes, sizes[1:], given, strict=False)
+    )
+    mask = model(name).tokenizer.mask_token_id
+    with torch.no_grad():
+        without = FeatureAblation(explained).attribute(given, baselines=tuple(vectors(name, mask)), feature_mask=places)
+    special = np.concatenate([table["special"].to_numpy() for table in traced(name).token_tables.values()])
+    expected = np.where(special, 0, joined(each[0, :, 0] for each in without))
+    np.testing.assert_allclose(of(name, "occlusion", replace="mask").tokens["score"], expected, rtol=2e-3, atol=3e-4)
 
 
 @pytest.mark.parametrize("name", ["BERT", "GPT-2"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers as tr
@@ -161,10 +162,29 @@ def from_layer(name, layer, state, states, target):
 
 
 def changes_by_hand(name, layer):
-    """(source, position, width): what each head before a layer writes in the other text minus what it writes in this one."""
-    outputs = [up_to(name, plain(name).get_input_embeddings()(ids(name, text, "source")), layer)[1] for text in (OTHER, TEXT)]
-    parts = [torch.einsum("hqw,hwd->hqd", a - b, weights_of(name, at)) for at, (a, b) in enumerate(zip(*outputs, strict=True))]
-    return torch.cat(parts)
+    """(writer, position, width): what everyone before a layer writes in the other text minus what it writes in this one."""
+    vectors = [plain(name).get_input_embeddings()(ids(name, text, "source")) for text in (OTHER, TEXT)]
+    states = [[up_to(name, each, at)[0] for at in range(layer + 1)] for each in vectors]
+    outputs = [up_to(name, each, layer)[1] for each in vectors]
+    parts = [(states[0][0] - states[1][0])[None]]
+    for at, (a, b) in enumerate(zip(*outputs, strict=True)):
+        written = [torch.einsum("hqw,hwd->hqd", each, weights_of(name, at)) for each in (a, b)]
+        block, fed = layers(name)[at], []
+        norm, bias = (block.ln_2, block.attn.c_proj.bias) if name == "GPT-2" else (block.post_attention_layernorm, 0)
+        for state, heads in zip(states, written, strict=True):
+            fed.append(block.mlp(norm(state[at] + heads.sum(0) + bias)))
+        parts += [written[0] - written[1], (fed[0] - fed[1])[None]]
+    found = torch.cat(parts)
+    difference = states[0][layer] - states[1][layer]
+    torch.testing.assert_close(found.sum(0), difference, rtol=1e-4, atol=1e-5 * float(difference.abs().max()))
+    return found
+
+
+def place_among_writers(row, heads):
+    """Of writers in their order: embeddings, then of each layer its heads and its feed-forward block."""
+    return (
+        0 if row["writer"] == "embedding" else 1 + row["layer"] * (heads + 1) + (heads if pd.isna(row["head"]) else row["head"])
+    )
 
 
 @functools.cache
@@ -177,8 +197,8 @@ def edges_of(name, steps):
 def test_estimates_of_edges_are_those_of_plain_autograd(name, steps):
     target, found = Subject(traced(name), Target(-3)).target, edges_of(name, steps)
     heads = traced(name).n_heads()
-    assert len(found) == 3 * heads * heads * (1 + 2)
-    for layer in (1, 2):
+    assert len(found) == 3 * heads * sum(1 + layer * (heads + 1) for layer in range(3))
+    for layer in (0, 1, 2):
         changes = changes_by_hand(name, layer).detach()
         expected = torch.zeros(3, heads, len(changes))
         for (vectors,) in line(name, steps):
@@ -191,7 +211,9 @@ def test_estimates_of_edges_are_those_of_plain_autograd(name, steps):
         order = 3 * heads * len(changes)
         assert len(own) == order
         into = own["input"].map(READ.index).to_numpy(dtype=int)
-        by_row = expected.detach().numpy()[into, own["to_head"], own["layer"] * heads + own["head"]]
+        writer = own.apply(place_among_writers, axis=1, heads=heads).to_numpy(dtype=int)
+        assert len(set(writer)) == len(changes)
+        by_row = expected.detach().numpy()[into, own["to_head"], writer]
         np.testing.assert_allclose(own["effect"], by_row, rtol=2e-3, atol=2e-3 * float(expected.abs().max()))
     value = from_layer(name, 2, state, same(name, state), target)
     assert float(value.detach()) == pytest.approx(target.value, rel=1e-3)  # the model by hand is the model
@@ -203,6 +225,7 @@ def test_checked_edges_are_patched_paths(name):
     known, heads = found[found["patched"].notna()], traced(name).n_heads()
     assert len(known) == found.attrs["n"] == 40
     assert set(known["input"]) == set(READ)
+    assert set(known["writer"]) == {"embedding", "head", "feed-forward"}
     vectors = plain(name).get_input_embeddings()(ids(name, TEXT, "source")).detach()
     with torch.no_grad():
         for layer, own in known.groupby("to_layer"):
@@ -210,7 +233,7 @@ def test_checked_edges_are_patched_paths(name):
             before = from_layer(name, layer, state, same(name, state), target)
             for _, row in own.iterrows():
                 states = same(name, state).clone()
-                states[READ.index(row["input"]), row["to_head"]] += changes[row["layer"] * heads + row["head"]]
+                states[READ.index(row["input"]), row["to_head"]] += changes[place_among_writers(row, heads)]
                 after = from_layer(name, layer, state, states, target)
                 assert row["patched"] == pytest.approx(float(before - after), abs=2e-3 * max(1.0, abs(target.value)))
     assert found.attrs["pearson"] == pytest.approx(pearsonr(known["effect"], known["patched"]).statistic)
@@ -292,8 +315,8 @@ def test_what_cannot_be_estimated_is_said(monkeypatch):
         other = own.trace(OTHER, target=TARGET if name == "T5" else None)
         with pytest.raises(NotCaptured, match=reason):
             edge_attribution_patching(own, own.trace(TEXT, target=TARGET if name == "T5" else None), other)
-    monkeypatch.setattr(engine_edges, "MOST_EDGES", 143)
-    with pytest.raises(TooLarge, match="144 edges"):
+    monkeypatch.setattr(engine_edges, "MOST_EDGES", 215)
+    with pytest.raises(TooLarge, match="216 edges"):
         edge_attribution_patching(made, trace, OTHER)
     monkeypatch.undo()
     monkeypatch.setattr(engine_edges, "DIFFERENCE_BYTES", 1000)

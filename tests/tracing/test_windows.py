@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import atlas
 from atlas.engine.running.interventions import Output
@@ -169,6 +171,32 @@ def test_rollout(name, keep, kind):
             np.testing.assert_array_equal(part, found[2:7, 0:4])
     assert not rollout(trace, kind, 0).flags.writeable
     assert rollout(trace, kind, 0) is rollout(trace, kind, 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 3), st.integers(0, 10_000), st.booleans())
+def test_rollout_of_any_weights_is_a_distribution_and_of_known_ones_is_known(layers, tokens, heads, seed, causal):
+    random, shape = np.random.default_rng(seed), (layers, heads, tokens, tokens)
+    kind, names = ("decoder" if causal else "encoder"), ["a"] * tokens
+    weights = random.dirichlet(np.full(tokens, 0.3), shape[:3])
+    even = np.full(shape, 1 / tokens)
+    if causal:
+        weights, even = (np.tril(each + 1e-9) for each in (weights, even))
+        weights, even = (each / each.sum(-1, keepdims=True) for each in (weights, even))
+    found, of_even, of_none = (
+        rollout(atlas.from_attention(each, names, kind=kind), kind, layers - 1)
+        for each in (weights, even, np.broadcast_to(np.eye(tokens), shape))
+    )
+    np.testing.assert_allclose(np.nansum(found, axis=1), 1, atol=1e-5)
+    assert np.nanmin(found) >= 0
+    np.testing.assert_allclose(np.nan_to_num(of_none), np.eye(tokens), atol=1e-6)  # a token that looks at itself alone stays
+    if causal:
+        later = np.triu_indices(tokens, 1)
+        assert all(np.nan_to_num(each)[later].sum() == 0 for each in (found, of_even, of_none))
+    else:
+        # (I + J / n) / 2 to the power of k: J / n is its own square.
+        stays = 0.5**layers
+        np.testing.assert_allclose(of_even, stays * np.eye(tokens) + (1 - stays) / tokens, atol=1e-5)
 
 
 @pytest.mark.parametrize("keep", ["weights", "qk"])

@@ -1,10 +1,10 @@
-"""Edges between heads: what the target loses if one head reads the output of another from another text.
+"""Edges into heads: what the target loses if a head reads what one writer of the stream wrote in another text.
 
-An edge goes from the output of a head to the query, key or value of a head in a later layer, straight through the stream and not
-through anything between them. Its estimate is the change of what the first head writes times the gradient of the target with
-respect to the state that the second one reads, through this query, key or value alone. The norm before the block is
-differentiated, not held. The measured effect of an edge (path patching) takes two runs: one for what the second head would read,
-and one in which it reads that.
+An edge goes from a writer, which is the embeddings, a head or a feed-forward block, to the query, key or value of a head of a
+later layer, straight through the stream and not through anything between them. Its estimate is the change of what is written
+times the gradient of the target with respect to the state that the head reads, through this query, key or value alone. The norm
+before the block is differentiated, not held. The measured effect of an edge (path patching) takes two runs: one for what the head
+would read, and one in which it reads that. All writers before a layer add up to the state that enters it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,44 @@ INPUTS = ("query", "key", "value")
 """What a head reads from the stream."""
 
 DIFFERENCE_BYTES = 1 << 30
-"""Most bytes of what all heads write differently in the two texts; they are held at once, because every later head reads them."""
+"""Most bytes of what is written differently in the two texts; all of it is held at once, because every later head reads it."""
 
 MOST_EDGES = 3_000_000
-"""Most edges: those of 48 layers of 25 heads are 2.1 million."""
+"""Most edges: those of 48 layers of 25 heads are 2.2 million."""
+
+EMBEDDING, HEAD, FEED_FORWARD = "embedding", "head", "feed-forward"
+
+
+class Writer(NamedTuple):
+    """Who writes into the stream."""
+
+    what: str
+    """`EMBEDDING`, `HEAD` or `FEED_FORWARD`."""
+    layer: int | None = None
+    head: int | None = None
 
 
 class Edge(NamedTuple):
-    """From a head to what a head of a later layer reads."""
+    """From a writer to what a head of a later layer reads."""
 
-    layer: int
-    head: int
+    writer: int
+    """Its place among `writers`."""
     to_layer: int
     to_head: int
     input: str
+
+
+def writers(n_heads: int, n_layers: int) -> list[Writer]:
+    """Who writes before a layer, in the order of writing: embeddings, then of each layer its heads and its feed-forward block."""
+    found = [Writer(EMBEDDING)]
+    for layer in range(n_layers):
+        found += [*(Writer(HEAD, layer, head) for head in range(n_heads)), Writer(FEED_FORWARD, layer)]
+    return found
+
+
+def writers_before(n_heads: int, layer: int) -> int:
+    """How many write before a layer."""
+    return 1 + layer * (n_heads + 1)
 
 
 def without_edges(model: Model) -> str:
@@ -85,7 +109,7 @@ def without_edges(model: Model) -> str:
 
 
 def edge_estimates(subject: Subject, other: Subject, steps: int, report: Report | None = None) -> dict[int, np.ndarray]:
-    """Layer -> (input, head, source) the estimated effect of every edge into it; sources are all heads before, layer by layer."""
+    """Layer -> (input, head, writer) the estimated effect of every edge into it, from the writers before it."""
     reason = without_edges(subject.model)
     if reason:
         raise NotCaptured(reason)
@@ -93,12 +117,12 @@ def edge_estimates(subject: Subject, other: Subject, steps: int, report: Report 
     kind = subject.model.size.kinds[0]
     written = _written(subject, other)
     n_layers, n_heads = kind.n_layers, kind.n_heads
-    found = {layer: np.zeros((len(INPUTS), n_heads, layer * n_heads)) for layer in range(1, n_layers)}
+    found = {layer: np.zeros((len(INPUTS), n_heads, writers_before(n_heads, layer))) for layer in range(n_layers)}
     subject.graph_bytes()
     done, parts = 0, steps * len(found) * len(INPUTS)
     for vectors in points(subject, other, steps):
         for layer, into, gradients in _gradients_of_reads(subject, vectors):
-            onto = gradients.flatten(1) @ written[: layer * n_heads].flatten(1).T
+            onto = gradients.flatten(1) @ written[: writers_before(n_heads, layer)].flatten(1).T
             # Before minus after, as every effect of a head.
             found[layer][into] -= to_numpy(onto).astype(np.float64) / steps
             done += 1
@@ -108,7 +132,10 @@ def edge_estimates(subject: Subject, other: Subject, steps: int, report: Report 
 
 
 def _written(subject: Subject, other: Subject) -> torch.Tensor:
-    """(source, position, width) what every head before the last layer writes in the other text minus what it writes here."""
+    """(writer, position, width) what everyone before the last layer writes in the other text minus what it writes here.
+
+    What a layer adds to the stream beside its heads is the feed-forward block's; biases are the same in both texts.
+    """
     if subject.sides != other.sides:
         counts = [" and ".join(map(str, each.sides.values())) for each in (subject, other)]
         msg = (
@@ -118,25 +145,34 @@ def _written(subject: Subject, other: Subject) -> torch.Tensor:
         raise BadIntervention(msg)
     model = subject.model
     kind, (size,) = model.size.kinds[0], subject.sides.values()
-    edges = len(INPUTS) * kind.n_heads**2 * kind.n_layers * (kind.n_layers - 1) // 2
+    edges = len(INPUTS) * kind.n_heads * sum(writers_before(kind.n_heads, layer) for layer in range(kind.n_layers))
     if edges > MOST_EDGES:
-        msg = f"{model.name} has {edges:,} edges between heads, and {MOST_EDGES:,} are the most. Patch its heads instead."
+        msg = f"{model.name} has {edges:,} edges into heads, and {MOST_EDGES:,} are the most. Patch its heads instead."
         raise TooLarge(msg)
     width = model.anatomy.widths[kind.kind]
-    needed = 4 * kind.n_layers * kind.n_heads * size * width
+    needed = 4 * writers_before(kind.n_heads, kind.n_layers - 1) * size * width
     if needed > DIFFERENCE_BYTES:
         msg = (
-            f"What the heads write differently takes {needed / 2**30:.1f} GiB, and {DIFFERENCE_BYTES / 2**30:.0f} GiB are "
+            f"What is written differently takes {needed / 2**30:.1f} GiB, and {DIFFERENCE_BYTES / 2**30:.0f} GiB are "
             "the most. Shorten the text, or patch heads and no edges."
         )
         raise TooLarge(msg)
     projections = model.output_projections()
-    parts = []
+    states = [each.trace.captured("hidden") for each in (subject, other)]
+
+    def moved(layer: int) -> torch.Tensor:
+        own, theirs = (torch.as_tensor(each[kind.kind, layer], device=model.device).float() for each in states)
+        return theirs - own
+
+    parts, before = [moved(0)[None]], moved(0)
     for (name, layer), difference in sorted(differences_of(subject, other).items()):
         if layer < kind.n_layers - 1:
             projection = projections[name, layer].detach().float()
-            parts.append(torch.einsum("hqw,hwd->hqd", torch.as_tensor(difference, device=projection.device), projection))
-    return torch.cat(parts) if parts else torch.zeros(0, size, width)
+            heads = torch.einsum("hqw,hwd->hqd", torch.as_tensor(difference, device=projection.device), projection)
+            after = moved(layer + 1)
+            parts += [heads, (after - before - heads.sum(0))[None]]
+            before = after
+    return torch.cat(parts)
 
 
 def _gradients_of_reads(subject: Subject, vectors: Mapping[str, torch.Tensor]) -> Iterator[tuple[int, int, torch.Tensor]]:
@@ -146,7 +182,7 @@ def _gradients_of_reads(subject: Subject, vectors: Mapping[str, torch.Tensor]) -
     states: dict[str, Any] = {"hidden": {}}
     with subject.held(gradients=True):
         value = subject.value(vectors=vectors, watcher=seen, states=states).sum()
-        places = [place for place in seen.terms if place[1] > 0]
+        places = list(seen.terms)
         flat = [each for place in places for each in seen.terms[place]]
         gradients = iter(torch.autograd.grad(value, flat, materialize_grads=True, retain_graph=True))
         for place in places:
@@ -212,7 +248,7 @@ class _Put(Watcher):
 
 def path_effects(subject: Subject, other: Subject, edges: Sequence[Edge], report: Report | None = None) -> np.ndarray:
     """(edge,) the measured effect of each edge: the target before minus after the later head reads the other text's output."""
-    n_heads, written = subject.model.size.kinds[0].n_heads, _written(subject, other)
+    written = _written(subject, other)
     size, found, done = min(ROWS_AT_ONCE, subject.rows_at_once()), np.zeros(len(edges)), 0
     with subject.held(gradients=False):
         before = subject.value()
@@ -221,7 +257,7 @@ def path_effects(subject: Subject, other: Subject, edges: Sequence[Edge], report
             for start in range(0, len(into), size):
                 rows = into[start : start + size]
                 batch = [edges[at] for at in rows]
-                terms = _would_read(subject, layer, written[[edge.layer * n_heads + edge.head for edge in batch]])
+                terms = _would_read(subject, layer, written[[edge.writer for edge in batch]])
                 after = subject.value(changes=[subject.change] * len(batch), watcher=_Put(batch, terms))
                 found[rows] = to_numpy((before - after).double())
                 done += len(rows)
