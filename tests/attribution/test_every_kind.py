@@ -63,6 +63,10 @@ def attributed(name):
     return attribute(model(name), traced(name), target_of(name), "saliency")
 
 
+def cut(name):
+    return cut_writer(traced(name), 1, 1, 5, 2, "token embedding", "k", kind=kind(name))
+
+
 def parts(name):
     return pd.concat([state_parts(traced(name), 2, level, stream(name)) for level in (0, 1, -1)])
 
@@ -91,7 +95,7 @@ EXPLANATIONS = {
     "parts": parts,
     "why": lambda name: why(traced(name), 1, 1, 5, 2, kind=kind(name)).table,
     "composition": lambda name: composition(traced(name), 1, 1, kind=kind(name)).table,
-    "cut": lambda name: pd.DataFrame({"value": [cut_writer(traced(name), 1, 1, 5, 2, "biases", "k", kind=kind(name)).weight]}),
+    "cut": lambda name: pd.DataFrame({"value": [cut(name).weight]}),
 }
 
 
@@ -104,7 +108,7 @@ def test_every_explanation_works_for_every_kind_of_target_or_says_why_not(explan
             EXPLANATIONS[explanation](name)
         return
     found = EXPLANATIONS[explanation](name)
-    numbers = [column for column in found.columns if column in NUMBERS]
+    numbers = [name for name in found.columns if name in NUMBERS and pd.api.types.is_numeric_dtype(found[name])]
     assert numbers, list(found.columns)
     assert np.isfinite(found[numbers].to_numpy(dtype=float)).any(axis=0).all()
     assert found[numbers].to_numpy(dtype=float).size > 0

@@ -175,8 +175,8 @@ def changes_by_hand(name, layer):
             fed.append(block.mlp(norm(state[at] + heads.sum(0) + bias)))
         parts += [written[0] - written[1], (fed[0] - fed[1])[None]]
     found = torch.cat(parts)
-    difference = states[0][layer] - states[1][layer]
-    torch.testing.assert_close(found.sum(0), difference, rtol=1e-4, atol=1e-5 * float(difference.abs().max()))
+    difference = (states[0][layer] - states[1][layer]).detach()
+    torch.testing.assert_close(found.sum(0).detach(), difference, rtol=1e-4, atol=1e-5 * float(difference.abs().max()))
     return found
 
 

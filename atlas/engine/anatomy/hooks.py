@@ -21,14 +21,16 @@ from atlas.engine.running.context import Call, current
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    """Hook of the whole model: records the batch size, which flattened tensors do not show."""
+    """Hook of the whole model and of the inner one: records the batch size, which flattened tensors do not show."""
 
-    def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG002
+    whole: PreTrainedModel
+
+    def __call__(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         call = current()
         if call is None or call.taps is None:
             return
         tensor = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)), None)
-        if tensor is not None:
+        if tensor is not None and (module is self.whole or not call.seen[id(self)]):
             call.seen[id(self)] = tensor.shape[0]
 
 
@@ -79,10 +81,12 @@ def install(hf: PreTrainedModel, anatomy: Anatomy) -> list[RemovableHandle]:
     for tap in anatomy.taps:
         places[tap.module, tap.place.side][tap.use].append(tap)
         uses[tap.module, tap.place.side] = tap.uses
-    batch = _Batch()
+    batch = _Batch(hf)
     handles = []
     if any(tap.layout != "plain" for tap in anatomy.taps):
-        handles.append(hf.register_forward_pre_hook(batch, with_kwargs=True))
+        # The inner model too, because it runs alone where no outcomes are wanted.
+        modules = {id(each): each for each in (hf, hf.base_model)}.values()
+        handles += [module.register_forward_pre_hook(batch, with_kwargs=True) for module in modules]
     for (name, side), taps in places.items():
         module = hf.get_submodule(name)
         if side == "in":

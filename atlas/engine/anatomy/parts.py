@@ -12,7 +12,7 @@ import torch
 
 from atlas.engine.anatomy import internals
 from atlas.engine.anatomy.feedforward import unit_writes
-from atlas.engine.anatomy.records import GROUPS
+from atlas.engine.anatomy.records import GROUPS, PROJECTIONS
 from atlas.engine.anatomy.stream_norms import NORM_ARRAYS, all_norms, stream_norms
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class Parts(ABC):
         return next((stage.module for stage in reversed(self._anatomy.unembedding) if stage.what == "apply"), "")
 
     def group_of(self, name: str) -> str | None:
-        """The capture group that holds an array; None where this model has no such array."""
+        """The smallest capture group that holds an array; None where this model has no such array."""
         if name in ("output_projection", "output_bias", *NORM_ARRAYS):
-            return "head_outputs" if self._anatomy.projections else None
+            return PROJECTIONS if self._anatomy.projections else None
         return next((group for group, names in GROUPS.items() if name in names and name not in self._anatomy.absent), None)
 
     def reason(self, name: str) -> str:

@@ -40,6 +40,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Capture group -> names of the taps it needs. `head_parts` computes what single heads write from their outputs z."""
 
+PROJECTIONS = "projections"
+"""The weights in `head_outputs`, by themselves: output projections, their biases, norms. They take no run of the model."""
+
 ALL_TAPS = tuple(name for names in GROUPS.values() for name in names)
 
 

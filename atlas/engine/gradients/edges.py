@@ -161,7 +161,7 @@ def _written(subject: Subject, other: Subject) -> torch.Tensor:
     states = [each.trace.captured("hidden") for each in (subject, other)]
 
     def moved(layer: int) -> torch.Tensor:
-        own, theirs = (torch.as_tensor(each[kind.kind, layer], device=model.device).float() for each in states)
+        own, theirs = (torch.tensor(each[kind.kind, layer], device=model.device).float() for each in states)
         return theirs - own
 
     parts, before = [moved(0)[None]], moved(0)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from atlas.engine.anatomy.attention_sites import layers_of
-from atlas.engine.anatomy.records import GROUPS, Anatomy
+from atlas.engine.anatomy.records import GROUPS, PROJECTIONS, Anatomy
 from atlas.engine.anatomy.stream_norms import norm_numbers
 from atlas.engine.loading.probe import outputs_by_kind
 from atlas.engine.running.budget import KindSize, ModelSize
@@ -26,7 +26,8 @@ def measure(hf: Any, sites: AttentionSites, kinds: tuple[str, ...], anatomy: Ana
         own = outputs_by_kind(outputs, kinds)
         sizes = tuple(KindSize(kind, len(own[kind]), own[kind][0].shape[1], 0, 0, item) for kind in kinds)
     projections = sum(int(layer.module.get_parameter("weight").numel()) for layer in anatomy.projections.values())
-    return ModelSize(sizes, n_outcomes(hf), group_widths(anatomy), {"head_outputs": projections + norm_numbers(anatomy)})
+    weights = projections + norm_numbers(anatomy)
+    return ModelSize(sizes, n_outcomes(hf), group_widths(anatomy), {"head_outputs": weights, PROJECTIONS: weights})
 
 
 def group_widths(anatomy: Anatomy) -> dict[str, int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from atlas.engine.running.capture import run_plain, stacked, tables
+from atlas.engine.running.capture import forward_without_outcomes, run_plain, stacked, tables
 from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, running
 from atlas.engine.running.head_sums import PAIR_NAMES, Rows, SideFacts, Spare, Sums, rows_of, sums_of, uniform_of
 from atlas.errors import UnsupportedModel
@@ -64,19 +63,8 @@ def measured(model: Model, batch: Sequence[Encoded], facts: Sequence[Mapping[str
         return _measured_plain(model, batch, facts)
     watcher = HeadSums(facts)
     with model.held(), torch.no_grad(), running(Call(sites=model.sites, watcher=watcher)):
-        _forward(model, stacked(model, batch))
+        forward_without_outcomes(model, stacked(model, batch))
     return watcher.finished()
-
-
-def _forward(model: Model, inputs: Mapping[str, torch.Tensor]) -> None:
-    """The forward pass, without the unembedding where it stands apart: it is a third of a small model's time."""
-    base = model.hf.base_model
-    if base is model.hf or "cross" in model.kinds:
-        model.forward(inputs)
-        return
-    accepted = inspect.signature(base.forward).parameters
-    options = {"use_cache": False} if "use_cache" in accepted else {}
-    base(**{name: tensor for name, tensor in inputs.items() if name in accepted}, **options)
 
 
 class HeadSums(Watcher):
