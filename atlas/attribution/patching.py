@@ -172,8 +172,8 @@ def edge_attribution_patching(
     table["patched"] = np.nan
     drawn = _drawn(len(table), check, seed)
     if len(drawn):
-        into = table.loc[drawn, ["to_layer", "to_head", "input"]].itertuples(index=False)
-        edges = [Edge(int(writer), *row) for writer, row in zip(source[drawn], into, strict=True)]
+        reads = table.loc[drawn, ["to_layer", "to_head", "input"]].itertuples(index=False)
+        edges = [Edge(int(writer), *row) for writer, row in zip(source[drawn], reads, strict=True)]
         table.loc[drawn, "patched"] = path_effects(subject, there, edges)
     table.attrs = {
         "target": subject.target.words, "how": PATCH, "steps": steps, "norm": "differentiated", **agreement_with_patching(table),

@@ -54,7 +54,11 @@ def input_parts(trace: Trace, stream: str) -> Parts:
     """The embeddings that the states before the first layer are the sum of; one part where they cannot be told apart."""
     entering = _state(trace, "hidden", stream, 0)
     known = {part: _known(trace, name, stream, 0) for part, name in EMBEDDINGS.items()}
-    parts = {part: np.broadcast_to(vectors, entering.shape) for part, vectors in known.items() if _adds(vectors, entering)}
+    parts = {
+        part: np.broadcast_to(vectors, entering.shape)
+        for part, vectors in known.items()
+        if vectors is not None and vectors.shape[-1] == entering.shape[-1]
+    }
     total = _Sum(trace, stream, 0, parts)
     if next(iter(EMBEDDINGS)) in parts and total.passes("embedding_norm", entering):
         return Parts(total.parts, entering)
@@ -240,8 +244,3 @@ def _known(trace: Trace, name: str, stream: str, layer: int) -> Array | None:
     except (NotCaptured, UnknownName):
         return None
     return None if found is None else np.asarray(found, dtype=np.float64)
-
-
-def _adds(vectors: Array | None, states: Array) -> bool:
-    """Whether embeddings have the width of the stream."""
-    return vectors is not None and vectors.shape[-1] == states.shape[-1]

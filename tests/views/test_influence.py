@@ -15,7 +15,7 @@ from bokeh.events import Tap
 import atlas
 from atlas.ids import HeadId
 from atlas.plots.influence import EDGE_WIDTHS, NODE_SIZES, NODES, STATE, influence_graph, influence_strip, tapped
-from atlas.state.influence import EDGES_DRAWN, TREE
+from atlas.state.influence import EDGES_DRAWN, PARTS_DRAWN, TREE
 from atlas.tracing import mixing
 from atlas.tracing.influence import graph, influence, totals
 from atlas.views.influence import InfluenceView, no_graph, no_strip
@@ -234,6 +234,20 @@ def test_a_gesture_sends_little_and_many_heads_are_no_problem(count):
     assert 2_000 < sent < GESTURE_BYTES
     if count == 512:
         assert "weaker edges" in view.influence.note()
+
+
+def test_a_full_graph_with_all_its_kinds_of_node_sends_little():
+    model = atlas.load("gpt-mini")
+    trace = model.trace(" ".join(["Tom lost his red ball in the garden.", "His sister found the ball under a tree."] * 6))
+    room, view = view_of(trace)
+    room.selection.select_tokens([len(trace.tokens()) - 1])
+    view.influence.choices.mass = 1.0
+    drawing, _ = view.graph()
+    parts = sum(kind != STATE for kind in drawing.kinds)
+    assert EDGES_DRAWN / 2 < len(drawing.flow) - parts <= EDGES_DRAWN
+    assert parts == PARTS_DRAWN
+    assert sum(size_of(Serializer().encode(each.data_source.data)) for each in hv.render(view._graph()).renderers) < GESTURE_BYTES
+    assert "weaker embeddings and feed-forward blocks" in view.influence.note()
 
 
 def size_of(value):
