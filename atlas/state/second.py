@@ -217,8 +217,7 @@ def side_b(state: State) -> State:
     own = bool(given.get("model")) and given["model"] != state.model
     made = replace(state, second={}, spans=(), written=None, dtype=given.get("dtype") or ("" if own else state.dtype))
     if given.get("text"):
-        texts = {name: given.get(name) or "" for name in QUOTES}
-        made = replace(made, **texts, cut=NO_EDGES)
+        made = replace(made, text=given["text"], pair=given.get("pair", ""), target=given.get("target", ""), cut=NO_EDGES)
     if own:
         made = replace(made, model=given["model"], revision="", ablated=NO_HEADS, cut=NO_EDGES)
     return replace(made, ablated=made.ablated | given.get("ablated", NO_HEADS), regenerate=False)

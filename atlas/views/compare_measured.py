@@ -14,7 +14,7 @@ from atlas.state.detection import FIELDS
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.tracing.labelled import without_text
-from atlas.views.agreement import TITLES
+from atlas.views.attribution import TITLES
 from atlas.views.base import TIGHT
 from atlas.views.plane import HEAD_HINT, PlaneView
 
