@@ -57,7 +57,7 @@ KNOWN_PROBLEMS = (
     r"Patterns compare positions of one text, and cross-attention links two\. Choose encoder or decoder\.",
     r"Rollout follows one stream of tokens through the layers; cross-attention links two\. Choose encoder or decoder\.",
     r"Attention flow takes a maximum flow for each of [\d,]+ tokens, and 256 are the most\. .*",
-    r"(?:Side [AB]: )?No word of this text is flagged(?: with [A-Z]+)?, so there is nothing to hold attention against\. Lower a threshold .*",
+    r"(?:Side [AB]: )?No word of this text is flagged(?: with [A-Z]+)?, so there is nothing to hold attention against\. Lower .*",
     r"The text has no word with a letter or a digit, so there is nothing to label\.",
     r"These heads look at the target, and the flagged words are in the source\. Choose encoder or cross\.",
     r"A gradient says how the target changes and not how the whole output does\. .*",
