@@ -17,7 +17,7 @@ from atlas.attribution import (
     verdicts,
     writer_cuts,
 )
-from atlas.bias import benchmarks, causal, depth, detection, heads, swaps, tradeoff
+from atlas.bias import benchmarks, causal, depth, detection, heads, swap_audits, swaps, tradeoff
 from atlas.bias import compare as bias_compare
 from atlas.engine.loading import names
 from atlas.engine.running import (
@@ -61,5 +61,6 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **tradeoff.TASKS,
     **swaps.TASKS,
     **bias_compare.TASKS,
+    **swap_audits.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

@@ -10,12 +10,14 @@ from atlas.bias.depth import decodability
 from atlas.bias.detection import detect
 from atlas.bias.heads import attention_bias, attention_bias_by_layer
 from atlas.bias.scores import score_crows_pairs, score_stereoset
+from atlas.bias.swap_audits import swap_audit
 from atlas.bias.swaps import counterfactuals
 from atlas.bias.tradeoff import head_tradeoff, held_out, tradeoff_cost
 from atlas.tracing.benchmarks import Benchmark
 from atlas.tracing.causal import CausalTest
 from atlas.tracing.counterfactual import Counterfactual
 from atlas.tracing.labelled import Detection
+from atlas.tracing.swap_audit import SwapAudit
 from atlas.tracing.tradeoff import HeldOut, Tradeoff, composite
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "Counterfactual",
     "Detection",
     "HeldOut",
+    "SwapAudit",
     "Tradeoff",
     "attention_bias",
     "attention_bias_by_layer",
@@ -40,5 +43,6 @@ __all__ = [
     "held_out",
     "score_crows_pairs",
     "score_stereoset",
+    "swap_audit",
     "tradeoff_cost",
 ]

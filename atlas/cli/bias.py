@@ -1,4 +1,4 @@
-"""`atlas bias`: a bias benchmark on a model."""
+"""`atlas bias`: a bias benchmark on a model, or many texts beside their counterfactuals."""
 
 # ruff: noqa: T201 - a command line prints
 
@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atlas.cli.counterfactuals import add_counterfactuals, run_counterfactuals
 from atlas.cli.progress import progress_bar
+from atlas.errors import BadData
 from atlas.tracing.benchmarks import KINDS, Benchmark
 
 Write = Callable[[Any, Path], None]
@@ -22,7 +24,10 @@ quote stereotypes on purpose. Their files are yours; none comes with Atlas.
 
 StereoSet: lms is how often a sensible sentence is likelier than an unrelated one (ideal 100), ss how often the stereotype is
 likelier than the anti-stereotype (ideal 50), icat combines both (ideal 100). Pairs: score is how often the more stereotyped
-sentence is likelier (ideal 50)."""
+sentence is likelier (ideal 50).
+
+With --counterfactuals texts of yours, or of Atlas, are compared with themselves after an exchange of identities: what the model
+predicts, what the detector flags and where the heads attend, beside neutral swaps."""
 
 
 def add_bias(commands: Any, count: Callable[[str], int], write: Write) -> None:
@@ -30,14 +35,15 @@ def add_bias(commands: Any, count: Callable[[str], int], write: Write) -> None:
     files = "\n".join(f"  {name:<24} {kind.title}: {kind.file}" for name, kind in KINDS.items())
     parser = commands.add_parser(
         "bias",
-        help="run a bias benchmark on a model",
+        help="run a bias benchmark on a model, or compare texts with their counterfactuals",
         description=ABOUT,
         epilog=f"benchmarks and their files:\n{files}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="a name of `atlas models`, a folder, or a hub id such as owner/name")
-    parser.add_argument("--benchmark", required=True, choices=tuple(KINDS), metavar="NAME", help=f"one of {', '.join(KINDS)}")
-    parser.add_argument("--data", required=True, type=Path, metavar="FILE", help="the file with its examples")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--benchmark", choices=tuple(KINDS), metavar="NAME", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="the file with the examples of the benchmark")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FOLDER",
         help="write the scores and all examples there, and keep likelihoods as they come: the same command goes on after a kill",
@@ -55,17 +61,33 @@ def add_bias(commands: Any, count: Callable[[str], int], write: Write) -> None:
         "--trust-remote-code", action="store_true", help="run Python code that comes with the model: only if you read it"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+    add_counterfactuals(parser, which)
     parser.set_defaults(command=partial(run, write=write))
 
 
 def run(args: argparse.Namespace, write: Write) -> None:
+    """Run what is asked for and print its tables."""
+    from atlas.engine.loading.load import load
+
+    def load_model() -> Any:
+        return load(args.model, args.revision, args.device, args.dtype, trust_remote_code=args.trust_remote_code)
+
+    if args.counterfactuals is not None:
+        run_counterfactuals(args, load_model, write)
+    elif args.data is None:
+        msg = "A benchmark is read from a file: name it with --data FILE."
+        raise BadData(msg)
+    else:
+        run_benchmark(args, load_model, write)
+
+
+def run_benchmark(args: argparse.Namespace, load_model: Callable[[], Any], write: Write) -> None:
     """Run the benchmark and print its table."""
     from atlas.bias import benchmark
     from atlas.bias.files import read_items
-    from atlas.engine.loading.load import load
 
     read_items(args.benchmark, args.data)  # a bad file is found before a model is fetched
-    model = load(args.model, args.revision, args.device, args.dtype, trust_remote_code=args.trust_remote_code)
+    model = load_model()
     with progress_bar(quiet=args.quiet, name="examples", unit="example") as progress:
         found = benchmark(
             model,

@@ -131,4 +131,30 @@ BIAS = (
         "d: 0 to 1; ratio: 0 and above",
         f"total variation distance; null pooled over heads as in {SAM}; {BENJAMINI}",
     ),
+    Definition(
+        "swap_change",
+        "bias",
+        "Change over many texts",
+        "mean over pairs of x(counterfactual) − x(text), turned so that all pairs go from the first identity to the second; x: "
+        "mean ln P of the tokens of the words in both texts (of a classifier of texts, P of the class that is likeliest over "
+        "all), or the mean over words of P of the likeliest label",
+        "Above 0: x is larger for the second identity. Texts that name both have no direction and do not count. p (two-sided): "
+        "the sign of all pairs of a text is turned at random, 999 times; q over all exchanges and numbers. Interval: texts "
+        "resampled.",
+        "0: which of both texts is the counterfactual does not matter",
+        "ln P: any number of nats; P: −1 to 1",
+        f"sign-flip test; {BENJAMINI}",
+    ),
+    Definition(
+        "swap_reaction",
+        "bias",
+        "Size of a change over many texts, against neutral swaps",
+        "exp of the mean over pairs of ln |d| − mean ln |d of its n neutral swaps|; d the change, or how far attention moved",
+        "Above 1: larger than when neutral words of the same kind stand there. Over texts (exchanges, heads) p, one-sided: in "
+        "each text the counterfactual is exchanged with one of its neutral swaps at random, 999 times. Of one pair as of one "
+        "head: z against its own neutral swaps, the null those of all pairs.",
+        "8 neutral swaps a pair: 1",
+        "0 and above",
+        f"permutation within texts; null pooled over pairs as in {SAM}; {BENJAMINI}",
+    ),
 )

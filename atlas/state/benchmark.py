@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,8 +13,9 @@ import param
 
 from atlas.errors import BadData, NotCaptured
 from atlas.state.asking import Progress
-from atlas.state.lens import Lens, counted
+from atlas.state.lens import counted
 from atlas.state.model_key import model_key
+from atlas.state.parts import PartsLens
 from atlas.tracing.benchmarks import BENCHMARK, INTERSENTENCE, KINDS, SENTENCES, STEREOSET, Benchmark, Kind
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Row(NamedTuple):
     """Measure -> value and the edges of its interval, which are NaN where there is none."""
 
 
-class BenchmarkLens(Lens):
-    """The results on the model on screen. They outlive its trace: another text is no reason to ask a model again."""
+class BenchmarkLens(PartsLens):
+    """The results on the model on screen."""
 
     digest = param.String(default="", doc="A hash of the file; empty: there is none.")
 
@@ -69,10 +70,6 @@ class BenchmarkLens(Lens):
     def __init__(self, workspace: Any, **params: Any) -> None:
         self.data: bytes | None = None
         self.file = ""
-        self._wanted: set[Hashable] = set()
-        self._scored: dict[Hashable, dict[str, tuple[float, ...]]] = {}
-        self._results: dict[Hashable, Benchmark] = {}
-        self._parts: dict[Hashable, int] = {}
         self._begun: dict[Hashable, tuple[float, int]] = {}
         self.picked = ""
         super().__init__(workspace, **params)
@@ -99,17 +96,9 @@ class BenchmarkLens(Lens):
 
     def run(self) -> None:
         """Run the benchmark, or go on with it."""
-        if self.data is not None:
-            key = self._key()
-            self._wanted.add(key)
-            self._begun[key] = time.monotonic(), len(self._scored.get(key, ()))
-            self._redraw()
-
-    def cancel(self) -> None:
-        """Stop; what was scored stays, and a later run goes on from there."""
-        self.drop_asked()
-        self._wanted.discard(self._key())
-        self._redraw()
+        if self.can_begin():
+            self._begun[self.request()] = time.monotonic(), len(self.held())
+        super().run()
 
     def handed_over(self) -> Any:
         """The file and the results."""
@@ -125,52 +114,27 @@ class BenchmarkLens(Lens):
         """The benchmark chosen."""
         return KINDS[self.choices.benchmark]
 
-    @property
-    def can_run(self) -> bool:
-        """Whether there is a file and something left to do."""
-        found = self.found()
-        return self.data is not None and not self.busy and (found is None or not found.complete)
+    def can_begin(self) -> bool:
+        """Whether there is a file."""
+        return self.data is not None
 
-    def found(self) -> Benchmark | None:
-        """What is scored so far; None: nothing."""
-        return None if self.workspace.trace is None else self._results.get(self._key())
-
-    def arrived(self) -> None:
-        """A part is there; the next one begins also while nobody looks."""
-        if not self.awake:
-            self.attempt(self._advance, None)
-        super().arrived()
-
-    def _key(self) -> Hashable:
-        """All that the results depend on."""
-        return model_key(self.trace), self.choices.benchmark, self.choices.limit, self.digest
-
-    def shown(self) -> Benchmark | None:
-        """What is on screen, and the next part of the run asked for."""
-        return self.attempt(self._advance, None)
-
-    def _advance(self) -> Benchmark | None:
+    def check(self) -> None:
+        """Benchmarks need a task."""
         if BENCHMARK not in self.workspace.tasks:
             msg = "A benchmark runs in the app alone."
             raise NotCaptured(msg)
-        key = self._key()
-        while key in self._wanted and not ((found := self._results.get(key)) is not None and found.complete):
-            part = self._next_part(key)
-            if part is None:
-                break
-            self._results[key] = part
-            self._parts[key] = self._parts.get(key, 0) + 1
-        self.line = self._describe()
-        return self._results.get(key)
 
-    def _next_part(self, key: Hashable) -> Benchmark | None:
-        """The part that was asked for; None while it is under way."""
+    def request(self) -> Hashable:
+        """All that the results depend on."""
+        return model_key(self.trace), self.choices.benchmark, self.choices.limit, self.digest
+
+    def part(self, held: dict[str, tuple[float, ...]]) -> Callable[[Progress], Benchmark]:
+        """The next examples; `held` has what was scored."""
         task, trace, data = self.workspace.tasks[BENCHMARK], self.trace, self.data
         if data is None:
             raise BadData(LOST)
         name, limit = self.choices.benchmark, self.choices.limit or None
-        done = self._scored.setdefault(key, {})
-        since, before = self._begun.get(key, (time.monotonic(), len(done)))
+        since, before = self._begun.get(self.request(), (time.monotonic(), len(held)))
 
         def work(progress: Progress) -> Benchmark:
             def report(finished: int, of: int) -> None:
@@ -178,12 +142,10 @@ class BenchmarkLens(Lens):
                 left = f", about {pace * (of - finished):.0f} s left" if finished > before else ""
                 progress.tell(f"{finished:,} of {of:,} examples{left}")
 
-            made: Benchmark = task(trace, name, data, limit, done, PART_SECONDS, report)
+            made: Benchmark = task(trace, name, data, limit, held, PART_SECONDS, report)
             return made
 
-        nothing: Benchmark | None = None
-        # By this lens too: another session on the same trace has scores of its own to go on from.
-        return self.ask(f"{id(self)} {key} {self._parts.get(key, 0)}", work, nothing, needs_model=True, keep=False)
+        return work
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
@@ -274,8 +236,9 @@ class BenchmarkLens(Lens):
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
-    def _describe(self) -> str:
-        title, found = self.kind_of.title, self._results.get(self._key())
+    def describe(self) -> str:
+        """The scores in a line."""
+        title, found = self.kind_of.title, self.found()
         if self.data is None:
             return f"{title}: choose a file ({self.kind_of.file})"
         if found is None:

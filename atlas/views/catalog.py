@@ -52,6 +52,7 @@ from atlas.views.shared_traits import SharedTraitsView
 from atlas.views.similar_heads import SimilarHeadsView
 from atlas.views.steps import StepsView
 from atlas.views.stream_writes import StreamWritesView
+from atlas.views.swap_audit import SwapAuditView
 from atlas.views.table import TableView
 from atlas.views.tradeoff import TradeoffView
 from atlas.views.verdict import VerdictView
@@ -133,6 +134,7 @@ TABS: tuple[Tab, ...] = (
             ProbesView,
             CausalTestView,
             CounterfactualsView,
+            SwapAuditView,
             BenchmarkView,
             TradeoffView,
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 
@@ -34,6 +36,25 @@ def test_rows_are_texts_or_say_why_not(tmp_path, name, content, texts, bad):
     found = read_texts(written(tmp_path, name, content))
     assert found.texts == tuple(TextRow(*row) for row in texts)
     assert found.bad == tuple(BadRow(*row) for row in bad)
+
+
+def test_500_texts_are_the_same_in_every_format_and_no_row_is_lost(tmp_path):
+    texts = [f'Text {at}, "quoted", é and 😀.' for at in range(500)]
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([["id", "text"], *enumerate([*texts, " "])])
+    contents = {
+        "a.csv": table.getvalue(),
+        "a.json": json.dumps([*({"text": text} for text in texts), {"id": 501}]),
+        "a.jsonl": "\n".join([*(json.dumps(text) for text in texts), "{broken"]),
+        "a.txt": "\n".join([*texts, "\udcff"]),
+    }
+    for name, content in contents.items():
+        path = tmp_path / name
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+        found = read_texts(path)
+        assert [row.text for row in found.texts] == texts
+        assert [row.row for row in found.texts] == list(range(1, 501))
+        assert [row.row for row in found.bad] == [501]
 
 
 def test_a_broken_line_is_one_bad_row(tmp_path):

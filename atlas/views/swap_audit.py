@@ -1,0 +1,291 @@
+"""Counterfactuals over many texts: every text beside its counterfactuals, and what a model makes of them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import holoviews as hv
+import pandas as pd
+import panel as pn
+import panel_material_ui as pmui
+
+from atlas.components.bar_list import BarList, Press
+from atlas.patches.table import Table
+from atlas.plots.benchmark import height_of
+from atlas.plots.swap_audit import Change, mean_changes, spread_of_changes
+from atlas.state.swap_audit import ENDINGS, FILE, MOST_BYTES, MOST_LETTERS, PASTED, SwapAuditLens, without_pairs
+from atlas.state.validate import LONGEST_NAME
+from atlas.state.workspace import Workspace
+from atlas.trace import Trace
+from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, EVERY, MEASURES, PREDICTED, TEMPLATES
+from atlas.views.base import TIGHT, Export, View, gesture
+from atlas.views.plain import plain
+from atlas.views.table import DENSE, NUMBER
+from atlas.views.upload import file_input
+
+ORIGIN = "swap_audit"
+
+HINT = (
+    "Nothing is compared yet. Choose texts that come with Atlas, paste your own (one a line), or choose a file (.csv or .json "
+    "with a column of texts, .jsonl, or .txt with a text a line), up to 500 texts; then press Run. `atlas bias MODEL "
+    "--counterfactuals FILE` takes more."
+)
+
+LABELS = {
+    PREDICTED: "change of the prediction",
+    DETECTED: "change of the labels' probability",
+    ATTENDED: "how far attention moved",
+}
+
+RATIO = "times as far as by neutral swaps"
+
+ROWS = 10
+"""Pairs of a page."""
+
+TABLE_HEIGHT = 412
+
+TITLES = {
+    "row": "Row", "swaps": "Exchanged", "value": "Change", "neutral": "Neutral", "ratio": "Ratio", "q": "q", "flagged": "Flagged",
+    "flagged_new": "Then", "counterfactual": "Counterfactual",
+}  # fmt: skip
+
+NUMBERS = ("Change", "Neutral", "Ratio", "q")
+
+WIDE = {
+    "Row": 60, "Exchanged": 190, "Change": 80, "Neutral": 80, "Ratio": 70, "q": 70, "Flagged": 76, "Then": 66,
+    "Counterfactual": 460,
+}  # fmt: skip
+
+LETTERS = 160
+
+
+class SwapAuditView(View):
+    """The changes of all pairs with their spread, every exchange of identities, and an explorer of the pairs."""
+
+    key: ClassVar = "swap_audit"
+    title: ClassVar = "Counterfactuals over many texts"
+    question: ClassVar = "Does it matter who is meant, over many texts?"
+    help: ClassVar = (
+        "Every text is run beside its counterfactuals (the words of one identity for those of another, or your own swap), and "
+        "beside 8 neutral swaps each: other words of the same kind and number of tokens at the same places. Choose what may "
+        "change: the prediction (below is said which number), the labels of the detector (mean over words of the likeliest "
+        "label's probability), or the attention of the heads (mean over them). Left: the pairs by their change as bars; dashed "
+        "the neutral swaps. Right: every exchange, the mean change in the direction of its name with a 95 % interval (texts "
+        "resampled); filled: more than chance (q ≤ 0.05 over all exchanges and numbers). For chance the two texts of a pair are "
+        "exchanged at random; of attention, which has no direction, the counterfactual and its neutral swaps. A change with a "
+        "direction may still be no larger than those of neutral words: the pointer says how many times as large. Below are all "
+        "pairs, those that change most first; q there says whether one pair changes more than its neutral swaps do. Click a pair "
+        "to open its text, and under the table its counterfactual, or both sides in Compare."
+    )
+    defines: ClassVar = ("swap_change", "swap_reaction", "counterfactual_reaction", "bias_label")
+    lens_type: ClassVar = SwapAuditLens
+    wide: ClassVar = True
+
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        look: dict[str, Any] = {"size": "small", "margin": TIGHT}
+        self._plots: list[Any] = []
+        self.upload = file_input(ENDINGS, MOST_BYTES, "aa-swaps-file")
+        self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-swaps-run"], **look)
+        self.pasted = pmui.TextAreaInput(
+            label="Texts, one a line", max_length=MOST_LETTERS, rows=3, max_rows=8, auto_grow=True,
+            sizing_mode="stretch_width", css_classes=["aa-swaps-pasted"], margin=(4, 4),
+        )  # fmt: skip
+        self.column = pmui.TextInput.from_param(
+            self.swaps.choices.param.column, label="Column of texts", width=150, max_length=LONGEST_NAME, **look
+        )
+        self.table = Table(
+            self._rows(), show_index=False, disabled=True, pagination="remote", page_size=ROWS, layout="fit_data_stretch",
+            selectable=False, sizing_mode="stretch_width", height=TABLE_HEIGHT, css_classes=["aa-swaps-table"],
+            stylesheets=[DENSE], widths=WIDE, formatters=dict.fromkeys(NUMBERS, NUMBER),
+            text_align=dict.fromkeys(NUMBERS, "right"), editors=dict.fromkeys(TITLES.values()),
+        )  # fmt: skip
+        self.hint = plain(HINT, "aa-swaps-hint")
+        self.notes = plain("", "aa-swaps-notes")
+        self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-swaps-sides"])
+        self.both = pmui.Button(label="Both sides in Compare", variant="outlined", css_classes=["aa-swaps-both"], **look)
+        self.heads = pmui.Button(label="Select heads", variant="outlined", css_classes=["aa-swaps-heads"], **look)
+        self.results = pn.Column(sizing_mode="stretch_width", margin=0)
+        self.upload.param.watch(lambda _: self._taken(), "value")
+        self.pasted.param.watch(lambda _: self._typed(), "value")
+        self.column.visible, self.pasted.visible = self.swaps.choices.source == FILE, self.swaps.choices.source == PASTED
+        self.start.on_click(lambda _: self._run())
+        self.both.on_click(lambda _: self._beside())
+        self.heads.on_click(lambda _: self._select())
+        self.table.on_click(self._clicked)
+        self.bars.on_press(self._pressed)
+
+    @classmethod
+    def fits(cls, trace: Trace) -> str:
+        """Other texts are run."""
+        return without_pairs(trace)
+
+    @property
+    def swaps(self) -> SwapAuditLens:
+        """What is shown."""
+        assert isinstance(self.lens, SwapAuditLens)
+        return self.lens
+
+    def tools(self) -> list[Any]:
+        """The texts, what is exchanged, what may change; run."""
+        choices, look = self.swaps.choices.param, {"size": "small", "margin": TIGHT}
+        sources = {f"{name} ({about})": name for name, about in TEMPLATES.items()}
+        categories = {"all identities": EVERY, **{name.replace("-", " "): name for name in CATEGORIES}}
+        return [
+            pmui.Select.from_param(
+                choices.source, label="Texts", options=sources | {"pasted": PASTED, "a file": FILE}, width=300, **look
+            ),
+            self.upload,
+            self.column,
+            pmui.Select.from_param(choices.category, label="Exchange", options=categories, width=170, **look),
+            pmui.TextInput.from_param(
+                choices.own, label="Your swap instead", placeholder="doctor -> nurse", width=180, max_length=LONGEST_NAME, **look
+            ),
+            pmui.Select.from_param(
+                choices.measure,
+                label="What may change",
+                options={said: name for name, said in MEASURES.items()},
+                width=210,
+                **look,
+            ),
+            # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
+            self.start,
+        ]
+
+    def body(self) -> Any:
+        """The texts typed, the two plots, and the pairs."""
+        self._draw()
+        self.visibility.follow_revision(self._draw)
+        self.swaps.param.watch(lambda _: self.swaps.attempt_drawing(self._free), ["busy", "problem"])
+        streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
+        look = {"sizing_mode": "stretch_width", "height": self._needed()}
+        spread = self.plot_pane(
+            hv.DynamicMap(self.drawing(self._spread, no_spread), streams=streams), css_classes=["aa-swaps-spread"], **look
+        )
+        means = self.plot_pane(
+            hv.DynamicMap(self.drawing(self._means, no_means), streams=streams), css_classes=["aa-swaps-means"], **look
+        )
+        self._plots = [spread, means]
+        self.results.objects = [
+            pn.Row(*self._plots, sizing_mode="stretch_width"),
+            self.notes,
+            self.table,
+            self.bars,
+            pn.Row(self.both, self.heads, margin=0),
+        ]
+        self._free()
+        return pn.Column(self.pasted, self.hint, self.results, sizing_mode="stretch_width", margin=0)
+
+    def export(self) -> Export:
+        """Every pair, and the plot of exchanges."""
+        return Export("counterfactuals-of-texts", self.swaps.table(), self._means())
+
+    # -- drawing -------------------------------------------------------------------------------------------------------
+
+    def _spread(self, **_: Any) -> hv.Overlay:
+        lens = self.swaps
+        pairs, neutral = lens.changes()
+        label = LABELS[lens.measure]
+        return spread_of_changes(pairs, neutral, label=label, signed=lens.signed, height=self._needed(), dark=self.dark)
+
+    def _means(self, **_: Any) -> hv.Overlay:
+        lens = self.swaps
+        rows = [Change(*row) for row in lens.rows()]
+        label = f"mean {LABELS[lens.measure]}" if lens.signed else RATIO
+        return mean_changes(rows, label=label, reference=0.0 if lens.signed else 1.0, dark=self.dark)
+
+    def _rows(self) -> pd.DataFrame:
+        """The pairs as the table shows them."""
+        found, measure = self.swaps.pairs(), self.swaps.measure
+        if measure not in found:
+            return pd.DataFrame(columns=list(TITLES.values()))
+        names = {measure: "value", **{f"{measure}_{name}": name for name in ("neutral", "ratio", "q")}}
+        return found.rename(columns=names)[list(TITLES)].rename(columns=TITLES)
+
+    def _draw(self) -> None:
+        lens = self.swaps
+        rows = self._rows()
+        if not rows.equals(self.table.value):
+            self.table.param.update(value=rows, page=1)
+        for plot in self._plots:
+            if self._heights.get(plot, 0) != self._needed():
+                self._heights[plot] = self._needed()
+                self._resize({plot: self._needed()})
+        notes = lens.notes()
+        self.notes.param.update(object=notes, visible=bool(notes))
+        sides = lens.sides()
+        rows_of_sides = [{"key": key, "label": text, "note": name, "state": self._state(text)} for key, name, text in sides]
+        groups = [{"name": "This pair: click a text to open it", "rows": rows_of_sides}] if sides else []
+        self.bars.param.update(groups=groups, visible=bool(groups))
+        self.both.visible = bool(sides)
+        heads = len(lens.heads())
+        self.heads.param.update(
+            label=f"Select the {heads:,} heads that react" if heads != 1 else "Select the head that reacts",
+            disabled=not heads,
+        )
+        if self.pasted.value != lens.pasted:
+            self.pasted.value = lens.pasted
+        self._free()
+
+    def _state(self, text: str) -> str:
+        trace = self.workspace.trace
+        return "chosen" if trace is not None and trace.texts.text == text else ""
+
+    def _needed(self) -> int:
+        """Pixels of the plots: as many as the rows of exchanges need."""
+        found = self.swaps.found()
+        return height_of(0 if found is None else len(self.swaps.rows_of(found)))
+
+    def _free(self) -> None:
+        """Whether the button can be pressed, what it does, and which fields are of use."""
+        lens = self.swaps
+        there = self.workspace.trace is not None
+        begun = there and lens.found() is not None
+        self.results.visible, self.hint.visible = begun, not begun
+        self.start.param.update(disabled=not (there and lens.can_run), label="Go on" if begun else "Run")
+        source = lens.choices.source
+        self.column.visible = source == FILE
+        self.pasted.visible = source == PASTED
+
+    # -- gestures ------------------------------------------------------------------------------------------------------
+
+    @gesture
+    def _taken(self) -> None:
+        if isinstance(self.upload.value, bytes):
+            self.swaps.take(str(self.upload.filename), self.upload.value)
+
+    @gesture
+    def _typed(self) -> None:
+        self.swaps.paste(str(self.pasted.value or ""))
+
+    @gesture
+    def _run(self) -> None:
+        self.swaps.run()
+
+    @gesture
+    def _clicked(self, event: Any) -> None:
+        shown = self.swaps.pairs()
+        if 0 <= event.row < len(shown):
+            self.swaps.open(int(shown["pair"].iloc[event.row]))
+
+    @gesture
+    def _pressed(self, press: Press) -> None:
+        self.swaps.open(self.swaps.picked, press["key"])
+
+    @gesture
+    def _beside(self) -> None:
+        self.swaps.beside()
+
+    @gesture
+    def _select(self) -> None:
+        self.swaps.select_heads(ORIGIN)
+
+
+def no_spread() -> hv.Overlay:
+    """No pairs."""
+    return spread_of_changes((), (), label="", signed=True)
+
+
+def no_means() -> hv.Overlay:
+    """No exchanges."""
+    return mean_changes((), label="", reference=0.0)
