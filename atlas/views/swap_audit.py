@@ -219,10 +219,8 @@ class SwapAuditView(View):
         self.bars.param.update(groups=groups, visible=bool(groups))
         self.both.visible = bool(sides)
         heads = len(lens.heads())
-        self.heads.param.update(
-            label=f"Select the {heads:,} heads that react" if heads != 1 else "Select the head that reacts",
-            disabled=not heads,
-        )
+        several = f"Select the {heads:,} heads that react" if heads > 1 else "Select the head that reacts"
+        self.heads.param.update(label=several if heads else "No head reacts beyond neutral swaps", disabled=not heads)
         if self.pasted.value != lens.pasted:
             self.pasted.value = lens.pasted
         self._free()
