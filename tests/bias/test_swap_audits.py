@@ -18,6 +18,7 @@ from atlas.bias.templates import template_texts
 from atlas.cli import DONE, FAILED, main
 from atlas.errors import BadData, TextError, UnknownName
 from atlas.text.files import BadRow, TextRow, TextRows
+from atlas.tracing.predictions import SEQ2SEQ
 from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, PREDICTED, TEMPLATES
 from tests.engine.families import loaded
 
@@ -71,7 +72,7 @@ def test_the_numbers_of_a_pair_are_those_of_its_comparison(monkeypatch, name):
 def shared_tokens(of, text, other):
     """How many tokens are predicted in both: those of equal words, of a causal model without the first; of T5 what is written."""
     trace = of.trace(text)
-    if of.task == "seq2seq-lm":
+    if of.task == SEQ2SEQ:
         return len(trace.token_tables["target"]) - 1
     tables = [each.token_tables["source"] for each in (trace, of.trace(other))]
     words, others = text.rstrip(".").split(), other.rstrip(".").split()
