@@ -12,6 +12,7 @@ import param
 
 from atlas.errors import BadData, NotCaptured, TextError
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.counterfactual_words import swapped
 from atlas.state.detection import FIELDS, thresholds_of
@@ -32,7 +33,6 @@ from atlas.tracing.swap_audit import (
     SwapAudit,
     TextsOf,
 )
-from atlas.tracing.verdict import three
 
 MOST_BYTES = 16_000_000
 """Bytes of a file at most: it stays in the memory of the session."""
