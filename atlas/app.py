@@ -71,6 +71,9 @@ class AttentionAtlas(pn.viewable.Viewer):
             *(self.run, one_message, after_paint, self.kept),
             load=self.load,
             prepare=preparation,
+            weigh=lambda job: self.service.cost(run_of(job)),
+            # Who is logged in is one reader in all tabs: more tabs give nobody a larger share of the machine.
+            session=pn.state.user or None,
             tasks=TASKS,
             scheduler=self.service.scheduler,
             corpora=Corpora(opened=dict(self.service.corpora)),

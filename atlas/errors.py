@@ -30,6 +30,10 @@ class TooLarge(AtlasError, MemoryError):
     """A run or an answer that would not fit the named byte ceiling; the message has the numbers."""
 
 
+class TooMuch(AtlasError, RuntimeError):
+    """Work that would take more memory or time than the operator of the server allows; the message has the numbers."""
+
+
 class ModelNotFound(AtlasError, LookupError):
     """No catalog name, folder or hub repository of that name."""
 

@@ -2,21 +2,24 @@
 
 Every task belongs to a lane: the model it needs, or the trace it reads. One task of a lane runs at a time, and waiting tasks hold
 no thread, because six tabs that waited for one model once held all six threads for 76 s. Within a lane the sessions take turns.
-Models are loaded in separate threads, because a download of 1 GB takes minutes in which nothing is computed.
+Models are loaded in separate threads, because a download of 1 GB takes minutes in which nothing is computed. `admission` says
+what may begin; `pool` has the lanes and the threads.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from atlas.errors import AtlasError
+from atlas.admission import NO_LIMITS, Admission, Cost, Limits
+from atlas.errors import TooMuch
+from atlas.pool import Pool
+from atlas.ticket import UNKNOWN, Cancelled, Ticket
+
+__all__ = ["UNKNOWN", "Cancelled", "Scheduler", "Task", "Ticket"]
 
 T = TypeVar("T")
 
@@ -29,65 +32,6 @@ eight such threads a page was drawn at a ninth of its speed."""
 
 LOADERS = 8
 """Threads that load models. They mostly wait for the network, so memory bounds their number, not the processors."""
-
-IDLE = 30.0
-"""Seconds after which an idle thread ends. It stays that long because torch builds a thread pool for each of our threads."""
-
-SOON = 0.5
-"""Seconds a task must run before its remaining time is estimated, because earlier estimates fluctuate."""
-
-UNKNOWN = -1.0
-"""Share of a task whose progress is unknown."""
-
-log = logging.getLogger(__name__)
-
-
-class Cancelled(BaseException):
-    """Raised in the thread of a task whose result is no longer wanted.
-
-    It is not an `Exception` (as `asyncio.CancelledError` is not), so that work which catches all its errors does not catch it.
-    """
-
-
-@dataclass
-class Ticket:
-    """The progress of a task, written by its thread and read by the event loop."""
-
-    started: float = field(default_factory=time.monotonic)
-    stage: str = "loading"
-    message: str = "Starting"
-    share: float = UNKNOWN
-    since: float = field(default_factory=time.monotonic)
-    cancelled: bool = False
-    runs_before: int = 0
-    """Tasks of the same lane that run before this one; 0 once it runs."""
-
-    def tell(self, stage: str, message: str, share: float = UNKNOWN) -> None:
-        """Report progress; raises Cancelled if the task was cancelled."""
-        self.note(stage, message, share)
-        if self.cancelled:
-            raise Cancelled
-
-    def note(self, stage: str, message: str, share: float = UNKNOWN) -> None:
-        """Report progress of work for which other callers wait too; it never raises, so the work goes on."""
-        if stage != self.stage:
-            self.since = time.monotonic()
-        # At most 1, because a server may report too short a download, and Param would refuse 101 % and end the run.
-        self.stage, self.message, self.share = stage, message, min(share, 1.0)
-
-    def remaining(self) -> float | None:
-        """Seconds that this stage will still take at its pace so far; None while unknown."""
-        spent = time.monotonic() - self.since
-        if spent < SOON or not 0 < self.share < 1:
-            return None
-        return spent * (1 - self.share) / self.share
-
-    def words(self) -> str:
-        """The current step and its remaining time, or the number of runs before this one."""
-        if self.runs_before:
-            return f"{self.runs_before} {'run' if self.runs_before == 1 else 'runs'} before yours"
-        left = self.remaining()
-        return self.message if left is None else f"{self.message}, about {left:.0f} s left"
 
 
 @dataclass(eq=False)
@@ -106,6 +50,18 @@ class Task(Generic[T]):
     """The number of callers that want the result."""
     loading: Task[Any] | None = None
     """The task that loads the model, while this task waits for it."""
+    cost: Cost = field(default_factory=Cost)
+    """What it will take by the estimates; all of it zero where nothing is known."""
+    weigh: Callable[[], Cost] | None = None
+    """Gives the cost of one run when its turn has come, because it needs the model."""
+    exact: bool = False
+    """Whether the tokens of its cost are those of one run, whose time then tells the pace of the model."""
+    took: float = 0.0
+    """Seconds that the work took; 0 until it ends."""
+    counted: int = 0
+    """Bytes that are counted for it while it runs."""
+    overtaken: int = 0
+    """Tasks that began before this one although it was its turn."""
 
     def progress(self) -> tuple[str, str, float]:
         """Stage, words and share of the loading that this task waits for, else of the task itself."""
@@ -118,120 +74,6 @@ class Task(Generic[T]):
         self.scheduler.leave(self)
 
 
-class Lane:
-    """The tasks that wait for one model or one trace: session -> its tasks, in the order of the sessions' turns."""
-
-    def __init__(self) -> None:
-        self.busy = False
-        self.waiting: OrderedDict[Hashable, deque[Task[Any]]] = OrderedDict()
-
-    def add(self, task: Task[Any]) -> None:
-        """Queue a task after those of its session."""
-        self.waiting.setdefault(task.session, deque()).append(task)
-        self._update_places()
-
-    def take(self) -> Task[Any]:
-        """Remove and return the next task; its session goes to the end of the queue."""
-        session, tasks = next(iter(self.waiting.items()))
-        task = tasks.popleft()
-        if tasks:
-            self.waiting.move_to_end(session)
-        else:
-            del self.waiting[session]
-        self.busy = True
-        task.ticket.runs_before = 0
-        self._update_places()
-        return task
-
-    def free(self) -> None:
-        """Mark the lane free after its running task ended."""
-        self.busy = False
-        self._update_places()
-
-    def remove(self, task: Task[Any]) -> bool:
-        """Remove a waiting task; False if it is not in the queue."""
-        tasks = self.waiting.get(task.session, deque())
-        if task not in tasks:
-            return False
-        tasks.remove(task)
-        if not tasks:
-            del self.waiting[task.session]
-        self._update_places()
-        return True
-
-    def order(self) -> Iterator[Task[Any]]:
-        """The waiting tasks in the order in which they will run: one of each session, then the second of each, and so on."""
-        rounds = [list(tasks) for tasks in self.waiting.values()]
-        for turn in range(max(map(len, rounds), default=0)):
-            yield from (tasks[turn] for tasks in rounds if turn < len(tasks))
-
-    def _update_places(self) -> None:
-        for place, task in enumerate(self.order(), start=int(self.busy)):
-            task.ticket.runs_before = place
-
-
-class Pool:
-    """A bounded number of threads that take tasks from the lanes in turn. Callers of its methods must hold the lock."""
-
-    def __init__(self, name: str, most: int, lock: threading.Lock) -> None:
-        self.name, self.most, self.lock = name, most, lock
-        self.lanes: dict[Hashable, Lane] = {}
-        self.ready: deque[Hashable] = deque()
-        """Lanes that have a waiting task and no running one, the longest waiting first."""
-        self.threads = self.idle = self.begun = 0
-        self._wake = threading.Condition(lock)
-
-    def add(self, task: Task[Any]) -> None:
-        """Queue a task."""
-        lane = self.lanes.setdefault(task.lane, Lane())
-        if not lane.busy and not lane.waiting:
-            self.ready.append(task.lane)
-        lane.add(task)
-        self._wake.notify()
-        if len(self.ready) > self.idle and self.threads < self.most:
-            self.threads += 1
-            self.begun += 1
-            # A daemon, because a thread inside a model cannot be interrupted, and the program should not wait for it at exit.
-            threading.Thread(target=self._serve, name=f"{self.name} {self.begun}", daemon=True).start()
-
-    def remove(self, task: Task[Any]) -> bool:
-        """Remove a waiting task from its lane; False if it already runs or has ended."""
-        lane = self.lanes.get(task.lane)
-        if lane is None or not lane.remove(task):
-            return False
-        if not lane.busy and not lane.waiting:
-            self.ready.remove(task.lane)
-            del self.lanes[task.lane]
-        return True
-
-    def _serve(self) -> None:
-        # `_serve_one` is a separate method, because a local variable here would keep the last task, and so its session, alive.
-        while self._serve_one():
-            pass
-
-    def _serve_one(self) -> bool:
-        with self.lock:
-            while not self.ready:
-                self.idle += 1
-                woken = self._wake.wait(IDLE)
-                self.idle -= 1
-                if not woken and not self.ready:
-                    self.threads -= 1
-                    return False
-            name = self.ready.popleft()
-            lane = self.lanes[name]
-            task = lane.take()
-        resolve = _run_task(task)
-        with self.lock:
-            lane.free()
-            if lane.waiting:
-                self.ready.append(name)
-            else:
-                del self.lanes[name]
-        resolve()
-        return True
-
-
 class Scheduler:
     """Runs the work that sessions submit. A server has one scheduler for all sessions.
 
@@ -239,14 +81,35 @@ class Scheduler:
     ----------
     workers, analysts, loaders
         Numbers of threads that run models, analyse in the background, and load models.
+    limits
+        What the operator of a server allows.
     """
 
-    def __init__(self, workers: int = WORKERS, analysts: int = ANALYSTS, loaders: int = LOADERS) -> None:
+    def __init__(
+        self, workers: int = WORKERS, analysts: int = ANALYSTS, loaders: int = LOADERS, limits: Limits = NO_LIMITS
+    ) -> None:
         self._lock = threading.Lock()
-        self._runs = Pool("atlas run", workers, self._lock)
-        self._analyses = Pool("atlas analysis", analysts, self._lock)
-        self._loads = Pool("atlas load", loaders, self._lock)
+        self._admission = Admission()
+        pools: list[Pool] = []
+        self._runs = Pool("atlas run", workers, self._lock, self._admission, pools)
+        self._analyses = Pool("atlas analysis", analysts, self._lock, self._admission, pools)
+        pools += [self._runs, self._analyses]
+        # Not limited, because a session waits for two models at most and a download takes as long as it takes.
+        self._loads = Pool("atlas load", loaders, self._lock, Admission(), [], timed=False)
         self._shared: dict[Hashable, Task[Any]] = {}
+        self.limit(limits)
+
+    @property
+    def limits(self) -> Limits:
+        """What the operator of the server allows."""
+        return self._admission.limits
+
+    def limit(self, limits: Limits) -> None:
+        """Set what is allowed; work under way is not touched."""
+        with self._lock:
+            self._admission.limits = limits
+            for pool in (self._runs, self._analyses):
+                pool.most = pool.most if limits.at_once is None else min(pool.most, limits.at_once)
 
     def submit(
         self,
@@ -258,6 +121,8 @@ class Scheduler:
         ticket: Ticket | None = None,
         load: Callable[[Ticket], object] | None = None,
         in_background: bool = False,
+        cost: Cost | None = None,
+        weigh: Callable[[], Cost] | None = None,
     ) -> Task[T]:
         """Queue work, or join the same work that is queued or runs.
 
@@ -277,6 +142,10 @@ class Scheduler:
             Loads the model, in a thread for loading, before the work is queued. All tasks of a lane share one load.
         in_background
             Whether this is long work without a model, which must not take the threads of the runs.
+        cost
+            What the work will take; it is refused, through its future, where that is more than is allowed.
+        weigh
+            Gives the cost when the turn has come, in a thread, where it needs the model.
         """
         with self._lock:
             known = self._shared.get(key) if key is not None else None
@@ -285,12 +154,24 @@ class Scheduler:
                 return known
             pool = self._analyses if in_background else self._runs
             task = self._new_task(work, lane, session, key, ticket or Ticket(), pool)
-            if load is None:
+            task.cost = cost or task.cost
+            task.weigh = weigh if self.limits != NO_LIMITS else None
+            refused = self._refused(task)
+            if refused is None and load is None:
                 pool.add(task)
-                return task
-            loading = task.loading = self._load(load, lane, session)
-        loading.future.add_done_callback(lambda future: self._on_loaded(task, future))
+            loading = task.loading = self._load(load, lane, session) if refused is None and load is not None else None
+        if refused is not None:
+            task.future.set_exception(refused)
+        if loading is not None:
+            loading.future.add_done_callback(lambda future: self._on_loaded(task, future))
         return task
+
+    def _refused(self, task: Task[Any]) -> TooMuch | None:
+        try:
+            self._admission.check(task.cost, task.lane)
+        except TooMuch as error:
+            return error
+        return None
 
     def leave(self, task: Task[Any]) -> None:
         """Withdraw one caller of a task; see `Task.leave`."""
@@ -346,20 +227,3 @@ class Scheduler:
                 task.pool.add(task)
         if error is not None:
             task.future.set_exception(error)
-
-
-def _run_task(task: Task[Any]) -> Callable[[], None]:
-    """Do the work of a task; returns a function that publishes the result, so that the lane can be freed before that."""
-    future = task.future
-    if not future.set_running_or_notify_cancel():
-        return lambda: None
-    if task.ticket.cancelled:  # cancelled after it was taken from its lane
-        return lambda: future.set_exception(Cancelled())
-    try:
-        result = task.work(task.ticket)
-    except BaseException as error:
-        failure = error
-        if not isinstance(error, AtlasError | Cancelled):
-            log.error("A task failed with an unexpected error.", exc_info=error)  # noqa: TRY400
-        return lambda: future.set_exception(failure)
-    return lambda: future.set_result(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ from typing import Any
 import holoviews as hv
 import panel as pn
 
+from atlas.admission import Limits
 from atlas.app import AttentionAtlas
 from atlas.engine.loading.rules import EVERY_HUB_ID, ModelRules
+from atlas.engine.running.budget import free_bytes
 from atlas.engine.running.service import Service
 from atlas.errors import AtlasError, UnknownName
 from atlas.jobs import listed_models, worked_out
 from atlas.patches.requests import GUARD
 from atlas.plots import map as map_plot
-from atlas.scheduler import Ticket
+from atlas.scheduler import Scheduler, Ticket
 from atlas.state.library import examples
 from atlas.state.opening import Opening, opening
 from atlas.trace import Trace
@@ -29,7 +32,19 @@ MODELS, HUB, QUOTA = "ATLAS_MODELS", "ATLAS_HUB", "ATLAS_HUB_QUOTA"
 EMBED, SECURE = "ATLAS_EMBED", "ATLAS_SECURE_COOKIES"
 """Environment variables about its pages: sites that may frame them, and 1 where a proxy adds TLS."""
 
-NO_HUB = "none"
+AT_ONCE, MEMORY, SECONDS, SHARE = "ATLAS_WORK_AT_ONCE", "ATLAS_WORK_MEMORY", "ATLAS_WORK_SECONDS", "ATLAS_VISITOR_SHARE"
+"""Environment variables about the work of visitors: runs at once, gigabytes of them, seconds of one, the share of one visitor."""
+
+NO_HUB = NO_BOUND = "none"
+
+USUAL_SHARE = 0.5
+"""Of the machine for one visitor: half of it is left to all others, and one who is alone waits for nothing."""
+
+USUAL_SECONDS = 600.0
+"""A run of a model lets no other one in, so this is also the longest that another visitor of that model waits for it."""
+
+MEMORY_PART = 0.5
+"""Of the memory that is free at the start, for work; the rest is for models, cached traces and pages."""
 
 
 def rules_of(
@@ -46,7 +61,7 @@ def rules_of(
     """
     named = list(roots) if roots is not None else [Path(part) for part in os.environ.get(MODELS, "").split(os.pathsep) if part]
     written = list(hub) if hub is not None else [part.strip() for part in os.environ.get(HUB, "").split(",") if part.strip()]
-    most = quota if quota is not None else _gigabytes(os.environ.get(QUOTA, ""))
+    most = quota if quota is not None else _number(QUOTA, os.environ.get(QUOTA, ""), "gigabytes")
     if not always and not (named or written or most is not None):
         return None
     missing = [path for path in named if not path.expanduser().is_dir()]
@@ -58,19 +73,53 @@ def rules_of(
     return ModelRules(tuple(folders), patterns, None if most is None else int(most * 1e9))
 
 
+def limits_of(
+    at_once: int | None = None,
+    memory: str | None = None,
+    seconds: str | None = None,
+    share: float | None = None,
+    *,
+    always: bool = True,
+) -> Limits:
+    """What the work of visitors may take, by options, else by the environment.
+
+    What neither says is bounded by default for visitors (`always`), and not at all for who runs the app for themselves.
+    """
+    written = {name: os.environ.get(name, "").strip() for name in (AT_ONCE, MEMORY, SECONDS, SHARE)}
+    runs = _number(AT_ONCE, written[AT_ONCE], "runs", least=1) if at_once is None else at_once
+    part = _number(SHARE, written[SHARE], "share from 0 to 1", most=1) if share is None else share
+    room = _bound(MEMORY, written[MEMORY] if memory is None else memory, "gigabytes")
+    longest = _bound(SECONDS, written[SECONDS] if seconds is None else seconds, "seconds")
+    if always:
+        part = USUAL_SHARE if part is None else part
+        longest = USUAL_SECONDS if longest is None else longest
+        room = free_bytes() * MEMORY_PART / 1e9 if room is None else room
+    return Limits(
+        None if runs is None else int(runs),
+        None if room in {None, math.inf} else int(room * 1e9),
+        None if longest == math.inf else longest,
+        1.0 if part is None else part,
+    )
+
+
+def _bound(name: str, written: str, unit: str) -> float | None:
+    """A number, infinity for 'none', None where nothing is written."""
+    return math.inf if written == NO_BOUND else _number(name, written, unit)
+
+
 def guard_pages(embed: Sequence[str] | None = None, *, secure: bool | None = None) -> None:
     """Set who may show the pages of this process in a frame, and whether they are reached over TLS."""
     GUARD.embed = tuple(os.environ.get(EMBED, "").split() if embed is None else embed)
     GUARD.secure = os.environ.get(SECURE, "") not in {"", "0"} if secure is None else secure
 
 
-def _gigabytes(written: str) -> float | None:
+def _number(name: str, written: str, unit: str, least: float = 0, most: float = sys.float_info.max) -> float | None:
     try:
         size = float(written) if written.strip() else None
     except ValueError:
         size = math.nan
-    if size is not None and not 0 <= size < math.inf:
-        msg = f"{QUOTA} is {written!r}, which is no number of gigabytes."
+    if size is not None and not least <= size <= most:
+        msg = f"{name} is {written!r}, which is no number of {unit}."
         raise AtlasError(msg)
     return size
 
@@ -83,7 +132,7 @@ def shared_service() -> Service:
 
     def made() -> Service:
         guard_pages()
-        return Service(rules=rules_of())
+        return Service(rules=rules_of(), scheduler=Scheduler(limits=limits_of()))
 
     service: Service = pn.state.as_cached("attention atlas service", made)
     return service

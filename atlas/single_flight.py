@@ -63,6 +63,11 @@ class SingleFlight:
         with self._lock:
             return key in self._kept
 
+    def get(self, key: Hashable) -> Any:
+        """The kept result of `key`, None if there is none; does not count as a use."""
+        with self._lock:
+            return self._kept.get(key)
+
     def forget(self, key: Hashable) -> None:
         """Drop the kept result of `key`, if there is one; a run under way goes on."""
         with self._lock:

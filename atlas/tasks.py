@@ -22,6 +22,7 @@ from atlas.bias import compare as bias_compare
 from atlas.engine.loading import names
 from atlas.engine.running import (
     blueprint,
+    cost,
     feed_forward,
     head_readings,
     logit_lens,
@@ -34,6 +35,7 @@ from atlas.engine.running import (
 
 TASKS: Mapping[str, Callable[..., Any]] = {
     **names.TASKS,
+    **cost.TASKS,
     **blueprint.TASKS,
     **predict.TASKS,
     **logit_lens.TASKS,

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from tests.again import FAILED
 from tests.places import REPO, SHARED_DATA
+from tests.planted_work import Planted
 
 # Before anything imports torch or huggingface_hub: both read these once, at import.
 _HUB = tempfile.mkdtemp(prefix="atlas-test-hub-")
@@ -79,3 +80,17 @@ def shared_data() -> Callable[..., Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def plant():
+    """Makes planted work, and lets all of it end with the test."""
+    made = []
+
+    def planted(*args, **kwargs):
+        made.append(Planted(*args, **kwargs))
+        return made[-1]
+
+    yield planted
+    for each in made:
+        each.gate.set()

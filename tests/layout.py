@@ -6,7 +6,9 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-OPEN = frozenset({"errors", "ids", "numbers", "definitions", "resources", "single_flight", "scheduler"})
+OPEN = frozenset({
+    "errors", "ids", "numbers", "definitions", "resources", "single_flight", "scheduler", "admission", "pool", "ticket",
+})  # fmt: skip
 """Open to all, and importing nothing but each other."""
 
 TRACE = {"trace": "trace", "tracing": "trace"}

@@ -12,7 +12,7 @@ from atlas.attribution.attribute import attribute_trace
 from atlas.attribution.methods import METHODS
 from atlas.attribution.statistics import spearman
 from atlas.errors import NotCaptured, TooLarge
-from atlas.tracing.explained import AGREEMENT, COMPARE, Agreement, Attribution, Comparison, Resolved, Target
+from atlas.tracing.explained import AGREEMENT, COMPARE, PASSES, Agreement, Attribution, Comparison, Resolved, Target
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -85,5 +85,10 @@ def kept_attribution(trace: Trace, target: Target, method: str, tell: Tell | Non
     return made
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {COMPARE: compare, AGREEMENT: heads_agree}
+def passes(trace: Trace, methods: Sequence[str]) -> int:
+    """Passes of the text of a trace that these attributions take at most."""
+    return sum(METHODS[name].passes(sum(map(len, trace.token_tables.values()))) for name in methods)
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {COMPARE: compare, AGREEMENT: heads_agree, PASSES: passes}
 """Work with the model that views may request, by name."""

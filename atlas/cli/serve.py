@@ -57,7 +57,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     corpora = opened_corpora(args.corpus)
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
-    from atlas.serving import draw_ahead, guard_pages, rules_of, run_ahead, session, shared_service
+    from atlas.serving import draw_ahead, guard_pages, limits_of, rules_of, run_ahead, session, shared_service
     from atlas.state.library import examples
     from atlas.state.opening import opening
 
@@ -68,6 +68,8 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     folder = opened_folder(args.model)
     guard_pages(args.embed, secure=args.secure_cookies)
     service.rules = rules_of(args.models, args.hub, args.hub_quota, folder, always=for_others(args))
+    work = args.work_at_once, args.work_memory, args.work_seconds, args.visitor_share
+    service.scheduler.limit(limits_of(*work, always=for_others(args)))
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
     # A lambda, because Panel would show a partial as text.
     server = listening(lambda: session(first), TITLE, args, who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from atlas.errors import AtlasError
 LOOPBACK = "127.0.0.1"
 
 LOOPBACKS = frozenset({LOOPBACK, "localhost", "::1"})
+
+NO_BOUND = "none"
 
 USUAL_PORT = 5006
 """Panel's own default port, so that bookmarks work for both servers."""
@@ -34,11 +37,18 @@ others, or with any option of this group, visitors choose among the models that 
 here. Each option has an environment variable."""
 
 
+WORK = """What a visitor runs (a text, attributions, heads switched off, benchmarks, a corpus) is weighed by estimates before it
+starts. What does not fit just now waits, and says for what; what never fits is refused where its plot would be, with what it
+needs and what is allowed. Visitors take turns, so that nobody's queue holds up anybody else's; who is logged in is one visitor in
+all their tabs. Who opens the app for themselves has no bounds but those given here. Each option has an environment variable."""
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add all options of the command."""
     _add_opening(parser.add_argument_group("what it opens with"))
     _add_place(parser.add_argument_group("where"))
     _add_models(parser.add_argument_group("what visitors may load", FOR_OTHERS))
+    _add_work(parser.add_argument_group("how much of the machine visitors may take", WORK))
     _add_login(parser.add_argument_group("who may see it"))
 
 
@@ -127,6 +137,61 @@ def _add_models(models: Any) -> None:
         metavar="GB",
         help="no download for a visitor if the hub's cache would then hold more (ATLAS_HUB_QUOTA; default: the disk's room)",
     )
+
+
+def _add_work(work: Any) -> None:
+    work.add_argument(
+        "--work-at-once",
+        type=runs_number,
+        metavar="N",
+        help="runs at once for all visitors together (ATLAS_WORK_AT_ONCE; default: 8)",
+    )
+    work.add_argument(
+        "--work-memory",
+        type=bound,
+        metavar="GB",
+        help="memory of all runs at once, beside models and pages; none: no bound (ATLAS_WORK_MEMORY; default for others: half "
+        "of what is free at the start)",
+    )
+    work.add_argument(
+        "--work-seconds",
+        type=bound,
+        metavar="S",
+        help="longest time of one run; none: no bound (ATLAS_WORK_SECONDS; default for others: 600)",
+    )
+    work.add_argument(
+        "--visitor-share",
+        type=share_number,
+        metavar="SHARE",
+        help="part of these runs and this memory that one visitor may take at a time, up to 1 (ATLAS_VISITOR_SHARE; default for "
+        "others: 0.5)",
+    )
+
+
+def bound(written: str) -> str:
+    """A number above zero, or 'none'."""
+    if written != NO_BOUND and not 0 < float(written) < math.inf:
+        raise ValueError
+    return written
+
+
+def share_number(written: str) -> float:
+    """A share above 0, up to 1."""
+    share = float(written)
+    if not 0 < share <= 1:
+        raise ValueError
+    return share
+
+
+def runs_number(written: str) -> int:
+    """A number of runs, at least 1."""
+    count = int(written)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+bound.__name__, share_number.__name__, runs_number.__name__ = "bound", "share", "number"  # as argparse names them in errors
 
 
 def _add_login(who: Any) -> None:

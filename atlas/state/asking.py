@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import param
 
+from atlas.admission import Cost
 from atlas.errors import AtlasError, fault
 from atlas.scheduler import UNKNOWN, Task, Ticket
 from atlas.state.pipeline import TICK, Arrival
+from atlas.tracing.explained import COST
 
 if TYPE_CHECKING:
     from atlas.state.lens import Lens
@@ -27,6 +29,20 @@ QUICK_CELLS = 4_000_000
 """Weights that a lens recomputes while the page waits, a tenth of a second; for more of them it asks."""
 
 log = logging.getLogger(__name__)
+
+
+class Takes(NamedTuple):
+    """What asked work takes at most, as far as a lens knows."""
+
+    passes: int = 1
+    """Passes of the text on screen, where the work needs the model."""
+    gradients: bool = False
+    """Whether they keep what gradients need."""
+    seconds: float | None = None
+    """Its time, where that was measured."""
+
+
+ONE_PASS = Takes()
 
 
 class Progress:
@@ -62,7 +78,7 @@ class Asking:
         self.problem = ""
         """Why the key asked for last has no result; empty where nothing failed."""
 
-    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool, keep: bool) -> T:
+    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool, keep: bool, takes: Takes) -> T:
         """See `Lens.ask`."""
         lens, trace = self._lens, self._lens.trace
         waits_for_it = self._asked is not None and (self._asked.trace, self._asked.key) == (trace, key)
@@ -87,11 +103,19 @@ class Asking:
             session=workspace.pipeline.session,
             key=(trace, kept_as),
             in_background=not needs_model,
+            cost=self._cost(trace, takes, needs_model=needs_model),
         )
         self._asked = Asked(trace, key, task, keep)
         lens.param.update(busy=True, waiting=task.progress()[1])
         param.parameterized.async_executor(partial(self._follow, self._asked))  # type: ignore[attr-defined]  # Panel's own
         return otherwise
+
+    def _cost(self, trace: Trace, takes: Takes, *, needs_model: bool) -> Cost:
+        estimate = self._lens.workspace.tasks.get(COST)
+        if estimate is None or not needs_model:
+            return Cost(seconds=takes.seconds)
+        cost: Cost = estimate(trace, takes.passes, gradients=takes.gradients)
+        return replace(cost, seconds=takes.seconds)
 
     def _at_once(self, trace: Trace, key: str, made: Callable[[Ticket], T], otherwise: T) -> T:
         try:

@@ -10,7 +10,7 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.head_effects import MEAN, ZERO
 from atlas.state.lens import counted, listed
@@ -120,7 +120,7 @@ class CausalTestLens(PressedLens):
             )  # fmt: skip
             return made
 
-        found = self.ask(str(request), work, None, needs_model=True)
+        found = self.ask(str(request), work, None, needs_model=True, takes=Takes(self.cost()))
         if found is not None:
             self.line = self._describe(found)
         return found

@@ -10,7 +10,7 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured, TextError
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.counterfactual_words import number_groups, swapped, with_marks
 from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.head_plane import HeadPlaneLens
@@ -172,7 +172,7 @@ class CounterfactualsLens(HeadPlaneLens):
             made: Comparison = task(trace, found, position, progress.tell)
             return made
 
-        return self.ask(key, work, None, needs_model=True)
+        return self.ask(key, work, None, needs_model=True, takes=Takes(self.cost()))
 
     def cost(self) -> int:
         """Runs of the model that a comparison takes at most."""

@@ -11,7 +11,7 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import METHODS, explained_target, target_in_words
 from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
@@ -108,12 +108,17 @@ class FaithfulnessLens(Lens):
         if self._started is not trace:
             self.line = f"{self._cost(trace)}. Press Run"
             return None
-        found = self.ask(f"{methods} {remove} {target}", run, None, needs_model=True)
+        found = self.ask(
+            f"{methods} {remove} {target}", run, None, needs_model=True, takes=Takes(self._passes(trace), gradients=True)
+        )
         self.line = self._cost(trace) if found is None else self._describe(found)
         return found
 
+    def _passes(self, trace: Trace) -> int:
+        return int(self.workspace.tasks[ESTIMATE](trace, self.methods))
+
     def _cost(self, trace: Trace) -> str:
-        passes = int(self.workspace.tasks[ESTIMATE](trace, self.methods))
+        passes = self._passes(trace)
         tokens = sum(map(len, trace.token_tables.values()))
         return f"About {passes:,} passes of {counted(tokens, 'token')} at most, because a set of tokens is run once"
 

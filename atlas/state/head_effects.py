@@ -10,7 +10,7 @@ import param
 
 from atlas.errors import NotCaptured, TooLarge
 from atlas.state import effect_choices
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_plane import HeadPlaneLens, three
 from atlas.state.lens import counted
@@ -136,7 +136,7 @@ class HeadEffectsLens(HeadPlaneLens):
             made: EffectChoices = task(trace, target, heads, others, report)
             return made
 
-        return self.ask(f"{ALL} {kind} {target}", compare, None, needs_model=True)
+        return self.ask(f"{ALL} {kind} {target}", compare, None, needs_model=True, takes=Takes((2 + len(others)) * len(heads)))
 
     def hanging(self) -> frozenset[tuple[int, int]]:
         """Cells of the heads whose sign or rank hangs on the choice; none where one choice is shown."""
@@ -172,7 +172,8 @@ class HeadEffectsLens(HeadPlaneLens):
             made: pd.DataFrame = task(trace, target, RESAMPLE if how == PATCHING else how, heads, other, report)
             return made
 
-        return self.ask(f"{how} {kind} {target}", replace, None, needs_model=True)
+        takes = Takes(gradients=True) if how in ESTIMATES else Takes(len(heads))
+        return self.ask(f"{how} {kind} {target}", replace, None, needs_model=True, takes=takes)
 
     def _build_plane(self) -> Plane:
         if self.beside:

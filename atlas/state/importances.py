@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from atlas.errors import NotCaptured, TooLarge
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target
 from atlas.state.display import IMPORTANCE, IMPORTANCES, INTEGRATED, REMOVAL
 from atlas.state.head_effects import MOST_TOKENS_RUN
@@ -64,7 +64,13 @@ def importances(lens: Lens, names: Collection[str]) -> pd.DataFrame:
         return table
 
     nothing = pd.DataFrame({name: [] for name in ("layer", "head", *wanted)})
-    return lens.ask(f"{' '.join(wanted)} {kind} {target}", weigh, nothing, needs_model=True)
+    return lens.ask(
+        f"{' '.join(wanted)} {kind} {target}",
+        weigh,
+        nothing,
+        needs_model=True,
+        takes=Takes(len(heads) if REMOVAL in wanted else 1, gradients=True),
+    )
 
 
 def _working(

@@ -10,7 +10,7 @@ import param
 
 from atlas.errors import AtlasError, fault
 from atlas.ids import HeadId
-from atlas.state.asking import Asking, Progress
+from atlas.state.asking import ONE_PASS, Asking, Progress, Takes
 from atlas.state.choices import register_choices
 from atlas.state.visibility import Revisions
 from atlas.trace import Trace
@@ -141,7 +141,16 @@ class Lens(Revisions):
         """Why something that is kept could not be made; work that succeeds beside it does not take that back."""
         return self._asking.problem
 
-    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool = False, keep: bool = True) -> T:
+    def ask(
+        self,
+        key: str,
+        work: Callable[[Progress], T],
+        otherwise: T,
+        *,
+        needs_model: bool = False,
+        keep: bool = True,
+        takes: Takes = ONE_PASS,
+    ) -> T:
         """The result of work that takes long or needs the model; `otherwise` until it is there.
 
         The work runs in a thread. The lens is `busy` meanwhile and is drawn again when the result comes, which is kept on the
@@ -162,10 +171,12 @@ class Lens(Revisions):
         keep
             Whether the result is kept on the trace. If not, the lens holds the newest one: for results that are large, and as
             many as there are gestures.
+        takes
+            What the work takes at most. On a server it is refused, with a sentence, where that is more than its operator allows.
         """
         if self.workspace.trace is None:
             return otherwise
-        return self._asking.ask(key, work, otherwise, needs_model=needs_model, keep=keep)
+        return self._asking.ask(key, work, otherwise, needs_model=needs_model, keep=keep, takes=takes)
 
     def cancel(self) -> None:
         """The reader wants no more of what the lens waits for."""

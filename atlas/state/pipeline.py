@@ -13,6 +13,7 @@ from typing import Any
 
 import param
 
+from atlas.admission import Cost
 from atlas.errors import AtlasError, fault
 from atlas.scheduler import UNKNOWN, Scheduler, Task, Ticket
 from atlas.state.changes import Interventions
@@ -60,6 +61,10 @@ Prepare = Callable[[Trace], Callable[[Ticket], object] | None]
 there, or where the views wait for it themselves. Does not block."""
 
 
+Weigh = Callable[[Job], Cost]
+"""What a job takes by the estimates of the engine, called in a thread once its model is there."""
+
+
 def nothing_kept(_: Job) -> Trace | None:
     """For a pipeline without a memory of traces."""
     return None
@@ -71,6 +76,11 @@ def nothing_to_load(_: Job) -> None:
 
 def nothing_to_prepare(_: Trace) -> None:
     """For a pipeline whose traces are shown as they are."""
+
+
+def nothing_known(_: Job) -> Cost:
+    """For a pipeline whose work is not weighed."""
+    return Cost()
 
 
 def in_script() -> bool:
@@ -109,6 +119,7 @@ class Pipeline(param.Parameterized):
         *,
         load: Load = nothing_to_load,
         prepare: Prepare = nothing_to_prepare,
+        weigh: Weigh = nothing_known,
         scheduler: Scheduler | None = None,
         session: Hashable = None,
         **params: Any,
@@ -120,6 +131,7 @@ class Pipeline(param.Parameterized):
         self._kept = kept
         self._load = load
         self._prepare = prepare
+        self._weigh = weigh
         self._scheduler = scheduler or Scheduler()
         self.session = session if session is not None else object()
         """Whose turn it is when sessions take turns."""
@@ -218,7 +230,12 @@ class Pipeline(param.Parameterized):
             return
         self.param.update(status="loading", message="Starting", share=UNKNOWN, error="")
         run = self._scheduler.submit(
-            partial(self._work, job), lane=model_lane(job.model), session=self.session, ticket=ticket, load=self._load(job)
+            partial(self._work, job),
+            lane=model_lane(job.model),
+            session=self.session,
+            ticket=ticket,
+            load=self._load(job),
+            weigh=partial(self._weigh, job),
         )
         if not await self._ended(run, ticket):
             return

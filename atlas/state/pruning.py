@@ -11,7 +11,7 @@ import param
 
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO, other_text
 from atlas.state.lens import Lens, counted
@@ -104,7 +104,7 @@ class PruningLens(Lens):
             made: Pruning = task(trace, target, how, heads, other=other, integrated=integrated, progress=progress.tell)
             return made
 
-        return self.ask(f"{how} {kind} {target} {integrated}", remove, None, needs_model=True)
+        return self.ask(f"{how} {kind} {target} {integrated}", remove, None, needs_model=True, takes=Takes(runs, gradients=True))
 
     def table(self) -> pd.DataFrame:
         """Every point of every order, and the heads that are left in the orders by importance."""

@@ -12,7 +12,7 @@ import param
 from atlas.errors import AtlasError, BadData, NotCaptured
 from atlas.ids import HeadId
 from atlas.numbers import three
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.attention_bias import ANY, flagged_tokens
 from atlas.state.benchmark import BenchmarkLens
 from atlas.state.detection import FIELDS, NO_DETECTOR, thresholds_of
@@ -160,7 +160,9 @@ class TradeoffLens(PressedLens):
             return made
 
         nothing: dict[str, Tradeoff] = {}
-        found = self.ask(f"{request}", work, nothing, needs_model=True, keep=False)
+        known = self.cost()
+        takes = Takes(seconds=None if known is None else known.seconds)
+        found = self.ask(f"{request}", work, nothing, needs_model=True, keep=False, takes=takes)
         if not found:
             return None
         self._results[request] = found

@@ -12,7 +12,7 @@ import param
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO, other_text
 from atlas.state.lens import counted, listed
@@ -118,7 +118,7 @@ class VerdictLens(PressedLens):
             )  # fmt: skip
             return made
 
-        return self.ask(request.key, work, None, needs_model=True)
+        return self.ask(request.key, work, None, needs_model=True, takes=Takes(self._passes(request), gradients=True))
 
     def table(self) -> pd.DataFrame:
         """The sentence, the numbers and every rule."""

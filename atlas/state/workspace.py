@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,8 +23,10 @@ from atlas.state.pipeline import (
     OneMessage,
     Pipeline,
     Prepare,
+    Weigh,
     Work,
     nothing_kept,
+    nothing_known,
     nothing_to_load,
     nothing_to_prepare,
 )
@@ -71,6 +73,8 @@ class Workspace(param.Parameterized):
         tasks: Tasks | None = None,
         load: Load = nothing_to_load,
         prepare: Prepare = nothing_to_prepare,
+        weigh: Weigh = nothing_known,
+        session: Hashable = None,
         scheduler: Scheduler | None = None,
         corpora: Corpora | None = None,
         at_once: bool = False,
@@ -80,7 +84,15 @@ class Workspace(param.Parameterized):
         """Whether what lenses ask for is done in the calling thread, also inside the event loop of a notebook."""
         self.one_message, self.after_paint = one_message, after_paint
         self.scheduler = scheduler or Scheduler()
-        self._make_pipeline = partial(Pipeline, work, one_message, kept, load=load, prepare=prepare, scheduler=self.scheduler)
+        # One session for both pipelines, because they are one reader's.
+        self._make_pipeline = partial(
+            *(Pipeline, work, one_message, kept),
+            load=load,
+            prepare=prepare,
+            weigh=weigh,
+            scheduler=self.scheduler,
+            session=session if session is not None else object(),
+        )
         self.pipeline = self._make_pipeline()
         self.selection = selection or Selection()
         self.display = display or Display()

@@ -20,6 +20,9 @@ COMPARE, HEAD_EFFECTS, AGREEMENT = "compare attributions", "head effects", "head
 ATTRIBUTION_PATCHING = "attribution patching"
 """Names of the tasks that explain a prediction of a trace."""
 
+COST, PASSES = "cost of passes", "passes of attributions"
+"""Names of the tasks that estimate what so many passes of a trace's text take, and how many passes attributions take."""
+
 LOGIT, PROBABILITY, LOG_PROBABILITY = "logit", "probability", "log-probability"
 MEASURES = (LOGIT, PROBABILITY, LOG_PROBABILITY)
 """Numbers of an outcome that can be explained. A probability saturates: where it is near 1, its gradients are near 0."""

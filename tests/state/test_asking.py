@@ -11,7 +11,7 @@ import numpy as np
 import panel as pn  # noqa: F401  (it runs what is asynchronous, as it does for a page)
 import pytest
 
-from atlas import scheduler as scheduler_module
+from atlas import ticket
 from atlas.errors import TooLarge
 from atlas.ids import HeadId
 from atlas.scheduler import Cancelled, Scheduler
@@ -117,7 +117,7 @@ def select(room, *rows):
 
 
 def test_it_shows_something_else_and_what_is_happening_until_the_result_is_drawn(room, monkeypatch):
-    monkeypatch.setattr(scheduler_module, "SOON", 0.0)
+    monkeypatch.setattr(ticket, "SOON", 0.0)
     lens = Agreement(room)
     heard = Listener(lens, ["revision"])
 

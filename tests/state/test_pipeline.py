@@ -13,7 +13,7 @@ import zlib
 
 import pytest
 
-from atlas import scheduler
+from atlas import ticket
 from atlas.errors import ModelNotFound, TextTooLong
 from atlas.ids import HeadId
 from atlas.scheduler import UNKNOWN, Cancelled, Scheduler, Ticket
@@ -848,7 +848,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(ticket.time, "monotonic", lambda: Clock.now)
     return Clock
 
 
@@ -877,7 +877,7 @@ def test_no_guess_too_early_or_without_a_share(clock):
 
 
 def test_the_guess_is_on_screen(monkeypatch):
-    monkeypatch.setattr(scheduler, "SOON", 0.05)
+    monkeypatch.setattr(ticket, "SOON", 0.05)
     gate = threading.Event()
 
     def work(job, ticket):

@@ -20,8 +20,9 @@ from atlas.engine.gradients.embeddings import Vectors, replaced
 from atlas.engine.loading.examine import alone_in_a_batch
 from atlas.engine.running.capture import Rerun, fitting, is_multi_label, logits_where_known, stacked
 from atlas.engine.running.context import Call, Watcher, running
+from atlas.engine.running.cost import graph_bytes
 from atlas.engine.running.interventions import Intervention, by_layer
-from atlas.engine.running.predict import ACTIVATIONS_ALIVE, BATCH_BYTES, SCORES_ALIVE, row_bytes
+from atlas.engine.running.predict import BATCH_BYTES, row_bytes
 from atlas.engine.running.recorder import TextShape
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.trace import NO_MODEL
@@ -93,12 +94,7 @@ class Subject:
 
     def graph_bytes(self) -> int:
         """Bytes of one text in a pass that keeps what its gradients need; refused where that is too much."""
-        shape = TextShape(self.encoded.n_source, self.encoded.n_target)
-        total = 4 * max(shape.n_source, shape.n_target) * self.model.size.n_outcomes
-        for kind in self.model.size.kinds:
-            queries, keys = shape.queries(kind.kind), shape.keys(kind.kind)
-            scores = SCORES_ALIVE * kind.n_heads * queries * keys
-            total += 4 * kind.n_layers * (scores + ACTIVATIONS_ALIVE * kind.n_heads * kind.width * queries)
+        total = graph_bytes(self.model.size, TextShape(self.encoded.n_source, self.encoded.n_target))
         if total > GRAPH_BYTES:
             msg = (
                 f"Gradients of this text need {total / 2**30:.1f} GiB, more than the {GRAPH_BYTES / 2**30:.0f} GiB a pass may "

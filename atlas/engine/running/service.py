@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from atlas.admission import Cost
 from atlas.engine.loading.load import load
 from atlas.engine.loading.rules import ModelRules
 from atlas.errors import AtlasError
@@ -179,6 +180,16 @@ class Service:
             except AtlasError as error:
                 model.notes.append(f"The tuned lens is not offered: {error}")
         return model
+
+    def cost(self, run: Run) -> Cost:
+        """What a run takes by its estimates; nothing where its trace is cached, or its model is not there to ask."""
+        from atlas.engine.running.capture import DEFAULT_CAPTURE
+        from atlas.engine.running.cost import cost_of_text
+
+        model = self._handed_over.get(run.model[0]) or self._models.get(run.model)
+        if model is None or self.shelf.get(run) is not None:
+            return Cost()
+        return cost_of_text(model, run.text, run.pair, run.target, truncate=run.truncate, groups=DEFAULT_CAPTURE)
 
     def kept(self, run: Run) -> Trace | None:
         """The cached trace of a run, if there is one."""
