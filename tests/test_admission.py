@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from atlas import ticket
-from atlas.admission import MOST_OVERTAKEN, Cost, Limits, in_bytes, in_time
+from atlas.admission import ADVICE, MOST_OVERTAKEN, Cost, Limits, in_bytes, in_time
 from atlas.errors import TooMuch
 from atlas.scheduler import Cancelled, Scheduler
 from tests.planted_work import PATIENCE, results
@@ -58,10 +58,8 @@ def test_work_that_never_fits_is_refused_with_what_it_needs_what_is_allowed_and_
     never = [Cost(bytes=3 * GB), Cost(seconds=1500.0)]
     said = [str(scheduler.submit(lambda _: 0, lane="m", session="a", cost=cost).future.exception(PATIENCE)) for cost in never]
     assert said == [
-        "This needs about 3 GB of memory, and the work of one visitor may take 2 GB on this server. Shorten the text, choose a "
-        "smaller model, or run Atlas on a machine of your own.",
-        "This would take about 25 min, and one run may take 10 min on this server. Shorten the text, choose a smaller model, or "
-        "run Atlas on a machine of your own.",
+        f"This needs about 3 GB of memory, and the work of one visitor may take 2 GB on this server. {ADVICE}",
+        f"This would take about 25 min, and one run may take 10 min on this server. {ADVICE}",
     ]
     assert taken(scheduler) == (0, 0, {})
     assert results(scheduler.submit(lambda _: 1, lane="m", session="a", cost=Cost(bytes=2 * GB, seconds=600.0))) == [1]

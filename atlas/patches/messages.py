@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +12,7 @@ from typing import Any
 
 from bokeh.protocol.exceptions import ProtocolError
 from bokeh.server.protocol_handler import ProtocolHandler
-from bokeh.util.token import check_token_signature, get_session_id
+from bokeh.util.token import check_token_signature, get_session_id, get_token_payload
 from panel.io.server import WSHandler
 
 from atlas.patches.private import private, replace_private
@@ -29,6 +30,9 @@ FROM_PAGES = frozenset({"ModelChanged", "MessageSent", "ColumnDataChanged"})
 """Kinds of changes that a page of ours sends. Others add to the document on the server, without end."""
 
 UNREADABLE = "a message cannot be read"
+
+USER, GUEST = "user", "guest"
+"""Panel's cookie of who is logged in, and its name for who need not be."""
 
 SHOWN = 200
 """Letters of a problem that one line of the log quotes."""
@@ -124,7 +128,7 @@ def _longest_string(content: Any) -> int:
 
 
 def _only_with_token(prepare: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse a websocket whose token is none of this server's before it is opened."""
+    """Refuse a websocket whose token is none of this server's, or that of another user's page, before it is opened."""
 
     @wraps(prepare)
     async def prepared(self: Any) -> None:
@@ -142,9 +146,24 @@ def _has_token(handler: Any) -> bool:
     try:
         token = asked[1].strip()
         get_session_id(token)
-        return bool(check_token_signature(token, secret_key=application.secret_key, signed=application.sign_sessions))
+        signed = check_token_signature(token, secret_key=application.secret_key, signed=application.sign_sessions)
+        return bool(signed) and (not _asks_for_users(application) or _user_of(handler, token) == handler.current_user)
     except (ValueError, LookupError, TypeError, AssertionError, RecursionError):
         return False
+
+
+def _asks_for_users(application: Any) -> bool:
+    """Whether visitors log in."""
+    provider = application.auth_provider
+    return provider.get_user is not None or provider.get_user_async is not None
+
+
+def _user_of(handler: Any, token: str) -> str:
+    """Who was logged in when a page was made: its token holds the cookies. Bokeh lets whoever knows the token into the session."""
+    cookie = get_token_payload(token).get("cookies", {}).get(USER)
+    # However old: whether the login still counts is asked of the cookie that came with the websocket.
+    user = None if cookie is None else handler.get_signed_cookie(USER, cookie, max_age_days=math.inf)
+    return GUEST if user is None else user.decode("utf-8")
 
 
 async def _handled(self: Any, message: Any, connection: Any) -> Any:
