@@ -1,6 +1,13 @@
 // Sets right what the page's libraries get wrong. Python: atlas/patches/browser.py.
 const TABLE = "panel.models.tabulator.DataTabulator"
 const REACT = "panel.models.esm.ReactComponent"
+const SLIDER = "Slider"
+const STILL = `@media (prefers-reduced-motion: reduce) {
+  *, *::before, *::after {
+    animation-duration: 1ms !important; animation-iteration-count: 1 !important; transition-duration: 1ms !important;
+    transition-delay: 0s !important; scroll-behavior: auto !important;
+  }
+}`
 // Milliseconds in which React has written back what it was told, on a busy machine too.
 const ECHO = 2000
 
@@ -204,13 +211,53 @@ function listen(data) {
   }
 }
 
+// Bokeh (3.9) writes the title of a slider beside it, and a screen reader is told of the handle, which has no name.
+function named(view) {
+  const update = view._update_title
+  view._update_title = function() {
+    update.call(this)
+    name_handles(this)
+  }
+  for (const there of window.Bokeh.index.query(({model}) => model.type === SLIDER)) { name_handles(there) }
+}
+
+function name_handles({model, slider_el}) {
+  for (const handle of slider_el?.querySelectorAll(".noUi-handle") ?? []) { handle.setAttribute("aria-label", model.title ?? "") }
+}
+
+// What the libraries draw moves whatever the reader's system asks for, and no style sheet of a page reaches into their shadow roots.
+function calm() {
+  const asked = matchMedia("(prefers-reduced-motion: reduce)")
+  if (window.aa_calm || !asked.matches) {
+    asked.addEventListener("change", calm, {once: true})
+    return
+  }
+  const sheet = window.aa_calm = new CSSStyleSheet()
+  sheet.replaceSync(STILL)
+  const settle = root => {
+    root.adoptedStyleSheets.push(sheet)
+    for (const {shadowRoot} of root.querySelectorAll("*")) {
+      if (shadowRoot) { settle(shadowRoot) }
+    }
+  }
+  settle(document)
+  const {attachShadow} = Element.prototype
+  Element.prototype.attachShadow = function(...given) {
+    const root = attachShadow.apply(this, given)
+    root.adoptedStyleSheets.push(sheet)
+    return root
+  }
+}
+
 export function render() {
+  calm()
   once(TABLE, rest, still)
   once(REACT, heard)
   once("GlyphRenderer", overtaken)
   once("WheelZoomTool", commanded)
   once("Column", gathered)
   once("Figure", unfinished)
+  once(SLIDER, named)
   once("panel.models.layout.Column", in_turn)
   known()
   return document.createElement("div")

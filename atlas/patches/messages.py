@@ -159,7 +159,7 @@ def _asks_for_users(application: Any) -> bool:
 
 
 def _user_of(handler: Any, token: str) -> str:
-    """Who was logged in when a page was made: its token holds the cookies. Bokeh lets whoever knows the token into the session."""
+    """Who was logged in when a page was made: its token holds the cookies. Bokeh lets whoever knows a token into its session."""
     cookie = get_token_payload(token).get("cookies", {}).get(USER)
     # However old: whether the login still counts is asked of the cookie that came with the websocket.
     user = None if cookie is None else handler.get_signed_cookie(USER, cookie, max_age_days=math.inf)

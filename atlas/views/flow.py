@@ -18,7 +18,7 @@ from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import Range, on_range, on_tap
 from atlas.views.glyph import Glyph
-from atlas.views.plain import plain
+from atlas.views.plain import NO_TITLE, plain
 
 ORIGIN = "flow"
 
@@ -111,8 +111,9 @@ class FlowView(View):
         choices = self.links.choices
         low, high = choices.param.share.bounds
         slider = pn.widgets.FloatSlider(
-            start=low, end=high, step=0.01, value=choices.param.share, show_value=False, tooltips=False, label="",
-            sizing_mode="stretch_width", margin=(0, 10), css_classes=["aa-flow-share"],
+            start=low, end=high, step=0.01, value=choices.param.share, show_value=False, tooltips=False,
+            label="Share of the attention shown", stylesheets=[NO_TITLE], sizing_mode="stretch_width", margin=(0, 10),
+            css_classes=["aa-flow-share"],
         )  # fmt: skip
         slider.param.watch(self._cut, "value_throttled")
         words = self.bound(lambda share: f"Share of the attention shown: {percent(share)}", choices.param.share)

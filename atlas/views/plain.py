@@ -15,6 +15,10 @@ pre { font: inherit; font-size: 0.8rem; line-height: 1.35; margin: 0; white-spac
 _ONE_LINE = "pre { white-space: pre; overflow: hidden; text-overflow: ellipsis; }"
 
 
+NO_TITLE = ".bk-slider-title { display: none; }"
+"""For a slider whose words stand beside it: its title is its name for a screen reader alone."""
+
+
 def plain(text: Any, name: str = "", *, one_line: bool = False, **look: Any) -> Any:
     """A pane that shows a string, or what a Param holds, as it is: never as HTML, never as Markdown."""
     sheets = [_LOOK, *([_ONE_LINE] if one_line else [])]

@@ -24,7 +24,7 @@ from atlas.state.workspace import Workspace
 from atlas.views.base import Export, gesture
 from atlas.views.canvas import HEIGHT, PLOT, TOOLS, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
-from atlas.views.plain import plain
+from atlas.views.plain import NO_TITLE, plain
 from atlas.views.raster import Picture, RasterView
 
 POINT = "Point at a cell for its numbers; click it, or a name beside it, to select its row and its column."
@@ -97,7 +97,8 @@ class PlaneView(RasterView):
         # A reader who follows a link, or goes back, finds the slider where the threshold lies on the colours of now.
         level = pn.widgets.IntSlider(
             start=0, end=bind(self._steps, *changes), value=bind(self._level, threshold, *changes),
-            label="", show_value=False, tooltips=False, sizing_mode="stretch_width", css_classes=["aa-threshold"], margin=(0, 10),
+            label="Threshold", show_value=False, tooltips=False, sizing_mode="stretch_width", css_classes=["aa-threshold"],
+            margin=(0, 10), stylesheets=[NO_TITLE],
         )  # fmt: skip
         palettes = {
             raster_palette(dark=dark)[BACKGROUND]: [list(raster_palette(dark=dark, signed=signed)) for signed in (False, True)]

@@ -28,12 +28,41 @@ TALL = {"width": 1500, "height": 9000}
 SERIOUS = frozenset({"serious", "critical"})
 
 LIBRARIES: dict[str, str] = {
-    "aria-input-field-name": 'class="noUi-handle',  # Bokeh writes the title of a slider beside it and gives its handle no name
     "aria-progressbar-name": "MuiLinearProgress",  # panel-material-ui's bar over the page, which is never shown here
     "aria-prohibited-attr": 'sx="[object Object]"',  # panel-material-ui puts what its "?" says on a span that has no role
     "aria-required-children": 'class="pnx-tabulator',  # Tabulator's grid holds its own buttons and a focusable body
 }
 """Rule of axe-core -> markup of a library that breaks it, which no setting of the library mends."""
+
+
+MOVING = """() => {
+  const found = [], settle = root => {
+    for (const each of root.querySelectorAll("*")) {
+      const {transitionDuration, animationDuration, animationName} = getComputedStyle(each)
+      const longest = Math.max(...transitionDuration.split(",").map(parseFloat),
+        ...(animationName === "none" ? [0] : animationDuration.split(",").map(parseFloat)))
+      if (longest > 0.01) { found.push(`${each.tagName}.${each.getAttribute("class")} ${longest} s`) }
+      if (each.shadowRoot) { settle(each.shadowRoot) }
+    }
+  }
+  settle(document)
+  return [...new Set(found)].slice(0, 20)
+}"""
+"""What moves for more than a hundredth of a second, through all shadow roots."""
+
+FOCUSED = """() => {
+  const names = []
+  let at = document.activeElement
+  for (;;) {
+    names.push(at.tagName, ...at.classList)
+    if (!at.shadowRoot?.activeElement) { break }
+    at = at.shadowRoot.activeElement
+  }
+  return at === document.body ? ["BODY"] : names
+}"""
+"""What has the focus, and all that it is in."""
+
+MOST_STOPS = 600
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,13 +110,18 @@ def shown(seat: Seat, key: str) -> bool:
     return bool(views) and drawn.count() >= len(views) and not any(view.lens.busy for view in views)
 
 
-def look(seat: Seat, tab: Tab, rules: tuple[str, ...] = ()) -> list[str]:
-    """Open a tab, and what is wrong with it."""
+def open_tab(seat: Seat, tab: Tab) -> None:
+    """Open a tab and wait until all of it is drawn."""
     seat.page.get_by_role("tab", name=tab.title, exact=True).click()
     seat.until(lambda: seat.app.workspace.display.tab == tab.key)
     seat.until(lambda: shown(seat, tab.key))
     # What waits is faint on purpose.
     seat.page.locator(".aa-stage .aa-waiting").first.wait_for(state="detached")
+
+
+def look(seat: Seat, tab: Tab, rules: tuple[str, ...] = ()) -> list[str]:
+    """Open a tab, and what is wrong with it."""
+    open_tab(seat, tab)
     return [f"{tab.key}: {each}" for each in violations(seat, rules)]
 
 
@@ -96,12 +130,30 @@ def test_no_tab_has_a_serious_fault(visit: Seat, tab: Tab) -> None:
     assert not found, "\n".join(found)
 
 
-def test_no_tab_has_too_little_contrast_in_dark(visit: Seat, tab: Tab) -> None:
+def test_no_tab_has_too_little_contrast_in_dark_and_nothing_moves_for_who_asks_for_that(visit: Seat, tab: Tab) -> None:
     with visit.beside() as seat:
         seat.page.set_viewport_size(TALL)
-        seat.page.emulate_media(color_scheme="dark")
+        seat.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
         seat.open()
         seat.until(lambda: seat.app.dark)
         seat.page.evaluate(Axe().axe_script)
         found = look(seat, tab, ("color-contrast",))
+        calm = seat.page.evaluate(MOVING)
     assert not found, "\n".join(found)
+    assert not calm
+    assert visit.page.evaluate(MOVING), "nothing moves for anybody, so that this test sees nothing"
+
+
+def test_the_tab_key_comes_to_every_card_of_a_tab_and_leaves_it(visit: Seat, tab: Tab) -> None:
+    open_tab(visit, tab)
+    visit.page.get_by_role("tab", name=tab.title, exact=True).focus()
+    cards = {f"aa-card-{view.key}" for view in visit.app.tabs.views[tab.key] if not view.unfit}
+    stops: list[list[str]] = []
+    for _ in range(MOST_STOPS):
+        visit.page.keyboard.press("Tab")
+        stops.append(visit.page.evaluate(FOCUSED))
+        if stops[-1] == ["BODY"]:  # behind the last
+            break
+    reached = {name for stop in stops for name in stop}
+    assert cards <= reached
+    assert stops[-1] == ["BODY"], stops[-5:]
