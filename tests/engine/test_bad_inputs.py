@@ -17,7 +17,7 @@ import transformers as tr
 import atlas
 from atlas.engine.loading.borrow import configs_of
 from atlas.engine.loading.load import load
-from atlas.engine.running import budget
+from atlas.engine.running import budget, encode
 from atlas.engine.running.interventions import Output, Pattern
 from atlas.errors import (
     AtlasError,
@@ -199,6 +199,25 @@ def test_a_million_characters_are_cut_within_seconds(bert: Any) -> None:
     assert trace.provenance["tokens_cut"] == 249_938
     for one_word in ("a" * 1_000_000, "e" + "\u0301" * 999_999):
         assert len(bert.trace(one_word).tokens()) == 3
+
+
+def test_of_two_long_texts_the_tokenizer_sees_no_more_than_can_be_kept(bert: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes every pair of the pieces that it cuts off: two texts of 200,000 letters took 22 GB."""
+    seen = []
+    tokenize = encode.tokenize
+
+    def spied(tokenizer: Any, text: str, pair: str | None, **options: Any) -> Any:
+        if "max_length" in options:
+            seen.append(len(text) + len(pair or ""))
+        return tokenize(tokenizer, text, pair, **options)
+
+    for text, pair in (("the cat " * 300, "she ran " * 5), ("the cat " * 5, "she ran " * 300), ("the cat " * 300, "she " * 300)):
+        whole = tokenize(bert.tokenizer, text, pair, truncation=True, max_length=bert.limit)
+        assert bert.encode(text, pair, truncate=True).inputs["input_ids"].tolist() == whole["input_ids"]
+    monkeypatch.setattr(encode, "tokenize", spied)
+    found = bert.encode("the cat " * 25_000, "she ran " * 25_000, truncate=True)
+    assert (len(found.inputs["input_ids"]), found.cut) == (bert.limit, 100_003 - bert.limit)
+    assert max(seen) < 40 * bert.limit
 
 
 def test_a_text_that_does_not_fit_is_refused_with_numbers(t5: Any, bert: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ def encode(
     if limit is not None and n_full > limit:
         if not truncate:
             raise TextTooLong(too_long(n_full, limit))
-        made = tokenize(tokenizer, text, pair, truncation=True, max_length=limit, **options)
+        made = tokenize(tokenizer, *_beginnings(tokenizer, made, text, pair, limit), truncation=True, max_length=limit, **options)
         cut = n_full - len(made["input_ids"])
     if not len(made["input_ids"]):
         msg = "The tokenizer found no token in this text. Type something the model's vocabulary knows."
@@ -121,6 +121,25 @@ def encode(
     inputs.setdefault("attention_mask", np.ones_like(inputs["input_ids"]))
     check_ids(hf, inputs["input_ids"])
     return Encoded(inputs, table_of(tokenizer, made, text, pair), text, pair, cut)
+
+
+def _beginnings(tokenizer: Any, made: Any, text: str, pair: str | None, limit: int) -> tuple[str, str | None]:
+    """The beginnings of two texts that are cut to `limit` tokens together, with as many tokens again to spare.
+
+    A fast tokenizer also makes every pair of the pieces that it cuts off: of two texts of 200,000 letters these took 22 GB.
+    """
+    if pair is None or not tokenizer.is_fast:
+        return text, pair
+    sides = [which for which in made.sequence_ids() if which is not None]
+    # The one that is longer stays so, because it gets the odd token.
+    most = [2 * limit + (sides.count(0) > sides.count(1)), 2 * limit]
+    counts, ends = [0, 0], [0, 0]
+    for which, (_, end) in zip(made.sequence_ids(), made["offset_mapping"], strict=True):
+        if which is not None and counts[which] < most[which]:
+            counts[which] += 1
+            ends[which] = max(ends[which], end)
+    cut = [end if count == top else None for count, end, top in zip(counts, ends, most, strict=True)]
+    return text[: cut[0]], pair[: cut[1]]
 
 
 def pair_of(text: Any) -> tuple[Any, str | None]:
