@@ -235,17 +235,21 @@ function calm() {
   const sheet = window.aa_calm = new CSSStyleSheet()
   sheet.replaceSync(STILL)
   const settle = root => {
-    root.adoptedStyleSheets.push(sheet)
+    if (!root.adoptedStyleSheets.includes(sheet)) { root.adoptedStyleSheets.push(sheet) }
     for (const {shadowRoot} of root.querySelectorAll("*")) {
       if (shadowRoot) { settle(shadowRoot) }
     }
   }
-  settle(document)
   const {attachShadow} = Element.prototype
   Element.prototype.attachShadow = function(...given) {
     const root = attachShadow.apply(this, given)
-    root.adoptedStyleSheets.push(sheet)
+    settle(root)
     return root
+  }
+  settle(document)
+  // What is made already may not be on the page yet.
+  for (const {shadow_el} of window.Bokeh.index.query(() => true)) {
+    if (shadow_el) { settle(shadow_el) }
   }
 }
 

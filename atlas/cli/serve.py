@@ -68,8 +68,8 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     folder = opened_folder(args.model)
     guard_pages(args.embed, secure=args.secure_cookies)
     service.rules = rules_of(args.models, args.hub, args.hub_quota, folder, always=for_others(args))
-    work = args.work_at_once, args.work_memory, args.work_seconds, args.visitor_share
-    service.scheduler.limit(limits_of(*work, always=for_others(args)))
+    limits = limits_of(args.work_at_once, args.work_memory, args.work_seconds, args.visitor_share, always=for_others(args))
+    service.scheduler.limit(limits)
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
     # A lambda, because Panel would show a partial as text.
     server = listening(lambda: session(first), TITLE, args, who)

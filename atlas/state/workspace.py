@@ -86,7 +86,10 @@ class Workspace(param.Parameterized):
         self.scheduler = scheduler or Scheduler()
         # One session for both pipelines, because they are one reader's.
         self._make_pipeline = partial(
-            *(Pipeline, work, one_message, kept),
+            Pipeline,
+            work,
+            one_message,
+            kept,
             load=load,
             prepare=prepare,
             weigh=weigh,

@@ -12,16 +12,18 @@ import panel as pn  # noqa: F401  (it runs what is asynchronous, as it does for 
 import pytest
 
 from atlas import ticket
+from atlas.admission import ADVICE, Cost, Limits
 from atlas.errors import TooLarge
 from atlas.ids import HeadId
 from atlas.scheduler import Cancelled, Scheduler
 from atlas.state import asking, matrix, token_strip
-from atlas.state.asking import STOPPED
+from atlas.state.asking import STOPPED, Takes
 from atlas.state.lens import Lens
 from atlas.state.matrix import MatrixLens
 from atlas.state.token_strip import StripLens
 from atlas.state.workspace import Workspace
 from atlas.tracing import windows
+from atlas.tracing.explained import COST
 from tests.state.readers import ENCODER, Listener, both, never, rows
 
 PATIENCE = 10.0
@@ -334,6 +336,42 @@ def test_errors_stand_where_the_plot_would_be_and_are_not_kept(room, caplog):
 
     with caplog.at_level(logging.ERROR):
         run(journey())
+
+
+def test_what_never_fits_is_refused_and_what_does_not_fit_now_waits_where_the_plot_would_be(trace):
+    scheduler = Scheduler(limits=Limits(memory=4 * 10**9, share=0.5))
+    room = Workspace(never, scheduler=scheduler, tasks={COST: lambda _, passes, **__: Cost(bytes=passes * 10**9)})
+    room.pipeline.show(trace)
+    beside = Planted("another reader's")
+    scheduler.submit(planted_run(beside), lane="elsewhere", session="another", cost=Cost(bytes=2 * 10**9))
+    third = Planted("a third one's")
+    scheduler.submit(planted_run(third), lane="far", session="third", cost=Cost(bytes=10**9))
+    large, fits = Agreement(room), Agreement(room)
+    large.key, fits.key = "large", "fits"
+
+    def ask(lens, passes):
+        work = lens.works.setdefault("rows ", Planted(lens.key))
+        return lens.ask(lens.asks(), work, "nothing yet", needs_model=True, takes=Takes(passes))
+
+    async def journey():
+        await until(lambda: beside.began.is_set() and third.began.is_set())
+        ask(large, 3)
+        await until(lambda: not large.busy)
+        assert (
+            large.problem
+            == f"This needs about 3 GB of memory, and the work of one visitor may take 2 GB on this server. {ADVICE}"
+        )
+        assert not large.works["rows "].began.is_set()
+        ask(fits, 2)
+        await until(lambda: fits.waiting == "Waits for memory: it needs about 2 GB, and 3 GB of 4 GB are taken")
+        beside.gate.set()
+        await until(fits.works["rows "].began.is_set)
+        third.gate.set()
+        fits.works["rows "].gate.set()
+        await until(lambda: not fits.busy)
+        assert ask(fits, 2) == "fits"
+
+    run(journey())
 
 
 def test_what_needs_the_model_waits_for_its_runs_and_what_does_not_goes_on(room):
