@@ -101,7 +101,9 @@ class Pool:
     def __init__(
         self, name: str, most: int, lock: threading.Lock, admission: Admission, beside: Sequence[Pool], *, timed: bool = True
     ) -> None:
-        self.name, self.most, self.lock, self.admission, self.beside, self.timed = name, most, lock, admission, beside, timed
+        self.name, self.lock, self.admission, self.beside, self.timed = name, lock, admission, beside, timed
+        self.size = self.most = most
+        """Its threads, and those that the operator allows."""
         self.lanes: dict[Hashable, Lane] = {}
         self.ready: deque[Hashable] = deque()
         """Lanes that have a waiting task and no running one, the longest waiting first."""

@@ -109,7 +109,7 @@ class Scheduler:
         with self._lock:
             self._admission.limits = limits
             for pool in (self._runs, self._analyses):
-                pool.most = pool.most if limits.at_once is None else min(pool.most, limits.at_once)
+                pool.most = pool.size if limits.at_once is None else min(pool.size, limits.at_once)
 
     def submit(
         self,

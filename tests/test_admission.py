@@ -174,6 +174,13 @@ def test_the_runs_of_all_are_bounded(plant):
     results(*tasks)
 
 
+def test_limits_that_are_set_later_take_the_place_of_the_first():
+    scheduler = Scheduler(workers=8, limits=Limits(at_once=2))
+    for at_once, threads in ((5, 5), (20, 8), (None, 8), (1, 1)):
+        scheduler.limit(Limits(at_once=at_once))
+        assert (scheduler.limits.at_once, scheduler._runs.most) == (at_once, threads)
+
+
 def test_work_waits_for_memory_that_others_take_and_says_so(plant):
     scheduler = Scheduler(workers=4, limits=Limits(memory=4 * GB, share=0.75))
     large, next_one, own = plant(name="large"), plant(name="next"), plant(name="own")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
 import pytest
 
@@ -143,5 +142,6 @@ def test_a_run_that_is_too_large_for_a_visitor_is_refused_where_the_page_shows_i
     assert asyncio.run(journey(Limits(memory=GB, seconds=600, share=0.5))) == ("ready", "")
 
 
-def test_no_bound_is_infinite_by_mistake():
-    assert served("--work-memory", "none", "--work-seconds", "none").memory_of_one() == math.inf
+def test_both_sides_of_a_comparison_are_one_session():
+    room = AttentionAtlas(Service()).workspace
+    assert room.second._make().session is room.pipeline.session
