@@ -15,7 +15,7 @@ import transformers as tr
 from atlas.engine.loading.load import load
 from atlas.engine.running.encode import usable_length
 from atlas.engine.running.interventions import Intervention
-from atlas.errors import BadIntervention, TextError, TextTooLong, TooLarge
+from atlas.errors import BadIntervention, BrokenFiles, TextError, TextTooLong, TooLarge
 from atlas.trace import Trace
 from tests.engine.families import _BART, _BERT, _T5, BY_NAME, TARGET, TEXT, VOCABULARY, gptj, loaded, tokenizer
 
@@ -354,6 +354,14 @@ def test_robertas_table_has_two_rows_that_no_text_can_use() -> None:
 )
 def test_the_smaller_limit_counts(make: Any, own: float, usable: int | None) -> None:
     assert usable_length(make(), tokenizer(model_max_length=own)) == usable
+
+
+@pytest.mark.parametrize("wrong", ["512", [512], {"longest": 512}, 0, -1, None])
+def test_a_longest_text_that_is_no_number_of_tokens_is_said(wrong: Any) -> None:
+    made = tokenizer()
+    made.model_max_length = wrong
+    with pytest.raises(BrokenFiles, match="which is no number of tokens. Correct its model_max_length"):
+        usable_length(loaded("GPT-2").hf, made)
 
 
 @pytest.mark.parametrize("name", ["BERT", "GPT-2", "BART"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from atlas.errors import CAN_BE_CUT, TextError, TextTooLong
+from atlas.errors import CAN_BE_CUT, BrokenFiles, TextError, TextTooLong
 from atlas.text.align import check_text, token_table
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ class Encoded:
 
 def usable_length(hf: torch.nn.Module, tokenizer: Any) -> int | None:
     """The number of tokens that fit: the smaller limit of tokenizer and position table; None where neither has one."""
-    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < TOKENIZER_SAYS_NOTHING else []
+    said = tokenizer.model_max_length
+    if not isinstance(said, int | float) or said < 1:  # as tokenizer_config.json has it, whatever that is
+        msg = f"The longest text of the tokenizer is {str(said)[:40]!r}, which is no number of tokens. Correct its model_max_length."
+        raise BrokenFiles(msg)
+    limits = [int(said)] if said < TOKENIZER_SAYS_NOTHING else []
     table = _position_table(hf)
     if table is not None:
         limits.append(table)
