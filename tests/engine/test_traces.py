@@ -360,7 +360,7 @@ def test_the_smaller_limit_counts(make: Any, own: float, usable: int | None) -> 
 def test_a_longest_text_that_is_no_number_of_tokens_is_said(wrong: Any) -> None:
     made = tokenizer()
     made.model_max_length = wrong
-    with pytest.raises(BrokenFiles, match="which is no number of tokens. Correct its model_max_length"):
+    with pytest.raises(BrokenFiles, match="no number of tokens"):
         usable_length(loaded("GPT-2").hf, made)
 
 

@@ -61,7 +61,7 @@ def usable_length(hf: torch.nn.Module, tokenizer: Any) -> int | None:
     """The number of tokens that fit: the smaller limit of tokenizer and position table; None where neither has one."""
     said = tokenizer.model_max_length
     if not isinstance(said, int | float) or said < 1:  # as tokenizer_config.json has it, whatever that is
-        msg = f"The longest text of the tokenizer is {str(said)[:40]!r}, which is no number of tokens. Correct its model_max_length."
+        msg = f"The longest text of the tokenizer is {str(said)[:40]!r}, no number of tokens. Correct its model_max_length."
         raise BrokenFiles(msg)
     limits = [int(said)] if said < TOKENIZER_SAYS_NOTHING else []
     table = _position_table(hf)
