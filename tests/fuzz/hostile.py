@@ -135,7 +135,7 @@ def attack(strategy: st.SearchStrategy[Any], times: int, work: Callable[[Any], A
 
     All kinds of failures are told at once, each with its first input.
     """
-    before, failures = peak(), {}
+    before, failures, longest = peak(), {}, [0.0]
 
     @settings(max_examples=times, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))  # fmt: skip
@@ -149,13 +149,16 @@ def attack(strategy: st.SearchStrategy[Any], times: int, work: Callable[[Any], A
         except Exception as error:  # noqa: BLE001  (told below)
             failed = told(error)
         took = time.process_time() - begun
+        longest.append(took)
         failed = failed or (f"took {took:.1f} s" if took > SECONDS else "")
         if failed:
             failures.setdefault(failed, repr(hostile)[:600])
 
     each()
-    assert not failures, "\n\n".join(f"{failed}\n    {hostile}" for failed, hostile in failures.items())
     grown = peak() - before
+    slowest = max(longest)
+    print(f"{len(longest) - 1:,} inputs, the slowest took {slowest:.1f} s, all together {grown / 2**20:,.0f} MiB")  # noqa: T201  (with -s)
+    assert not failures, "\n\n".join(f"{failed}\n    {hostile}" for failed, hostile in failures.items())
     assert grown < MEMORY, f"{grown / 2**20:,.0f} MiB"
 
 
