@@ -161,13 +161,14 @@ class Admission:
 
     # -- what runs -----------------------------------------------------------------------------------------------------
 
-    def begin(self, task: Task[Any]) -> None:
-        """Count a task that begins."""
-        self.forget(task)
+    def begin(self, task: Task[Any]) -> bool:
+        """Count a task that begins; whether others waited for its turn."""
+        was_first = self.forget(task)
         self.running[task.pool.name, task.session] += 1
         task.counted = task.cost.bytes
         self.bytes_of_all += task.counted
         self.bytes_of[task.session] += task.counted
+        return was_first
 
     def end(self, task: Task[Any]) -> bool:
         """Release what a task took, however it ended; whether that was memory."""
@@ -177,11 +178,13 @@ class Admission:
         released, task.counted = task.counted > 0, 0
         return released
 
-    def forget(self, task: Task[Any]) -> None:
-        """A task begins, or is wanted no more: nobody waits for its turn."""
+    def forget(self, task: Task[Any]) -> bool:
+        """A task begins, or is wanted no more; whether others waited for its turn."""
         self._short.discard(task)
-        if self._first is task:
+        was_first = self._first is task
+        if was_first:
             self._first = None
+        return was_first
 
 
 def _take_off(counts: Counter, key: Hashable, count: int) -> None:

@@ -121,7 +121,8 @@ class Pool:
 
     def remove(self, task: Task[Any]) -> bool:
         """Remove a waiting task from its lane; False if it already runs or has ended."""
-        self.admission.forget(task)
+        if self.admission.forget(task):
+            self._all_look_again()
         lane = self.lanes.get(task.lane)
         if lane is None or not lane.remove(task):
             return False
@@ -131,7 +132,7 @@ class Pool:
         return True
 
     def look_again(self) -> None:
-        """Wake the threads: memory was released, so that tasks which waited for it may begin."""
+        """Wake the threads: tasks that waited for memory, or for the turn of a larger one, may begin."""
         if self.ready:
             self._wake.notify_all()
             self._add_thread()
@@ -172,7 +173,8 @@ class Pool:
             return None
         self.ready.remove(chosen.lane)
         self.lanes[chosen.lane].take(chosen)
-        self.admission.begin(chosen)
+        if self.admission.begin(chosen):
+            self._all_look_again()
         return chosen
 
     def _first_of(self, lane: Lane) -> Task[Any] | None:
@@ -237,5 +239,8 @@ class Pool:
         if task.exact and task.took:
             self.admission.learn(task.lane, task.cost, task.took)
         if self.admission.end(task):
-            for pool in self.beside:
-                pool.look_again()
+            self._all_look_again()
+
+    def _all_look_again(self) -> None:
+        for pool in self.beside:
+            pool.look_again()

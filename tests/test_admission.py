@@ -234,6 +234,25 @@ def test_small_work_does_not_hold_up_large_work_for_good(plant):
     assert order.index("whole") == 1 + MOST_OVERTAKEN
 
 
+def test_work_that_waited_for_the_turn_of_larger_work_goes_on_when_that_is_given_up(plant):
+    scheduler = Scheduler(workers=3, limits=Limits(memory=4 * GB))
+    stays = plant()
+    tasks = [scheduler.submit(stays, lane="s", session="s", cost=Cost(bytes=GB))]
+    stays.begins()
+    whole = scheduler.submit(plant(), lane="w", session="w", cost=Cost(bytes=4 * GB))
+    for at in range(MOST_OVERTAKEN):
+        results(scheduler.submit(lambda _: 0, lane=at, session=at, cost=Cost(bytes=GB)))
+    small = plant()
+    tasks.append(scheduler.submit(small, lane="x", session="x", cost=Cost(bytes=GB)))
+    results(scheduler.submit(lambda _: "light", lane="l", session="l"))
+    assert text_of(tasks[1]) == "Waits for memory: it needs about 1 GB, and a larger run has waited longer"
+    whole.leave()
+    small.begins()
+    for work in (stays, small):
+        work.gate.set()
+    results(*tasks)
+
+
 # -- releases ----------------------------------------------------------------------------------------------------------------
 
 
