@@ -9,6 +9,7 @@ from bokeh.plotting import figure
 
 from atlas.patches.browser import BrowserPatches
 from atlas.patches.table import Table
+from atlas.views.plain import NO_TITLE
 from tests.browser import messages_to_itself, served, wait_until
 
 pytestmark = pytest.mark.filterwarnings(
@@ -91,6 +92,34 @@ def test_what_the_reader_wants_back_is_heard(page):
     page.locator("[role=combobox]").click()
     page.get_by_role("menuitem", name="a", exact=True).click()
     wait_until(lambda: page.locator("[role=combobox]").inner_text() == "a", page)
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(
+    ("mended", "names"), [(True, ["Layer", "Share"]), (False, [None, None])]
+)  # if Bokeh does, go without the mend
+def test_the_handle_of_a_slider_has_the_name_that_stands_beside_it(page, mended, names):
+    sliders = pn.widgets.IntSlider(label="Head", end=3), pn.widgets.FloatSlider(label="Share", stylesheets=[NO_TITLE])
+    served(page, pn.Column(*([BrowserPatches()] if mended else []), *sliders), ".noUi-handle")
+    sliders[0].label = "Layer"
+    wait_until(lambda: page.locator(".bk-slider-title").first.inner_text().startswith("Layer"), page)
+    assert [handle.get_attribute("aria-label") for handle in page.locator(".noUi-handle").all()] == names
+    assert not page.locator(".bk-slider-title").last.is_visible()
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize("asked", ["reduce", "no-preference"])
+def test_what_libraries_move_stands_still_for_who_asks_for_that(page, asked):
+    page.emulate_media(reduced_motion=asked)
+    switch, later = pmui.Switch(label="first"), pmui.Switch(label="later")
+    column = pn.Column(BrowserPatches(), switch)
+    served(page, column, "text=first")
+    column.append(later)
+    page.get_by_text("later").wait_for()
+    moving = page.locator(".MuiSwitch-thumb, .MuiSwitch-switchBase").evaluate_all(
+        "all => all.map(each => parseFloat(getComputedStyle(each).transitionDuration) > 0.01)"
+    )
+    assert (len(moving), any(moving)) == (4, asked == "no-preference")
 
 
 FILTER = [{"field": "a", "type": "like", "value": "y"}]
