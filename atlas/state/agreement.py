@@ -10,13 +10,13 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, TooLarge
-from atlas.state.asking import Progress, Takes
+from atlas.state.asking import Progress, of_attributions
 from atlas.state.attribution import METHODS, explained_target, target_in_words
 from atlas.state.head_plane import HeadPlaneLens, three
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import AGREEMENT, LOGIT, PASSES, Agreement
+from atlas.tracing.explained import AGREEMENT, LOGIT, Agreement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,11 +72,9 @@ class AgreementLens(HeadPlaneLens):
             made: Agreement = task(trace, target, method, progress.tell)
             return made
 
-        return self.ask(f"{method} {target}", compare, None, needs_model=True, takes=self._takes(method))
-
-    def _takes(self, method: str) -> Takes:
-        passes = self.workspace.tasks.get(PASSES)
-        return Takes() if passes is None else Takes(passes(self.trace, [method]), gradients=True)
+        return self.ask(
+            f"{method} {target}", compare, None, needs_model=True, takes=of_attributions(self.workspace, [method], trace)
+        )
 
     def own(self) -> pd.DataFrame | None:
         """The rows of the kind on screen, layer by layer."""

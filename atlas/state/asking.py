@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -15,10 +15,11 @@ from atlas.admission import Cost
 from atlas.errors import AtlasError, fault
 from atlas.scheduler import UNKNOWN, Task, Ticket
 from atlas.state.pipeline import TICK, Arrival
-from atlas.tracing.explained import COST
+from atlas.tracing.explained import COST, PASSES
 
 if TYPE_CHECKING:
     from atlas.state.lens import Lens
+    from atlas.state.workspace import Workspace
     from atlas.trace import Trace
 
 T = TypeVar("T")
@@ -43,6 +44,12 @@ class Takes(NamedTuple):
 
 
 ONE_PASS = Takes()
+
+
+def of_attributions(workspace: Workspace, methods: Sequence[str], *traces: Trace) -> Takes:
+    """What attributions of some traces take."""
+    passes = workspace.tasks.get(PASSES)
+    return ONE_PASS if passes is None else Takes(sum(passes(trace, methods) for trace in traces), gradients=True)
 
 
 class Progress:

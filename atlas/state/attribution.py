@@ -12,12 +12,12 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import TooLarge
-from atlas.state.asking import Progress, Takes
+from atlas.state.asking import Progress, of_attributions
 from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
 from atlas.state.words import shown_token, visible
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import COMPARE, LOGIT, PASSES, PROBABILITY, Attribution, Comparison, Target, usual_position
+from atlas.tracing.explained import COMPARE, LOGIT, PROBABILITY, Attribution, Comparison, Target, usual_position
 
 if TYPE_CHECKING:
     from atlas.state.workspace import Workspace
@@ -145,11 +145,8 @@ class AttributionLens(Lens):
             made: Comparison = task(trace, target, methods, progress.tell)
             return made
 
-        return self.ask(f"{methods} of {target}", work, Comparison(()), needs_model=True, takes=self._takes())
-
-    def _takes(self) -> Takes:
-        passes = self.workspace.tasks.get(PASSES)
-        return Takes() if passes is None else Takes(passes(self.trace, self.methods), gradients=True)
+        takes = of_attributions(self.workspace, methods, trace)
+        return self.ask(f"{methods} of {target}", work, Comparison(()), needs_model=True, takes=takes)
 
     @staticmethod
     def _scored(method: str, found: Attribution | str, count: int) -> Scored:

@@ -11,7 +11,7 @@ import param
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
 from atlas.state.agreement import check_ranking
-from atlas.state.asking import Progress
+from atlas.state.asking import Progress, of_attributions
 from atlas.state.attention_bias import ANY, LEAST_RATIO, NOTHING_FLAGGED, OTHER_SIDE, flagged_tokens
 from atlas.state.attribution import METHODS, explained_target
 from atlas.state.compare_heads import most_changed
@@ -172,7 +172,8 @@ class CompareAgreementLens(SecondMeasureLens):
             about = f"{DEFINITIONS[method].title} of {'; '.join(said)}"
             return _of_pairs(two, kind, partners(two, kind, by), (made[0].table, made[1].table), "rho", about)
 
-        return self.ask(self.key_of(two, "agreement", targets, method), work, None, needs_model=True, keep=False)
+        takes = of_attributions(self.workspace, [method], two.a, two.b)
+        return self.ask(self.key_of(two, "agreement", targets, method), work, None, needs_model=True, keep=False, takes=takes)
 
     def _target_beside(self, two: TwoTraces, target: Target) -> Target:
         """The same decision on B: at the token that stands for the chosen one, else where B predicts by itself."""
