@@ -1,0 +1,50 @@
+"""No view fails or sends more than a gesture may at 1,200 heads: some views a day; `tests.benchmarks.weighing` takes all."""
+
+from __future__ import annotations
+
+import pytest
+from bokeh.document import Document
+
+from atlas.app import prepare
+from tests.benchmarks.weighing import HEADS, LAYERS, LIMIT, VIEWS, case, message_bytes, told, weigh
+from tests.rounds import ROUND, this_round
+
+A_DAY = 4
+"""Views of a run: all of them in two weeks."""
+
+MODELS = ("GPT-2", "BERT", "T5")
+
+TOKENS = 64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prepared():
+    prepare()
+
+
+def views_of_the_day():
+    keys, first = list(VIEWS), A_DAY * this_round()
+    return [keys[(first + at) % len(keys)] for at in range(A_DAY)]
+
+
+def test_a_gesture_at_1_200_heads_is_light_in_the_views_of_the_day():
+    number = this_round()
+    of = case(MODELS[number % len(MODELS)], TOKENS)
+    assert {of.trace.n_layers(kind) * of.trace.n_heads(kind) for kind in of.trace.kinds} == {LAYERS * HEADS}
+    for key in views_of_the_day():
+        found = weigh(of, VIEWS[key])
+        again = f"{ROUND}={number} python -m pytest {__file__}"
+        assert not found.failed, (told(found), again)
+        assert found.worst("bytes") < LIMIT, (told(found), again)
+        hidden = [weight.bytes for weight in found.weights if weight.gesture.startswith("hidden")]
+        assert hidden in ([], [0, 0]), (told(found), again)
+
+
+def test_the_scale_weighs_what_a_browser_is_sent():
+    document, events = Document(), []
+    document.on_change(events.append)
+    document.title = "x" * 1_000
+    light = message_bytes(events)
+    events.clear()
+    document.title = "x" * 51_000
+    assert message_bytes(events) - light == 50_000
