@@ -23,8 +23,8 @@ Array = np.ndarray
 LINK_CELLS = 40_000_000
 """Weights that are searched for the strongest links, all heads together: half a second of arithmetic."""
 
-DRAWN_LINKS = 3_000
-"""Most links of one picture: the browser draws them in a twentieth of a second, and they are 200 kB. More would be one grey."""
+DRAWN_LINKS = 2_000
+"""Most links of one picture: 3,000 of a text of 512 tokens were 340 kB with their names. More would be one grey."""
 
 LINES = 5_000
 """Most links of several heads beside each other: 45 kB, which the browser redraws while the pointer moves."""

@@ -157,9 +157,9 @@ class HeadsView(View):
         if self._plan() != plan or not _can_change(before, self._shown):
             self.redrawn += 1
             return
-        columns = {name: _values(self._shown[name]) for name in names}
-        drawn_with = {style: columns[name] for name, style in STYLES.items() if name in columns and _several(before[name])}
-        if not self.glyph.mark(columns | drawn_with, chosen, hook):
+        # A look is sent once, as HoloViews draws with it, and not at all where it is the same in all rows.
+        drawn = {name: STYLES.get(name, name) for name in names if name not in STYLES or _several(before[name])}
+        if not self.glyph.mark({style: _values(self._shown[name]) for name, style in drawn.items()}, chosen, hook):
             self.redrawn += 1
 
     def _key(self, *_: object) -> str:

@@ -230,7 +230,7 @@ def scatter_selected(seat: Seat, wanted: Wanted) -> None:
     """The selected heads stand out, the one shown large has an edge."""
     plot = seat.plot(".aa-heads-plot")
     assert {EVERY[row] for row in plot.chosen("Scatter")} == set(wanted.heads)
-    widths = plot.columns("Scatter")["edge_width"]
+    widths = plot.columns("Scatter")["line_width"]
     assert EVERY[int(np.argmax(widths))] == wanted.focus
 
 
