@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from atlas.engine.loading.quiet_libraries import quiet_transformers
-from tests.benchmarks import app, corpus, engine, explanations, faithful, responding
+from tests.benchmarks import app, corpus, engine, explanations, faithful, responding, weighing
 from tests.places import REPO
 
 OUTPUT = REPO / "benchmarks.json"
@@ -20,7 +20,7 @@ OUTPUT = REPO / "benchmarks.json"
 
 def main() -> None:
     """Measure, print, write."""
-    modules = (engine, app, explanations, responding, faithful, corpus)
+    modules = (engine, app, explanations, responding, faithful, corpus, weighing)
     by_name = {row.__name__: row for module in modules for row in module.ROWS}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of: {', '.join(by_name)}")

@@ -69,10 +69,13 @@ SECONDS = 6.0
 """Work that a lens asked for is given up after so long: a page shows until then that it waits, and that is weighed."""
 
 
+BRIEFLY = 2.0
+"""Where all views are weighed: most of what takes longer is weighed as the page that waits for it."""
+
 ASKED = 0.1
 """Seconds of asked work that are told of."""
 
-STILL = f"[still at work after {SECONDS:.0f} s]"
+STILL = "[still at work when given up]"
 
 
 def text(tokens: int, seed: int = 0) -> str:
@@ -186,15 +189,20 @@ class Weighed:
 class _Limited(Ticket):
     """Ends what has been worked out for too long."""
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
     def tell(self, stage: str, message: str, share: float = -1.0) -> None:
-        self.cancelled = time.monotonic() - self.started > SECONDS
+        self.cancelled = time.monotonic() - self.started > self.seconds
         super().tell(stage, message, share)
 
 
 class Scale:
     """A document with one view, as a page has it; says what gestures cost."""
 
-    def __init__(self, of: Case, view_type: type[View]) -> None:
+    def __init__(self, of: Case, view_type: type[View], seconds: float = SECONDS) -> None:
+        self.seconds = seconds
         self.workspace = Workspace(
             never, one_message, after_paint, tasks=TASKS, corpora=Corpora(opened=dict(of.corpora)), at_once=True
         )
@@ -266,10 +274,11 @@ class Scale:
         def at_once(asking: Asking, trace: Trace, key: str, made: Callable[[Ticket], Any], otherwise: Any) -> Any:
             begun = time.process_time()
             try:
-                return own(asking, trace, key, lambda _: made(_Limited()), otherwise)
+                return own(asking, trace, key, lambda _: made(_Limited(scale.seconds)), otherwise)
             except Cancelled:
                 asking._failed = trace, key
-                scale.found.said.append(STILL)
+                if STILL not in scale.found.said:
+                    scale.found.said.append(STILL)
                 return otherwise
             finally:
                 scale.asked += time.process_time() - begun
@@ -329,9 +338,9 @@ def gestures(of: Trace) -> dict[str, Callable[[Workspace], None]]:
     }
 
 
-def weigh(of: Case, view_type: type[View]) -> Weighed:
+def weigh(of: Case, view_type: type[View], seconds: float = SECONDS) -> Weighed:
     """Open a view, press its button where it has one, and make all gestures."""
-    scale = Scale(of, view_type)
+    scale = Scale(of, view_type, seconds)
     if scale.reason:
         scale.found.said.append(f"not offered: {scale.reason}")
         return scale.found
@@ -366,19 +375,19 @@ def told(found: Weighed) -> str:
 HEADING = "| view | case | most ms | most kB | each gesture: ms / kB (and what is asked for) |\n|---|---|---|---|---|"
 
 
-def weighed(views: Sequence[str], cases: Sequence[tuple[str, int]]) -> Iterator[Weighed]:
+def weighed(views: Sequence[str], cases: Sequence[tuple[str, int]], seconds: float = SECONDS) -> Iterator[Weighed]:
     """All views on all cases."""
     for name, tokens in cases:
         of = case(name, tokens)
         for key in views:
-            yield weigh(of, VIEWS[key])
+            yield weigh(of, VIEWS[key], seconds)
 
 
 def every_view() -> Row:
     """Every view, at 8, 64 and 512 tokens."""
     prepare()
     warm()
-    found = list(weighed(list(VIEWS), CASES))
+    found = list(weighed(list(VIEWS), CASES, BRIEFLY))
     heaviest = max(found, key=lambda each: each.worst("bytes"))
     slowest = max(found, key=lambda each: each.worst("milliseconds"))
     failed = [each for each in found if each.failed]
@@ -402,13 +411,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("views", nargs="*", help="keys of views; none: all")
     parser.add_argument("--cases", default="", help="such as 'GPT-2 64,BERT 8'; none: all")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="after which what a lens asked for is given up")
     given = parser.parse_args()
     prepare()
     warm()  # as a server does before it answers
     logging.getLogger("transformers").setLevel(logging.ERROR)
     wanted = [(name, tokens) for name, tokens in CASES if not given.cases or f"{name} {tokens}" in given.cases.split(",")]
     print(HEADING)
-    for found in weighed(given.views or list(VIEWS), wanted):
+    for found in weighed(given.views or list(VIEWS), wanted, given.seconds):
         print(told(found), flush=True)
 
 
