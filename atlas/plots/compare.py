@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 
 from atlas.plots.colours import theme
-from atlas.plots.frame import Hook, limits
+from atlas.plots.frame import Hook, Limits, limits
 from atlas.plots.heads import ScatterConfig, head_scatter
 
 if TYPE_CHECKING:
@@ -17,18 +17,30 @@ if TYPE_CHECKING:
 
 HEIGHT = 320
 
+LINE = ("x0", "y0", "x1", "y1")
+
 MOVED_LIMITS = (0.0, 1.0)
 """Ends of the colours: one scale for all pairs of sides."""
 
 
-def two_sided_scatter(data: pd.DataFrame, *, metric: str, dark: bool, hooks: Sequence[Hook]) -> hv.Overlay:
-    """The points of `head_scatter`, on one range for both axes, over the line on which both sides are equal."""
+def two_sided_config(data: pd.DataFrame, *, metric: str, dark: bool) -> ScatterConfig:
+    """How the points are drawn: on one range for both axes."""
     both = limits(np.append(data["x"], data["y"]))
-    config = ScatterConfig(
+    return ScatterConfig(
         dark=dark, x_label=f"{metric}, A", y_label=f"{metric}, B", x_range=both, y_range=both, height=HEIGHT,
-        colour_label="attention moved", colour_limits=MOVED_LIMITS, hooks=list(hooks),
+        colour_label="attention moved", colour_limits=MOVED_LIMITS,
     )  # fmt: skip
-    points = head_scatter(data, **config)
-    equal = hv.Segments([(both[0], both[0], both[1], both[1])], ["x0", "y0", "x1", "y1"])
-    equal = equal.opts(color=theme(dark=dark).muted, line_width=1.0, line_dash="dashed", default_tools=[])
+
+
+def equal_line(both: Limits) -> dict[str, list[float]]:
+    """The columns of the line on which both sides are equal."""
+    return dict(zip(LINE, ([both[0]], [both[0]], [both[1]], [both[1]]), strict=True))
+
+
+def two_sided_scatter(data: pd.DataFrame, config: ScatterConfig, hooks: Sequence[Hook], line_hooks: Sequence[Hook]) -> hv.Overlay:
+    """The points of `head_scatter` over the line on which both sides are equal."""
+    points = head_scatter(data, **config | ScatterConfig(hooks=list(hooks)))
+    equal = hv.Segments(equal_line(config["x_range"]), list(LINE))
+    colour = theme(dark=config["dark"]).muted
+    equal = equal.opts(color=colour, line_width=1.0, line_dash="dashed", default_tools=[], hooks=list(line_hooks))
     return (equal * points).opts(show_legend=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -149,7 +149,7 @@ class CompareHeadsLens(SecondHeadsLens, HeadPlaneLens):
         return found | {"row": f"A {found['row']}", "column": partner_name(table.iloc[row * len(self.plane().columns) + column])}
 
 
-def partner_name(head: pd.Series[Any]) -> str:
+def partner_name(head: Mapping[Any, Any] | pd.Series[Any]) -> str:
     """'B L2 H3', or that there is none."""
     return "no partner" if pd.isna(head["layer_b"]) else f"B {HeadId(head['kind_b'], int(head['layer_b']), int(head['head_b']))}"
 

@@ -19,6 +19,9 @@ from atlas.tracing.two_heads import Matrices, are_known, matrices, partner_of
 
 DIFFERENCE, SIDE_A, SIDE_B = "B − A", "A", "B"
 
+QUICK_HEADS = 100
+"""Heads whose partners are read while the page waits: a third of a millisecond each on either side, however short the text."""
+
 NO_PARTNER = "(no partner)"
 """The column of all that has no partner."""
 
@@ -55,7 +58,7 @@ class CompareMatrixLens(SecondLens, TokenPlaneLens):
         sizes = [(two.a.attention_of(kind), 1), (two.b.attention_of(two.kind_beside(kind)), 1)]
         cells = sum(attention.n_queries * attention.n_keys for attention, _ in sizes) * len(heads)
         key = ("matrix", heads, aggregate, level, by)
-        if cells <= QUICK_CELLS and (two.same_shape(kind) or are_known(two, kind, by)):
+        if cells <= QUICK_CELLS and len(heads) <= QUICK_HEADS and (two.same_shape(kind) or are_known(two, kind, by)):
             return matrices(two, heads, aggregate, level, by)
 
         def read(progress: Progress) -> Matrices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -12,8 +13,9 @@ import param
 
 from atlas.components.bar_list import BarList, Press
 from atlas.patches.panes import Markup
-from atlas.plots.compare import MOVED_LIMITS, two_sided_scatter
-from atlas.plots.heads import colour_key
+from atlas.plots.compare import MOVED_LIMITS, equal_line, two_sided_config, two_sided_scatter
+from atlas.plots.frame import hold
+from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, point_columns
 from atlas.state.compare_heads import title_of
 from atlas.state.compare_metrics import CompareMetricsLens
 from atlas.state.compare_predictions import ComparePredictionsLens
@@ -22,8 +24,10 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.predictions import without_predictions
 from atlas.views.base import TIGHT, Export, View, gesture
+from atlas.views.cloud import Cloud
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_select
+from atlas.views.glyph import Glyph
 
 METRIC_NAMES = {title_of(name): name for name in (*METRICS, SELECTED)}
 
@@ -54,6 +58,7 @@ class CompareMetricsView(View):
         self.ranking = BarList(dark=self.param.dark, width_of_group=RANKED, css_classes=["aa-ranking"])
         self.ranking.on_press(self._pressed)
         self._hears = [on_select(self._picked)]
+        self.glyph, self.equal = Cloud(), Glyph()
 
     @property
     def heads(self) -> CompareMetricsLens:
@@ -69,8 +74,8 @@ class CompareMetricsView(View):
     def body(self) -> Any:
         """The scatter, its key, and the ranking."""
         self._rank()
-        self.visibility.follow_revision(self._change)
-        self.visibility.follow_marks(self._change)
+        self.visibility.follow_revision(self._move)
+        self.visibility.follow_marks(self._mark)
         streams = [self.follows(self, ["dark", "redrawn"])]
         plot = hv.DynamicMap(self.drawing(self._points, no_points), streams=streams)
         key = self.bound(self._key, self.visibility.param.revision, self.param.dark)
@@ -85,16 +90,42 @@ class CompareMetricsView(View):
         """Every metric of every head on both sides."""
         return Export("compare-heads", self.heads.heads_table(), self._points())
 
-    def _change(self) -> None:
+    def _move(self) -> None:
+        """Points on the same axes: other places, other marks."""
         self._rank()
-        self.redrawn += 1
+        data = self.heads.points()
+        config = self._config(data)
+        both = config["x_range"]
+        if self.glyph.move(self._plan(data), point_columns(data, **config), chosen_rows(data), hold(both, both)):
+            self.equal.mark(equal_line(both))
+        else:
+            self.redrawn += 1
+
+    def _mark(self) -> None:
+        """Points where they are: another one in focus, others selected."""
+        self._rank()
+        data = self.heads.points()
+        if not self.glyph.marked(self._plan(data), focus_columns(data, **self._config(data)), chosen_rows(data)):
+            self.redrawn += 1
 
     def _rank(self) -> None:
         self.ranking.groups = self.heads.ranking() if self.workspace.trace is not None else []
 
+    def _config(self, data: pd.DataFrame) -> ScatterConfig:
+        return two_sided_config(data, metric=title_of(self.heads.choices.metric), dark=self.dark)
+
+    def _plan(self, data: pd.DataFrame) -> Hashable:
+        """What axes, key and number of points hang on."""
+        space, metric = self.workspace, self.heads.choices.metric
+        return space.trace, space.second.trace, space.kind, len(data), metric, self.dark
+
     def _points(self, **_: Any) -> hv.Overlay:
-        hooks = self.faults.hooks(self._hears)
-        return two_sided_scatter(self.heads.points(), metric=title_of(self.heads.choices.metric), dark=self.dark, hooks=hooks)
+        data = self.heads.points()
+        config = self._config(data)
+        self.glyph.draws(self._plan(data), point_columns(data, **config))
+        return two_sided_scatter(
+            data, config, self.faults.hooks([self.glyph.hook, *self._hears]), self.faults.hooks([self.equal.hook])
+        )
 
     def _key(self, *_: object) -> str:
         if self.workspace.trace is None:
@@ -172,5 +203,5 @@ class ComparePredictionsView(View):
 
 def no_points() -> hv.Overlay:
     """No heads at all."""
-    columns = ("kind", "layer", "head", "x", "y", "value", "selected", "focus")
-    return two_sided_scatter(pd.DataFrame({name: [] for name in columns}), metric="", dark=False, hooks=[])
+    nothing = pd.DataFrame({name: [] for name in ("kind", "layer", "head", "x", "y", "value", "selected", "focus")})
+    return two_sided_scatter(nothing, two_sided_config(nothing, metric="", dark=False), [], [])

@@ -13,20 +13,17 @@ import param
 
 from atlas.components.chips import Chips
 from atlas.patches.panes import Markup
-from atlas.plots.frame import Hook, Limits, hold, limits
+from atlas.plots.frame import Limits, hold, limits
 from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
+from atlas.views.cloud import Cloud
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_reset, on_select
-from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 
 ORIGIN = "heads"
-
-STYLES = {"colour": "color", "edge": "line_color", "edge_width": "line_width", "size": "size", "marker": "marker"}
-"""Column of the points -> what HoloViews calls it where it draws with it."""
 
 LAYOUTS = {"components (PCA)": "pca", "neighbourhoods (t-SNE)": "tsne", "two metrics": "metrics"}
 
@@ -57,10 +54,8 @@ class HeadsView(View):
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
-        self.glyph = Glyph()
+        self.glyph = Cloud()
         self._hears = [on_select(self._picked), on_reset(self._show_selection)]
-        self._shown = pd.DataFrame()
-        self._drawn: tuple[tuple[Any, ...], pd.DataFrame] = ((), self._shown)
         self.chips = Chips(dark=self.param.dark, css_classes=["aa-groups"])
         self.chips.on_chip(self._pressed)
 
@@ -123,8 +118,7 @@ class HeadsView(View):
         config = self.config()
         across, upwards = self._frame(data)
         config |= ScatterConfig(x_range=across, y_range=upwards, hooks=self.faults.hooks([self.glyph.hook, *self._hears]))
-        self._shown = point_columns(data, **config)
-        self._drawn = (self._plan(), self._shown)
+        self.glyph.draws(self._plan(), point_columns(data, **config))
         return head_scatter(data, **config)
 
     def _frame(self, data: pd.DataFrame) -> tuple[Limits, Limits]:
@@ -141,25 +135,14 @@ class HeadsView(View):
     def _move(self) -> None:
         """Points on the same axes: other places, other marks."""
         data = self.heads.points()
-        self._shown = point_columns(data, **self.config())
-        self._show([str(name) for name in self._shown], chosen_rows(data), hold(*self._frame(data)))
+        points = point_columns(data, **self.config())
+        if not self.glyph.move(self._plan(), points, chosen_rows(data), hold(*self._frame(data))):
+            self.redrawn += 1
 
     def _mark(self) -> None:
         """Points where they are: another one in focus, others selected."""
         marked = self.heads.marked()
-        columns = focus_columns(marked, **self.config())
-        if len(marked) == len(self._shown):
-            self._shown = self._shown.assign(**columns)
-            self._show(list(columns), chosen_rows(marked))
-
-    def _show(self, names: list[str], chosen: list[int], hook: Hook | None = None) -> None:
-        plan, before = self._drawn
-        if self._plan() != plan or not _can_change(before, self._shown):
-            self.redrawn += 1
-            return
-        # A look is sent once, as HoloViews draws with it, and not at all where it is the same in all rows.
-        drawn = {name: STYLES.get(name, name) for name in names if name not in STYLES or _several(before[name])}
-        if not self.glyph.mark({style: _values(self._shown[name]) for name, style in drawn.items()}, chosen, hook):
+        if not self.glyph.marked(self._plan(), focus_columns(marked, **self.config()), chosen_rows(marked)):
             self.redrawn += 1
 
     def _key(self, *_: object) -> str:
@@ -222,17 +205,3 @@ class HeadsView(View):
 def no_points() -> hv.Points:
     """No heads at all."""
     return head_scatter(pd.DataFrame({name: [] for name in ("kind", "layer", "head", "x", "y", "selected", "focus")}))
-
-
-def _can_change(before: pd.DataFrame, now: pd.DataFrame) -> bool:
-    """Whether columns can be sent: what was the same in all rows HoloViews has drawn without a column."""
-    return all(_several(before[name]) or before[name].equals(now[name]) for name in STYLES)
-
-
-def _values(column: pd.Series[Any]) -> Any:
-    """As a source takes them: strings in an array would be sent as something else."""
-    return column.tolist() if column.dtype == object else column.to_numpy()
-
-
-def _several(column: pd.Series[Any]) -> bool:
-    return len(set(column)) > 1

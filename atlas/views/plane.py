@@ -19,7 +19,7 @@ from atlas.plots.colours import BACKGROUND, LEVELS, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.marks import FROM, HEADS, TO, marks
 from atlas.plots.raster import Array, Box, Scale, Viewport, rectangles, scale, signed_scale
-from atlas.state.plane import Axis, Cell, CellsRead, PlaneLens
+from atlas.state.plane import Axis, Cell, CellsRead, PlaneLens, Window
 from atlas.state.workspace import Workspace
 from atlas.views.base import Export, gesture
 from atlas.views.canvas import HEIGHT, PLOT, TOOLS, Ticks, named_axes, readout
@@ -40,6 +40,9 @@ color_mapper.palette = all.map((colour, level) => (weak(level) ? all[ground] : c
 """
 """Paints weak colours as paper, in the browser: a slider that asked Python at every step would stutter. The colour of the paper
 in the palette says which theme is shown; the end of the slider, whether the scale has two sides."""
+
+COARSE_PIXELS = 40_000
+"""Pixels of a picture that an exact one follows: both whole would be more than a gesture may send."""
 
 COLOURS = {"rows": FROM, "columns": TO, "cells": HEADS}
 """What can be marked, and what its colour means."""
@@ -124,11 +127,15 @@ class PlaneView(RasterView):
 
     # -- drawing -------------------------------------------------------------------------------------------------------
 
-    def raster(self, view: Viewport) -> Array:
-        """Values of the pixels of a part of the plane."""
+    def raster(self, view: Viewport, read: dict[Box, Window] | None = None) -> Array:
+        """Values of the pixels of a part of the plane; `read` holds the windows that were read for it."""
+        windows = {} if read is None else read
 
         def window(row0: float, row1: float, column0: float, column1: float) -> tuple[Array, float, float, float, float]:
-            found = self.plane.window(row0, row1, column0, column1)
+            bounds = row0, row1, column0, column1
+            found = windows.get(bounds)
+            if found is None:
+                found = windows[bounds] = self.plane.window(*bounds)
             return found.values, found.row0, found.row1, found.column0, found.column1
 
         return plots.plane_raster(window, view, signed=self.plane.signed)
@@ -170,13 +177,19 @@ class PlaneView(RasterView):
         view = self.window(across, down)
         pixels = np.full((view.height, view.width), BACKGROUND, np.uint8)
         if plane.rows:
-            pixels = self.plane.attempt(lambda: self._quantised(view), pixels)
+            view, pixels = self.plane.attempt(lambda: self._quantised(view), (view, pixels))
         hook = named_axes(*self._ticks(view, *self.pixels), titles=self._titles(view, *self.pixels), clicked=self._name_clicked)
         palette = plots.cut_palette(self.palette(), self.scale(), self._level())
         return Picture(pixels, view, across, down, palette, hook)
 
-    def _quantised(self, view: Viewport) -> Array:
-        return plots.plane_pixels(self.raster(view), self.scale(), self.threshold)
+    def _quantised(self, view: Viewport) -> tuple[Viewport, Array]:
+        """The pixels, and the part they are of: fewer of a coarse picture that an exact one follows."""
+        read: dict[Box, Window] = {}
+        values = self.raster(view, read)
+        if self.plane.busy and not all(window.exact for window in read.values()):
+            view = view.affordable(min(COARSE_PIXELS, self.most_pixels))
+            values = self.raster(view, read)
+        return view, plots.plane_pixels(values, self.scale(), self.threshold)
 
     def _ticks(self, view: Viewport, wide: int, high: int) -> tuple[Ticks, Ticks]:
         plane = self.plane.plane()

@@ -11,7 +11,7 @@ from atlas.ids import HeadId
 from atlas.plots.colours import BACKGROUND, LEVELS, MASKED, MASKED_LINE, raster_palette
 from atlas.state.heads import HeadsLens
 from atlas.views.matrix import MatrixView
-from atlas.views.plane import cell_words
+from atlas.views.plane import COARSE_PIXELS, cell_words
 from tests.engine.families import loaded
 from tests.state.readers import DECODER, ENCODER, SOURCE, rows, single, workspace
 
@@ -39,6 +39,20 @@ def parked():
     weights *= 1 - share
     weights[..., 0] += share[:, 0]
     return atlas.from_attention(weights, SOURCE, kind=DECODER)
+
+
+def test_a_picture_that_an_exact_one_follows_is_light_and_shows_the_same_part():
+    view = MatrixView(workspace(parked()))
+    view.size.update(width=900, height=600)
+    lens, exact = view.plane, view.picture()
+    lens._windowed = lambda *bounds: type(lens)._windowed(lens, *bounds)._replace(exact=False)
+    assert view.picture().pixels.size == exact.pixels.size > COARSE_PIXELS, "nothing follows: this is the picture"
+    lens.busy = True
+    coarse = view.picture()
+    assert coarse.pixels.size <= COARSE_PIXELS
+    ends = ("x0", "x1", "y0", "y1")
+    assert [getattr(coarse.view, end) for end in ends] == [getattr(exact.view, end) for end in ends]
+    assert set(np.unique(coarse.pixels)) <= set(np.unique(exact.pixels)) | {MASKED, MASKED_LINE}
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", "equalised"])

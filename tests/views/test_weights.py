@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from bokeh.document import Document
 
 from atlas.app import prepare
-from tests.benchmarks.weighing import HEADS, LAYERS, LIMIT, VIEWS, case, message_bytes, told, weigh
+from atlas.ids import HeadId
+from tests.benchmarks.weighing import HEADS, LAYERS, LIMIT, VIEWS, Scale, case, message_bytes, told, weigh
 from tests.rounds import ROUND, this_round
 
 A_DAY = 4
@@ -48,3 +50,26 @@ def test_the_scale_weighs_what_a_browser_is_sent():
     events.clear()
     document.title = "x" * 51_000
     assert message_bytes(events) - light == 50_000
+
+
+@pytest.mark.parametrize("key", ["heads", "compare_metrics"])
+def test_a_cloud_of_heads_sends_what_a_gesture_changed(key):
+    scale = Scale(case("BERT", 8, 2, 3), VIEWS[key])
+    view = scale.open()
+    selection, events = scale.workspace.selection, scale._events
+
+    def sent(act):
+        scale.make("gesture", act)
+        return {name for event in events for name in getattr(event, "cols", None) or ()}
+
+    assert sent(lambda: selection.select_heads([HeadId("encoder", 1, 2)])) == {"size", "line_color", "line_width"}
+    source = next(iter(view.glyph._drawn()))[1].data_source
+    assert source.selected.indices == [5]
+    assert np.argmax(source.data["line_width"]) == 5
+    assert sent(lambda: selection.select_heads([HeadId("encoder", 1, 2), HeadId("encoder", 0, 0)])) == set()
+    assert source.selected.indices == [0, 5]
+    moved = sent(lambda: selection.select_tokens((3,)))
+    assert {"at_x", "at_y", "about"} <= moved
+    assert not moved & {"label", "colour", "edge", "marker"}
+    np.testing.assert_array_equal(source.data["at_x"], view.glyph.shown["at_x"])
+    scale.close()
