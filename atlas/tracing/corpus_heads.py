@@ -34,6 +34,9 @@ LINKS = 4
 _READ: WeakKeyDictionary[Corpus, dict[str, pd.DataFrame]] = WeakKeyDictionary()
 """Tables of a corpus, which never changes once it is opened."""
 
+_OF: WeakKeyDictionary[Corpus, WeakKeyDictionary[Trace, bool]] = WeakKeyDictionary()
+"""Whether a corpus is of the model of a trace. Views ask a dozen times a gesture, and 1,200 heads take milliseconds to compare."""
+
 
 class Link(NamedTuple):
     """What a token of an example looks at."""
@@ -53,6 +56,13 @@ class Near(NamedTuple):
 
 def is_of(corpus: Corpus, trace: Trace) -> bool:
     """Whether a corpus is of the model of a trace: its name, kinds, layers and heads."""
+    known = _OF.setdefault(corpus, WeakKeyDictionary())
+    if trace not in known:
+        known[trace] = _is_of(corpus, trace)
+    return known[trace]
+
+
+def _is_of(corpus: Corpus, trace: Trace) -> bool:
     model = trace.provenance.get("model")
     if not model or corpus.provenance["model"] != model or set(corpus.kinds) != set(trace.kinds):
         return False

@@ -114,6 +114,8 @@ def _same(before: Any, now: Any) -> bool:
     """Whether a column holds the same values. Images are compared too, a byte a pixel."""
     if before is None or len(before) != len(now):
         return False
+    if isinstance(before, np.ndarray) and before.dtype == object:  # as HoloViews sends words
+        before = before.tolist()
     if isinstance(before, np.ndarray) and isinstance(now, np.ndarray):
         floats = before.dtype.kind == now.dtype.kind == "f"
         return before.dtype == now.dtype and bool(np.array_equal(before, now, equal_nan=floats))

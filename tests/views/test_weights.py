@@ -70,6 +70,6 @@ def test_a_cloud_of_heads_sends_what_a_gesture_changed(key):
     assert source.selected.indices == [0, 5]
     moved = sent(lambda: selection.select_tokens((3,)))
     assert {"at_x", "at_y", "about"} <= moved
-    assert not moved & {"label", "colour", "edge", "marker"}
+    assert not moved & {"label", "color", "line_color", "colour", "edge", "marker"}
     np.testing.assert_array_equal(source.data["at_x"], view.glyph.shown["at_x"])
     scale.close()
