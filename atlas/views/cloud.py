@@ -55,7 +55,7 @@ def _can_change(before: pd.DataFrame, now: pd.DataFrame) -> bool:
 
 def _values(column: pd.Series[Any]) -> Any:
     """As a source takes them: strings in an array would be sent as something else."""
-    return column.tolist() if column.dtype == object else column.to_numpy()
+    return column.to_numpy() if column.dtype.kind in "biuf" else column.tolist()
 
 
 def _several(column: pd.Series[Any]) -> bool:
