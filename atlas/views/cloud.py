@@ -30,7 +30,7 @@ class Cloud(Glyph):
     def move(self, plan: Hashable, points: pd.DataFrame, chosen: Sequence[int], hook: Hook | None = None) -> bool:
         """Put all points elsewhere. False if they have to be drawn anew."""
         self.shown = points
-        return self._change(plan, list(points), chosen, hook)
+        return self._change(plan, [str(name) for name in points], chosen, hook)
 
     def marked(self, plan: Hashable, columns: Mapping[str, Any], chosen: Sequence[int]) -> bool:
         """Put marks on the points where they are. False if they have to be drawn anew."""
