@@ -31,6 +31,8 @@ from atlas.patches.sending import patch_sending
 from atlas.resources import asset
 from atlas.scheduler import Ticket
 from atlas.state.corpora import Corpora, named
+from atlas.state.guide import Guide
+from atlas.state.lessons import TOURS
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
 from atlas.state.opening import Opening, begin, opening_of
@@ -38,6 +40,7 @@ from atlas.state.pipeline import Job
 from atlas.state.restore import job_of
 from atlas.state.share import decode
 from atlas.state.shared import SharedState
+from atlas.state.study import Study
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.trace import Trace
@@ -50,8 +53,10 @@ from atlas.views.frame import LOOK, SIDEBAR, THEME, SidebarFold
 from atlas.views.selection_bar import SelectionBar
 from atlas.views.sharing import sharing
 from atlas.views.sidebar import Sidebar, on_the_page
+from atlas.views.study import StudyPanel
 from atlas.views.tabs import Tabs
 from atlas.views.text import TextView
+from atlas.views.tours import Tours
 
 TITLE = "Attention Atlas"
 
@@ -64,7 +69,9 @@ class AttentionAtlas(pn.viewable.Viewer):
 
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
-    def __init__(self, service: Service | None = None, tabs: Sequence[Tab] = TABS, **params: Any) -> None:
+    def __init__(
+        self, service: Service | None = None, tabs: Sequence[Tab] = TABS, study: Study | None = None, **params: Any
+    ) -> None:
         super().__init__(**params)
         self.service = service or Service()
         self.workspace = Workspace(
@@ -86,6 +93,9 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.tabs = Tabs(self.workspace, tabs, dark=self.dark)
         self.text = TextView(self.workspace, dark=self.dark)
         self.bar = SelectionBar(self.workspace)
+        self.guide = Guide(self.shared, TOURS)
+        self.tours = Tours(self.guide, self.param.dark)
+        self.study = [] if study is None else [StudyPanel(study)]
         self.announcer = Announcer()
         self.bar.lens.param.watch(self._announce, ["heads", "tokens", "changes", "nothing"])
         self.announcer.on_key(self._key)
@@ -150,10 +160,11 @@ class AttentionAtlas(pn.viewable.Viewer):
             own = self.shared.param
             notice = Notice(
                 problem=bind_rule(self.workspace.pipeline.param.error, on_the_page),
-                note=pn.bind(self._noted, own.complaint, own.message, self.workspace.param.revision),
+                note=pn.bind(self._noted, own.complaint, own.message, self.guide.param.complaint, self.workspace.param.revision),
                 dark=self.param.dark,
             )
-            strip = pn.Column(self.text, self.bar, notice, self.tabs.bar, sizing_mode="stretch_width", css_classes=["aa-sticky"])
+            parts = [self.text, self.bar, notice, self.tabs.bar, self.tours.panel, *self.study]
+            strip = pn.Column(*parts, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,
                 BrowserPatches(),
@@ -163,10 +174,10 @@ class AttentionAtlas(pn.viewable.Viewer):
             )
         return self._body
 
-    def _noted(self, complaint: str, message: str, _: int) -> str:
+    def _noted(self, complaint: str, message: str, no_tour: str, _: int) -> str:
         """The parts of a link that could not be restored, and the notes of the run on screen."""
         notes = () if self.trace is None else self.trace.provenance.get("notes", ())
-        return " ".join(filter(None, [complaint, message, *map(str, notes)]))
+        return " ".join(filter(None, [complaint, message, no_tour, *map(str, notes)]))
 
     def page(self, first: Opening | None = None) -> Any:
         """The app as a page to be served. It opens with the state in its address, else with `first`."""
@@ -183,7 +194,8 @@ class AttentionAtlas(pn.viewable.Viewer):
             opened = first or Opening()
             self.opened_with = opened.model
             begun = self._begin_at_once(address(history.key), opened)
-            history.on_start(lambda state: when_drawn(lambda: None if state == begun else self._begin(state, opened)))
+            tour = address("tour")
+            history.on_start(lambda state: when_drawn(lambda: self._started(state, begun, opened, tour)))
             # Started after the other work that waits for the page: in dark mode the first card would else be drawn light and
             # then drawn again.
             when_drawn(lambda: after_paint(self.tabs.start, 0))
@@ -192,7 +204,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 title=TITLE,
                 sidebar=[self.sidebar()],
                 main=[self.body(), pn.Row(self.announcer, history, scheme, window, margin=0)],
-                header=[sharing(self.shared, notebook.book)],
+                header=[sharing(self.shared, self.tours.menu, notebook.book)],
                 sidebar_width=SIDEBAR,
                 sidebar_variant="persistent",
                 sidebar_resizable=False,
@@ -212,6 +224,13 @@ class AttentionAtlas(pn.viewable.Viewer):
             self.param.watch(lambda event: setattr(scheme, "dark", event.new), "dark")
             scheme.on_scheme(lambda dark: when_drawn(lambda: self._page.param.update(dark_theme=dark)))
         return self._page
+
+    def _started(self, state: str, begun: str | None, first: Opening, tour: str) -> None:
+        """Begin with the state that the browser reports, unless the page has; on top of it the tour that the link names."""
+        if state != begun:
+            self._begin(state, first)
+        if tour:
+            self.guide.start(tour)
 
     def _begin(self, state: str, first: Opening) -> None:
         """Restore the state of the address; without a usable one begin with `first`, unless that is empty."""

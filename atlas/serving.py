@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from atlas.plots import map as map_plot
 from atlas.scheduler import Scheduler, Ticket
 from atlas.state.library import examples
 from atlas.state.opening import Opening, opening
+from atlas.state.study import Study
 from atlas.trace import Trace
 
 MODELS, HUB, QUOTA = "ATLAS_MODELS", "ATLAS_HUB", "ATLAS_HUB_QUOTA"
@@ -138,10 +139,12 @@ def shared_service() -> Service:
     return service
 
 
-def session(first: Opening | None = None) -> Any:
-    """A page with its own state."""
+def session(first: Opening | None = None, study: Callable[[], Study] | None = None) -> Any:
+    """A page with its own state; `study` makes the study that its visitor is asked to take part in."""
     service = shared_service()
-    return AttentionAtlas(service).page(first or opening(listed_models(service.rules), examples()))
+    return AttentionAtlas(service, study=study() if study is not None else None).page(
+        first or opening(listed_models(service.rules), examples())
+    )
 
 
 def warm(first: Opening | None = None) -> None:

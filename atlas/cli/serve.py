@@ -27,6 +27,7 @@ from atlas.cli.serve_options import (
     lens_file,
     opened_folder,
 )
+from atlas.cli.study import add_study, opened_study
 from atlas.errors import AtlasError
 
 PORTS = 50
@@ -47,6 +48,7 @@ def add_serve(commands: Any, read_text: Callable[[str], str]) -> None:
     )
     parser.set_defaults(command=partial(serve, read_text=read_text))
     add_options(parser)
+    add_study(parser)
 
 
 def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
@@ -55,6 +57,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     who = authentication(args)
     lenses = dict(map(lens_file, args.lens))
     corpora = opened_corpora(args.corpus)
+    study = opened_study(args)
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
     from atlas.serving import draw_ahead, guard_pages, limits_of, rules_of, run_ahead, session, shared_service
@@ -72,7 +75,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     service.scheduler.limit(limits)
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
     # A lambda, because Panel would show a partial as text.
-    server = listening(lambda: session(first), TITLE, args, who)
+    server = listening(lambda: session(first, study), TITLE, args, who)
     tell(args, server.port, server.prefix, guarded=bool(who))
     if args.warm:
         work = partial(run_ahead, first), draw_ahead, server.io_loop

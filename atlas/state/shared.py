@@ -105,6 +105,10 @@ class SharedState(param.Parameterized):
         """The token and its message for another choice of what to leave out."""
         return encode(self._state(), private=self.private if private is None else private)
 
+    def state(self) -> State | None:
+        """What the link says, texts included whatever is left out of it; None: nothing was run or asked for."""
+        return None if self._shown is None and self._waiting is None else self._state()
+
     # -- what happens in the workspace -----------------------------------------------------------------------------------
 
     def _ask(self, *_: object) -> None:
