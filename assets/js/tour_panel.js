@@ -47,7 +47,7 @@ export function render({model}) {
   for (const [ask, label] of [["again", "Show it again"], ["back", "Back"], ["next", "Next"], ["leave", "Leave"]]) {
     parts[ask] = element("button", ask, label)
     parts[ask].type = "button"
-    parts[ask].addEventListener("click", () => { model.send_msg(ask) })
+    parts[ask].addEventListener("click", () => { if (parts[ask].getAttribute("aria-disabled") !== "true") { model.send_msg(ask) } })
     buttons.append(parts[ask])
   }
   root.setAttribute("aria-label", "Guided tour")
@@ -128,8 +128,9 @@ export function render({model}) {
     if (words.textContent !== model.words) { words.textContent = model.words }
     if (note.textContent !== model.note) { note.textContent = model.note }
     parts.again.hidden = !model.away
-    parts.back.disabled = model.step <= 1
-    parts.next.disabled = model.step >= model.of
+    // Not `disabled`: the key focus would be lost with the button that was pressed last.
+    parts.back.setAttribute("aria-disabled", String(model.step <= 1))
+    parts.next.setAttribute("aria-disabled", String(model.step >= model.of))
     if (framed) { framed.style.outlineColor = model.dark ? "#e69f00" : "#0072b2" }
   }
 

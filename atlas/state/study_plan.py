@@ -74,7 +74,7 @@ def read_plan(text: str) -> StudyPlan:
 
 def _task(given: Any, at: int) -> StudyTask:
     who = f"Task {at} of the study"
-    found = {"answer": TEXT, "options": []} | _fields(given, TASK_FIELDS, who, optional=("answer", "options"))
+    found: dict[str, Any] = {"answer": TEXT, "options": []} | _fields(given, TASK_FIELDS, who, optional=("answer", "options"))
     if found["answer"] not in ANSWERS:
         msg = f"{who}: its answer is {shown(found['answer'])}, which is none of {', '.join(ANSWERS)}."
         raise TextError(msg)
