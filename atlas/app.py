@@ -25,6 +25,7 @@ from atlas.errors import UnknownName
 from atlas.jobs import listed_models, preparation, run_of, size_of_download, where_is, worked_out
 from atlas.patches.browser import BrowserPatches
 from atlas.patches.messages import log_problem, patch_messages
+from atlas.patches.pages import patch_pages
 from atlas.patches.panes import plots_of
 from atlas.patches.requests import patch_requests
 from atlas.patches.sending import patch_sending
@@ -328,6 +329,7 @@ def prepare(*, inline: bool = False) -> None:
     if not inline:
         # Not in a notebook, whose process may serve other apps of its owner.
         patch_messages()
+        patch_pages()
         patch_requests()
         pn.config.exception_handler = log_problem
     hv.extension("bokeh", inline=inline)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import panel as pn
+
+from atlas.components.places import Places
 
 GRID = """
 :host { display: grid !important; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; padding: 8px;
@@ -14,9 +16,6 @@ GRID = """
 :host > * { min-width: 0; width: auto !important; }
 :host > .aa-wide { grid-column: 1 / -1; }
 :host > .scroll-button { display: none !important; }
-:host > .aa-place { display: grid; place-items: center; height: 580px !important; border: 1px solid rgb(128 128 128 / 25%);
-  border-radius: 8px; color: rgb(128 128 128); background: var(--mui-palette-background-paper, transparent); }
-:host > .aa-place::after { content: "Drawing…"; }
 @media (max-width: 1100px) { :host { grid-template-columns: minmax(0, 1fr); } }
 """
 """Two cards in a row, or one in a narrow window; a wide card has a whole row.
@@ -24,31 +23,42 @@ GRID = """
 Panel's column has an invisible scroll button, which would take a cell of the grid before the cards that are added later.
 """
 
-PLACES = 2
-"""Cards with a placeholder until they are made: those visible without scrolling."""
 
+class Grid:
+    """Cards in the order of their tab, and places where they are not made yet.
 
-def show(grid: pn.Column, *, opened: bool) -> None:
-    """Show or hide a grid. A class is needed too, because the `display` of the grid overrides that of Bokeh's `visible`."""
-    grid.param.update(visible=opened, css_classes=["aa-grid"] if opened else ["aa-grid", "aa-closed"])
-
-
-def empty_grid(cards: int) -> pn.Column:
-    """A grid with placeholders for the first cards of a tab."""
-    places = [pn.Spacer(css_classes=["aa-place"]) for _ in range(min(cards, PLACES))]
-    return pn.Column(*places, sizing_mode="stretch_width", css_classes=["aa-grid"], stylesheets=[GRID])
-
-
-def fill(grid: pn.Column, makers: Sequence[Callable[[], Any]]) -> Iterator[Any]:
-    """Make the cards of a grid and add them, one at each step.
-
-    Bokeh lays out a document with plots as a whole, many times, before anything can be clicked. With all cards in it a page
-    took 8 seconds, with the first two 4.5; without any, the first card is shown after 2.5.
+    Bokeh lays out a document with plots as a whole, many times, before anything can be clicked. With all cards in it a page took
+    8 seconds, with the first two 4.5; without any, the first card is shown after 2.5.
     """
-    for at, make in enumerate(makers):
-        card = make()
-        if at < min(len(makers), PLACES):
-            grid[at] = card
-        else:
-            grid.append(card)
-        yield card
+
+    def __init__(self, places: Iterable[Mapping[str, Any]]) -> None:
+        """`places`: each with key, title, question and wide, in order."""
+        self._places = {place["key"]: {**place, "order": at} for at, place in enumerate(places)}
+        self._shown: set[str] = set()
+        self._cards: dict[str, Any] = {}
+        self.places = Places()
+        self.column = pn.Column(self.places, sizing_mode="stretch_width", css_classes=["aa-grid"], stylesheets=[GRID])
+
+    def offer(self, keys: Iterable[str]) -> None:
+        """Show places of these cards where they are not made; none of the others."""
+        self._shown = set(keys)
+        self._show_places()
+
+    def put(self, key: str, card: Any) -> None:
+        """Put a card where its place is."""
+        order = self._places[key]["order"]
+        drawn = pn.panel(card)
+        drawn.styles = {**drawn.styles, "order": str(order)}
+        before = sum(self._places[other]["order"] < order for other in self._cards)
+        self._cards[key] = drawn
+        self.column.insert(before, drawn)
+        self._show_places()
+
+    def show(self, *, opened: bool) -> None:
+        """Show or hide the grid. A class is needed too, because its `display` overrides that of Bokeh's `visible`."""
+        self.column.param.update(visible=opened, css_classes=["aa-grid"] if opened else ["aa-grid", "aa-closed"])
+
+    def _show_places(self) -> None:
+        left = [place for key, place in self._places.items() if key in self._shown and key not in self._cards]
+        if left != self.places.places:
+            self.places.places = left

@@ -1,14 +1,14 @@
-"""The tabs of the page: views are made when their tab is first opened, and cost nothing while it is closed."""
+"""The tabs of the page: views are made when their tab is open and their card comes on screen, and cost nothing before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import panel as pn
 import param
 
-from atlas.components.grid import PLACES, empty_grid, fill, show
+from atlas.components.grid import Grid
 from atlas.components.tab_bar import TabBar
 from atlas.state.lens import sentence
 from atlas.state.workspace import Workspace
@@ -19,6 +19,10 @@ from atlas.views.tab_notice import TabNotice
 
 KEPT_TABS = 3
 """Tabs that stay in the document: a tab that is there opens in a fifth of a second, but 25 views left 2,200 models in it."""
+
+FIRST = 2
+"""Cards that a tab opens with: those that are seen without scrolling. The others are made when their places come on screen; a card
+takes the server a tenth of a second, and thirty readers who open the page wait for all of them."""
 
 
 class Unmade(View):
@@ -54,10 +58,12 @@ class Tabs(pn.viewable.Viewer):
         self.tabs = {tab.key: tab for tab in tabs if tab.views}
         self.views: dict[str, list[View]] = {}
         """Views made so far, by tab."""
-        self._grids: dict[str, pn.Column] = {}
-        self._filling: dict[str, Iterator[Any]] = {}
+        self._grids: dict[str, Grid] = {}
+        self._continued: set[str] = set()
+        """Keys of tabs whose next card is made when the browser has painted the one before."""
         self._used: list[str] = []
         """Keys of the tabs in the document, the one used last at the end."""
+        self._is_page = False
         self._document_complete = True
         titles = [{"key": tab.key, "title": tab.title} for tab in self.tabs.values()]
         self.bar = TabBar(tabs=titles, active=self.open, dark=self.param.dark, visible=len(titles) > 1, css_classes=["aa-tabs"])
@@ -82,9 +88,12 @@ class Tabs(pn.viewable.Viewer):
     def view(self, key: str) -> View:
         """A view by its key, made now if its tab has not been opened yet."""
         for tab in self.tabs.values():
-            if any(view.key == key for view in tab.views):
-                self._complete(tab.key)
-                return next(view for view in self.views[tab.key] if view.key == key)
+            for view_type in tab.views:
+                if view_type.key == key:
+                    self._grid(tab.key)
+                    if all(view.key != key for view in self.views[tab.key]):
+                        self._make(tab.key, view_type)
+                    return next(view for view in self.views[tab.key] if view.key == key)
         msg = f"There is no view {key!r}; there are {', '.join(view.key for tab in self.tabs.values() for view in tab.views)}."
         raise KeyError(msg)
 
@@ -94,7 +103,11 @@ class Tabs(pn.viewable.Viewer):
         return pn.Column(self.notice, self.stage, note, sizing_mode="stretch_width", margin=0)
 
     def start_later(self) -> None:
-        """Leave all cards out until `start` is called: the document that the browser gets first then has no plots in it."""
+        """Leave all cards out until `start` is called: the document that the browser gets first then has no plots in it.
+
+        From then on a browser says which places are on screen, and no other cards are made.
+        """
+        self._is_page = True
         self._document_complete = False
 
     def start(self) -> None:
@@ -118,58 +131,83 @@ class Tabs(pn.viewable.Viewer):
             self.bar.active = key
             self.notice.tell(key)
             for other, grid in self._grids.items():
-                show(grid, opened=other == key)
+                grid.show(opened=other == key)
             for other, views in self.views.items():
                 for view in views:
                     view.visibility.opened = other == key and not view.unfit
             self._used = [*(each for each in self._used if each != key), key]
-            grid = self._grid(key)
-            if grid not in list(self.stage):
+            column = self._grid(key).column
+            if column not in list(self.stage):
                 if self._document_complete:
-                    # All cards in one message: of two changes that follow each other quickly the browser may lose the second.
-                    self._complete(key)
-                self.stage.append(grid)
+                    # In one message: of two changes that follow each other quickly the browser may lose the second.
+                    self._make_first(key)
+                self.stage.append(column)
             for dropped in self._used[:-KEPT_TABS]:
-                self.stage.remove(self._grids[dropped])
+                self.stage.remove(self._grids[dropped].column)
             self._used = self._used[-KEPT_TABS:]
             self._dress(key)
             self._fit()
         if self._document_complete:
             self._continue(key)
 
-    def _grid(self, key: str) -> pn.Column:
+    def _grid(self, key: str) -> Grid:
         if key not in self._grids:
-            views = self.tabs[key].views
             self.views[key] = []
-            self._grids[key] = empty_grid(len(views))
-            self._filling[key] = fill(self._grids[key], [lambda view=view: self._make(key, view) for view in views])  # type: ignore[misc]
+            self._grids[key] = grid = Grid(
+                {"key": view.key, "title": view.title, "question": view.question, "wide": view.wide}
+                for view in self.tabs[key].views
+            )
+            self._offer(key)
+            grid.places.param.watch(lambda _: self._seen(key), "seen")
         return self._grids[key]
 
-    def _make(self, key: str, view_type: type[View]) -> View:
-        later = len(self.views[key]) >= PLACES
+    def _seen(self, key: str) -> None:
+        """Make the cards whose places are on screen, unless they are being made already."""
+        if self._document_complete and key not in self._continued:
+            self._continue(key)
+
+    def _unmade(self, key: str) -> list[type[View]]:
+        """Views of a tab to be made now: the first, and those whose places are on screen; all of them where there is no browser."""
+        views = list(self.tabs[key].views)
+        if self._is_page:
+            fit = [view for view in views if not _unfit(view, self.workspace)]
+            seen = self._grids[key].places.seen
+            on_screen = [view for view in fit if view.key in seen]
+            views = [*on_screen, *(view for view in fit[:FIRST] if view not in on_screen)]
+        made = {view.key for view in self.views[key]}
+        return [view for view in views if view.key not in made]
+
+    def _make(self, key: str, view_type: type[View]) -> None:
+        # A card that is made because its place is on screen is drawn at once.
+        later = not self._is_page and len(self.views[key]) >= FIRST
         try:
             view = view_type(self.workspace, dark=self.dark, later=later, unfit=_unfit(view_type, self.workspace))
         except Exception as error:  # noqa: BLE001  (shown and logged by the view that stands in)
             view = Unmade(view_type, self.workspace, error, dark=self.dark)
         view.visibility.opened = key == self.open and not view.unfit
-        self.views[key].append(view)
-        return view
+        order = [each.key for each in self.tabs[key].views]
+        self.views[key] = sorted([*self.views[key], view], key=lambda each: order.index(each.key))
+        self._grids[key].put(view.key, view)
 
     def _continue(self, key: str) -> None:
         """One card, and the next when it is painted: the reader may be busy with those that are there."""
+        self._continued.discard(key)
         if key != self.open:
             return  # it goes on when the tab is opened again
-        with one_message():
-            more = next(self._filling[key], None) is not None
-        if more:
+        waiting = self._unmade(key)
+        if waiting:
+            with one_message():
+                self._make(key, waiting[0])
+        if len(waiting) > 1:
+            self._continued.add(key)
             self.workspace.after_paint(lambda: self._continue(key))
         else:
             self._fit()
 
-    def _complete(self, key: str) -> None:
-        self._grid(key)
-        for _ in self._filling[key]:
-            pass
+    def _make_first(self, key: str) -> None:
+        """The cards that a tab opens with; where there is no browser, all of them."""
+        for view in self._unmade(key)[: FIRST if self._is_page else None]:
+            self._make(key, view)
 
     # -- what holds for all views --------------------------------------------------------------------------------------
 
@@ -182,13 +220,22 @@ class Tabs(pn.viewable.Viewer):
             if view.dark != self.dark:
                 view.dark = self.dark
 
+    def _offer(self, key: str) -> dict[str, str]:
+        """Offer places of the views that the trace on screen can have; why it cannot have each view, or empty words."""
+        unfit = {view.key: _unfit(view, self.workspace) for view in self.tabs[key].views}
+        self._grids[key].offer(view for view, reason in unfit.items() if not reason)
+        return unfit
+
     def _fit(self) -> None:
         """Hide the views that the trace on screen cannot have, and say why under the others."""
-        views = self.views.get(self.open, [])
+        key = self.open
+        if key not in self._grids:
+            return
+        unfit = self._offer(key)
         if self.workspace.trace is None:
             return
-        for view in views:
-            view.unfit = _unfit(view, self.workspace)
+        for view in self.views[key]:
+            view.unfit = unfit[view.key]
             view.visibility.opened = not view.unfit
-        reasons = [f"{view.title}: {view.unfit}" for view in views if view.unfit]
+        reasons = [f"{view.title}: {unfit[view.key]}" for view in self.tabs[key].views if unfit[view.key]]
         self.left_out = "\n".join(["Not offered for this trace.", *reasons]) if reasons else ""
