@@ -20,7 +20,7 @@ WORKERS ?= 2
 # `make test TESTS=tests/test_ids.py` runs a part.
 TESTS ?= tests
 
-.PHONY: help venv serve lab test bench lint format models models-eval browser lock clean
+.PHONY: help venv serve lab test bench soak lint format models models-eval browser lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ test: $(STAMP) browser ## run all tests (20 minutes on two cores)
 
 bench: $(STAMP) ## measure speed and size, beside the plain model and BertViz, and how faithful explanations are
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(STAMP) ## let READERS=30 scripted readers use the app for MINUTES=20, and count errors, latency and memory
+	$(BIN)/python -m tests.soak --readers $(or $(READERS),30) --minutes $(or $(MINUTES),20) -- $(SERVE)
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .

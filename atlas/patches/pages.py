@@ -96,8 +96,8 @@ def _classes() -> int:
 def _patch_links() -> None:
     """Look for links in JavaScript only among what was put into a page, not among all that was there before.
 
-    Panel looks at every model of the page as soon as one link is in it, and the button that copies the link is one: with four cards
-    on the page a fifth of the time of another went there.
+    Panel looks at every model of the page as soon as one link is in it, and the button that copies the link is one. With four
+    cards on the page a fifth of the time of another went there.
     """
     process = private(Callback, "_process_callbacks", "pages")
     hooks = private(Viewable, "_preprocessing_hooks", "pages")

@@ -21,8 +21,8 @@ KEPT_TABS = 3
 """Tabs that stay in the document: a tab that is there opens in a fifth of a second, but 25 views left 2,200 models in it."""
 
 FIRST = 2
-"""Cards that a tab opens with: those that are seen without scrolling. The others are made when their places come on screen; a card
-takes the server a tenth of a second, and thirty readers who open the page wait for all of them."""
+"""Cards that a tab opens with: those that are seen without scrolling. The others are made when their places come on screen,
+because a card takes the server a tenth of a second or more, and thirty readers who open the page would wait for each other's."""
 
 
 class Unmade(View):
@@ -167,7 +167,7 @@ class Tabs(pn.viewable.Viewer):
             self._continue(key)
 
     def _unmade(self, key: str) -> list[type[View]]:
-        """Views of a tab to be made now: the first, and those whose places are on screen; all of them where there is no browser."""
+        """Views to be made now: those whose places are on screen, and the first; all of them where there is no browser."""
         views = list(self.tabs[key].views)
         if self._is_page:
             fit = [view for view in views if not _unfit(view, self.workspace)]
