@@ -60,7 +60,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     study = opened_study(args)
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
-    from atlas.serving import draw_ahead, guard_pages, limits_of, rules_of, run_ahead, session, shared_service
+    from atlas.serving import draw_ahead, guard_pages, limits_of, rules_of, run_ahead, session, settle, shared_service
     from atlas.state.library import examples
     from atlas.state.opening import opening
 
@@ -77,8 +77,14 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     # A lambda, because Panel would show a partial as text.
     server = listening(lambda: session(first, study), TITLE, args, who)
     tell(args, server.port, server.prefix, guarded=bool(who))
+    settle()
     if args.warm:
-        work = partial(run_ahead, first), draw_ahead, server.io_loop
+
+        def draw(trace: Any) -> None:
+            draw_ahead(trace)
+            settle()
+
+        work = partial(run_ahead, first), draw, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
     run(server, show=has_screen() if args.open is None else args.open)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from panel.custom import JSComponent
 from panel.io import document
+from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
 
 from atlas.patches.private import private, replace_private
 
@@ -24,13 +25,32 @@ def until_nothing_waits(dispatch: Dispatch) -> Dispatch:
 
     @wraps(dispatch)
     async def dispatched(doc: Any) -> None:
-        await dispatch(doc)
         waiting, blocked = private(document, "_WRITE_MSGS", "sending"), private(document, "_WRITE_BLOCK", "sending")
-        while doc in waiting and doc not in blocked:
-            blocked[doc] = True
+        try:
             await dispatch(doc)
+            while doc in waiting and doc not in blocked:
+                blocked[doc] = True
+                await dispatch(doc)
+        except WebSocketClosedError:
+            # Its reader has left in the middle of a message. Nobody waits for the rest, and the next visit has its own document.
+            blocked.pop(doc, None)
 
     return dispatched
+
+
+def noticed(write: Callable[..., Any]) -> Callable[..., Any]:
+    """Tornado's own writing; that a reader has left is no error that has to be logged with a traceback for every part of a message.
+
+    Panel writes a message in three parts or more, and looks at no part if a later one cannot be written.
+    """
+
+    @wraps(write)
+    def written(self: Any, message: Any, *, binary: bool = False) -> Any:
+        future = write(self, message, binary)
+        future.add_done_callback(lambda each: each.cancelled() or each.exception())
+        return future
+
+    return written
 
 
 def patch_sending() -> None:
@@ -40,6 +60,7 @@ def patch_sending() -> None:
         for name in ("_WRITE_MSGS", "_WRITE_BLOCK"):
             private(document, name, "sending")  # raise now, not at the first message, if this version lacks them
         replace_private(document, "_dispatch_msgs", until_nothing_waits(dispatch), "sending")
+        replace_private(WebSocketProtocol13, "write_message", noticed(WebSocketProtocol13.write_message), "sending")
 
 
 class OneWay(JSComponent):
