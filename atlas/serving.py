@@ -172,7 +172,7 @@ def draw_ahead(trace: Trace) -> None:
 
 
 def settle() -> None:
-    """Take all there is out of every later search for garbage: libraries, models and what is drawn ahead stay as long as the process.
+    """Take all there is out of every later search for garbage: libraries and models stay as long as the process.
 
     Panel searches after every session that ends, and nobody is answered meanwhile: for half a second among two million objects.
     """

@@ -39,7 +39,7 @@ def until_nothing_waits(dispatch: Dispatch) -> Dispatch:
 
 
 def noticed(write: Callable[..., Any]) -> Callable[..., Any]:
-    """Tornado's own writing; that a reader has left is no error that has to be logged with a traceback for every part of a message.
+    """Tornado's own writing; that a reader has left is no error to be logged with a traceback for every part of a message.
 
     Panel writes a message in three parts or more, and looks at no part if a later one cannot be written.
     """

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 from types import SimpleNamespace
 
 import pytest
 from bokeh.document import Document
 from panel.io import document
+from tornado.websocket import WebSocketClosedError
 
 from atlas.components.chips import Chips
 from atlas.errors import LibraryChanged
-from atlas.patches.sending import patch_sending, until_nothing_waits
+from atlas.patches.sending import noticed, patch_sending, until_nothing_waits
 
 PANELS = inspect.unwrap(document._dispatch_msgs)
 
@@ -104,3 +106,46 @@ def test_a_panel_without_its_queue_is_refused_before_anything_is_served(monkeypa
     with pytest.raises(LibraryChanged, match=r"panel\.io\.document\._WRITE_BLOCK, which atlas/patches/sending\.py needs"):
         patch_sending()
     assert document._dispatch_msgs is PANELS
+
+
+async def left_while_writing():
+    """A reader leaves between two parts of a message."""
+    doc, to = Document(), Connection()
+    send = to._socket.send
+
+    def leave(text_data):
+        if len(to.sent) == 1:
+            raise WebSocketClosedError
+        return send(text_data)
+
+    to._socket = SimpleNamespace(send=leave)
+    unheard = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    document.schedule_write_events(doc, [to], ["first"])
+    for _ in range(10):
+        to.through()
+        await asyncio.sleep(0)
+    gc.collect()
+    return unheard, doc in document._WRITE_BLOCK
+
+
+@pytest.mark.parametrize(("dispatch", "errors"), [(until_nothing_waits(PANELS), 0), (PANELS, 1)])
+def test_a_reader_who_leaves_in_the_middle_of_a_message_leaves_no_traceback(monkeypatch, dispatch, errors):
+    monkeypatch.setattr(document, "_dispatch_msgs", dispatch)
+    unheard, blocked = asyncio.run(left_while_writing())
+    assert (len(unheard), blocked) == (errors, bool(errors))
+
+
+def test_a_part_that_could_not_be_written_is_no_error_nobody_looked_at():
+    async def part():
+        raise WebSocketClosedError
+
+    async def written():
+        unheard = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        noticed(lambda *_: asyncio.ensure_future(part()))(None, "part")
+        await asyncio.sleep(0.01)
+        gc.collect()
+        return unheard
+
+    assert asyncio.run(written()) == []

@@ -20,8 +20,8 @@ STORY = (
 TABS = ("overview", "explore", "deep", "bias", "compare")
 """Tabs that a reader looks into; Faithfulness is the one that attributes, and Corpus is empty without a corpus."""
 
-HEADS, LAYERS = 8, 6
-"""Of the model that the server opens with (gpt-mini)."""
+GPT_MINI = (6, 8)
+"""Layers and heads of the model that the server opens with."""
 
 OPEN, RUN, ATTRIBUTE = "open a page", "type and run", "attribute"
 
@@ -51,7 +51,8 @@ class Log:
 class Reader:
     """One person with one page at a time, who opens another after closing it."""
 
-    def __init__(self, address: str, number: int, log: Log, think: float) -> None:
+    def __init__(self, address: str, number: int, log: Log, think: float, size: tuple[int, int] = GPT_MINI) -> None:
+        self.layers, self.heads = size
         self.address, self.number, self.log, self.think = address, number, log, think
         self.random = random.Random(number)
         self.wire: Wire | None = None
@@ -135,7 +136,7 @@ class Reader:
         """Tap a head on the Map."""
         await self._in_tab(wire, "explore")
         figure = wire.model("Figure", "aa-map")
-        x, y = (self.random.randrange(HEADS) + 0.5) / HEADS, (self.random.randrange(LAYERS) + 0.5) / LAYERS
+        x, y = (self.random.randrange(self.heads) + 0.5) / self.heads, (self.random.randrange(self.layers) + 0.5) / self.layers
         await self._selects(wire, event("tap", model=figure, sx=1, sy=1, x=x, y=y, modifiers={}))
 
     async def pick(self, wire: Wire) -> None:
@@ -153,7 +154,7 @@ class Reader:
         await self._in_tab(wire, "explore")
         await self._scroll(wire, "heads", "aa-heads-plot")
         figure = wire.model("Figure", "aa-heads-plot")
-        rows = sorted(self.random.sample(range(HEADS * LAYERS), self.random.randint(2, 9)))
+        rows = sorted(self.random.sample(range(self.heads * self.layers), self.random.randint(2, 9)))
         geometry = {"type": "poly", "sx": [1, 2, 3], "sy": [1, 2, 1], "x": [0, 1, 1], "y": [0, 1, 0]}
         await self._selects(
             wire,

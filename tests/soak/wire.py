@@ -74,13 +74,14 @@ class Wire:
     async def open(cls, address: str, query: str = "") -> Wire:
         """Fetch the page as a browser does, and connect to its session."""
         client = AsyncHTTPClient()
-        html = (await client.fetch(f"{address}/{query}", request_timeout=PATIENCE)).body.decode()
+        html = (await client.fetch(f"{address}{query}", request_timeout=PATIENCE)).body.decode()
         token = TOKEN.search(html)
         if token is None:
             msg = "the page has no session"
             raise Lost(msg)
-        host = urllib.parse.urlsplit(address).netloc
-        request = HTTPRequest(f"ws://{host}/ws", headers={"Origin": address}, request_timeout=PATIENCE)
+        parts = urllib.parse.urlsplit(address)
+        origin = {"Origin": f"{parts.scheme}://{parts.netloc}"}
+        request = HTTPRequest(f"ws://{parts.netloc}{parts.path}/ws", headers=origin, request_timeout=PATIENCE)
         socket = await websocket_connect(request, subprotocols=["bokeh", token[1]], max_message_size=MOST)
         wire = cls(socket)
         wire._listening = asyncio.create_task(wire._listen())

@@ -153,6 +153,7 @@ def alive() -> dict[str, Any]:
     """How many objects of sessions there are, and the memory of the process."""
     import holoviews as hv
     import psutil
+    from bokeh.document import Document
 
     from atlas.app import AttentionAtlas
     from atlas.state.lens import Lens
@@ -160,7 +161,7 @@ def alive() -> dict[str, Any]:
 
     for _ in range(3):  # what a finaliser lets go of is found the next time
         gc.collect()
-    kinds = (AttentionAtlas, Workspace, Lens, hv.DynamicMap)
+    kinds = (AttentionAtlas, Workspace, Lens, hv.DynamicMap, Document)
     # By type: asking a lazy proxy for its class may build what it stands for.
     counts = {kind.__name__: sum(issubclass(type(each), kind) for each in gc.get_objects()) for kind in kinds}
     return {"objects": counts, "memory": psutil.Process().memory_info().rss}
@@ -245,10 +246,10 @@ class Reader:
         self.expected: dict[str, Any] = {}
 
     def _there(self) -> None:
-        """Say that the page is there, and take the cards: they come one by one from then on. `hear` would let go of them."""
+        """Say that the page is there, and take its first cards, which come one by one. `hear` would let go of them."""
 
         def complete() -> bool:
-            return any("aa-card-profile" in getattr(model, "css_classes", ()) for model in self.session.document.models)
+            return any("aa-card-matrix" in getattr(model, "css_classes", ()) for model in self.session.document.models)
 
         for event in (DocumentReady(), self._told("History", {"start": ""})):
             self._tell(event)
@@ -299,6 +300,11 @@ class Reader:
         # Panel's own class knows how to read one, not how to write one.
         click.event_values = lambda: {"model": click.model, "node": "click", "data": {}}
         self._send(click)
+
+    def scroll(self, card: str) -> None:
+        """Bring the place of a card on screen, which makes the card."""
+        self.model("Places").data.seen = [card]
+        self.hear()
 
     def tap(self, layer: int, head: int) -> None:
         """Tap a head on the Map."""

@@ -106,6 +106,8 @@ def violations(seat: Seat, rules: tuple[str, ...] = ()) -> list[str]:
 def shown(seat: Seat, key: str) -> bool:
     """Whether every card of a tab is drawn, or says why it is not."""
     views = [view for view in seat.app.tabs.views.get(key, ()) if not view.unfit]
+    if seat.page.locator(".aa-stage .place:visible").count():
+        return False  # on a window so high all of them become cards
     drawn = seat.page.locator(".aa-stage").locator(", ".join(f".aa-card-{view.key}" for view in views) or "nothing")
     return bool(views) and drawn.count() >= len(views) and not any(view.lens.busy for view in views)
 

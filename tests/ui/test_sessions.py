@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 
@@ -9,7 +10,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser import faults
-from tests.ui.sessions import FORWARD, LEAST, PATIENCE, SLOW, WORDS, Crowd, Reader, running
+from tests.soak.reader import Log
+from tests.soak.reader import Reader as SoakReader
+from tests.ui.sessions import FORWARD, HEADS, LAYERS, LEAST, PATIENCE, SLOW, WORDS, Crowd, Reader, running
 
 SECONDS = 5.0
 """How long they are at it at least; to open ten pages and read two texts on each takes longer. `python -m tests.ui.sessions 120`
@@ -112,3 +115,29 @@ def test_ten_sessions_share_nothing_and_leave_nothing(browser, server):
     second = together(browser, server, FEWER, SECONDS)
     assert not any(second["objects"].values()), second
     assert second["memory"] - first["memory"] <= MOST_GROWTH, (first, second)
+
+
+def test_a_scripted_reader_of_the_soak_does_what_it_says(server):
+    """Its gestures are told apart on the server by what they change there."""
+
+    async def read():
+        before = set(server.ask("sessions"))
+        reader = SoakReader(f"{server.address}/app", 1, log, think=0.0, size=(LAYERS, HEADS))
+        await reader.timed("open", reader.open)
+        (mine,) = set(server.ask("sessions")) - before
+        found = [server.state(mine)]
+        for work in (reader.tap, reader.lasso, reader.pick, reader.back):
+            await reader.timed(work.__name__, work, reader.wire)
+            found.append(server.state(mine))
+        opened, tapped, circled, picked, _ = found
+        assert len(tapped["heads"]) == 1
+        assert tapped["heads"] != opened["heads"]
+        assert len(circled["heads"]) > 1
+        assert (len(picked["queries"]), picked["heads"]) == (1, circled["heads"])
+        assert next(reader.wire.all("Figure", "aa-heads-plot"), None) is not None, "the lasso's card came with its place"
+        await reader.leave()
+
+    log = Log()
+    asyncio.run(read())
+    assert [kind for kind, _ in log.gestures] == ["open", "tap", "lasso", "pick", "back"]
+    assert not log.problems

@@ -233,3 +233,61 @@ def test_every_view_keeps_the_contract(view_type):
 def test_keys_of_views_are_unique():
     keys = [view.key for tab in TABS for view in tab.views]
     assert len(keys) == len(set(keys))
+
+
+def many(*names, **more):
+    """A page that is served, with a tab of many views."""
+    room = workspace(single())
+    tabs = Tabs(room, [Tab("explore", "Explore", tuple(a_view(name, **more.get(name, {})) for name in names)), *HIDDEN])
+    tabs.start_later()
+    tabs.__panel__()
+    return room, tabs
+
+
+def made(tabs):
+    return [view.key for view in tabs.made()]
+
+
+def test_a_page_makes_the_first_cards_and_those_whose_places_come_on_screen():
+    room, tabs = many("one", "two", "three", "four", "five")
+    assert made(tabs) == []
+    tabs.start()
+    assert made(tabs) == ["one", "two"]
+    places = tabs._grids["explore"].places
+    assert [place["key"] for place in places.places] == ["three", "four", "five"]
+    places.seen = ["five", "no such card"]
+    assert made(tabs) == ["one", "two", "five"]
+    assert not tabs.view("five")._waits, "what is on screen is drawn at once"
+    places.seen = ["three"]
+    assert made(tabs) == ["one", "two", "three", "five"]
+    room.display.tab = "deep"
+    assert made(tabs)[4:] == ["deep0", "deep1"]
+    places.seen = ["four"]
+    assert "four" not in made(tabs), "its tab is closed"
+    room.display.tab = "explore"
+    assert "four" in made(tabs)
+
+
+def test_a_card_that_is_scrolled_away_before_its_turn_is_not_made_and_what_is_on_screen_comes_first():
+    room, tabs = many("one", "two", "three", "four")
+    waiting = []
+    room.after_paint = waiting.append
+    tabs._grids["explore"].places.seen = ["three", "four"]
+    tabs.start()
+    assert made(tabs) == ["three"]
+    tabs._grids["explore"].places.seen = ["two"]
+    while waiting:
+        waiting.pop()()
+    assert made(tabs) == ["one", "two", "three"]
+
+
+def test_a_view_that_a_trace_cannot_have_has_no_place_until_another_can():
+    def fits(cls, trace):
+        return "" if CROSS in trace.kinds else "this model has no cross attention"
+
+    room, tabs = many("one", "two", "needy", needy={"fits": classmethod(fits)})
+    tabs.start()
+    places = tabs._grids["explore"].places
+    assert (places.places, tabs.left_out) == ([], "Not offered for this trace.\nNeedy: this model has no cross attention")
+    room.pipeline.show(both())
+    assert ([place["key"] for place in places.places], tabs.left_out) == (["needy"], "")
