@@ -30,6 +30,9 @@ from atlas.cli.serve_options import (
 from atlas.cli.study import add_study, opened_study
 from atlas.errors import AtlasError
 
+ORPHANED = 1_000
+"""Milliseconds after which one of several processes ends when the one that started them was ended."""
+
 PORTS = 50
 """Ports tried after the usual one, because on a shared machine every user may run a server."""
 
@@ -58,6 +61,8 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     lenses = dict(map(lens_file, args.lens))
     corpora = opened_corpora(args.corpus)
     study = opened_study(args)
+    from tornado.process import task_id
+
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
     from atlas.serving import draw_ahead, guard_pages, limits_of, rules_of, run_ahead, session, settle, shared_service
@@ -74,10 +79,12 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     limits = limits_of(args.work_at_once, args.work_memory, args.work_seconds, args.visitor_share, always=for_others(args))
     service.scheduler.limit(limits)
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
-    # A lambda, because Panel would show a partial as text.
-    server = listening(lambda: session(first, study), TITLE, args, who)
-    tell(args, server.port, server.prefix, guarded=bool(who))
     settle()
+    # A lambda, because Panel would show a partial as text. Where there are several processes, all that follows is done in each.
+    server = listening(lambda: session(first, study), TITLE, args, who)
+    number = task_id()
+    if number in {None, 0}:
+        tell(args, server.port, server.prefix, guarded=bool(who))
     if args.warm:
 
         def draw(trace: Any) -> None:
@@ -86,7 +93,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
 
         work = partial(run_ahead, first), draw, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
-    run(server, show=has_screen() if args.open is None else args.open)
+    run(server, show=number in {None, 0} and (has_screen() if args.open is None else args.open))
 
 
 def opened_corpora(folders: list[str]) -> dict[str, Any]:
@@ -112,6 +119,9 @@ def listening(page: Callable[[], Any], title: str, args: argparse.Namespace, who
     # Signed, so that nobody can make up a session; whoever runs several servers as one gives them one key.
     options |= {"sign_sessions": True, "secret_key": os.environ.get("BOKEH_SECRET_KEY") or generate_secret_key()}
     options |= {"websocket_max_message_size": MOST_BYTES, "http_server_kwargs": {"max_body_size": MOST_BYTES}}
+    if args.processes > 1:
+        # They divide the connections of one port; a page whose socket comes to another process is made there again.
+        options["num_procs"] = args.processes
     return get_server({"/": page}, port, args.address, names, title={"/": title}, **options, **who)
 
 
@@ -179,9 +189,15 @@ def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], loop: Any)
 
 def run(server: Any, *, show: bool) -> None:
     """Serve until Ctrl-C or SIGTERM, then end the process."""
+    from tornado.ioloop import PeriodicCallback
+    from tornado.process import task_id
+
     loop = server.io_loop
     for stopping in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stopping, lambda *_: loop.asyncio_loop.call_soon_threadsafe(loop.stop))
+    if task_id() is not None:
+        parent = os.getppid()
+        PeriodicCallback(lambda: None if os.getppid() == parent else loop.stop(), ORPHANED).start()
     if show:
         loop.add_callback(server.show, server.prefix + "/")
     server.start()

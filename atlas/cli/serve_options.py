@@ -29,7 +29,7 @@ AUTHENTICATION = """authentication is Panel's own, with the options and environm
   PANEL_OAUTH_KEY=... PANEL_OAUTH_SECRET=... PANEL_COOKIE_SECRET=... atlas serve --oauth-provider github
       a secret in the environment, unlike one on the command line, is not seen in the list of processes
 Sessions are signed with BOKEH_SECRET_KEY, or with a key made at every start.
-All else Panel's server can do (TLS, several processes, OAuth in detail): python -m panel serve apps/atlas_app.py
+All else Panel's server can do (TLS, OAuth in detail): python -m panel serve apps/atlas_app.py
 in a checkout, with --setup apps/setup.py to begin warm; it reads the same ATLAS_... variables."""
 
 FOR_OTHERS = """Who opens the app for themselves (127.0.0.1, no login, no proxy) may load every model and folder. Served to
@@ -91,6 +91,11 @@ def _add_place(where: Any) -> None:
         metavar="ADDRESS",
         help="address to listen on; 0.0.0.0: all of this machine's (default: %(default)s)",
     )
+    where.add_argument(
+        "--processes", type=count, default=1, metavar="N",
+        help="processes that serve it, each with its own models and traces: one for every twenty readers or so, and no more than "
+        "there are processor cores (default: %(default)s)",
+    )  # fmt: skip
     where.add_argument("--open", action=argparse.BooleanOptionalAction, help="open a browser (default: where there is a screen)")
     where.add_argument(
         "--allow-websocket-origin",
@@ -214,6 +219,14 @@ def port_number(written: str) -> int:
 
 
 port_number.__name__ = "port"  # argparse says "invalid port value: '70000'"
+
+
+def count(written: str) -> int:
+    """A number of processes."""
+    number = int(written)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def for_others(args: argparse.Namespace) -> bool:
