@@ -89,7 +89,9 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
 
         def draw(trace: Any) -> None:
             draw_ahead(trace)
-            settle()
+            if not server.get_sessions():
+                # A session that is there already would never be freed.
+                settle()
 
         work = partial(run_ahead, first), draw, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()

@@ -25,6 +25,9 @@ PATHS = ("_esm_path", "_component_resource_path", "_render_esm")
 FILES = ("_module_path", "_bundle_path")
 """Properties of a class that are as constant."""
 
+MOST_ADDRESSES = 64
+"""Searches kept: of two kinds for a few addresses of a server behind proxies."""
+
 
 def patch_pages() -> None:
     """Patch the making of pages once for the process."""
@@ -72,15 +75,12 @@ def _once_for_all_pages(work: Callable[..., None]) -> Callable[..., None]:
         if key not in found:
             more: list[str] = []
             work(self, more, kind)
-            found.clear() if len(found) > MOST_ADDRESSES else None
+            if len(found) >= MOST_ADDRESSES:
+                found.clear()
             found[key] = more
         resources.extend(each for each in found[key] if each not in resources)
 
     return added
-
-
-MOST_ADDRESSES = 64
-"""Searches kept: of two kinds for a few addresses of a server behind proxies."""
 
 
 def _classes() -> int:

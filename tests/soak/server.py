@@ -15,8 +15,8 @@ import psutil
 
 from tests.places import REPO
 
-KINDS = ("AttentionAtlas", "Workspace", "Document", "Trace")
-"""What belongs to one session, but for the traces that the server keeps for all."""
+KINDS = ("AttentionAtlas", "Workspace", "Document")
+"""What belongs to one session. Traces do not: the server keeps some for all."""
 
 
 def main() -> None:
@@ -48,12 +48,11 @@ def alive() -> dict[str, int]:
 
     from atlas.app import AttentionAtlas
     from atlas.state.workspace import Workspace
-    from atlas.trace import Trace
 
     for _ in range(3):  # what a finaliser lets go of is found the next time
         gc.collect()
     # By type: asking a lazy proxy for its class may build what it stands for.
-    kinds = {"AttentionAtlas": AttentionAtlas, "Workspace": Workspace, "Document": Document, "Trace": Trace}
+    kinds = {"AttentionAtlas": AttentionAtlas, "Workspace": Workspace, "Document": Document}
     found = gc.get_objects()
     counts = {name: sum(issubclass(type(each), kind) for each in found) for name, kind in kinds.items()}
     return counts | {"memory": psutil.Process().memory_info().rss}
