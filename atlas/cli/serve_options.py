@@ -93,8 +93,8 @@ def _add_place(where: Any) -> None:
     )
     where.add_argument(
         "--processes", type=count, default=1, metavar="N",
-        help="processes that serve it, each with its own models and traces: one for every twenty readers or so, and no more than "
-        "there are processor cores (default: %(default)s)",
+        help="processes that serve it, each with its own models and traces; no more than there are processor cores "
+        "(default: %(default)s)",
     )  # fmt: skip
     where.add_argument("--open", action=argparse.BooleanOptionalAction, help="open a browser (default: where there is a screen)")
     where.add_argument(
