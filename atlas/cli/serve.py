@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -77,6 +78,9 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     guard_pages(args.embed, secure=args.secure_cookies)
     service.rules = rules_of(args.models, args.hub, args.hub_quota, folder, always=for_others(args))
     limits = limits_of(args.work_at_once, args.work_memory, args.work_seconds, args.visitor_share, always=for_others(args))
+    if limits.memory is not None:
+        # Every process admits work by itself, and all of them share the memory.
+        limits = replace(limits, memory=limits.memory // args.processes)
     service.scheduler.limit(limits)
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
     settle()

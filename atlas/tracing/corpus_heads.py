@@ -35,7 +35,7 @@ _READ: WeakKeyDictionary[Corpus, dict[str, pd.DataFrame]] = WeakKeyDictionary()
 """Tables of a corpus, which never changes once it is opened."""
 
 _OF: WeakKeyDictionary[Corpus, WeakKeyDictionary[Trace, bool]] = WeakKeyDictionary()
-"""Whether a corpus is of the model of a trace. Views ask a dozen times a gesture, and 1,200 heads take milliseconds to compare."""
+"""Whether a corpus is of the model of a trace. Views ask a dozen times a gesture, and 1,200 heads take milliseconds."""
 
 
 class Link(NamedTuple):
