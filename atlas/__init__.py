@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atlas import attribution, bias, corpus, errors, metrics, text
     from atlas.app import explore
+    from atlas.corpus.monitor import Monitor
     from atlas.engine.bertviz import to_bertviz
     from atlas.engine.loading.load import load
     from atlas.engine.running.interventions import Intervention, Output, Pattern
@@ -29,6 +30,7 @@ __all__ = [
     "Corpus",
     "HeadId",
     "Intervention",
+    "Monitor",
     "Output",
     "Pattern",
     "Trace",
@@ -54,6 +56,7 @@ _HOMES = {
     "Corpus": ("atlas.tracing.corpus", "Corpus"),
     "HeadId": ("atlas.ids", "HeadId"),
     "Intervention": ("atlas.engine.running.interventions", "Intervention"),
+    "Monitor": ("atlas.corpus.monitor", "Monitor"),
     "Output": ("atlas.engine.running.interventions", "Output"),
     "Pattern": ("atlas.engine.running.interventions", "Pattern"),
     "Trace": ("atlas.trace", "Trace"),

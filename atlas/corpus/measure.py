@@ -103,7 +103,7 @@ def perform(store: Store, work: Task, loaded: Loaded) -> str:
     return work.name
 
 
-class _Read(NamedTuple):
+class Read(NamedTuple):
     """The usable texts of a task, and why others are not."""
 
     places: list[int]
@@ -112,8 +112,8 @@ class _Read(NamedTuple):
     bad: list[tuple[int, str]]
 
 
-def _read(work: Task, model: Model) -> _Read:
-    found = _Read([], [], [], [])
+def _read(work: Task, model: Model) -> Read:
+    found = Read([], [], [], [])
     for place, entry in enumerate(work.texts):
         try:
             encoded = model.encode(entry.text, entry.pair, truncate=work.how.truncate)
@@ -140,7 +140,7 @@ def _annotated(encoded: Encoded) -> dict[str, Any]:
     return {side: annotated(table, texts, side).table for side, table in tables(encoded).items()}
 
 
-def _batches(read: _Read, model: Model, how: How) -> Iterator[list[int]]:
+def _batches(read: Read, model: Model, how: How) -> Iterator[list[int]]:
     """Places in `read`, texts of like length together, so that little is padding."""
     order = sorted(range(len(read.encoded)), key=lambda at: (read.encoded[at].n_source, read.encoded[at].n_target, at))
     alone = alone_in_a_batch(model.hf, model.task, model.kinds)
@@ -165,7 +165,7 @@ class _Whole(NamedTuple):
     distance_uniform: np.ndarray
 
 
-def _run(read: _Read, loaded: Loaded, how: How) -> tuple[_Whole, dict[tuple[str, str], TokenSums]]:
+def _run(read: Read, loaded: Loaded, how: How) -> tuple[_Whole, dict[tuple[str, str], TokenSums]]:
     n_texts, n_heads = len(read.encoded), len(loaded.heads)
     metrics = (n_texts, n_heads, len(COMPARED))
     bins = (n_texts, n_heads, len(LOW))
@@ -206,10 +206,14 @@ def _token_sums(kind: str, side: str, sums: KindSums, facts: Sequence[Mapping[st
 
 def _measure(work: Task, loaded: Loaded) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     read = _read(work, loaded.model)
-    whole, tokens = _run(read, loaded, work.how)
-    entries = [work.texts[place] for place in read.places]
-    groups = ["", *sorted({entry.group for entry in entries} - {""})]
-    members = [np.array([not group or entry.group == group for entry in entries], dtype=bool) for group in groups]
+    return shard_of(read, [work.texts[place].group for place in read.places], loaded, work.how)
+
+
+def shard_of(read: Read, group_of: Sequence[str], loaded: Loaded, how: How) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of a shard: the sums over texts, each of a group ('': of none)."""
+    whole, tokens = _run(read, loaded, how)
+    groups = ["", *sorted(set(group_of) - {""})]
+    members = [np.array([not group or own == group for own in group_of], dtype=bool) for group in groups]
     moments = stacked([Moments.of(whole.values[chosen]) for chosen in members])
     known = ~np.isnan(whole.values)
     arrays: dict[str, np.ndarray] = {
@@ -241,7 +245,7 @@ def _measure(work: Task, loaded: Loaded) -> tuple[dict[str, Any], dict[str, np.n
     return header, arrays
 
 
-def _names(read: _Read, model: Model) -> dict[str, tuple[str, bool]]:
+def _names(read: Read, model: Model) -> dict[str, tuple[str, bool]]:
     """Id -> (the token, whether it is special) of the tokens that occur."""
     special: dict[int, bool] = {}
     for facts in read.facts:

@@ -27,6 +27,9 @@ TOP_TOKENS = 30
 LEAST_COUNT = 5
 """Occurrences from which a token's mean is worth a place."""
 
+_SUMMED = ("sketch", "distance", "distance_uniform", "distance_n")
+"""What is added up over all texts, whatever their group."""
+
 
 @dataclass
 class Merged:
@@ -81,7 +84,7 @@ class Merged:
         self.uniform[at] += arrays["uniform"]
         self.rows[at] += arrays["rows"]
         self.n_texts[at] += arrays["texts"]
-        for name in ("sketch", "distance", "distance_uniform", "distance_n"):
+        for name in _SUMMED:
             getattr(self, name)[...] += arrays[name]
         numbers = np.where(arrays["top_text"] >= 0, arrays["top_text"] + first, -1)
         self.top = self.top.merged(Top(arrays["top_value"], numbers))
@@ -101,6 +104,19 @@ class Merged:
         self.n_tokens += header["tokens"]
         self.n_cut += header["cut"]
         self.n_dropped += header["dropped"]
+
+    def as_shard(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Header and arrays of a shard of all texts so far; `add` takes it in again."""
+        arrays = {"n": self.moments.n, "mean": self.moments.mean, "m2": self.moments.m2, "texts": self.n_texts}
+        arrays |= {name: getattr(self, name) for name in ("uniform", "rows", *_SUMMED)}
+        arrays |= {"top_value": self.top.value, "top_text": self.top.text}
+        for (kind, side), sums in self.tokens.items():
+            arrays |= {f"{part}_{kind}_{side}": getattr(sums, part) for part in ("ids", "mass", "occurrences")}
+        header = {
+            "groups": list(self.groups), "bad": [], "tokens": self.n_tokens, "cut": self.n_cut, "names": self.names,
+            "dropped": self.n_dropped,
+        }  # fmt: skip
+        return header, arrays
 
 
 def merge(

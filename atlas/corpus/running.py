@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,16 +16,12 @@ from atlas.corpus import workers as who
 from atlas.corpus.measure import EDGES, MEASURE, VALUES, How, Loaded, Task, task
 from atlas.corpus.merge import LEAST_COUNT, Chosen, Merged, choose, merge, tables_of
 from atlas.corpus.pieces import priorities, sampled
+from atlas.corpus.publish import identity_of, publish
 from atlas.corpus.store import Store, as_bytes
 from atlas.corpus.texts import Columns, Entries, Entry, chosen, read_entries
-from atlas.engine.loading.identity import library_versions
 from atlas.engine.loading.load import load
 from atlas.engine.model import Model
-from atlas.engine.running.likelihood import weights_fingerprint
 from atlas.errors import CorpusError, TextError
-from atlas.metrics.heads import COUNTED
-from atlas.metrics.roles import ROLES
-from atlas.metrics.standard import COMPARED
 from atlas.tracing.corpus import Corpus, open_corpus
 
 if TYPE_CHECKING:
@@ -185,14 +180,7 @@ class Plan:
     @classmethod
     def of(cls, loaded: Loaded, entries: Entries, settings: Settings, seed: int, store: Store) -> Plan:
         """Part the texts into shards."""
-        model = loaded.model
-        identity = {
-            "model": model.name,
-            "revision": model.revision or weights_fingerprint(model),
-            "class": type(model.hf).__name__,
-            "dtype": str(model.hf.dtype).removeprefix("torch."),
-            "device": model.device.type,
-        }
+        identity = identity_of(loaded)
         plan = cls(loaded, entries, settings, seed, store, identity)
         plan.shards = [plan._task(MEASURE, part) for part in _parts(entries.texts, settings.shard_size)]
         return plan
@@ -245,17 +233,7 @@ class Plan:
         }  # fmt: skip
         names = [shard.name for shard, known in zip(self.shards, present, strict=True) if known]
         name = hashlib.sha256(json.dumps([names, settings, do is None, [list(b) for b in bad]]).encode()).hexdigest()[:16]
-        about = {
-            "metrics": list(COMPARED), "counted": list(COUNTED), "roles": list(ROLES), "kinds": list(self.loaded.kinds),
-            "groups": list(merged.groups), "texts": merged.n_texts.tolist(),
-        }  # fmt: skip
-        provenance = {
-            **self.identity, "revision": self.loaded.model.revision, "source": self.loaded.model.identity.source,
-            "task": self.loaded.model.task, "texts": int(merged.n_texts[0]), "tokens": int(merged.n_tokens), "bad": len(bad),
-            "cut": int(merged.n_cut), "tokens_left_out": int(merged.n_dropped), "settings": settings,
-            "versions": library_versions(), "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        }  # fmt: skip
-        self.store.publish(name, tables, about, {"provenance": provenance, "complete": [sum(present), len(present)]})
+        publish(self.store, name, self.loaded, self.identity, merged, tables, settings, len(bad), (sum(present), len(present)))
 
     def _exemplars(self, merged: Merged, do: who.Doing) -> Chosen:
         usable = len(self.entries.texts)

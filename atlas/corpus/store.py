@@ -77,6 +77,13 @@ class Store:
         document = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
         self._put(json.dumps(document, indent=1, sort_keys=True).encode(), ROOT)
 
+    def remove(self, name: str) -> None:
+        """Remove tables that nothing points to any more."""
+        where = self._at(TABLES + name)
+        self._files.invalidate_cache()
+        if self._files.exists(where):
+            self._files.rm(where, recursive=True)
+
     def _written(self, name: str) -> bool:
         """Whether tables are there whole: a local folder is when it is there, one of an object store when the root names it."""
         self._files.invalidate_cache()
