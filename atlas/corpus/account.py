@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-FIRST = 4.0
-"""How often the time of a call its statistics are thought to take, until one was measured: the pass and its sums."""
-
 FORGET = 0.8
 """What remains of a dear measurement in the next estimate: one slow moment must not stop the monitor for good."""
 
@@ -31,8 +28,8 @@ class Account:
     model_seconds: float = 0.0
     own_seconds: float = 0.0
     """Of everything that the monitor does in the model's calls: its hooks, statistics, writing, and waiting."""
-    ratio: float = FIRST
-    """Time of the statistics of a call, in times of the call."""
+    ratio: float = 1.0
+    """Time of the statistics of a call, in times of the call; learnt."""
     writing: float = 0.0
     """Seconds that writing took last."""
 

@@ -23,7 +23,7 @@ from atlas.corpus.monitored import Monitored
 from atlas.engine.loading.load import load
 from atlas.engine.model import Model
 from atlas.engine.running.context import current
-from atlas.engine.running.seen import arguments_of, goes_on, seen_texts
+from atlas.engine.running.seen import arguments_of, goes_on, plain_pass, probe_call, seen_texts
 from atlas.errors import AtlasError, CorpusError, UnknownName, fault
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ WRITE_AFTER = 256
 
 WRITING = 0.5
 """Seconds that writing the store is thought to take, until it was written once."""
+
+CLOCK = 1e-6
+"""Seconds that a pass takes at least, for clocks that are coarser."""
 
 LATE = 50
 """Calls that find another thread inside, after which the statistics wait for a quiet moment: a busy server has none by itself."""
@@ -170,11 +173,12 @@ class Monitor:
             out = self._out if self._out is not None else "monitor-of-" + re.sub(r"[^\w.-]+", "-", model.name)
             settings = {"every": self.every, "rows": self.rows, "share": self.share, "seed": self._seed}
             self._store = Monitored(str(out), Loaded.of(model), settings)
+            self._model, self.account, self._waiting = model, Account(self.share, writing=WRITING), []
+            self._calibrate(model, self._store)
         except Exception:
             if not mine:
                 model.release()
             raise
-        self._model, self.account, self._waiting = model, Account(self.share, writing=WRITING), []
         self._file = type(self._hf)._call_impl.__code__.co_filename  # noqa: SLF001 - where torch calls hooks from
         _MONITORED.add(self._hf)
         self._handles = [
@@ -219,6 +223,17 @@ class Monitor:
 
     def __repr__(self) -> str:
         return f"<Monitor of every {self.every:,}th call{'' if self._handles else ', stopped'}: {self.account}>"
+
+    def _calibrate(self, model: Model, store: Monitored) -> None:
+        """Learn how dear statistics are beside a call, so that the first sample is within the budget too."""
+        given = probe_call(model)
+        for _ in range(2):  # the first time everything is slow
+            began = self._clock()
+            plain_pass(model, given)
+            between = self._clock()
+            store.measured(seen_texts(model, given, 1, self._rng))
+            ended = self._clock()
+            self.account.ratio = (ended - between) / max(between - began, CLOCK)
 
     # -- in the model's calls: nothing may be raised -----------------------------------------------------------------
 

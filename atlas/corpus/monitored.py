@@ -18,6 +18,8 @@ from atlas.errors import CorpusError
 from atlas.tracing.corpus import Corpus, open_corpus
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from atlas.engine.running.encode import Encoded
 
 PREFIX = "monitor-"
@@ -56,13 +58,16 @@ class Monitored:
         return self.texts - self._written
 
     def add(self, texts: Sequence[Encoded]) -> None:
-        """Measure some texts."""
+        """Measure some texts and take them in."""
+        self._merged.add(*self.measured(texts), Task("", MEASURE, (), HOW), self.texts)
+
+    def measured(self, texts: Sequence[Encoded]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The sums over some texts."""
         model = self._loaded.model
         for encoded in texts:
             model.sized(TextShape(encoded.n_source, encoded.n_target), "qk", ())
         read = Read(list(range(len(texts))), list(texts), [facts_of(encoded) for encoded in texts], [])
-        header, arrays = shard_of(read, [""] * len(texts), self._loaded, HOW)
-        self._merged.add(header, arrays, Task("", MEASURE, (), HOW), self.texts)
+        return shard_of(read, [""] * len(texts), self._loaded, HOW)
 
     def write(self) -> Corpus:
         """Write the sums, and the tables of all monitors of this folder."""

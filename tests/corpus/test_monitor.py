@@ -1,4 +1,4 @@
-"""A monitor: its figures are those of a run over the sampled texts, its user's outputs and errors are untouched, its cost is bounded."""
+"""A monitor: figures of a run over the sampled texts, its user's outputs and errors untouched, its cost bounded."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def test_figures_are_those_of_a_run_over_the_sampled_texts_and_outputs_are_untou
     assert (len(pair[0]._forward_hooks), len(pair[0]._forward_pre_hooks)) == hooks
     assert (monitor.account.calls, monitor.account.sampled, monitor.problems) == (24, 12, [])
     targets = {"target": TARGET} if name == "T5" else {}
-    expected = atlas.corpus.run(atlas.load(pair), [{"text": text, **targets} for text in given[1::2]], tmp_path / "run", workers=0)
+    expected = atlas.corpus.run(
+        atlas.load(pair), [{"text": text, **targets} for text in given[1::2]], tmp_path / "run", workers=0
+    )
     assert list(found.heads.columns) == list(expected.heads.columns)
     numbers = [table.heads.select_dtypes("number").to_numpy(float) for table in (found, expected)]
     np.testing.assert_allclose(*numbers, rtol=1e-5, atol=1e-6)
@@ -95,7 +97,7 @@ def test_its_share_of_the_time_stays_under_the_budget_and_what_it_leaves_out_is_
     account = monitor.account
     assert account.model_seconds == account.calls == 6_000
     assert account.sampled + account.skipped["budget"] == 600
-    assert account.sampled == pytest.approx(6_000 * 0.02 / 30, abs=1)
+    assert account.sampled == 4  # 6,000 x 0.02 / 30
     assert 0 < account.taken <= 0.02
     assert f"{account.skipped['budget']} budget" in str(account)
 
@@ -114,11 +116,12 @@ def test_generation_is_sampled_at_its_prompt_and_writes_the_same(tmp_path: Any) 
 
 
 def test_calls_that_cannot_be_sampled_are_said_and_raise_nothing(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pair = pair_of("T5")
+    pair = pair_of("BART")
     monitor = generous(atlas.Monitor(pair, every=1, out=tmp_path / "a"))
+    pair[0].generate(input_ids=inputs(pair, TEXT)["input_ids"], max_new_tokens=3, do_sample=False, use_cache=False)
     with pytest.warns(UserWarning, match="encoder_outputs") as warned:
-        pair[0].generate(**{"input_ids": inputs(pair, TEXT)["input_ids"]}, max_new_tokens=3, do_sample=False)
-        assert monitor.stop() is None
+        found = monitor.stop()
+    assert found is None
     assert len(warned) == len(monitor.problems) == 1
     assert monitor.account.skipped["unfit"] == 1
     pair = pair_of("GPT-2")
@@ -158,7 +161,8 @@ def test_calls_of_several_threads_get_their_own_results(tmp_path: Any) -> None:
     for thread in threads:
         thread.join(60)
     found = monitor.stop()
-    assert not wrong and not monitor.problems
+    assert not wrong
+    assert not monitor.problems
     assert (monitor.account.calls, monitor.account.sampled) == (96, 19)
     assert found.heads["n"].eq(19).all()
 
@@ -177,8 +181,8 @@ def test_training_goes_on_as_without_it(tmp_path: Any) -> None:
             loss = hf(ids, labels=ids).loss
             loss.backward()
             steps.step()
-            losses.append(float(loss))
-        assert hf.training and all(module.training for module in hf.modules())
+            losses.append(loss.item())
+        assert all(module.training for module in hf.modules())
         if monitor is not None:
             assert monitor.stop().provenance["texts"] == 4
         return losses
@@ -219,7 +223,7 @@ def test_monitors_of_one_model_add_up_and_refuse_other_folders(tmp_path: Any) ->
         found = monitor.stop()
     assert found.provenance["texts"] == 6
     assert len(list((tmp_path / "out" / "shards").iterdir())) == 2
-    with pytest.raises(CorpusError, match="corpus.run"):
+    with pytest.raises(CorpusError, match=r"corpus\.run"):
         atlas.Monitor(pair, out=tmp_path / "run").start()
     with pytest.raises(CorpusError, match="another model"):
         atlas.Monitor(pair_of("Llama"), out=tmp_path / "out").start()

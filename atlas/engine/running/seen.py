@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from atlas.engine.loading.examine import reads_its_source
+from atlas.engine.loading.probe import probe_of
 from atlas.engine.running.encode import Encoded, table_of, tokenize
 from atlas.engine.running.targets import target_of, with_target
 from atlas.errors import TextError
@@ -71,6 +73,17 @@ def seen_texts(model: Model, given: Mapping[str, Any], most: int, rng: np.random
         encoded = _named(model, model.encode(parts))
         found.append(encoded if targets is None else _with_target(model, encoded, targets[row]))
     return found
+
+
+def probe_call(model: Model) -> dict[str, torch.Tensor]:
+    """The arguments of a call of the model's own kind."""
+    return probe_of(model.hf, model.tokenizer, model.limit, same_length=reads_its_source(model.hf, model.task))
+
+
+def plain_pass(model: Model, given: Mapping[str, torch.Tensor]) -> None:
+    """One pass that nothing observes."""
+    with model.held(), torch.no_grad():
+        model.forward(given)
 
 
 def _host(tensor: Any) -> np.ndarray:
