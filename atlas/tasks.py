@@ -19,6 +19,7 @@ from atlas.attribution import (
 )
 from atlas.bias import benchmarks, causal, depth, detection, heads, swap_audits, swaps, tradeoff
 from atlas.bias import compare as bias_compare
+from atlas.corpus import in_app as corpus_in_app
 from atlas.engine.loading import names
 from atlas.engine.running import (
     blueprint,
@@ -63,6 +64,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **tradeoff.TASKS,
     **swaps.TASKS,
     **bias_compare.TASKS,
+    **corpus_in_app.TASKS,
     **swap_audits.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

@@ -100,7 +100,7 @@ PRESSED = frozenset({"causal_test", "faithfulness", "verdict", "writing"})
 """Views that show nothing until a reader presses their button: their own tests press it."""
 
 
-IN_WORDS = frozenset({"compare"})
+IN_WORDS = frozenset({"compare", "corpus_run"})
 """Views of words, fields and buttons, without a plot."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from atlas.engine.loading.identity import library_versions
 from atlas.engine.running.likelihood import weights_fingerprint
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from atlas.corpus.measure import Loaded
     from atlas.corpus.merge import Merged
     from atlas.corpus.store import Store
+    from atlas.engine.model import Model
+
+
+_KNOWN: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()
+"""Model -> version of its weights and their hash: a run in parts asks again and again, and a hash reads all weights."""
+
+
+def _fingerprint(model: Model) -> str:
+    version = model.weights_version()
+    known = _KNOWN.get(model)
+    if known is None or known[0] != version:
+        known = _KNOWN[model] = version, weights_fingerprint(model)
+    return known[1]
 
 
 def identity_of(loaded: Loaded) -> dict[str, Any]:
@@ -25,7 +39,7 @@ def identity_of(loaded: Loaded) -> dict[str, Any]:
     model = loaded.model
     return {
         "model": model.name,
-        "revision": model.revision or weights_fingerprint(model),
+        "revision": model.revision or _fingerprint(model),
         "class": type(model.hf).__name__,
         "dtype": str(model.hf.dtype).removeprefix("torch."),
         "device": model.device.type,

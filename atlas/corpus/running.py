@@ -122,7 +122,7 @@ def run(
             # What is there is worth looking at; the run is resumed by calling it again.
             plan.publish(None, columns, limit, sample)
             raise
-        plan.publish(do, columns, limit, sample)
+        plan.publish(do, columns, limit, sample, progress)
     return open_corpus(store.where)
 
 
@@ -212,7 +212,14 @@ class Plan:
         if progress is not None and finished < total:
             progress(total, total)
 
-    def publish(self, do: who.Doing | None, columns: Columns, limit: int | None, sample: int | None) -> None:
+    def publish(
+        self,
+        do: who.Doing | None,
+        columns: Columns,
+        limit: int | None,
+        sample: int | None,
+        progress: Progress | None = None,
+    ) -> None:
         """Merge the shards that are there, let the exemplars be looked at (unless `do` is None), and write the tables."""
         there = self.store.names()
         present = [shard.name in there for shard in self.shards]
@@ -222,8 +229,14 @@ class Plan:
         exemplars = Chosen.none()
         edges: dict[int, Any] = {}
         if do is not None:
-            exemplars = self._exemplars(merged, do)
-            edges = self._edges(exemplars, do)
+
+            def looked_at(_: Task) -> None:
+                # The texts are done, but who waits wants to be asked now and then whether to go on.
+                if progress is not None:
+                    progress(len(self.entries.texts), len(self.entries.texts))
+
+            exemplars = self._exemplars(merged, do, looked_at)
+            edges = self._edges(exemplars, do, looked_at)
         tables = tables_of(merged, exemplars, edges, self.entries.texts)
         bad = [*self.entries.bad, *merged.bad]
         tables["bad"] = as_bytes([list(each) for each in bad])
@@ -235,11 +248,11 @@ class Plan:
         name = hashlib.sha256(json.dumps([names, settings, do is None, [list(b) for b in bad]]).encode()).hexdigest()[:16]
         publish(self.store, name, self.loaded, self.identity, merged, tables, settings, len(bad), (sum(present), len(present)))
 
-    def _exemplars(self, merged: Merged, do: who.Doing) -> Chosen:
+    def _exemplars(self, merged: Merged, do: who.Doing, done: who.Done) -> Chosen:
         usable = len(self.entries.texts)
         drawn = sampled(usable, SAMPLE, self.seed)
         work = [self._task(VALUES, [self.entries.texts[at] for at in part]) for part in _parts(drawn, self.settings.shard_size)]
-        _do_missing(self.store, work, do)
+        _do_missing(self.store, work, do, done)
         places, values = [], []
         for first, each in zip(range(0, len(drawn), self.settings.shard_size), work, strict=True):
             _, arrays = self.store.read(each.name)
@@ -248,14 +261,14 @@ class Plan:
         known = np.concatenate(places)
         return choose(merged, known, np.concatenate(values), priorities(usable, self.seed)[known])
 
-    def _edges(self, exemplars: Chosen, do: who.Doing) -> dict[int, Any]:
+    def _edges(self, exemplars: Chosen, do: who.Doing, done: who.Done) -> dict[int, Any]:
         """Of every text of an exemplar: its tokens, and the edges of its heads in order."""
         heads: dict[int, list[int]] = {}
         for text, head in exemplars.pairs():
             heads.setdefault(text, []).append(head)
         parts = list(_parts(sorted(heads), EDGES_AT_ONCE))
         work = [self._task(EDGES, [self.entries.texts[text] for text in part], [heads[text] for text in part]) for part in parts]
-        _do_missing(self.store, work, do)
+        _do_missing(self.store, work, do, done)
         found: dict[int, Any] = {}
         for part, each in zip(parts, work, strict=True):
             header, arrays = self.store.read(each.name)
@@ -270,9 +283,9 @@ class Plan:
         return found
 
 
-def _do_missing(store: Store, work: Sequence[Task], do: who.Doing) -> None:
+def _do_missing(store: Store, work: Sequence[Task], do: who.Doing, done: who.Done) -> None:
     there = store.names()
-    do(list({each.name: each for each in work if each.name not in there}.values()), lambda _: None)
+    do(list({each.name: each for each in work if each.name not in there}.values()), done)
 
 
 def _parts(items: Any, size: int) -> list[Any]:

@@ -22,8 +22,8 @@ KEY = "corpus"
 """Under this key a link holds the choices of all views of corpora."""
 
 HOW_TO = (
-    "No corpus of {model} is open here. Measure its heads over many texts with `atlas corpus {model} FILES -o FOLDER`, and start "
-    "the app with `atlas serve --corpus FOLDER`."
+    "No corpus of {model} is open here. Measure its heads over many texts in the card 'Measure a corpus', or with "
+    "`atlas corpus {model} FILES -o FOLDER`, and start the app with `atlas serve --corpus FOLDER`."
 )
 
 UNFIT = "no corpus of this model is open here"
@@ -33,6 +33,7 @@ class Corpora(param.Parameterized):
     """Name -> opened corpus. A name is all that a link holds: no visitor can make the server open a folder."""
 
     opened = param.Dict(default={}, doc="Name -> corpus.")
+    for_others = param.Boolean(default=False, doc="Whether others than who runs the app may be among its readers.")
 
     def of(self, trace: Trace) -> dict[str, Corpus]:
         """Those of the model of a trace."""

@@ -187,6 +187,10 @@ class Lens(Revisions):
         """Stop waiting, without a word."""
         self._asking.drop()
 
+    def leave(self) -> None:
+        """The reader has gone."""
+        self.drop_asked()
+
     def arrived(self) -> None:
         """A result that was asked for is there: draw it."""
         if self.awake:

@@ -143,7 +143,7 @@ class Workspace(param.Parameterized):
         self.pipeline.cancel()
         self.second.cancel()
         for lens in self.lenses:
-            lens.drop_asked()
+            lens.leave()
 
     def _count_choice(self, *_: object) -> None:
         self.chosen += 1

@@ -18,6 +18,7 @@ from atlas.views.compare_measured import CompareAgreementView, CompareBiasView
 from atlas.views.compare_planes import CompareGroupsView, CompareHeadsView, CompareMatrixView, CompareStreamsView
 from atlas.views.composition import CompositionView
 from atlas.views.corpus_heads import CorpusMapView, CorpusProfileView, CorpusTableView
+from atlas.views.corpus_run import CorpusRunView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
 from atlas.views.drift import DriftView
@@ -140,7 +141,11 @@ TABS: tuple[Tab, ...] = (
         ),
         BIAS_NOTICE,
     ),
-    Tab("corpus", "Corpus", (HeadPageView, CorpusMapView, CorpusTableView, FinderView, CorpusProfileView, DriftView)),
+    Tab(
+        "corpus",
+        "Corpus",
+        (HeadPageView, CorpusRunView, CorpusMapView, CorpusTableView, FinderView, CorpusProfileView, DriftView),
+    ),
     Tab(
         "compare",
         "Compare",

@@ -1,0 +1,348 @@
+"""What the card that measures a corpus shows: the texts, a run over them as it goes on, and the corpus at its end."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import pandas as pd
+import param
+
+from atlas.errors import BadData, NotCaptured, TextError
+from atlas.state.asking import Progress
+from atlas.state.corpora import choices_of
+from atlas.state.lens import Lens, counted
+from atlas.state.model_key import model_key
+from atlas.state.session_folder import SessionFolder
+from atlas.tracing.corpus_run import MEASURE, READ, Given
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+    from atlas.tracing.corpus import Corpus
+
+SAMPLE, FILE = "sample", "file"
+"""Where the texts come from."""
+
+ENDINGS = (".csv", ".json", ".jsonl", ".txt")
+"""Not Parquet, whose few bytes may unfold to any number."""
+
+MOST_BYTES = 16_000_000
+"""Bytes of a file at most. It stays in the memory of the session."""
+
+PART_SECONDS = 2.0
+"""Seconds of a part of a run. Between two parts other readers of the same model have their turn."""
+
+MOST_RUNS = 3
+"""Corpora of a session that are kept: each has some megabytes on the disk of the server."""
+
+SHOWN = 12
+"""Bad rows that are listed; the table to take away has all."""
+
+CHANGED = (
+    "Heads are switched off on screen, and a corpus is of the model as it is. Switch them on again in the bar of what is "
+    "selected, then measure."
+)
+
+NO_MODEL = "A corpus is measured in the app, on a model that is here."
+
+LOST = "Choose a file of texts, or the sample."
+
+
+class Ceiling(NamedTuple):
+    """How much a run takes, and why no more."""
+
+    texts: int
+    letters: int
+    why: str
+
+
+FOR_OTHERS = Ceiling(2_000, 1_000_000, "because the readers of a server share its processor")
+FOR_ONESELF = Ceiling(20_000, 20_000_000, "because the page's own process does the work, and its queue waits meanwhile")
+
+
+class CorpusRunChoices(param.Parameterized):
+    """Choices of the card that measures a corpus."""
+
+    source = param.Selector[str](objects=[SAMPLE, FILE], default=SAMPLE, doc="Which texts.")
+    column = param.String(default="text", doc="The column or key of the file that holds the texts.")
+    most = param.Integer(default=200, bounds=(2, FOR_ONESELF.texts), doc="So many texts at most.")
+
+
+class Part(NamedTuple):
+    """What some seconds of a run made."""
+
+    corpus: Corpus | None
+    """None: there is more to do."""
+
+
+class Chosen(NamedTuple):
+    """The texts that a run takes."""
+
+    texts: tuple[str, ...]
+    left_out: int
+    """Usable ones that are too many."""
+
+
+class CorpusRunLens(Lens):
+    """The texts, and runs of this session. A run outlives the text on screen: another text is no reason to stop it."""
+
+    key: ClassVar = "corpus_run"
+    choices_type: ClassVar = CorpusRunChoices
+
+    def __init__(self, workspace: Any, **params: Any) -> None:
+        self.file = self._digest = ""
+        self._data: bytes | None = None
+        self._read: tuple[Hashable, Given] | None = None
+        self._wanted: set[Hashable] = set()
+        self._parts: dict[Hashable, int] = {}
+        self._begun: dict[Hashable, tuple[float, int]] = {}
+        self._made: dict[Hashable, str] = {}
+        self._folder = SessionFolder()
+        super().__init__(workspace, **params)
+
+    def depends(self) -> Hashable:
+        """On the texts and the number of them."""
+        choices = self.choices
+        return self._digest, choices.source, choices.column, choices.most, len(self._wanted), len(self._made)
+
+    # -- what a reader does --------------------------------------------------------------------------------------------
+
+    def take(self, name: str, data: bytes) -> None:
+        """Take a file of the reader's."""
+        self.drop_asked()
+        if not name.lower().endswith(ENDINGS):
+            msg = f"Texts are read from {', '.join(ENDINGS)} files, not from {name!r}."
+            raise TextError(msg)
+        if len(data) > MOST_BYTES:
+            msg = f"{name} has {len(data):,} bytes, more than the {MOST_BYTES:,} a page takes. Use `atlas corpus` for it."
+            raise BadData(msg)
+        self._data, self.file, self._digest = data, name, hashlib.sha256(data).hexdigest()
+        self.choices.source = FILE
+        self._redraw()
+
+    def run(self) -> None:
+        """Measure, or go on where it was stopped."""
+        if self.can_run:
+            self._wanted.add(self._key())
+            self._begun.pop(self._key(), None)
+            self._redraw()
+
+    def cancel(self) -> None:
+        """Stop; what was measured stays, and a later run goes on from there."""
+        self.drop_asked()
+        self._wanted.discard(self._key())
+        self._redraw()
+
+    def leave(self) -> None:
+        """The reader has gone: the folder goes too."""
+        super().leave()
+        self._folder.close()
+
+    # -- what there is -------------------------------------------------------------------------------------------------
+
+    @property
+    def ceiling(self) -> Ceiling:
+        """How much a run takes here."""
+        return FOR_OTHERS if self.workspace.corpora.for_others else FOR_ONESELF
+
+    @property
+    def limits(self) -> str:
+        """The ceiling in words."""
+        found = self.ceiling
+        return (
+            f"Up to {found.texts:,} texts with {found.letters:,} letters in all are measured here, {found.why}. "
+            "`atlas corpus` takes any number, on several workers."
+        )
+
+    @property
+    def can_run(self) -> bool:
+        """Whether there are texts, and something left to do with them."""
+        if self.workspace.trace is None or self.busy or self._given() is None:
+            return False
+        key = self._key()
+        return bool(self.chosen().texts) and key not in self._made and (key not in self._wanted or bool(self.problem))
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run over these texts was begun and stopped."""
+        return self.workspace.trace is not None and self._parts.get(self._key(), -1) >= 0
+
+    @property
+    def corpus_name(self) -> str:
+        """Of the corpus of these texts; empty where it was not measured."""
+        return "" if self.workspace.trace is None else self._made.get(self._key(), "")
+
+    def shown(self) -> str:
+        """The sentence about the run; asks for what is to be done next."""
+        return self.attempt(self._advance, "")
+
+    def chosen(self) -> Chosen:
+        """The first texts, as many as fit."""
+        given = self._given()
+        if given is None:
+            return Chosen((), 0)
+        ceiling, letters = self.ceiling, 0
+        found = []
+        for text in given.texts[: min(self.choices.most, ceiling.texts)]:
+            letters += len(text)
+            if letters > ceiling.letters:
+                break
+            found.append(text)
+        return Chosen(tuple(found), len(given.texts) - len(found))
+
+    def bad(self) -> str:
+        """The rows that cannot be used, the first of them one by one."""
+        given = self._given()
+        if given is None or not given.bad:
+            return ""
+        rows = [f"row {row:,} {reason}" for row, reason in given.bad[:SHOWN]]
+        more = len(given.bad) - len(rows)
+        lines = [f"{counted(len(given.bad), 'row')} cannot be used:", *rows]
+        return "\n".join([*lines, f"and {more:,} more"] if more else lines)
+
+    def table(self) -> pd.DataFrame:
+        """Every text that is measured with its letters, and every row that cannot be used with the reason."""
+        self.shown()
+        given, chosen = self._given(), self.chosen()
+        if given is None:
+            ceiling = self.ceiling
+            return pd.DataFrame({"most_texts": [ceiling.texts], "most_letters": [ceiling.letters], "why": [ceiling.why]})
+        texts = pd.DataFrame({"row": pd.NA, "text": chosen.texts, "letters": [len(text) for text in chosen.texts], "problem": ""})
+        bad = pd.DataFrame({"row": [row for row, _ in given.bad], "problem": [reason for _, reason in given.bad]})
+        return pd.concat([texts, bad], ignore_index=True) if len(bad) else texts
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+
+    def arrived(self) -> None:
+        """A part is there; the next one begins also while nobody looks."""
+        if not self.awake:
+            self.attempt(self._advance, None)
+        super().arrived()
+
+    def _texts_key(self) -> Hashable:
+        choices = self.choices
+        return (SAMPLE, self.ceiling.texts) if choices.source == SAMPLE else (self._digest, choices.column)
+
+    def _key(self) -> Hashable:
+        return model_key(self.trace), self._texts_key(), self.choices.most
+
+    def _given(self) -> Given | None:
+        """The texts, where they were read."""
+        return self._read[1] if self._read is not None and self._read[0] == self._texts_key() else None
+
+    def _advance(self) -> str:
+        trace, tasks = self.trace, self.workspace.tasks
+        if READ not in tasks or MEASURE not in tasks or trace.live is None:
+            raise NotCaptured(NO_MODEL)
+        if trace.provenance.get("changed"):
+            raise NotCaptured(CHANGED)
+        if self.choices.source == FILE and self._data is None:
+            self.line = LOST
+            return ""
+        if self._given() is None and not self._reads():
+            return ""
+        key = self._key()
+        while key in self._wanted and key not in self._made:
+            part = self._next_part(trace, key)
+            if part is None:
+                break
+            self._parts[key] = self._parts.get(key, 0) + 1
+            if part.corpus is not None:
+                self._open(key, part.corpus)
+        self.line = self._describe()
+        return self._result()
+
+    def _reads(self) -> bool:
+        """Read the texts; False while they are on their way."""
+        task, key, column = self.workspace.tasks[READ], self._texts_key(), self.choices.column
+        name, data, most = self.file, self._data if self.choices.source == FILE else None, self.ceiling.texts
+
+        def work(progress: Progress) -> Given:
+            progress.tell("Reading the texts")
+            made: Given = task(name, data, column, most)
+            return made
+
+        nothing: Given | None = None
+        found = self.ask(f"{id(self)} texts {key}", work, nothing, keep=False)
+        if found is not None:
+            self._read = key, found
+        return found is not None
+
+    def _next_part(self, trace: Trace, key: Hashable) -> Part | None:
+        """The part that was asked for; None while it is under way."""
+        task, texts, folder = self.workspace.tasks[MEASURE], self.chosen().texts, self._folder
+        begun = self._begun.setdefault(key, (time.monotonic(), -1))
+        done_before = [begun[1]]
+        where = self._where(key)
+
+        def report(progress: Progress, done: int, of: int) -> None:
+            if done_before[0] < 0:
+                done_before[0] = done
+                self._begun[key] = begun[0], done
+            new = done - done_before[0]
+            left = (time.monotonic() - begun[0]) / new * (of - done) if new > 0 else 0.0
+            said = f"{done:,} of {of:,} texts" if done < of else "Choosing examples"
+            progress.tell(said + (f", about {left:.0f} s left" if left >= 1 else ""), done / of)
+
+        def work(progress: Progress) -> Part:
+            with folder.used() as path:
+                return Part(task(trace, texts, str(path / where), PART_SECONDS, lambda done, of: report(progress, done, of)))
+
+        nothing: Part | None = None
+        return self.ask(f"{id(self)} {key} {self._parts.get(key, 0)}", work, nothing, needs_model=True, keep=False)
+
+    @staticmethod
+    def _where(key: Hashable) -> str:
+        return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+
+    def _open(self, key: Hashable, corpus: Corpus) -> None:
+        """Offer the corpus to all views of corpora, and show it there."""
+        corpora = self.workspace.corpora
+        plain = Path(self.file).stem if self.choices.source == FILE else SAMPLE
+        base = f"{plain} ({counted(int(corpus.provenance['texts']), 'text')})"
+        name, number = base, 2
+        while name in corpora.opened:
+            name, number = f"{base} {number}", number + 1
+        opened = dict(corpora.opened)
+        self._made[key] = name
+        for old in list(self._made)[:-MOST_RUNS]:
+            opened.pop(self._made.pop(old), None)
+            self._wanted.discard(old)
+            self._parts.pop(old, None)
+            self._folder.remove(self._where(old))
+        with self.workspace.one_message():
+            corpora.opened = opened | {name: corpus}
+            choices_of(self.workspace).corpus = name
+
+    # -- in words ------------------------------------------------------------------------------------------------------
+
+    def _describe(self) -> str:
+        given, chosen = self._given(), self.chosen()
+        assert given is not None
+        named = "the sample" if self.choices.source == SAMPLE else self.file
+        of = (
+            f"{len(chosen.texts):,} of {counted(len(given.texts), 'text')}"
+            if chosen.left_out
+            else counted(len(chosen.texts), "text")
+        )
+        bad = f", {counted(len(given.bad), 'row')} that cannot be used" if given.bad else ""
+        state = (
+            "measured" if self.corpus_name else "stopped" if self.is_begun and self._key() not in self._wanted else "not run yet"
+        )
+        return f"{of} of {named}{bad}: {state}"
+
+    def _result(self) -> str:
+        name = self.corpus_name
+        corpus = self.workspace.corpora.opened.get(name)
+        if corpus is None:
+            return ""
+        about = corpus.provenance
+        cut = f"; {counted(about['cut'], 'text')} cut to the model's length" if about["cut"] else ""
+        bad = f"; {counted(about['bad'], 'text')} left out" if about["bad"] else ""
+        return (
+            f"{counted(about['texts'], 'text')} with {about['tokens']:,} tokens measured{cut}{bad}. "
+            f"The cards of this tab show them as {name!r}."
+        )

@@ -1,0 +1,17 @@
+"""A run over many texts as a page asks for it: the names of its tasks, and what they give."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+READ, MEASURE = "corpus_texts", "corpus_run"
+"""Names of the tasks."""
+
+
+class Given(NamedTuple):
+    """What a file of texts holds."""
+
+    texts: tuple[str, ...]
+    """Those that can be used, in their order."""
+    bad: tuple[tuple[int, str], ...]
+    """Row and reason of those that cannot."""
