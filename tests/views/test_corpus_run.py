@@ -116,7 +116,7 @@ def test_rows_that_cannot_be_used_are_listed_and_others_get_less(monkeypatch):
     lens.take("long.txt", as_file(["the cat " * 5, "the dog " * 5]))
     assert lens.chosen() == (("the cat " * 5,), 1)
     view.upload.param.update(filename="texts.exe", value=b"MZ")
-    assert "not from 'texts.exe'" in (lens.problem or view.faults.problem)
+    assert "not from 'texts.exe'" in view.faults.note
 
 
 def test_the_folder_goes_with_the_session_and_old_runs_before(folder, monkeypatch):
