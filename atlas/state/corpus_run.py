@@ -329,9 +329,8 @@ class CorpusRunLens(Lens):
             else counted(len(chosen.texts), "text")
         )
         bad = f", {counted(len(given.bad), 'row')} that cannot be used" if given.bad else ""
-        state = (
-            "measured" if self.corpus_name else "stopped" if self.is_begun and self._key() not in self._wanted else "not run yet"
-        )
+        begun = "stopped" if self._key() not in self._wanted else "running"
+        state = "measured" if self.corpus_name else begun if self.is_begun else "not run yet"
         return f"{of} of {named}{bad}: {state}"
 
     def _result(self) -> str:

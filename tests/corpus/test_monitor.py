@@ -52,7 +52,7 @@ def generous(monitor: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["BERT", "GPT-2", "T5", "gpt-mini"])
 def test_figures_are_those_of_a_run_over_the_sampled_texts_and_outputs_are_untouched(name: str, tmp_path: Any) -> None:
-    pair, given = pair_of(name), texts(24)
+    pair, given = pair_of(name), texts(20)
     hooks = len(pair[0]._forward_hooks), len(pair[0]._forward_pre_hooks)
     with torch.no_grad():
         plain = [pair[0](**inputs(pair, text)).logits for text in given]
@@ -61,7 +61,7 @@ def test_figures_are_those_of_a_run_over_the_sampled_texts_and_outputs_are_untou
         found = monitor.stop()
     assert all(torch.equal(one, other) for one, other in zip(plain, seen, strict=True))
     assert (len(pair[0]._forward_hooks), len(pair[0]._forward_pre_hooks)) == hooks
-    assert (monitor.account.calls, monitor.account.sampled, monitor.problems) == (24, 12, [])
+    assert (monitor.account.calls, monitor.account.sampled, monitor.problems) == (20, 10, [])
     targets = {"target": TARGET} if name == "T5" else {}
     expected = atlas.corpus.run(
         atlas.load(pair), [{"text": text, **targets} for text in given[1::2]], tmp_path / "run", workers=0
@@ -192,7 +192,7 @@ def test_training_goes_on_as_without_it(tmp_path: Any) -> None:
 
 def test_planted_drift_in_the_monitored_model_is_found_and_named(tmp_path: Any) -> None:
     layer, head = 2, 1
-    before = atlas.corpus.run(atlas.load(pair_of("GPT-2")), texts(60, 1), tmp_path / "before", workers=0)
+    before = atlas.corpus.run(atlas.load(pair_of("GPT-2")), texts(40, 1), tmp_path / "before", workers=0)
     for altered in (False, True):
         pair = pair_of("GPT-2")
         if altered:
@@ -203,7 +203,7 @@ def test_planted_drift_in_the_monitored_model_is_found_and_named(tmp_path: Any) 
                 attention.bias[head * width : (head + 1) * width] = 0
         monitor = generous(atlas.Monitor(pair, every=2, out=tmp_path / f"{altered}"))
         with torch.no_grad():
-            for text in texts(120, 2):
+            for text in texts(80, 2):
                 pair[0](**inputs(pair, text))
         monitor.stop()
         found = atlas.corpus.drift(before, atlas.open(tmp_path / f"{altered}"))
