@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import re
 import threading
 import time
@@ -179,6 +180,7 @@ class Monitor:
             if not mine:
                 model.release()
             raise
+        self._signature = inspect.signature(self._hf.forward)
         self._file = type(self._hf)._call_impl.__code__.co_filename  # noqa: SLF001 - where torch calls hooks from
         _MONITORED.add(self._hf)
         self._handles = [
@@ -248,7 +250,7 @@ class Monitor:
             turn = self._local.turn = _Turn(frame)
             try:
                 self._take_when_quiet()
-                self._look(turn, arguments_of(module, args, options))
+                self._look(turn, arguments_of(self._signature, args, options))
             finally:
                 self._gate.enter(frame)
                 turn.began = self._clock()

@@ -26,9 +26,9 @@ NO_TARGET = "The call of this encoder-decoder has neither decoder_input_ids nor 
 NO_TEXT = "The mask or the positions of the call are not those of one text a row."
 
 
-def arguments_of(module: Any, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_of(signature: inspect.Signature, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name."""
-    return dict(inspect.signature(module.forward).bind_partial(*args, **options).arguments) if args else dict(options)
+    return dict(signature.bind_partial(*args, **options).arguments) if args else dict(options)
 
 
 def goes_on(given: Mapping[str, Any]) -> bool:
