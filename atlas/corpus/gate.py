@@ -72,7 +72,8 @@ class Gate:
 
 def _frames() -> set[int]:
     """The ids of all frames of this thread."""
-    found, frame = set(), sys._getframe()  # noqa: SLF001 - CPython's own name for it
+    found: set[int] = set()
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - CPython's own name for it
     while frame is not None:
         found.add(id(frame))
         frame = frame.f_back

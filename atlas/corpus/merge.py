@@ -107,7 +107,12 @@ class Merged:
 
     def as_shard(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Header and arrays of a shard of all texts so far; `add` takes it in again."""
-        arrays = {"n": self.moments.n, "mean": self.moments.mean, "m2": self.moments.m2, "texts": self.n_texts}
+        arrays: dict[str, np.ndarray] = {
+            "n": self.moments.n,
+            "mean": self.moments.mean,
+            "m2": self.moments.m2,
+            "texts": self.n_texts,
+        }
         arrays |= {name: getattr(self, name) for name in ("uniform", "rows", *_SUMMED)}
         arrays |= {"top_value": self.top.value, "top_text": self.top.text}
         for (kind, side), sums in self.tokens.items():

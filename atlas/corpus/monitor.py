@@ -195,7 +195,10 @@ class Monitor:
             return None
         try:
             with self._gate.alone(PATIENCE) as alone:
-                self._take_waiting() if alone else self._lose_waiting()
+                if alone:
+                    self._take_waiting()
+                else:
+                    self._lose_waiting()
                 for handle in self._handles:
                     handle.remove()
                 self._handles = []

@@ -75,7 +75,8 @@ class Monitored:
         header, arrays = self._merged.as_shard()
         self._store.write(self._own, {**header, "what": PREFIX, "identity": self._identity}, arrays)
         names = sorted(self._store.names())
-        whole, first, counts = Merged.empty(self._loaded.heads, [""]), 0, []
+        whole, first = Merged.empty(self._loaded.heads, [""]), 0
+        counts: list[int] = []
         for name in names:
             header, arrays = self._store.read(name)
             whole.add(header, arrays, Task(name, MEASURE, (), HOW), first)

@@ -64,14 +64,15 @@ def seen_texts(model: Model, given: Mapping[str, Any], most: int, rng: np.random
         if positions is not None and (np.diff(positions[row, kept]) != 1).any():
             raise TextError(NO_TEXT)
         parts = {"input_ids": table[row, kept]}
-        own = (parts["input_ids"].tobytes(), b"" if targets is None or targets[row] is None else targets[row].tobytes())
+        target = None if targets is None else targets[row]
+        own = (parts["input_ids"].tobytes(), b"" if target is None else target.tobytes())
         if own == before:
             continue  # a beam of the text before
         before = own
         if segments is not None:
             parts["token_type_ids"] = segments[row, kept]
         encoded = _named(model, model.encode(parts))
-        found.append(encoded if targets is None else _with_target(model, encoded, targets[row]))
+        found.append(encoded if targets is None else _with_target(model, encoded, target))
     return found
 
 
