@@ -18,6 +18,7 @@ from atlas.cli.audit import add_audit
 from atlas.cli.bias import add_bias
 from atlas.cli.corpus import add_corpus
 from atlas.cli.drift import add_drift
+from atlas.cli.drills import add_drills
 from atlas.cli.explain import Tools, add_explain
 from atlas.cli.report import add_report
 from atlas.cli.serve import add_serve
@@ -46,6 +47,7 @@ EXAMPLES = """examples:
   atlas audit gus-mini posts.csv --model bert-base-uncased -o found
   atlas bias gpt2 --benchmark stereoset --data dev.json -o results
   atlas corpus gpt-mini texts.csv -o heads --group source
+  atlas drills gpt2 -o drilled.csv                    which heads retrieve, count on, repeat: on texts made for it
   atlas drift last-week this-week || echo "the heads do something else now"
   atlas trace ./my-model "A text." --pair "Another." --keep qk -o both.zarr
 
@@ -143,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_bias(commands, _count, write_table)
     add_audit(commands, write_table)
     add_corpus(commands, _count)
+    add_drills(commands, write_table, _count)
     add_drift(commands, write_table)
     add_report(commands)
     return parser

@@ -48,6 +48,13 @@ def add_corpus(commands: Any, count: Callable[[str], int]) -> None:
     parser.add_argument("--words", action="store_true", help="tag parts of speech and entities too, which takes longer")
     parser.add_argument("--refuse-long", action="store_true", help="list texts that are too long as bad instead of cutting them")
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
+    parser.add_argument(
+        "--revisions", metavar="A,B,C", default="",
+        help="checkpoints, by commas: branches, tags or commits on the hub, or folders below MODEL; each gets a folder below OUT",
+    )  # fmt: skip
+    parser.add_argument(
+        "--drills", action="store_true", help="drill every head too (see `atlas drills`), kept beside the results"
+    )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, mps ... (default: cuda where there is one, else cpu)")
     parser.add_argument("--dtype", metavar="NAME", help="float32 (default), bfloat16, float16")
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
@@ -57,19 +64,45 @@ def add_corpus(commands: Any, count: Callable[[str], int]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure every head of a model over many texts. Stopped and called again it goes on; atlas.open(OUT) reads the result."""
-    from atlas.corpus import Columns, Settings
+    from atlas.corpus import Columns, Settings, drills, run_revisions
     from atlas.corpus import run as measure
 
     given = args.files[0] if len(args.files) == 1 else [Path(name) for name in args.files]
+    revisions = [name.strip() for name in args.revisions.split(",") if name.strip()]
+    loading = {"device": args.device, "dtype": args.dtype, "trust_remote_code": args.trust_remote_code}
+
+    def drilled(model: str, out: str, revision: str | None) -> None:
+        if args.drills:
+            with progress_bar(quiet=args.quiet, name="drills", unit="drill") as progress:
+                print(drills(model, seed=args.seed, out=out, revision=revision, progress=progress, **loading).sentence)
+
     with progress_bar(quiet=args.quiet, name="texts") as progress:
-        found = measure(
-            args.model, given, args.output, limit=args.limit, seed=args.seed, sample=args.sample,
-            columns=Columns(args.column, args.group, args.pair, args.target), workers=args.workers, scheduler=args.scheduler,
-            settings=Settings(args.shard, args.words, truncate=not args.refuse_long), revision=args.revision, device=args.device,
-            dtype=args.dtype, trust_remote_code=args.trust_remote_code, progress=progress,
-            report=lambda line: print(line, file=sys.stderr),
-        )  # fmt: skip
-    print_summary(found, args.output)
+        options: dict[str, Any] = {
+            "limit": args.limit, "seed": args.seed, "sample": args.sample,
+            "columns": Columns(args.column, args.group, args.pair, args.target), "workers": args.workers,
+            "scheduler": args.scheduler, "settings": Settings(args.shard, args.words, truncate=not args.refuse_long),
+            "progress": progress, "report": lambda line: print(line, file=sys.stderr), **loading,
+        }  # fmt: skip
+        if not revisions:
+            found = measure(args.model, given, args.output, revision=args.revision, **options)
+        else:
+            series = run_revisions(args.model, given, args.output, revisions, **options)
+    if not revisions:
+        print_summary(found, args.output)
+        drilled(args.model, args.output, args.revision)
+        return
+    for each in series:
+        print_summary(each.corpus, each.corpus.where)
+        drilled(each.model, each.corpus.where, each.revision)
+    print_appearance([each.corpus for each in series])
+
+
+def print_appearance(corpora: list[Corpus]) -> None:
+    """When roles appear, where there are checkpoints to compare."""
+    from atlas.tracing.over_time import LEAST, over_time
+
+    if len(corpora) >= LEAST:
+        print(over_time(corpora).sentence)
 
 
 def print_summary(found: Corpus, output: str) -> None:

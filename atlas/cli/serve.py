@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from atlas.cli.logins import authentication
@@ -109,7 +110,17 @@ def opened_corpora(folders: list[str]) -> dict[str, Any]:
     from atlas.cli.drift import opened
     from atlas.state.corpora import named
 
-    return named(map(opened, folders))
+    return named(opened(each) for folder in folders for each in stores_in(folder))
+
+
+def stores_in(folder: str) -> list[str]:
+    """The folder, or where it holds none itself, the corpora right below it: those of checkpoints."""
+    from atlas.tracing.corpus import is_corpus
+    from atlas.tracing.over_time import in_steps
+
+    if "://" in folder or is_corpus(folder) or not Path(folder).is_dir():
+        return [folder]
+    return in_steps([str(each) for each in sorted(Path(folder).iterdir()) if each.is_dir() and is_corpus(each)]) or [folder]
 
 
 def listening(page: Callable[[], Any], title: str, args: argparse.Namespace, who: dict[str, Any]) -> Any:

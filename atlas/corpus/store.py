@@ -65,6 +65,10 @@ class Store:
             arrays = {key: found[key] for key in found.files}
         return json.loads(arrays.pop(HEADER).tobytes().decode()), arrays
 
+    def put(self, data: bytes, name: str) -> None:
+        """Write a file beside the tables, whole or not at all."""
+        self._put(data, name)
+
     def publish(self, name: str, tables: Mapping[str, np.ndarray], about: Mapping[str, Any], root: Mapping[str, Any]) -> None:
         """Write tables under a name of their own, then let the root point to them: a reader sees the old ones or the new.
 

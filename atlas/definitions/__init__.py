@@ -18,6 +18,7 @@ from atlas.definitions.bias import BIAS
 from atlas.definitions.compare import COMPARE
 from atlas.definitions.corpus import CORPUS
 from atlas.definitions.definition import Definition
+from atlas.definitions.drills import DRILLS
 from atlas.definitions.effects import EFFECTS
 from atlas.definitions.heads import HEADS
 from atlas.definitions.metrics import METRICS
@@ -43,6 +44,7 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
             *ATTRIBUTIONS,
             *EFFECTS,
             *CORPUS,
+            *DRILLS,
             *COMPARE,
         )
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import BENJAMINI, CLARK, COHEN, WELCH
+from atlas.definitions.references import BENJAMINI, CLARK, COHEN, OLSSON, WELCH
 
 CORPUS = (
     Definition(
@@ -41,6 +41,18 @@ CORPUS = (
         "√2 on average, for two heads with unrelated figures",
         "0 or more",
         "Euclidean distance of standardised values, as in any textbook",
+    ),
+    Definition(
+        "corpus_appears",
+        "corpus",
+        "Appearance of a role",
+        "the first checkpoint from which on the role is the head's own (see Role over many texts) at every later one",
+        "Later than the first time where the head lost the role in between. Checkpoints between two that were measured are not "
+        "known, so a role appears somewhere after the one before. Each checkpoint is corrected for its own heads, not for the "
+        "number of checkpoints: the rule asks for all later ones.",
+        "the mean over the same texts for attention spread evenly over the visible tokens, checkpoint by checkpoint",
+        "a checkpoint, or none",
+        f"{OLSSON}; {BENJAMINI}",
     ),
     Definition(
         "drift",

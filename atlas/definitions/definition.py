@@ -36,7 +36,8 @@ class Definition:
         'bias' (labels of a detector, and attention to what they flag),
         'unit' (of a feed-forward block),
         'depth' (two successive layers),
-        'corpus' (a head over many texts) and
+        'corpus' (a head over many texts),
+        'drill' (a head on texts that are made for it) and
         'difference' (two traces side by side).
     title
         What the screen calls it.

@@ -11,6 +11,8 @@ from atlas.errors import NotCaptured
 from atlas.state.plane import Thresholded
 from atlas.tracing.corpus import Corpus
 from atlas.tracing.corpus_heads import is_of
+from atlas.tracing.drills import DRILLS
+from atlas.tracing.over_time import FOLLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +49,8 @@ class CorpusChoices(Thresholded):
     exemplars = param.String(default="", doc="The metric whose examples are shown; empty: the role that the head has most of.")
     conditions = param.String(default="", doc="What the finder looks for.")
     against = param.String(default="", doc="Name of the corpus that is compared; empty: the next one of the same shape.")
+    drill = param.Selector[str](objects=list(DRILLS), default="drill_induction", doc="The drill whose scores are shown.")
+    followed = param.Selector[str](objects=list(FOLLOWED), default="heads", doc="What is followed over checkpoints.")
 
 
 def named(corpora: Iterable[Corpus]) -> dict[str, Corpus]:

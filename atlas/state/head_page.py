@@ -16,7 +16,7 @@ from atlas.state.heads import title_of
 from atlas.state.lens import Lens, listed
 from atlas.state.words import shown_token
 from atlas.tracing.corpus import TOP, Corpus
-from atlas.tracing.corpus_heads import ROLES, Link, exemplars, links, measured, of_head, quantiles, roles, tokens
+from atlas.tracing.corpus_heads import ROLES, Link, drills, exemplars, links, measured, of_head, quantiles, roles, tokens
 
 SPREADS = (*ROLES, "entropy_norm", "confidence_mean", "sparsity")
 """Metrics that are shares: they have one axis."""
@@ -146,7 +146,17 @@ class HeadPageLens(Lens):
                 f"It looks {three(distance['distance'])} tokens away on average, where even attention would look "
                 f"{three(distance['distance_uniform'])}."
             )
-        return "\n".join(said)
+        return "\n".join([*said, *self._drilled(corpus)])
+
+    def _drilled(self, corpus: Corpus) -> list[str]:
+        """What the head scores on drills; the drills that were not possible are left out."""
+        found = drills(corpus)
+        rows = [] if found is None else list(of_head(found.table, self.head).itertuples())
+        if not rows:
+            return []
+        has = [f"{title_of(row.drill)}: {_drill(row)}." for row in rows if row.has]
+        rest = [f"{inside(title_of(row.drill))} {three(row.score)} (shuffled {three(row.null)})" for row in rows if not row.has]
+        return [*has, *([f"Drilled, it has not: {listed(rest)}."] if rest else [])]
 
     @staticmethod
     def _role(row: Any) -> str:
@@ -193,6 +203,14 @@ class HeadPageLens(Lens):
             Example(str(at), int(row["decile"]), float(row["value"]), str(row["text"]), links(corpus.edges(row)))
             for at, row in found.iterrows()
         ]
+
+
+def _drill(row: Any) -> str:
+    """The numbers of a drill in words."""
+    return (
+        f"{three(row.score)} (95 % interval {three(row.lo)} to {three(row.hi)}, {row.n:,.0f} drills), where it has "
+        f"{three(row.null)} on the same drills shuffled; q {three(row.q)}"
+    )
 
 
 def link_words(found: list[Link]) -> str:

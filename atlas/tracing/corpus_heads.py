@@ -14,6 +14,7 @@ from atlas.metrics.roles import ROLES, UNNAMED
 from atlas.metrics.standard import Standard
 from atlas.metrics.traits import HIGH
 from atlas.tracing.corpus import Corpus, Exemplar
+from atlas.tracing.drills import Drills, as_columns, read_drills
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 __all__ = [
-    "EXAMPLE", "HEAD", "LINKS", "LONGEST", "ROLES", "Link", "Near", "exemplars", "is_of", "links", "matching", "measured", "near",
-    "of_head", "quantiles", "roles", "tokens",
+    "EXAMPLE", "HEAD", "LINKS", "LONGEST", "ROLES", "Link", "Near", "drills", "exemplars", "is_of", "links", "matching", "measured",
+    "near", "of_head", "quantiles", "roles", "tokens",
 ]  # fmt: skip
 
 HEAD = ("kind", "layer", "head")
@@ -36,6 +37,9 @@ _READ: WeakKeyDictionary[Corpus, dict[str, pd.DataFrame]] = WeakKeyDictionary()
 
 _OF: WeakKeyDictionary[Corpus, WeakKeyDictionary[Trace, bool]] = WeakKeyDictionary()
 """Whether a corpus is of the model of a trace. Views ask a dozen times a gesture, and 1,200 heads take milliseconds."""
+
+_DRILLED: WeakKeyDictionary[Corpus, Drills | None] = WeakKeyDictionary()
+"""Drills beside a corpus, as they were when it was first asked for them."""
 
 
 class Link(NamedTuple):
@@ -72,13 +76,22 @@ def _is_of(corpus: Corpus, trace: Trace) -> bool:
 
 
 def measured(corpus: Corpus) -> pd.DataFrame:
-    """The head table of a corpus with a column `role`. Do not write into it."""
+    """The head table of a corpus with a column `role` and those of its drills. Do not write into it."""
     kept = _READ.setdefault(corpus, {})
     if "heads" not in kept:
         table = corpus.heads
         kept["roles"] = corpus_roles(table, corpus.moments(), corpus.metrics)
-        kept["heads"] = table.assign(role=[HIGH.get(role, UNNAMED) for role in main_roles(kept["roles"], table)])
+        named = table.assign(role=[HIGH.get(role, UNNAMED) for role in main_roles(kept["roles"], table)])
+        drilled = drills(corpus)
+        kept["heads"] = named if drilled is None else pd.concat([named, as_columns(drilled, named)], axis=1)
     return kept["heads"]
+
+
+def drills(corpus: Corpus) -> Drills | None:
+    """The drills beside a corpus, read once; None where there are none."""
+    if corpus not in _DRILLED:
+        _DRILLED[corpus] = read_drills(corpus)
+    return _DRILLED[corpus]
 
 
 def quantiles(corpus: Corpus, metric: str) -> pd.DataFrame:

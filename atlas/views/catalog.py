@@ -22,6 +22,7 @@ from atlas.views.corpus_run import CorpusRunView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
 from atlas.views.drift import DriftView
+from atlas.views.drills import DrillsView
 from atlas.views.embeddings import EmbeddingsView, EmbeddingVectorsView
 from atlas.views.faithfulness import FaithfulnessView
 from atlas.views.feed_forward import FeedForwardView
@@ -39,6 +40,7 @@ from atlas.views.map import MapView
 from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
 from atlas.views.nearest_tokens import NearestTokensView
+from atlas.views.over_time import OverTimeView
 from atlas.views.patterns import PatternsView
 from atlas.views.pipeline import PipelineView
 from atlas.views.positions import PositionsView
@@ -144,7 +146,17 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "corpus",
         "Corpus",
-        (HeadPageView, CorpusRunView, CorpusMapView, CorpusTableView, FinderView, CorpusProfileView, DriftView),
+        (
+            HeadPageView,
+            CorpusRunView,
+            CorpusMapView,
+            CorpusTableView,
+            FinderView,
+            CorpusProfileView,
+            DrillsView,
+            DriftView,
+            OverTimeView,
+        ),
     ),
     Tab(
         "compare",
