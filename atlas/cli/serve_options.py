@@ -76,7 +76,7 @@ def _add_opening(what: Any) -> None:
     )
     what.add_argument(
         "--corpus", action="append", default=[], metavar="FOLDER",
-        help="a folder of `atlas corpus`, or of its --revisions, shown in the tab Corpus of its model; may be given several times",
+        help="a folder of `atlas corpus`, or of its --revisions, in the tab Corpus of its model; may be given several times",
     )  # fmt: skip
     what.add_argument("--no-warm", dest="warm", action="store_false", help="do not load the model before the first visitor comes")
 

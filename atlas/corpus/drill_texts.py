@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +26,8 @@ Encode = Callable[[str], Any]
 """Text -> an encoding with `inputs` and the table `tokens`."""
 
 
-class Reader(NamedTuple):
+@dataclass(frozen=True)
+class Reader:
     """How a model reads drills."""
 
     tokenizer: Any
@@ -41,17 +44,26 @@ class Reader(NamedTuple):
         """Whether a decoder reads a text of its own."""
         return "cross" in self.kinds
 
+    @functools.cached_property
     def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The special tokens before and after a text; before it at least the token that begins texts, where there is one."""
-        found = self.encode("a")
-        ids, special = found.inputs["input_ids"].tolist(), found.tokens["special"].to_numpy(dtype=bool)
-        plain = np.flatnonzero(~special)
-        before, after = ids[: plain[0]], ids[plain[-1] + 1 :]
+        # Not every vocabulary has a word that is known beforehand, and an unknown one passes for a special token.
+        middle = self.plain_ids[len(self.plain_ids) // 2 :][:20].tolist()
+        before: list[int] = []
+        after: list[int] = []
+        for text in filter(None, ("a", *(self.tokenizer.decode([token]).strip() for token in middle))):
+            found = self.encode(text)
+            ids, special = found.inputs["input_ids"].tolist(), found.tokens["special"].to_numpy(dtype=bool)
+            plain = np.flatnonzero(~special)
+            if len(plain):
+                before, after = ids[: plain[0]], ids[plain[-1] + 1 :]
+                break
         begin = getattr(self.tokenizer, "bos_token_id", None)
         if not before and begin is not None and self.kinds == ("decoder",):
             before = [begin]
         return tuple(map(int, before)), tuple(map(int, after))
 
+    @functools.cached_property
     def plain_ids(self) -> np.ndarray:
         """Ids of ordinary tokens."""
         size = min(len(self.tokenizer), self.n_ids)
@@ -134,9 +146,9 @@ def _reordered(tokens: Sequence[int], draw: np.random.Generator) -> tuple[int, .
 
 
 def _random(reader: Reader, n: int, draw: np.random.Generator, copies: int) -> list[tuple[int, ...]]:
-    before, after = reader.around()
+    before, after = reader.around
     room = LONGEST if reader.limit is None else min(LONGEST, (reader.limit - len(before) - len(after) - 1) // copies)
-    plain = reader.plain_ids()
+    plain = reader.plain_ids
     if room < SHORTEST:
         msg = f"the model takes {reader.limit} tokens, too few for {copies * SHORTEST}."
         raise TooFew(msg)
@@ -149,7 +161,7 @@ def _random(reader: Reader, n: int, draw: np.random.Generator, copies: int) -> l
 
 def _of_tokens(reader: Reader, tokens: Sequence[int], queries: np.ndarray, keys: Mapping[str, np.ndarray]) -> Drill:
     """A drill of bare tokens, also for the decoder of an encoder-decoder, which reads them too."""
-    before, after = reader.around()
+    before, after = reader.around
     starts = {kind: 1 if kind == "decoder" and reader.translates else len(before) for kind in reader.kinds if kind != "cross"}
     found = {}
     for kind, start in starts.items():

@@ -107,7 +107,7 @@ def _check_same(out: str, loaded: Loaded) -> None:
     if other or list(corpus.heads[IDS].itertuples(index=False, name=None)) != heads:
         version = f" ({about['revision']})" if about.get("revision") else ""
         msg = (
-            f"{out} is a corpus of {about['model']}{version}, and {loaded.model.name} was to be drilled. Drill that model, or give "
+            f"{out} is a corpus of {about['model']}{version}, and {loaded.model.name} was to be drilled. Drill that one, or give "
             "another corpus."
         )
         raise CorpusError(msg)
@@ -162,7 +162,7 @@ class _Run:
 
     def _reason(self, name: str, kind: str) -> str:
         if name == SUCCESSOR:
-            return without_raised(self.model, kind, self.reader.around(), int(self.reader.plain_ids()[-1]))
+            return without_raised(self.model, kind, self.reader.around, int(self.reader.plain_ids[-1]))
         if name != RETRIEVAL:
             return TWO_TEXTS if kind == "cross" else ""
         if self.reader.translates:
@@ -192,7 +192,7 @@ class _Run:
             self._reasons += [(SUCCESSOR, kind, reason) for kind in kinds]
             return
         for kind in kinds:
-            highest = raised(self.model, kind, self.reader.around(), found.tokens, found.others, lambda _: None)
+            highest = raised(self.model, kind, self.reader.around, found.tokens, found.others, lambda _: None)
             right, by_chance = (np.array(each)[:, None] == highest for each in (found.successors, found.shuffled))
             self._keep(SUCCESSOR, kind, head_scores(right, by_chance))
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 __all__ = [
-    "EXAMPLE", "HEAD", "LINKS", "LONGEST", "ROLES", "Link", "Near", "drills", "exemplars", "is_of", "links", "matching", "measured",
-    "near", "of_head", "quantiles", "roles", "tokens",
+    "EXAMPLE", "HEAD", "LINKS", "LONGEST", "ROLES", "Link", "Near", "drills", "exemplars", "is_of", "links", "matching",
+    "measured", "near", "of_head", "quantiles", "roles", "tokens",
 ]  # fmt: skip
 
 HEAD = ("kind", "layer", "head")

@@ -44,7 +44,7 @@ class Drills:
 
     table: pd.DataFrame
     """One row a head and drill: kind, layer, head, drill, score, lo, hi (95 % interval over drills), null (the same head on the
-    shuffled drills), excess ((score − null) / (1 − null)), excess_lo, n (drills), p, q (corrected for the heads of a kind), has."""
+    shuffled drills), excess ((score − null) / (1 − null)), excess_lo, n (drills), p, q (corrected for heads of a kind), has."""
     reasons: pd.DataFrame
     """drill, kind, reason: what this model cannot be drilled in."""
     provenance: Mapping[str, Any]

@@ -101,9 +101,9 @@ def raised(
     others: Sequence[Sequence[int]],
     done: Callable[[int], None],
 ) -> np.ndarray:
-    """(token, head) id of the token among `others` (of each token) that a head raises most for the one it looks at.
+    """(token, head) the one of `others` (of each token) that a head raises most for the token, as its id.
 
-    The token stands alone between the special tokens, so that a head's value is of the token and of nothing else that a text says.
+    The token stands alone between the special tokens, so that a head's value is of the token alone.
     """
     found, writes = [], {}
     for token, among in zip(tokens, others, strict=True):
