@@ -88,12 +88,14 @@ def test_a_score_is_the_mean_of_the_weights_that_a_plain_trace_has(name):
 
 
 def test_the_heads_of_gpt_mini_are_those_of_its_card():
-    found = drills("gpt-mini", ["previous", "induction"], n=10, device="cpu")
+    found = drills("gpt-mini", ["previous", "induction", "retrieval"], n=10, device="cpu")
     assert (0, 6) in has(found, "previous")
     assert len(has(found, "previous")) == 2  # above 0.4, by the card
     assert len(has(found, "induction")) == 7
     assert (1, 6) in has(found, "induction")
-    assert set(found.table["drill"]) == {"drill_previous", "drill_induction"}
+    assert (1, 6) in has(found, "retrieval")
+    assert set(has(found, "retrieval")) <= set(has(found, "induction"))
+    assert set(found.table["drill"]) == {"drill_previous", "drill_induction", "drill_retrieval"}
 
 
 def test_a_fact_stands_once_before_its_question_and_its_twin_has_the_same_tokens():
@@ -167,7 +169,7 @@ def test_a_damaged_file_of_drills_is_refused(store, change):
     try:
         path.write_text(json.dumps(held))
         with pytest.raises(BadTraceFile, match="drills"):
-            read_drills(atlas.open(store[0]))
+            atlas.open(store[0])
     finally:
         path.write_bytes(whole)
 

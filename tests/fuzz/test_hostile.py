@@ -30,6 +30,7 @@ from atlas.corpus.store import Store
 from atlas.corpus.texts import Columns, read_entries
 from atlas.engine.running.service import Service
 from atlas.jobs import run_of
+from atlas.metrics.drills import head_scores
 from atlas.patches.messages import FROM_PAGES, is_ours, problem_of
 from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.link import FIELDS
@@ -38,6 +39,7 @@ from atlas.state.restore import job_of, put_inputs, put_selection
 from atlas.state.share import VERSION, decode, encode, state_of
 from atlas.state.workspace import Workspace
 from atlas.text.files import texts_in
+from atlas.tracing.drills import DRILLS, FILE, IDS, Drills, read_drills
 from atlas.views.catalog import TABS
 from tests.engine import tiny_files
 from tests.engine.families import loaded
@@ -244,7 +246,11 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     held = corpus(values(12, 6))
     arrays = {name: np.asarray(array[:]) for name, array in held._group.arrays()}
     root = {"provenance": dict(held.provenance), "complete": list(held.complete)}
-    Store(folder / "corpus").publish("0", arrays, dict(held._group.attrs), root)
+    store = Store(folder / "corpus")
+    store.publish("0", arrays, dict(held._group.attrs), root)
+    scores = head_scores(np.random.default_rng(0).uniform(size=(12, 6)), np.zeros((12, 6)))
+    drilled = held.heads[IDS].assign(drill=DRILLS[0], **scores._asdict())
+    store.put(Drills(drilled, pd.DataFrame(columns=["drill", "kind", "reason"]), {}).as_json(), FILE)
     return folder
 
 
@@ -265,6 +271,8 @@ def read_corpus(path: Path) -> None:
         held.heads_of(group)
     for at in range(min(3, len(held.exemplars))):
         held.edges(at)
+    drilled = read_drills(held)
+    assert drilled is None or drilled.sentence
 
 
 def test_a_damaged_trace_is_refused(good: Path, tmp_path: Path, times: Callable[[str], int]) -> None:
