@@ -30,7 +30,8 @@ NAMED = 5
 
 RULE = (
     "A head has a role at a checkpoint where q ≤ 0.05 and its whole interval is more than half of the way from chance to "
-    "everything; the role appears at the first checkpoint from which on the head has it at every later one."
+    "everything (retrieval, drilled: at 0.1 or more); the role appears at the first checkpoint from which on the head has it at "
+    "every later one."
 )
 
 _STEP = re.compile(r"(?:step|checkpoint|ckpt|epoch)[-_ ]?(\d{1,15})|(\d{1,15})$", re.ASCII | re.IGNORECASE)

@@ -9,9 +9,12 @@ import pandas as pd
 import zarr
 
 from atlas.ids import KINDS
+from atlas.metrics.drills import head_scores
 from atlas.metrics.moments import Moments, stacked
 from atlas.metrics.sketches import counts_of, edges_of
+from atlas.tracing import corpus_heads
 from atlas.tracing.corpus import Corpus
+from atlas.tracing.drills import IDS, Drills
 
 METRICS = (
     "entropy_norm", "confidence_mean", "sparsity", "self", "previous", "next", "distance", "induction", "duplicate", "balance",
@@ -83,6 +86,18 @@ def corpus(numbers, *, kinds=(("decoder", 2, 3),), model="tiny", where="/somewhe
     )  # fmt: skip
     about = {"model": model, "revision": None, "texts": len(numbers), "tokens": 10 * len(numbers), "bad": 0, "settings": {}}
     return Corpus(store, {"provenance": about, "complete": (1, 1)}, where)
+
+
+def drilled(held, best=9):
+    """A corpus with drills in induction, in which one head is good."""
+    ids = held.heads[IDS]
+    draw = np.random.default_rng(0)
+    scores, shuffled = draw.uniform(0, 0.2, (2, 16, len(ids)))
+    scores[:, best] = draw.uniform(0.8, 0.9, 16)
+    table = ids.assign(drill="drill_induction", **head_scores(scores, shuffled)._asdict())
+    reasons = pd.DataFrame([("drill_successor", "decoder", "no list.")], columns=["drill", "kind", "reason"])
+    corpus_heads._DRILLED[held] = Drills(table, reasons, {"seed": 0})
+    return held
 
 
 def of_head(table, head):

@@ -6,22 +6,19 @@ import functools
 
 import holoviews as hv
 import numpy as np
-import pandas as pd
 import pytest
 
 from atlas.ids import HeadId
-from atlas.metrics.drills import head_scores
 from atlas.state.corpora import Corpora, named
 from atlas.state.workspace import Workspace
-from atlas.tracing import corpus_heads
-from atlas.tracing.drills import Drills
+from atlas.tracing.corpus_heads import drills
 from atlas.views.drills import DrillsView
 from atlas.views.finder import FinderView
 from atlas.views.head_page import HeadPageView
 from atlas.views.over_time import OverTimeView
 from tests.engine.families import loaded
 from tests.state.readers import never
-from tests.tracing.corpora import METRICS, corpus, values
+from tests.tracing.corpora import METRICS, corpus, drilled, values
 
 KINDS = (("decoder", 3, 4),)
 
@@ -136,29 +133,21 @@ def test_a_thousand_heads_at_many_checkpoints_are_thinned_by_how_much_they_chang
 # -- drills ------------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def drilled():
-    draw = np.random.default_rng(0)
-    shuffled = draw.uniform(0, 0.2, (16, 12))
-    scores = draw.uniform(0, 0.2, (16, 12))
-    scores[:, 9] = draw.uniform(0.8, 0.9, 16)
-    found = head_scores(scores, shuffled)
-    ids = {"kind": "decoder", "layer": np.repeat(np.arange(3), 4), "head": np.tile(np.arange(4), 3), "drill": "drill_induction"}
-    reasons = pd.DataFrame([("drill_successor", "decoder", "no list.")], columns=["drill", "kind", "reason"])
-    return Drills(pd.DataFrame(ids | found._asdict()), reasons, {"seed": 0})
-
-
 @pytest.fixture
-def space(monkeypatch):
+def space():
     """A corpus whose heads were drilled."""
     held = corpus(values(40, heads=12), kinds=KINDS, model=trace().provenance["model"], where="/runs/drilled")
-    monkeypatch.setitem(corpus_heads._DRILLED, held, drilled())
-    return room(held, focus=HEADS[9])
+    return room(drilled(held), focus=HEADS[9])
+
+
+def scores(space):
+    (held,) = space.corpora.opened.values()
+    return drills(held).table
 
 
 def test_drills_are_drawn_beside_the_shuffled_ones_and_said(space):
     view = DrillsView(space)
-    table = drilled().table
+    table = scores(space)
     plane = view.plane.plane()
     np.testing.assert_array_equal(plane.whole, table["score"].to_numpy().reshape(3, 4))
     np.testing.assert_array_equal(plane.chance, table["null"].to_numpy().reshape(3, 4))
@@ -175,7 +164,7 @@ def test_drills_are_drawn_beside_the_shuffled_ones_and_said(space):
 
 def test_the_head_page_and_the_finder_know_the_drills(space):
     words = HeadPageView(space).page.words().splitlines()
-    own = drilled().table.iloc[9]
+    own = scores(space).iloc[9]
     assert words[-1] == (
         f"Induction (drill): {own['score']:.3g} (95 % interval {own['lo']:.3g} to {own['hi']:.3g}, 16 drills), where it has "
         f"{own['null']:.3g} on the same drills shuffled; q {own['q']:.3g}.".replace("e-", "e−")

@@ -20,7 +20,7 @@ from atlas.views.corpus_choice import CorpusView
 from atlas.views.tabs import KEPT_TABS, Tabs
 from tests.engine.families import loaded
 from tests.state.readers import CROSS, ENCODER, both, single, workspace
-from tests.tracing.corpora import corpus, values
+from tests.tracing.corpora import corpus, drilled, values
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
@@ -204,7 +204,7 @@ def with_corpora():
     """A room with two corpora of the model on screen."""
     room = workspace(on())
     held = [corpus(values(30, 12, seed), kinds=(("decoder", 3, 4),), model=on().provenance["model"]) for seed in (0, 1)]
-    room.corpora.opened = named(held)
+    room.corpora.opened = named(map(drilled, held))
     return room
 
 
