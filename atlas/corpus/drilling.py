@@ -21,7 +21,7 @@ from atlas.errors import CorpusError, UnknownName
 from atlas.metrics.drift import LEAST_TEXTS
 from atlas.metrics.drills import Scores, head_scores
 from atlas.tracing.corpus import open_corpus
-from atlas.tracing.drills import DRILLS, FILE, IDS, Drills
+from atlas.tracing.drills import COLUMNS, DRILLS, FILE, IDS, Drills
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -145,8 +145,7 @@ class _Run:
             "model": self.model.name, "revision": self.model.revision, "class": type(self.model.hf).__name__, "n": self.n,
             "seed": self.seed, "versions": library_versions(), "made": datetime.now(UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
-        columns = [*IDS, "drill", *Scores._fields]
-        table = pd.concat(self._tables, ignore_index=True) if self._tables else pd.DataFrame(columns=columns)
+        table = pd.concat(self._tables, ignore_index=True)[COLUMNS] if self._tables else pd.DataFrame(columns=COLUMNS)
         return Drills(table, pd.DataFrame(self._reasons, columns=["drill", "kind", "reason"]), about)
 
     def _kinds(self, name: str) -> list[str]:

@@ -69,7 +69,7 @@ def test_steps_are_read_from_names_given_or_places():
         over_time([plain[0], corpus(values(30)[:, :4], kinds=(("decoder", 2, 2),))])
 
 
-SHARPNESS = {"step0": 0.0, "step100": 0.02, "step200": 1.0, "step300": 1.0}
+SHARPNESS = {"step0": 0.02, "step100": 1.0, "step200": 1.0}
 """Checkpoint -> how sharply the previous-token head looks."""
 
 
@@ -91,20 +91,20 @@ def test_the_checkpoint_at_which_a_head_is_there_is_named(checkpoints, tmp_path,
     command = ["corpus", str(checkpoints), str(checkpoints / "texts.txt"), "-o", str(out), "--workers", "0", "-q"]
     assert main([*command, "--revisions", ",".join(SHARPNESS), "--drills"]) == 0
     said = capsys.readouterr().out
-    assert "Previous token: L0 H0 at step200." in said
-    assert "Previous token (drill): L0 H0 at step200." in said
-    assert "Induction (drill): L1 H1 at step200." in said  # it reads what the other writes
+    assert "Previous token: L0 H0 at step100." in said
+    assert "Previous token (drill): L0 H0 at step100." in said
+    assert "Induction (drill): L1 H1 at step100." in said  # it reads what the other writes
     assert said.count("12 texts") == len(SHARPNESS)
     opened = opened_corpora([str(out)])
     assert list(opened) == list(SHARPNESS)  # as training went, not as folders are sorted
     found = over_time(opened)
-    assert found.appears.set_index("role").loc["previous", ["layer", "head", "step"]].tolist() == [0, 0, 200]
+    assert found.appears.set_index("role").loc["previous", ["layer", "head", "step"]].tolist() == [0, 0, 100]
     assert found.same_texts
     sharp = found.table(["previous"])
     sharp = sharp[(sharp["layer"] == 0) & (sharp["head"] == 0)].set_index("step")["value"]
-    model = atlas.load(str(checkpoints / "step100"), device="cpu")
+    model = atlas.load(str(checkpoints / "step0"), device="cpu")
     texts = (checkpoints / "texts.txt").read_text().splitlines()
-    assert sharp[100] == pytest.approx(np.mean([model.trace(text, capture=()).heads["previous"][0] for text in texts]), abs=1e-6)
+    assert sharp[0] == pytest.approx(np.mean([model.trace(text, capture=()).heads["previous"][0] for text in texts]), abs=1e-6)
 
 
 def test_checkpoints_that_are_not_there_are_named(checkpoints, tmp_path):
