@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atlas.engine.running.drilling import Drill, Wanted
+from atlas.errors import TextTooLong
 from atlas.text.ordinals import SERIES, Needle, needle_text, shuffled_series
 
 SHORTEST, LONGEST = 8, 24
@@ -211,7 +212,10 @@ def _fitting(reader: Reader, draw: np.random.Generator) -> int:
 
 
 def _planted(reader: Reader, needle: Needle, draw: np.random.Generator) -> tuple[Drill, Drill] | None:
-    found = reader.encode(needle.text)
+    try:
+        found = reader.encode(needle.text)
+    except TextTooLong:  # its sentences have more tokens than those that were tried
+        return None
     ids, table = found.inputs["input_ids"].tolist(), found.tokens
     planted, answer = (_within(table, span) for span in (needle.needle, needle.answer))
     said = [ids[at] for at in planted]
@@ -231,13 +235,10 @@ def _planted(reader: Reader, needle: Needle, draw: np.random.Generator) -> tuple
 
 
 def _asked(reader: Reader, ids: list[int], places: Sequence[int], answer: Sequence[int], said: Sequence[int]) -> Drill:
-    same = np.array([[ids[place] == token for place in places] for token in said])
-    if reader.translates:
-        keys = np.zeros((len(said), len(ids)), dtype=bool)
-        keys[:, places] = same
-        return Drill(tuple(ids), {"cross": Wanted(np.arange(len(said)), keys)}, tuple(said))
     keys = np.zeros((len(said), len(ids)), dtype=bool)
-    keys[:, places] = same
+    keys[:, places] = [[ids[place] == token for place in places] for token in said]
+    if reader.translates:
+        return Drill(tuple(ids), {"cross": Wanted(np.arange(len(said)), keys)}, tuple(said))
     if reader.masked:
         masks = list(ids)
         for at in answer:
@@ -285,7 +286,8 @@ def ordinals(reader: Reader, most: int, seed: int) -> Ordinals:
             found.others.append([ids[other] for other in known if other != word])
     if len(found.tokens) > most:
         kept = np.sort(draw.choice(len(found.tokens), most, replace=False))
-        found = Ordinals(*([column[at] for at in kept] for column in found))
+        chosen: Any = ([column[at] for at in kept] for column in found)
+        found = Ordinals(*chosen)
     return found
 
 
@@ -295,7 +297,8 @@ LEAST_WORDS = 5
 
 def _known(reader: Reader, words: Sequence[str]) -> dict[str, int]:
     """Words that are one token, as within a text if there is such a token."""
-    unknown, found = getattr(reader.tokenizer, "unk_token_id", None), {}
+    unknown = getattr(reader.tokenizer, "unk_token_id", None)
+    found: dict[str, int] = {}
     for word in words:
         for written in (f" {word}", word):
             ids = reader.tokenizer(written, add_special_tokens=False, verbose=False)["input_ids"]

@@ -56,7 +56,8 @@ class DrillsLens(HeadPlaneLens):
 
     def _said(self) -> str:
         found = self.found()
-        reasons = [f"Not {title_of(row.drill)}, {row.kind}: {row.reason}" for row in found.reasons.itertuples()]
+        rows = found.reasons[["drill", "kind", "reason"]].itertuples(index=False, name=None)
+        reasons = [f"Not {title_of(str(drill))}, {kind}: {reason}" for drill, kind, reason in rows]
         return "\n".join([found.sentence, *reasons])
 
     def _build_plane(self) -> Plane:
@@ -80,5 +81,5 @@ class DrillsLens(HeadPlaneLens):
         )
 
     def _numbers(self, row: int, column: int) -> Cell:
-        found = self._table().loc[(row, column)]
+        found = self._table().iloc[row * self.trace.n_heads(self.kind) + column]
         return {name: float(found[figure]) for name, figure in FIGURES.items()}

@@ -151,7 +151,7 @@ class HeadPageLens(Lens):
     def _drilled(self, corpus: Corpus) -> list[str]:
         """What the head scores on drills; the drills that were not possible are left out."""
         found = drills(corpus)
-        rows = [] if found is None else list(of_head(found.table, self.head).itertuples())
+        rows: list[Any] = [] if found is None else list(of_head(found.table, self.head).itertuples())
         if not rows:
             return []
         has = [f"{title_of(row.drill)}: {_drill(row)}." for row in rows if row.has]

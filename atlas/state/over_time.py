@@ -99,7 +99,7 @@ class OverTimeLens(Lens):
         """The head whose line is nearest to a place; None where layers are followed or nothing is there."""
         if self.choices.followed != "heads" or self.workspace.trace is None:
             return None
-        lines = self.attempt(self._lines, [])
+        lines: list[Line] = self.attempt(self._lines, [])
         at = round(x)
         if not lines or not 0 <= at < len(self.found().checkpoints):
             return None

@@ -22,6 +22,9 @@ IDS = ["kind", "layer", "head"]
 
 FOLLOWED = ("heads", "layers")
 
+ENDS = {"value": "", "lo": "_lo", "hi": "_hi", "uniform": "_uniform", "n": "_n"}
+"""Column of the table -> end of the column of a corpus."""
+
 LEAST = 2
 """Checkpoints from which there is something to follow."""
 
@@ -82,8 +85,7 @@ class OverTime:
         for name, step, corpus in self.checkpoints:
             heads = measured(corpus)
             for metric in metrics or known:
-                columns = {"value": "", "lo": "_lo", "hi": "_hi", "uniform": "_uniform", "n": "_n"}
-                own = {column: heads[f"{metric}{end}"].to_numpy() for column, end in columns.items()}
+                own = {column: heads[f"{metric}{end}"].to_numpy() for column, end in ENDS.items()}
                 parts.append(heads[IDS].assign(step=step, name=name, metric=metric, **own))
         columns = ["step", "name", *IDS, "metric", "value", "lo", "hi", "uniform", "n"]
         return pd.concat(parts, ignore_index=True)[columns]
