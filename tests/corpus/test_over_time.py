@@ -69,7 +69,7 @@ def test_steps_are_read_from_names_given_or_places():
         over_time([plain[0], corpus(values(30)[:, :4], kinds=(("decoder", 2, 2),))])
 
 
-SHARPNESS = {"step0": 0.02, "step100": 1.0, "step200": 1.0}
+SHARPNESS = {"step0": 0.02, "step100": 1.0}
 """Checkpoint -> how sharply the previous-token head looks."""
 
 
