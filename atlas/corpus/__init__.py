@@ -16,6 +16,6 @@ from atlas.tracing.drills import Drills, read_drills
 from atlas.tracing.over_time import OverTime, over_time
 
 __all__ = [
-    "SAMPLE", "BadEntry", "Columns", "Drift", "Drills", "Entries", "Entry", "Monitor", "OverTime", "Revised", "Settings", "drift", "drills",
-    "over_time", "read_drills", "read_entries", "run", "run_revisions",
+    "SAMPLE", "BadEntry", "Columns", "Drift", "Drills", "Entries", "Entry", "Monitor", "OverTime", "Revised", "Settings",
+    "drift", "drills", "over_time", "read_drills", "read_entries", "run", "run_revisions",
 ]  # fmt: skip
