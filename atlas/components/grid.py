@@ -47,7 +47,7 @@ class Grid:
     def put(self, key: str, card: Any) -> None:
         """Put a card where its place is."""
         order = self._places[key]["order"]
-        drawn = pn.panel(card)
+        drawn: Any = pn.panel(card)
         drawn.styles = {**drawn.styles, "order": str(order)}
         before = sum(self._places[other]["order"] < order for other in self._cards)
         self._cards[key] = drawn

@@ -163,13 +163,13 @@ class Monitor:
         if self._handles or self._hf in _MONITORED:
             msg = "This model has a monitor already; stop that first."
             raise CorpusError(msg)
-        mine = isinstance(self._given, Model)
+        given = self._given
         # A tokenizer of its own: setting truncation on a tokenizer makes calls of it in other threads fail.
-        if mine:
-            model = copy.copy(self._given)
+        if isinstance(given, Model):
+            model = copy.copy(given)
             model.tokenizer = copy.deepcopy(model.tokenizer)
         else:
-            model = load((self._hf, copy.deepcopy(self._given[1])))
+            model = load((self._hf, copy.deepcopy(given[1])))
         try:
             out = self._out if self._out is not None else "monitor-of-" + re.sub(r"[^\w.-]+", "-", model.name)
             settings = {"every": self.every, "rows": self.rows, "share": self.share, "seed": self._seed}
@@ -177,7 +177,7 @@ class Monitor:
             self._model, self.account, self._waiting = model, Account(self.share, writing=WRITING), []
             self._calibrate(model, self._store)
         except Exception:
-            if not mine:
+            if not isinstance(given, Model):
                 model.release()
             raise
         self._signature = inspect.signature(self._hf.forward)

@@ -36,13 +36,15 @@ def masked_share(trace: Trace, head: HeadId) -> float:
 
 def metric(trace: Trace, head: HeadId, name: str) -> float:
     """A metric of a head on this text."""
-    return float(_heads(trace, head.kind).set_index(["layer", "head"]).loc[(head.layer, head.head), name])
+    table = _heads(trace, head.kind)
+    is_it = (table["layer"] == head.layer) & (table["head"] == head.head)
+    return float(table.loc[is_it, name].to_numpy(dtype=float)[0])
 
 
 def highest(trace: Trace, kind: str, name: str) -> str:
     """The head with most of a metric, as it is written."""
     table = _heads(trace, kind)
-    row = table.loc[table[name].idxmax()]
+    row = table.iloc[int(table[name].argmax())]
     return f"L{row['layer']} H{row['head']}"
 
 
