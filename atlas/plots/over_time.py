@@ -19,6 +19,9 @@ HEIGHT = 380
 TICKS = 16
 """Checkpoints named along the axis at most."""
 
+GAP = 0.045
+"""Distance of two names at the ends of lines, as a share of the height."""
+
 ROOM = 0.16
 """Share of the width beside the last checkpoint that the names of the lines take."""
 
@@ -46,10 +49,10 @@ def over_time(
     around, n = theme(dark=dark), len(checkpoints)
     even = np.full(n, np.nan) if chance is None else np.asarray(chance, dtype=float)
     everything = [even, *(line.values for line in thin), *(part for line in strong for part in line[1:])]
-    end = max(n - 1, 1)
+    end, y_range = max(n - 1, 1), limits(np.concatenate(everything))
     shared = frame(
         dark=dark, x_label="checkpoint", y_label=label, x_range=(-0.03 * end, end * (1 + ROOM)),
-        y_range=limits(np.concatenate(everything)), height=HEIGHT,
+        y_range=y_range, height=HEIGHT,
     )  # fmt: skip
     shared |= {"default_tools": ["reset"]}
     colours = [HUES[at % len(HUES)] for at in range(len(strong))]
@@ -65,7 +68,7 @@ def over_time(
             color="colour", marker="mark", size=8, line_color=around.paper, tools=["hover"],
             hover_tooltips=tooltip("name", "about"),
         ),
-        _names(strong, n).opts(
+        _names(strong, n, GAP * (y_range[1] - y_range[0])).opts(
             text_color=around.ink, text_align="left", text_baseline="middle", text_font_size="11px", text_font={"value": FONT},
         ),
     ]  # fmt: skip
@@ -109,7 +112,10 @@ def _about(checkpoint: str, value: float, lo: float, hi: float) -> str:
     return f"{checkpoint}: {number(value)} (95 % interval {number(lo)} to {number(hi)})"
 
 
-def _names(lines: Sequence[Line], n: int) -> hv.Labels:
-    """The name of every strong line at its end."""
-    rows = [(n - 1 + 0.02 * n, float(line.values[-1]), line.name) for line in lines if n and np.isfinite(line.values[-1])]
+def _names(lines: Sequence[Line], n: int, gap: float) -> hv.Labels:
+    """The name of every strong line at its end, moved up where it would lie on another."""
+    ends = [(float(line.values[-1]), line.name) for line in lines if n and np.isfinite(line.values[-1])]
+    rows: list[tuple[float, float, str]] = []
+    for value, name in sorted(ends):
+        rows.append((n - 1 + 0.02 * n, value if not rows else max(value, rows[-1][1] + gap), name))
     return hv.Labels(rows, ["x", "y"], "text")

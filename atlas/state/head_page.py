@@ -156,7 +156,7 @@ class HeadPageLens(Lens):
             return []
         has = [f"{title_of(row.drill)}: {_drill(row)}." for row in rows if row.has]
         rest = [f"{inside(title_of(row.drill))} {three(row.score)} (shuffled {three(row.null)})" for row in rows if not row.has]
-        return [*has, *([f"Drilled, it has not: {listed(rest)}."] if rest else [])]
+        return [*has, *([f"Drilled, it has not: {', '.join(rest)}."] if rest else [])]
 
     @staticmethod
     def _role(row: Any) -> str:
