@@ -71,6 +71,7 @@ export function render({model}) {
 
   function look() {
     if (!root.isConnected || performance.now() > until) { return stop() }
+    if (!model.card) { return }  // the tour is told before its card
     const selector = `.${CSS.escape(model.card)}`
     const card = framed?.isConnected && framed.matches(selector) ? framed : find(selector, document)
     if (!card || card.getBoundingClientRect().height === 0) { return }
