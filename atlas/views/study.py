@@ -81,13 +81,12 @@ class StudyPanel(pn.viewable.Viewer):
         ]  # fmt: skip
 
     def _questionnaire(self) -> list[Any]:
-        self.ratings = [_unanswered(pmui.RadioButtonGroup(label=item, options=list(POINTS), size="small")) for item in ITEMS]
-        rows = [
-            pn.Column(plain(f"{at}. {item}"), rating, margin=(0, 0, 4, 0), sizing_mode="stretch_width")
-            for at, (item, rating) in enumerate(zip(ITEMS, self.ratings, strict=True), 1)
+        self.ratings = [
+            _unanswered(pmui.RadioButtonGroup(label=f"{at}. {item}", options=list(POINTS), size="small", margin=(0, 0, 4, 0)))
+            for at, item in enumerate(ITEMS, 1)
         ]
         buttons = pn.Row(_button("Send", self._rate, main=True), _button("Withdraw", self._leave))
-        return [_strong("Ten statements about this app"), plain(ENDS), *rows, buttons]
+        return [_strong("Ten statements about this app"), plain(ENDS), *self.ratings, buttons]
 
     def _done(self) -> list[Any]:
         self.file = pmui.FileDownload(
