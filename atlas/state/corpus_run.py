@@ -285,7 +285,8 @@ class CorpusRunLens(Lens):
             new = done - done_before[0]
             left = (time.monotonic() - begun[0]) / new * (of - done) if new > 0 else 0.0
             said = f"{done:,} of {of:,} texts" if done < of else "Choosing examples"
-            progress.tell(said + (f", about {left:.0f} s left" if left >= 1 else ""), done / of)
+            # Without the share, from which the time left of this part would be told as well.
+            progress.tell(said + (f", about {left:.0f} s left" if left >= 1 else ""))
 
         def work(progress: Progress) -> Part:
             with folder.used() as path:
@@ -301,11 +302,10 @@ class CorpusRunLens(Lens):
     def _open(self, key: Hashable, corpus: Corpus) -> None:
         """Offer the corpus to all views of corpora, and show it there."""
         corpora = self.workspace.corpora
-        plain = Path(self.file).stem if self.choices.source == FILE else SAMPLE
-        base = f"{plain} ({counted(int(corpus.provenance['texts']), 'text')})"
+        base = Path(self.file).stem if self.choices.source == FILE else SAMPLE
         name, number = base, 2
         while name in corpora.opened:
-            name, number = f"{base} {number}", number + 1
+            name, number = f"{base} ({number})", number + 1
         opened = dict(corpora.opened)
         self._made[key] = name
         for old in list(self._made)[:-MOST_RUNS]:
