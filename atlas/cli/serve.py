@@ -225,6 +225,9 @@ def run(server: Any, *, show: bool) -> None:
 
 def leave() -> None:
     """End the process immediately, because a thread inside a model cannot be interrupted, and Ctrl-C should not wait for it."""
+    from atlas.state.session_folder import remove_all
+
+    remove_all()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

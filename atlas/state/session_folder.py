@@ -14,11 +14,20 @@ from atlas.errors import NotCaptured
 
 GONE = "This session has ended."
 
+_OPEN: weakref.WeakSet[SessionFolder] = weakref.WeakSet()
+
+
+def remove_all() -> None:
+    """Remove the folders of all sessions: for a server that ends its process without Python's own end."""
+    for folder in list(_OPEN):
+        folder.remove()
+
 
 class SessionFolder:
     """Made when it is first used; removed with the session, once no work writes into it, or at the latest with the process."""
 
     def __init__(self) -> None:
+        _OPEN.add(self)
         self._lock = threading.Lock()
         self._users = 0
         self._path: Path | None = None
@@ -42,8 +51,8 @@ class SessionFolder:
                 self._users -= 1
                 self._remove_if_over()
 
-    def remove(self, name: str) -> None:
-        """Remove one thing in it."""
+    def remove(self, name: str = "") -> None:
+        """Remove one thing in it, or everything."""
         with self._lock:
             if self._path is not None:
                 shutil.rmtree(self._path / name, ignore_errors=True)

@@ -128,6 +128,12 @@ def test_the_folder_goes_with_the_session_and_old_runs_before(folder, monkeypatc
     assert list(lens.workspace.corpora.opened) == ["1", "2"]
     (own,) = folder.glob("atlas-session-*")
     assert len(list(own.iterdir())) == 2
+    with session_folder.SessionFolder().used() as other:
+        session_folder.remove_all()  # as a server does that ends at once
+        assert not other.exists()
+    lens.take("3.txt", as_file(TEXTS[3:7]))
+    lens.run()
+    assert own.exists()
     with lens._folder.used():
         lens.workspace.leave()
         assert own.exists()  # work that is under way would make it anew
