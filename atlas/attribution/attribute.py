@@ -13,8 +13,10 @@ import pandas as pd
 from atlas.attribution import flows, max_flow
 from atlas.attribution.methods import METHODS
 from atlas.errors import NotCaptured, TooLarge, UnknownName
+from atlas.metrics.influence import traced_back
 from atlas.trace import Trace
 from atlas.tracing.explained import Attribution, Target
+from atlas.tracing.mixing import VALUE_ZEROING, steps
 from atlas.tracing.windows import ROLLOUT_TOKENS
 
 if TYPE_CHECKING:
@@ -202,6 +204,19 @@ def _rollout(subject: Subject, report: Report | None) -> Found:
     return Found(_from_rows(rows_read(subject), maps))
 
 
+def _value_zeroing(subject: Subject, report: Report | None) -> Found:
+    from atlas.engine.gradients.weights import rows_read
+
+    own = _own_kind(subject.trace)
+    made = steps(subject.trace, VALUE_ZEROING, own, report)
+    last = rows_read(subject)
+    start, size = made[-1].start, sum(subject.sides.values())
+    after = np.zeros(size)
+    after[start : start + len(last)] = last
+    found = traced_back(made, after)[0]
+    return Found({"source": found[:start], "target": found[start:]} if start else {"source": found})
+
+
 def _attention_flow(subject: Subject, report: Report | None) -> Found:
     from atlas.engine.gradients.weights import rows_read
 
@@ -297,6 +312,7 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "gradient_rollout": _gradient_rollout,
     "raw_attention": _raw_attention,
     "rollout": _rollout,
+    "value_zeroing": _value_zeroing,
     "attention_flow": _attention_flow,
     "value_norms": _value_norms,
     "occlusion": _occlusion,

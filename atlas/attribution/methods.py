@@ -41,7 +41,7 @@ class Method:
         Whether a score can speak against the target.
     needs
         What the model must have: 'vectors' (a table of token vectors), 'weights' (weights that gradients pass through), 'values'
-        (what a head moves).
+        (what a head moves), 'rows' (the positions it is read from), 'zeroing' (values that can be set to zero in one layer).
     """
 
     name: str
@@ -71,6 +71,10 @@ def _lacks(model: Model, need: str) -> str:
     if need == "rows":
         # Which positions a classifier reads is found by gradients of its weights.
         return "" if model.interface or model.task != CLASSIFIES_TEXT else outside
+    if need == "zeroing":
+        from atlas.engine.gradients.zeroing import without_zeroing
+
+        return without_zeroing(model)
     if not model.interface:
         return outside
     if need == "values" and model.group_of("output_projection") is None:
@@ -99,6 +103,7 @@ _ALL = (
     _method("gradient_rollout", ONE_GRADIENT, lambda _: 5, ("vectors", "weights")),
     _method("raw_attention", ONE_RUN, lambda _: 1, ("rows",)),
     _method("rollout", ONE_RUN, lambda _: 1, ("rows",)),
+    _method("value_zeroing", "one forward pass for each token", lambda tokens: tokens + 1, ("rows", "zeroing")),
     _method("attention_flow", "one forward pass, and a maximum flow for each token", lambda _: 1, ("rows",)),
     _method("value_norms", ONE_RUN, lambda _: 1, ("rows", "values")),
     _method("occlusion", "one forward pass for each token", lambda tokens: tokens + 4, ("vectors",)),

@@ -75,6 +75,17 @@ ATTRIBUTIONS = (
         "0 to 1",
     ),
     _attribution(
+        "value_zeroing",
+        "Value zeroing",
+        "row i of the product over layers of C; Cᵢⱼ = dᵢⱼ / Σⱼ dᵢⱼ, dᵢⱼ = 1 − cos(xᵢ, xᵢ without j), xᵢ the state after the layer, "
+        "without j: the value vectors of j are zero in all heads of the layer",
+        "High: through all layers, the states that the target is read from would point elsewhere without what heads read of the "
+        "token. It is a true intervention in one layer at a time; what the residual stream carries is in no share, and it is the "
+        "same for every outcome at a position.",
+        MOHEBBI,
+        "0 to 1",
+    ),
+    _attribution(
         "attention_flow",
         "Attention flow",
         "largest flow from the position that the target is read from down to token j; the capacity of a link of a layer is its "

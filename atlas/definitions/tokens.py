@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import UNIFORM, Definition
-from atlas.definitions.references import ABNAR, FERRANDO, FIRST_ATLAS, KOBAYASHI, VASWANI, VIG
+from atlas.definitions.references import ABNAR, FERRANDO, FIRST_ATLAS, KOBAYASHI, MOHEBBI, VASWANI, VIG
 
 TOKENS = (
     Definition(
@@ -120,5 +120,19 @@ TOKENS = (
         "the same with uniform attention under the same masks",
         "0 to 1; sums to 1 over the input tokens",
         ABNAR,
+    ),
+    Definition(
+        "influence_zeroing",
+        "influence",
+        "Influence by value zeroing",
+        "product over the layers of C, without an identity; Cᵢⱼ = dᵢⱼ / Σⱼ dᵢⱼ, dᵢⱼ = 1 − cos(xᵢ, xᵢ without j): xᵢ the state "
+        "after the layer, and the same when the value vectors of j are zero in all heads of this layer alone. In a decoder with "
+        "cross-attention Σ is over its own tokens and those of the source",
+        "High: without what the heads read of j, the token's state after the layer, with residual stream, norms and "
+        "feed-forward block, points elsewhere. A share says nothing of how far: a token that hardly moves has shares that sum to "
+        "1 too, and what the residual stream carries is in no share. One text for every token, so 256 tokens at most.",
+        "each token's share of the others spread evenly over those it may look at",
+        "0 to 1; sums to 1 over the input tokens",
+        MOHEBBI,
     ),
 )

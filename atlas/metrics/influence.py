@@ -161,8 +161,15 @@ def trace_back(steps: Sequence[Step], root: int, size: int, *, even: bool = Fals
 
     `size` is the number of tokens of all streams. With `even` the shares of each layer are `even_shares`, which is chance.
     """
-    levels = np.zeros((len(steps) + 1, size), dtype=np.float64)
-    levels[-1, root] = 1
+    after = np.zeros(size)
+    after[root] = 1
+    return traced_back(steps, after, even=even)
+
+
+def traced_back(steps: Sequence[Step], after: NDArray[np.floating[Any]], *, even: bool = False) -> Floats:
+    """The same for a mixture of tokens after the last layer, (position,)."""
+    levels = np.zeros((len(steps) + 1, len(after)), dtype=np.float64)
+    levels[-1] = after
     for at in range(len(steps) - 1, -1, -1):
         step, above, below = steps[at], levels[at + 1], levels[at]
         own, cross = even_shares(step) if even else (step.own, step.cross)

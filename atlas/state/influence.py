@@ -20,6 +20,7 @@ from atlas.tracing.influence import (
     CONTRIBUTION,
     METHODS,
     NO_HEAD,
+    ROLLOUT,
     Graph,
     NodeKey,
     NodePart,
@@ -30,7 +31,7 @@ from atlas.tracing.influence import (
     node_parts,
     totals,
 )
-from atlas.tracing.mixing import steps, stream_of, streams_of
+from atlas.tracing.mixing import VALUE_ZEROING, measured, steps, stream_of, streams_of
 from atlas.tracing.predictions import masks_of
 from atlas.tracing.state_parts import block_shares
 
@@ -121,13 +122,20 @@ class InfluenceLens(Lens):
 
     def _found(self) -> Shown | None:
         trace, root = self.trace, self.root()
+        # Value zeroing takes a run for every token, so it waits until the reader asks for it.
+        wanted = [
+            method
+            for method in METHODS
+            if method in (self.choices.method, CONTRIBUTION, ROLLOUT) or measured(trace, method, root.stream)
+        ]
 
         def mixed(progress: Progress) -> dict[str, str]:
             reasons = {}
-            for method in METHODS:
+            for method in wanted:
 
                 def tell(done: int, every: int, method: str = method) -> None:
-                    progress.tell(f"Measuring {method} in layer {done + 1:,} of {every:,}", done / every)
+                    what = "Zeroing the values of token" if method == VALUE_ZEROING else f"Measuring {method} in layer"
+                    progress.tell(f"{what} {done + 1:,} of {every:,}", done / every)
 
                 try:
                     steps(trace, method, root.stream, tell)
@@ -140,16 +148,16 @@ class InfluenceLens(Lens):
                     reasons[PARTS] = str(error)
             return reasons
 
-        reasons: dict[str, str] | None = self.ask(f"mixing {root.stream}", mixed, None, needs_model=True)
+        reasons: dict[str, str] | None = self.ask(f"mixing {root.stream} {wanted}", mixed, None, needs_model=True)
         if reasons is None:
             return None
-        possible = [method for method in (self.choices.method, *METHODS) if method not in reasons]
+        possible = [method for method in (self.choices.method, *wanted) if method not in reasons]
         if not possible:
             raise NotCaptured(next(iter(reasons.values())))
         n_steps = len(steps(trace, possible[0], root.stream))
         most = max(EDGES_DRAWN // n_steps, LEAST_A_LAYER)
         found = graph(trace, root.token, possible[0], root.stream, self.choices.mass, most)
-        known = {method: totals(trace, root.token, method, root.stream) for method in METHODS if method not in reasons}
+        known = {method: totals(trace, root.token, method, root.stream) for method in wanted if method not in reasons}
         self.line = self._describe(root, found)
         parts = node_parts(trace, found) if self.choices.parts and PARTS not in reasons else []
         return Shown(found, known, reasons, tuple(parts[:PARTS_DRAWN]), max(0, len(parts) - PARTS_DRAWN))
@@ -253,7 +261,7 @@ class InfluenceLens(Lens):
     def _describe(self, root: Root, found: Graph) -> str:
         paths, here = found.paths, len({(node.kind, node.token) for node, *_ in found.nodes()})
         every = sum(len(self.names(kind)) for kind in found.starts)
-        said = f"{found.method} into {self.token_name(found.root)}, {root.why}, after {counted(found.root.level, 'layer')}"
+        said = f"{found.method.replace('_', ' ')} into {self.token_name(found.root)}, {root.why}, after {counted(found.root.level, 'layer')}"
         if self.choices.form == TREE:
             return said
         few = f"; {here:,} of {every:,} tokens" if here < every else ""

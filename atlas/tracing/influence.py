@@ -171,7 +171,8 @@ def influence(
     token
         Position of the token; negative positions count from the end.
     method
-        'contribution' (ALTI, Ferrando et al. 2022) or 'rollout' (Abnar & Zuidema 2020).
+        'contribution' (ALTI, Ferrando et al. 2022), 'rollout' (Abnar & Zuidema 2020) or 'value_zeroing' (Mohebbi et al. 2023,
+        which runs the text once for every token).
     kind
         Whose token it is: 'encoder', 'decoder', or 'cross' for the decoder's. It may be left out where there is one kind. The
         decoder of an encoder-decoder is followed through its cross-attention into the encoder.

@@ -1,4 +1,4 @@
-"""What every token is made of after each layer of a trace: shares by contribution (ALTI) or by attention rollout."""
+"""What every token is made of after each layer of a trace: shares by contribution (ALTI), attention rollout or value zeroing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.metrics.influence import Step, contribution_shares
 from atlas.tracing.windows import ROLLOUT_TOKENS, halved_mean
+from atlas.tracing.zeroing import VALUE_ZEROING, distances, refuse_too_long, shares, without_zeroing
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 CONTRIBUTION, ROLLOUT = "contribution", "rollout"
-METHODS = (CONTRIBUTION, ROLLOUT)
+METHODS = (CONTRIBUTION, ROLLOUT, VALUE_ZEROING)
 
 CONTRIBUTION_PRODUCTS = 400_000_000_000
 """Products of layers x heads x queries x keys x width: a GPT-2 of 512 tokens has 29 billion, which take a second."""
@@ -28,7 +29,7 @@ EXACT, HALF = 1e-3, 5e-2
 """Largest error of a sum of vectors, as a share of its size: in single precision, and in half precision."""
 
 Report = Callable[[int, int], None]
-"""(layers done, all layers)"""
+"""(layers done, all layers); of value zeroing (keys done, all keys)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def without_method(trace: Trace, method: str, stream: str) -> str:
                 "Contributions need values and the output projection, and this trace holds weights only (recorded attention, or "
                 "a model outside the attention interface)."
             )
-    return ""
+    return without_zeroing(trace) if method == VALUE_ZEROING else ""
 
 
 def offered(trace: Trace, stream: str) -> tuple[str, ...]:
@@ -81,11 +82,16 @@ def offered(trace: Trace, stream: str) -> tuple[str, ...]:
     return tuple(method for method in METHODS if not without_method(trace, method, stream))
 
 
+def measured(trace: Trace, method: str, stream: str) -> bool:
+    """Whether the shares of a method are on the trace already."""
+    return trace.holds(f"mixing {method} {stream}")
+
+
 def steps(trace: Trace, method: str, stream: str, report: Report | None = None) -> tuple[Step, ...]:
     """The shares of every layer, from the first layer of the first stream to the last one of `stream`; kept on the trace."""
     reason = without_method(trace, method, stream)
     if reason and method in METHODS:
-        other = f" Use method={ROLLOUT!r}." if method == CONTRIBUTION and not without_method(trace, ROLLOUT, stream) else ""
+        other = f" Use method={ROLLOUT!r}." if method != ROLLOUT and not without_method(trace, ROLLOUT, stream) else ""
         raise NotCaptured(reason + other)
     if reason:
         raise UnknownName(reason)
@@ -101,6 +107,8 @@ def _refuse_too_large(trace: Trace, method: str, streams: tuple[str, ...]) -> No
     if method == ROLLOUT and longest > ROLLOUT_TOKENS:
         msg = f"Influence multiplies whole matrices, and {longest:,} tokens are more than {ROLLOUT_TOKENS:,}. Use a shorter text."
         raise TooLarge(msg)
+    if method == VALUE_ZEROING:
+        refuse_too_long(longest)
     if method == CONTRIBUTION:
         size = sum(len(each.layers) * each.n_heads**2 * each.n_queries * each.n_keys * _width_of(each) for each in kinds)
         if size > CONTRIBUTION_PRODUCTS:
@@ -119,6 +127,9 @@ def _width_of(attention: Attention) -> int:
 
 def _made(trace: Trace, method: str, streams: tuple[str, ...], report: Report | None) -> Iterator[Step]:
     n_all, done, start = sum(trace.n_layers(stream) for stream in streams), 0, 0
+    if method == VALUE_ZEROING:
+        yield from _zeroed(trace, streams, report)
+        return
     one = _contributions if method == CONTRIBUTION else _rolled
     for stream in streams:
         crosses = stream == streams[-1] and len(streams) > 1
@@ -128,6 +139,20 @@ def _made(trace: Trace, method: str, streams: tuple[str, ...], report: Report | 
             step = one(trace, stream, layer, start)
             yield _with_cross(trace, method, step) if crosses else step
             done += 1
+        start += tokens_of(trace, stream)
+
+
+def _zeroed(trace: Trace, streams: tuple[str, ...], report: Report | None) -> Iterator[Step]:
+    """The shares by value zeroing; those of a decoder layer and of its cross-attention sum to 1 together."""
+    start = 0
+    for stream in streams:
+        crosses = stream == streams[-1] and len(streams) > 1
+        for layer in range(trace.n_layers(stream)):
+            seen = _seen(trace.attention_of(stream), layer)
+            source = _seen(trace.attention_of("cross"), layer) if crosses else None
+            read = distances(trace, "cross", layer, report) if crosses else None
+            own, cross = shares(distances(trace, stream, layer, report), seen, read, source)
+            yield Step(stream, layer, start, own, _with_diagonal(seen), cross=cross, cross_seen=source)
         start += tokens_of(trace, stream)
 
 

@@ -33,7 +33,7 @@ from atlas.state.outcome_line import percent
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.influence import CONTRIBUTION, ROLLOUT, NodeKey, NodePart
-from atlas.tracing.mixing import offered, without_method
+from atlas.tracing.mixing import VALUE_ZEROING, offered, without_method
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_tap
@@ -43,7 +43,7 @@ Drawn = TypeVar("Drawn")
 
 ORIGIN = "influence"
 
-METHODS = {"contribution (ALTI)": CONTRIBUTION, "attention rollout": ROLLOUT}
+METHODS = {"contribution (ALTI)": CONTRIBUTION, "attention rollout": ROLLOUT, "value zeroing": VALUE_ZEROING}
 FORMS = {"graph": GRAPH, "tree": TREE}
 
 TREE_ROW = 420
@@ -78,7 +78,7 @@ class InfluenceView(View):
         "makes most of it. The tree opens one path after the other: press a row to open or close it, "
         "with Shift to select its token."
     )
-    defines: ClassVar = ("influence_contribution", "influence_part", "influence_rollout")
+    defines: ClassVar = ("influence_contribution", "influence_part", "influence_rollout", "influence_zeroing")
     lens_type: ClassVar = InfluenceLens
     wide: ClassVar = True
     beside: ClassVar = 300
@@ -260,7 +260,9 @@ class InfluenceView(View):
             names += [*([""] if gap else []), *every]
             places += [*([None] if gap else []), *(NodeKey(kind, 0, token) for token in range(len(every)))]
         rows = [
-            StripRow(method, _joined([each.influence for each in parts]), _joined([each.even for each in parts]))
+            StripRow(
+                method.replace("_", " "), _joined([each.influence for each in parts]), _joined([each.even for each in parts])
+            )
             for method, parts in found.totals.items()
         ]
         return rows[::-1], names, places

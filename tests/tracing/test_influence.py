@@ -336,6 +336,9 @@ def test_what_cannot_be_had_says_why(monkeypatch):
     outside = atlas.load((gptj(), tokenizer(special=False))).trace(TEXT)
     with pytest.raises(NotCaptured, match="rollout"):
         influence(outside, 0)
+    assert mixing.offered(outside, "decoder") == ("rollout",)
+    with pytest.raises(NotCaptured, match="attention interface"):
+        influence(outside, 0, "value_zeroing")
     trace = loaded("GPT-2").trace("the cat ran")
     for wrong, told in (((3,), "no token 3"), ((0, "guess"), "'guess'"), ((0, "rollout", None, 1.5), "mass=")):
         with pytest.raises(UnknownName, match=told):
@@ -351,6 +354,9 @@ def test_a_saved_trace_with_what_it_needs_gives_the_same(tmp_path):
     trace = loaded("BERT").trace(TEXT, capture=("stream", "head_outputs"))
     again = atlas.open(trace.save(tmp_path / "trace.nc"))
     np.testing.assert_allclose(influence(again, 3).tokens["influence"], influence(trace, 3).tokens["influence"], atol=1e-6)
+    assert mixing.offered(again, "encoder") == ("contribution", "rollout")
+    with pytest.raises(NotCaptured, match="is not here"):
+        influence(again, 3, "value_zeroing")
 
 
 def test_half_precision_gives_nearly_the_same():

@@ -295,3 +295,17 @@ class Rerun:
     def reason(self, name: str) -> str:
         """Why the model has no array of that name."""
         return self.model.reason(name)
+
+    def without_zeroing(self) -> str:
+        """Why the value vectors of this model cannot be zeroed; empty where they can."""
+        from atlas.engine.gradients.zeroing import without_zeroing
+
+        return without_zeroing(self.model)
+
+    def zeroed(self, kind: str, progress: Callable[[int, int], None] | None = None) -> tuple[np.ndarray, ...]:
+        """(query, key) of each layer: how far zero value vectors of a key move the states of a query."""
+        from atlas.engine.gradients.zeroing import zeroed
+
+        self.check_weights()
+        with self.model.held():
+            return zeroed(self.model, self.encoded, self.change, kind, progress)
