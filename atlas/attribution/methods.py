@@ -63,23 +63,29 @@ def _lacks(model: Model, need: str) -> str:
     if need == "outcomes":
         known = model.task != "base"
         return "" if known else f"{model.name} has no output that can be read as likelier and less likely outcomes."
-    if need == "vectors":
-        from atlas.engine.gradients.subject import token_taps
-
-        return "" if token_taps(model) else f"In {model.name} no table was found that gives out the vectors of the tokens."
+    if need in ("vectors", "zeroing"):
+        return _without_vectors(model) if need == "vectors" else _without_zeroing(model)
     outside = f"{model.name} does not use transformers' attention interface, so its weights are only known after the run."
     if need == "rows":
         # Which positions a classifier reads is found by gradients of its weights.
         return "" if model.interface or model.task != CLASSIFIES_TEXT else outside
-    if need == "zeroing":
-        from atlas.engine.gradients.zeroing import without_zeroing
-
-        return without_zeroing(model)
     if not model.interface:
         return outside
     if need == "values" and model.group_of("output_projection") is None:
         return f"The output projection of {model.name} was not found, so the length of what a head moves is not known."
     return ""
+
+
+def _without_vectors(model: Model) -> str:
+    from atlas.engine.gradients.subject import token_taps
+
+    return "" if token_taps(model) else f"In {model.name} no table was found that gives out the vectors of the tokens."
+
+
+def _without_zeroing(model: Model) -> str:
+    from atlas.engine.gradients.zeroing import without_zeroing
+
+    return without_zeroing(model)
 
 
 def _method(name: str, cost: str, passes: Callable[[int], int], needs: tuple[str, ...]) -> Method:

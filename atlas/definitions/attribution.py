@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
+from atlas.definitions.references import MOHEBBI
 
 AGREES = "another method for the same target: two methods that disagree cannot both be right"
 
@@ -77,8 +78,8 @@ ATTRIBUTIONS = (
     _attribution(
         "value_zeroing",
         "Value zeroing",
-        "row i of the product over layers of C; Cᵢⱼ = dᵢⱼ / Σⱼ dᵢⱼ, dᵢⱼ = 1 − cos(xᵢ, xᵢ without j), xᵢ the state after the layer, "
-        "without j: the value vectors of j are zero in all heads of the layer",
+        "row i of the product over layers of C; Cᵢⱼ = dᵢⱼ / Σⱼ dᵢⱼ, dᵢⱼ = 1 − cos(xᵢ, xᵢ without j), xᵢ the state after the "
+        "layer; without j: the value vectors of j are zero in all heads of the layer",
         "High: through all layers, the states that the target is read from would point elsewhere without what heads read of the "
         "token. It is a true intervention in one layer at a time; what the residual stream carries is in no share, and it is the "
         "same for every outcome at a position.",

@@ -261,8 +261,13 @@ class InfluenceLens(Lens):
     def _describe(self, root: Root, found: Graph) -> str:
         paths, here = found.paths, len({(node.kind, node.token) for node, *_ in found.nodes()})
         every = sum(len(self.names(kind)) for kind in found.starts)
-        said = f"{found.method.replace('_', ' ')} into {self.token_name(found.root)}, {root.why}, after {counted(found.root.level, 'layer')}"
+        said = f"{named(found.method)} into {self.token_name(found.root)}, {root.why}, after {counted(found.root.level, 'layer')}"
         if self.choices.form == TREE:
             return said
         few = f"; {here:,} of {every:,} tokens" if here < every else ""
         return f"{said}: {percent(paths.kept)} of the influence is shown in {counted(len(paths.edges.to), 'edge')}{few}"
+
+
+def named(method: str) -> str:
+    """A method as the screen calls it."""
+    return method.replace("_", " ")

@@ -1,8 +1,8 @@
 """Value zeroing (Mohebbi et al. 2023): what a layer makes of its tokens without the value vectors of one of them.
 
-A share is the cosine distance of a token's state after the layer from the state it has in a run in which the value vectors of one
-key are zero in all heads of this layer, divided by the sum over the keys. Shares of the layers are multiplied without an identity,
-as the authors do: the residual stream is in the states that are compared.
+A share is the cosine distance of a token's state after the layer from the state it has when the value vectors of one key are zero
+in all heads of this layer, divided by the sum over the keys. The shares of the layers are multiplied without an identity, as in
+the authors' own program: the residual stream is in the states that are compared.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import transformers as tr
 from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, LayerIntegratedGradients, Saliency
 
 import atlas
-from atlas.attribution import METHODS, Target, attribute
+from atlas.attribution import METHODS, Target, attribute, influence
 from atlas.engine.loading.load import load
 from atlas.errors import NotCaptured, UnknownName
 from tests.attribution.own import NAMES, eager, hf_of, model, plain, traced, value, vectors
@@ -246,7 +246,19 @@ def test_value_norms_weigh_the_last_layer_by_what_it_moves(name):
     np.testing.assert_allclose(found.tokens["score"], np.concatenate(parts), rtol=1e-3, atol=1e-5)
 
 
-ATTENTION_METHODS = ["raw_attention", "value_norms", "rollout", "attention_flow", "gradient_rollout", "attention_x_gradient"]
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "T5"])
+def test_value_zeroing_is_the_influence_on_the_position_of_the_target(name):
+    found, trace = of(name, "value_zeroing"), traced(name)
+    kind = trace.kinds[0] if len(trace.kinds) == 1 else "decoder"
+    expected = influence(trace, found.target.position, "value_zeroing", kind=kind).tokens
+    assert list(found.tokens["side"]) == list(expected["side"])
+    np.testing.assert_allclose(found.tokens["score"], expected["influence"].fillna(0), atol=1e-6)
+    assert found.tokens["score"].sum() == pytest.approx(1, abs=1e-5)
+
+
+ATTENTION_METHODS = [
+    "raw_attention", "value_norms", "rollout", "value_zeroing", "attention_flow", "gradient_rollout", "attention_x_gradient",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ATTENTION_METHODS)

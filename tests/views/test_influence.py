@@ -106,6 +106,26 @@ def test_sizes_widths_and_bars_are_the_numbers(name, kind):
     np.testing.assert_allclose(upper["y1"] - upper["y0"], 0.8 * known / reach, atol=1e-6)
 
 
+def test_value_zeroing_is_measured_when_the_reader_asks_for_it_and_stays():
+    trace = loaded("BERT").trace(TEXT)
+    room, view = view_of(trace)
+    room.selection.select_tokens([3])
+    assert [row.title for row in view.strip()[0]] == ["rollout", "contribution"]
+    assert not mixing.measured(trace, "value_zeroing", "encoder")
+    view.influence.choices.method = "value_zeroing"
+    assert view.influence.shown().graph.method == "value_zeroing"
+    assert view.lens.line.startswith("value zeroing into")
+    assert not view.influence.shown().parts
+    lines, names, _ = view.strip()
+    assert [row.title for row in lines] == ["value zeroing", "rollout", "contribution"]
+    np.testing.assert_array_equal(lines[0].values, totals(trace, 3, "value_zeroing", "encoder")[0].influence)
+    assert set(
+        influence_strip(lines, names, 3).values()[1].dframe().dropna()["about"].str.split("\n").str[0].str.split(":").str[0]
+    )
+    view.influence.choices.method = "contribution"
+    assert [row.title for row in view.strip()[0]] == ["value zeroing", "rollout", "contribution"]
+
+
 def test_the_root_is_the_first_selected_token_else_what_the_text_is_about():
     room, view = view_of(traced("GPT-2"))
     last = len(traced("GPT-2").tokens()) - 1

@@ -1,7 +1,7 @@
 """Value zeroing: what a layer makes of every token when the value vectors of one key are zero in all of its heads.
 
-One row of a batch is the plain run; every other row zeroes another key. Behind each layer the states of all rows are compared with
-the plain ones and then set back to them, so one pass gives all layers: what is changed in a layer is seen behind it alone.
+One row of a batch is the plain run; every other row zeroes another key. Behind each layer the states of all rows are compared
+with the plain ones and then set back to them, so one pass gives all layers: a change in a layer is seen behind it alone.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def zeroed(
 ) -> tuple[np.ndarray, ...]:
     """(query, key) cosine distance of each layer's states from the plain ones when a key's values are zero, layer by layer.
 
-    Heads that the run replaces write what they wrote in the plain run, so they move nothing of a key. Call it with the model held.
+    Heads that the run replaces write what they wrote in the plain run, so they move nothing of a key. The model has to be held.
     """
     reason = without_zeroing(model)
     if reason:
