@@ -16,8 +16,9 @@ from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.metrics.influence import traced_back
 from atlas.trace import Trace
 from atlas.tracing.explained import Attribution, Target
-from atlas.tracing.mixing import VALUE_ZEROING, steps
+from atlas.tracing.mixing import steps
 from atlas.tracing.windows import ROLLOUT_TOKENS
+from atlas.tracing.zeroing import VALUE_ZEROING
 
 if TYPE_CHECKING:
     from atlas.engine.gradients.subject import Subject

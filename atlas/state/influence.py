@@ -31,9 +31,10 @@ from atlas.tracing.influence import (
     node_parts,
     totals,
 )
-from atlas.tracing.mixing import VALUE_ZEROING, measured, steps, stream_of, streams_of
+from atlas.tracing.mixing import measured, steps, stream_of, streams_of
 from atlas.tracing.predictions import masks_of
 from atlas.tracing.state_parts import block_shares
+from atlas.tracing.zeroing import VALUE_ZEROING
 
 GRAPH, TREE = "graph", "tree"
 """All strongest paths at once; one path after the other, opened by the reader."""

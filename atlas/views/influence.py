@@ -33,7 +33,8 @@ from atlas.state.outcome_line import percent
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.influence import CONTRIBUTION, ROLLOUT, NodeKey, NodePart
-from atlas.tracing.mixing import VALUE_ZEROING, offered, without_method
+from atlas.tracing.mixing import offered, without_method
+from atlas.tracing.zeroing import VALUE_ZEROING
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_tap
