@@ -22,7 +22,8 @@ Array = np.ndarray
 VALUE_ZEROING = "value_zeroing"
 
 ZEROED_TOKENS = 256
-"""Tokens of a side at most. Every key takes a run of the whole text: of 256 tokens as many runs, each twice as long as of 128."""
+"""Tokens of a side at most. Every key takes a run of the whole text, so twice the tokens take four times as long: 190 of gpt-mini
+take 3.5 seconds on one core, and 256 of a GPT-2 are 5,600 billion products, which take minutes there."""
 
 
 @runtime_checkable

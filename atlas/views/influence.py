@@ -71,7 +71,8 @@ class InfluenceView(View):
     help: ClassVar = (
         "The graph is rooted in the first selected token that looks, else in the last token of a causal text, in the mask, or in "
         "the token in the middle; it shows the state of this token after the last layer. Every edge is the share of a token "
-        "before a layer in a token after it; the residual stream is the edge of a token to itself. Of the edges of a layer the "
+        "before a layer in a token after it; the residual stream is the edge of a token to itself, but has no "
+        "share by value zeroing, where this edge is what heads read of the token itself. Of the edges of a layer the "
         "strongest are shown, so that the paths carry what the slider says; shares are then rescaled to sum to 1. Feed-forward "
         "blocks change each token by itself, so they pass shares on; the share of a token that its feed-forward block wrote, and "
         "those of its embeddings, are nodes of their own shapes. The decoder of an encoder-decoder is followed through "

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 Report = Callable[[int, int], None]
 """(keys done, all keys)"""
 
-ZEROING_BYTES = 256 << 20
-"""Bytes of the states of all rows of a batch inside a layer, at most: rows beyond them wait for the next pass."""
+ZEROING_BYTES = 128 << 20
+"""Bytes of the states of all rows of a batch inside a layer, at most: rows beyond them wait for the next pass. Ten rows of a
+GPT-2 of 256 tokens fit; others may run the model between two passes."""
 
 WIDE = 16
 """States of a row inside a layer, in widths of the stream: queries, keys, values, and a gated feed-forward block."""
@@ -72,7 +73,7 @@ def zeroed(
 ) -> tuple[np.ndarray, ...]:
     """(query, key) cosine distance of each layer's states from the plain ones when a key's values are zero, layer by layer.
 
-    Heads that the run replaces write what they wrote in the plain run, so they move nothing of a key. The model has to be held.
+    Heads that the run replaces write what they wrote in the plain run, so they move nothing of a key.
     """
     reason = without_zeroing(model)
     if reason:
@@ -85,7 +86,9 @@ def zeroed(
         if report is not None:
             report(first, n_keys)
         keys = range(first, min(first + size, n_keys))
-        for layer, distances in enumerate(_pass(model, encoded, change, kind, keys)):
+        with model.held():
+            passed = _pass(model, encoded, change, kind, keys)
+        for layer, distances in enumerate(passed):
             found[layer][:, keys.start : keys.stop] = distances.T
     return found
 

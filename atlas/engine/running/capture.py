@@ -307,5 +307,6 @@ class Rerun:
         from atlas.engine.gradients.zeroing import zeroed
 
         self.check_weights()
-        with self.model.held():
-            return zeroed(self.model, self.encoded, self.change, kind, progress)
+        found = zeroed(self.model, self.encoded, self.change, kind, progress)
+        self.check_weights()
+        return found
