@@ -154,6 +154,7 @@ def alive() -> dict[str, Any]:
     import holoviews as hv
     import psutil
     from bokeh.document import Document
+    from bokeh.io.state import curstate
 
     from atlas.app import AttentionAtlas
     from atlas.state.lens import Lens
@@ -162,8 +163,11 @@ def alive() -> dict[str, Any]:
     for _ in range(3):  # what a finaliser lets go of is found the next time
         gc.collect()
     kinds = (AttentionAtlas, Workspace, Lens, hv.DynamicMap, Document)
+    # Bokeh keeps one document for the process, for what is done outside of all sessions.
+    everyones = curstate().document
+    found = [each for each in gc.get_objects() if each is not everyones]
     # By type: asking a lazy proxy for its class may build what it stands for.
-    counts = {kind.__name__: sum(issubclass(type(each), kind) for each in gc.get_objects()) for kind in kinds}
+    counts = {kind.__name__: sum(issubclass(type(each), kind) for each in found) for kind in kinds}
     return {"objects": counts, "memory": psutil.Process().memory_info().rss}
 
 
