@@ -18,8 +18,8 @@ MODEL = "tiny GPT-2"
 """A model whose views may run it again, which the planted one is not."""
 
 
-NO_FAULTS = ("No word of this text is flagged", "No corpus of ")
-"""How sentences begin that a card may show in place of its plot, because the text has nothing to show or no corpus is open."""
+NO_FAULTS = ("No word of this text is flagged", "No corpus of ", "There is no side B yet")
+"""How sentences begin that a card may show in place of its plot: the text has nothing to show, no corpus or side B is there."""
 
 
 @pytest.fixture(scope="module")
