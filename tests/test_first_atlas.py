@@ -239,9 +239,9 @@ def test_gradients_change_no_class_that_others_use_and_wait_their_turn_at_the_mo
         np.testing.assert_array_equal(weights, expected)
     waits, real = {}, Asking.ask
 
-    def ask(self, *given, needs_model, keep):
+    def ask(self, *given, needs_model, **how):
         waits[type(self._lens)] = needs_model
-        return real(self, *given, needs_model=needs_model, keep=keep)
+        return real(self, *given, needs_model=needs_model, **how)
 
     monkeypatch.setattr(Asking, "ask", ask)
     room = Workspace(never, tasks=TASKS)

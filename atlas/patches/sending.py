@@ -45,7 +45,7 @@ def noticed(write: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(write)
-    def written(self: Any, message: Any, *, binary: bool = False) -> Any:
+    def written(self: Any, message: Any, binary: bool = False) -> Any:  # noqa: FBT001, FBT002 - Tornado's signature
         future = write(self, message, binary)
         future.add_done_callback(lambda each: each.cancelled() or each.exception())
         return future
@@ -60,6 +60,7 @@ def patch_sending() -> None:
         for name in ("_WRITE_MSGS", "_WRITE_BLOCK"):
             private(document, name, "sending")  # raise now, not at the first message, if this version lacks them
         replace_private(document, "_dispatch_msgs", until_nothing_waits(dispatch), "sending")
+    if not hasattr(WebSocketProtocol13.write_message, "__wrapped__"):
         replace_private(WebSocketProtocol13, "write_message", noticed(WebSocketProtocol13.write_message), "sending")
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from bokeh.document import Document
 from panel.io import document
-from tornado.websocket import WebSocketClosedError
+from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
 
 from atlas.components.chips import Chips
 from atlas.errors import LibraryChanged
@@ -74,9 +74,11 @@ def test_what_is_said_while_something_is_written_is_heard_without_waiting_for_th
 def test_it_is_mended_once(monkeypatch):
     monkeypatch.setattr(document, "_dispatch_msgs", PANELS)
     patch_sending()
-    mended = document._dispatch_msgs
+    mended, written = document._dispatch_msgs, WebSocketProtocol13.write_message
     patch_sending()
     assert document._dispatch_msgs is mended
+    assert WebSocketProtocol13.write_message is written
+    assert not hasattr(written.__wrapped__, "__wrapped__")
     assert inspect.unwrap(mended) is PANELS
 
 

@@ -75,7 +75,7 @@ def test_the_hover_says_the_head_and_its_numbers_in_three_digits():
     _, source = points_of(figure)
     assert list(source["about"]) == [
         "Distance: 0\nDepth: 0\nEntropy: 0.123",
-        "Distance: 0.1\nDepth: 1\nEntropy: −1.23e+03",
+        "Distance: 0.1\nDepth: 1\nEntropy: −1,230",
         "Distance: 0.2\nDepth: 2\nEntropy: N/A",
         "Distance: 0.3\nDepth: 3\nEntropy: 0.000123",
     ]

@@ -164,7 +164,9 @@ def test_without_a_corpus_the_tab_says_how_one_is_made_and_offers_nothing_else()
     tabs = Tabs(space, [tab])
     tabs.__panel__()
     page, *others = tabs.made()
-    assert all(view.unfit == "no corpus of this model is open here" for view in others)
+    measured, *others = others
+    assert (measured.key, measured.unfit) == ("corpus_run", "")
+    assert all("no corpus of this model is open here" in view.unfit for view in others)
     assert page.unfit == ""
     page.body()
     model = trace().provenance["model"]
