@@ -47,7 +47,7 @@ def test_the_browser_complains_of_nothing_over_many_switches_and_the_selection_i
 
 def test_a_reload_opens_the_tab_that_was_open(seat):
     seat.page.get_by_role("tab", name="Bias", exact=True).click()
-    seat.until(lambda: seat.app.shared.token in seat.page.url)
+    seat.until(lambda: seat.display.tab == "bias" and seat.app.shared.token in seat.page.url)
     seat.arrive(seat.page.reload)
     seat.page.locator(".aa-card-map-bias canvas").first.wait_for(state="visible")
     assert seat.page.get_by_role("tab", name="Bias", exact=True).get_attribute("aria-selected") == "true"
