@@ -37,15 +37,16 @@ def test_every_card_of_a_tab_draws_and_follows_and_comes_back_with_the_link(seat
     assert offered, "no card fits this model"
     head = HeadId("decoder", 1, 1)
     for each in offered:
-        card = seat.page.locator(f".aa-card-{each.key}").first
-        card.scroll_into_view_if_needed()
+        _bring(seat, each.key)  # its place
         seat.until(lambda each=each: each.key in {view.key for view in seat.app.tabs.views[tab]})
+        seat.page.locator(f".aa-card-{each.key}:not(.place)").first.wait_for(state="attached")
+        _bring(seat, each.key)
         seat.until(partial(_rests, seat.app.tabs.view(each.key)))
     views = list(seat.app.tabs.views[tab])
     seat.do(lambda: seat.selection.pick(head))
     seat.do(lambda: seat.selection.select_tokens((4,)))
     for view in views:
-        seat.page.locator(f".aa-card-{view.key}").first.scroll_into_view_if_needed()
+        _bring(seat, view.key)
         seat.until(partial(_rests, view))
     seat.until(lambda: seat.app.shared.token in seat.page.url)
     seat.arrive(seat.page.reload)
@@ -55,6 +56,11 @@ def test_every_card_of_a_tab_draws_and_follows_and_comes_back_with_the_link(seat
     first = seat.app.tabs.views[tab][0]
     seat.page.locator(f".aa-card-{first.key}").first.wait_for(state="visible")
     seat.until(partial(_rests, first))
+
+
+def _bring(seat, key):
+    """Scroll to a card. In one step: a place that comes on screen gives way to its card, and Playwright would wait for it."""
+    seat.page.locator(f".aa-card-{key}").first.evaluate("card => card.scrollIntoView({block: 'center'})")
 
 
 def _rests(view):
