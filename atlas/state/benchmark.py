@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -16,13 +15,11 @@ from atlas.state.asking import Progress
 from atlas.state.lens import counted
 from atlas.state.model_key import model_key
 from atlas.state.parts import PartsLens
+from atlas.state.readers_file import digest_of
 from atlas.tracing.benchmarks import BENCHMARK, INTERSENTENCE, KINDS, SENTENCES, STEREOSET, Benchmark, Kind
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
-
-MOST_BYTES = 16_000_000
-"""Bytes of a file at most: five times the largest of these data sets. It stays in the memory of the session."""
 
 ENDINGS = (".json", ".jsonl", ".csv")
 
@@ -84,13 +81,8 @@ class BenchmarkLens(PartsLens):
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
         self.drop_asked()
-        if not name.lower().endswith(ENDINGS):
-            msg = f"{name} is none of {', '.join(ENDINGS)}. {self.kind_of.title} reads {self.kind_of.file}."
-            raise BadData(msg)
-        if len(data) > MOST_BYTES:
-            msg = f"{name} has {len(data):,} bytes, more than the {MOST_BYTES:,} a page takes. Use `atlas bias` for it."
-            raise BadData(msg)
-        self.data, self.file, self.digest = data, name, hashlib.sha256(data).hexdigest()
+        digest = digest_of(name, data, "atlas bias", ENDINGS, f" {self.kind_of.title} reads {self.kind_of.file}.")
+        self.data, self.file, self.digest = data, name, digest
         self.picked = ""
         self._redraw()
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import pandas as pd
 import param
 
-from atlas.errors import BadData, NotCaptured, TextError
+from atlas.errors import NotCaptured
 from atlas.state.asking import Progress
 from atlas.state.corpora import choices_of
 from atlas.state.lens import Lens, counted
 from atlas.state.model_key import model_key
+from atlas.state.readers_file import digest_of
 from atlas.state.session_folder import SessionFolder
 from atlas.tracing.corpus_run import MEASURE, READ, Given
 
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 SAMPLE, FILE = "sample", "file"
 """Where the texts come from."""
-
-ENDINGS = (".csv", ".json", ".jsonl", ".txt")
-"""Not Parquet, whose few bytes may unfold to any number."""
-
-MOST_BYTES = 16_000_000
-"""Bytes of a file at most. It stays in the memory of the session."""
 
 PART_SECONDS = 2.0
 """Seconds of a part of a run. Between two parts other readers of the same model have their turn."""
@@ -113,13 +108,8 @@ class CorpusRunLens(Lens):
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
         self.drop_asked()
-        if not name.lower().endswith(ENDINGS):
-            msg = f"Texts are read from {', '.join(ENDINGS)} files, not from {name!r}."
-            raise TextError(msg)
-        if len(data) > MOST_BYTES:
-            msg = f"{name} has {len(data):,} bytes, more than the {MOST_BYTES:,} a page takes. Use `atlas corpus` for it."
-            raise BadData(msg)
-        self._data, self.file, self._digest = data, name, hashlib.sha256(data).hexdigest()
+        digest = digest_of(name, data, "atlas corpus")
+        self._data, self.file, self._digest = data, name, digest
         self.choices.source = FILE
         self._redraw()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,24 +9,20 @@ import numpy as np
 import pandas as pd
 import param
 
-from atlas.errors import BadData, NotCaptured, TextError
+from atlas.errors import NotCaptured
 from atlas.state.asking import Progress
 from atlas.state.attention_depth import select_layers
 from atlas.state.detection import FIELDS, TITLES, thresholds_of
 from atlas.state.lens import counted, listed
 from atlas.state.model_key import model_key
 from atlas.state.pressed import PressedLens
+from atlas.state.readers_file import digest_of
 from atlas.trace import NO_MODEL, Trace
 from atlas.tracing.labelled import FOLDS, GATHER, LEAST, PROBES
 from atlas.tracing.verdict import three
 
-MOST_BYTES = 16_000_000
-"""Bytes of a file at most: it stays in the memory of the session."""
-
 MOST_TEXTS = 500
 """Texts of a file at most: each takes a run of the model on screen, which other readers wait for."""
-
-ENDINGS = (".csv", ".json", ".jsonl", ".txt")
 
 CHANGED = "Heads are switched off, and probes read the whole model. Switch all heads on."
 
@@ -77,13 +72,8 @@ class ProbesLens(PressedLens):
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
         self.drop_asked()
-        if not name.lower().endswith(ENDINGS):
-            msg = f"Texts are read from {', '.join(ENDINGS)} files, not from {name!r}."
-            raise TextError(msg)
-        if len(data) > MOST_BYTES:
-            msg = f"{name} has {len(data):,} bytes, more than the {MOST_BYTES:,} a page takes. Use `atlas audit --depth` for it."
-            raise BadData(msg)
-        self._data, self.file, self._digest = data, name, hashlib.sha256(data).hexdigest()
+        digest = digest_of(name, data, "atlas audit --depth")
+        self._data, self.file, self._digest = data, name, digest
         self._gathered = None
         self._redraw()
 

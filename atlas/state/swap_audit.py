@@ -19,6 +19,7 @@ from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.lens import counted, listed
 from atlas.state.model_key import model_key
 from atlas.state.parts import PartsLens
+from atlas.state.readers_file import digest_of
 from atlas.state.validate import LONGEST_NAME
 from atlas.trace import Trace
 from atlas.tracing.swap_audit import (
@@ -34,13 +35,8 @@ from atlas.tracing.swap_audit import (
     TextsOf,
 )
 
-MOST_BYTES = 16_000_000
-"""Bytes of a file at most: it stays in the memory of the session."""
-
 MOST_LETTERS = 200_000
 """Letters of pasted texts at most, as of any text of a page."""
-
-ENDINGS = (".csv", ".json", ".jsonl", ".txt")
 
 FILE, PASTED = "file", "pasted"
 
@@ -107,13 +103,8 @@ class SwapAuditLens(PartsLens):
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
         self.drop_asked()
-        if not name.lower().endswith(ENDINGS):
-            msg = f"Texts are read from {', '.join(ENDINGS)} files, not from {name!r}."
-            raise TextError(msg)
-        if len(data) > MOST_BYTES:
-            msg = f"{name} has {len(data):,} bytes, more than the {MOST_BYTES:,} a page takes. Use `atlas bias` for it."
-            raise BadData(msg)
-        self._data, self.file, self.digest, self.picked = data, name, hashlib.sha256(data).hexdigest(), -1
+        digest = digest_of(name, data, "atlas bias")
+        self._data, self.file, self.digest, self.picked = data, name, digest, -1
         self.choices.source = FILE
         self._redraw()
 
@@ -142,9 +133,13 @@ class SwapAuditLens(PartsLens):
 
     def request(self) -> Hashable:
         """All that the results depend on."""
-        choices, texts = self.choices, self.texts()
-        said = "" if texts is None else hashlib.sha256(texts.data or b"").hexdigest() + texts.name + texts.column
-        return model_key(self.trace), said, choices.category, self._own()
+        choices = self.choices
+        # Not the bytes: this is asked at every drawing.
+        given = {
+            FILE: (self.digest, self.file, choices.column),
+            PASTED: hashlib.sha256(self.pasted.encode("utf-8", "replace")).hexdigest(),
+        }
+        return model_key(self.trace), choices.source, given.get(choices.source), choices.category, self._own()
 
     def check(self) -> None:
         """Pairs need a task."""

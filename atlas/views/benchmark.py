@@ -12,7 +12,8 @@ from atlas.components.bar_list import BarList, Press
 from atlas.patches.table import Table
 from atlas.plots.benchmark import Score, height_of, letters, score_points, spread
 from atlas.plots.frame import number
-from atlas.state.benchmark import ALL, ENDINGS, MEASURES, MOST_BYTES, BenchmarkLens, Row, in_words, without_likelihoods
+from atlas.state.benchmark import ALL, ENDINGS, MEASURES, BenchmarkLens, Row, in_words, without_likelihoods
+from atlas.state.readers_file import MOST_BYTES
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.benchmarks import KINDS

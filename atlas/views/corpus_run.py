@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import panel as pn
 import panel_material_ui as pmui
 
-from atlas.state.corpus_run import ENDINGS, FILE, MOST_BYTES, SAMPLE, CorpusRunLens
+from atlas.state.corpus_run import FILE, SAMPLE, CorpusRunLens
+from atlas.state.readers_file import MOST_BYTES, TEXT_ENDINGS
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture
@@ -43,7 +44,7 @@ class CorpusRunView(View):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
-        self.upload = file_input(ENDINGS, MOST_BYTES, "aa-corpus-file")
+        self.upload = file_input(TEXT_ENDINGS, MOST_BYTES, "aa-corpus-file")
         self.start = pmui.Button(label="Measure", color="primary", variant="contained", css_classes=["aa-corpus-run"], **look)
         self.upload.param.watch(lambda _: self._taken(), "value")
         self.start.on_click(lambda _: self._run())

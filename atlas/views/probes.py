@@ -13,7 +13,8 @@ import panel_material_ui as pmui
 from atlas.patches.panes import Markup
 from atlas.plots.lines import Line, Ranges, depth_lines, key_of_parts
 from atlas.state.detection import FIELDS, TITLES
-from atlas.state.probes import ENDINGS, MOST_BYTES, ProbesLens, interval, without_stream
+from atlas.state.probes import ProbesLens, interval, without_stream
+from atlas.state.readers_file import MOST_BYTES, TEXT_ENDINGS
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture
@@ -63,7 +64,7 @@ class ProbesView(View):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
-        self.upload = file_input(ENDINGS, MOST_BYTES, "aa-probes-file")
+        self.upload = file_input(TEXT_ENDINGS, MOST_BYTES, "aa-probes-file")
         self.start = pmui.Button(label="Fit probes", color="primary", variant="contained", css_classes=["aa-probes-run"], **look)
         self.upload.param.watch(lambda _: self._taken(), "value")
         self.start.on_click(lambda _: self._run())

@@ -13,7 +13,8 @@ from atlas.components.bar_list import BarList, Press
 from atlas.patches.table import Table
 from atlas.plots.benchmark import height_of
 from atlas.plots.swap_audit import Change, mean_changes, spread_of_changes
-from atlas.state.swap_audit import ENDINGS, FILE, MOST_BYTES, MOST_LETTERS, PASTED, SwapAuditLens, without_pairs
+from atlas.state.readers_file import MOST_BYTES, TEXT_ENDINGS
+from atlas.state.swap_audit import FILE, MOST_LETTERS, PASTED, SwapAuditLens, without_pairs
 from atlas.state.validate import LONGEST_NAME
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
@@ -85,7 +86,7 @@ class SwapAuditView(View):
         super().__init__(workspace, **params)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         self._plots: list[Any] = []
-        self.upload = file_input(ENDINGS, MOST_BYTES, "aa-swaps-file")
+        self.upload = file_input(TEXT_ENDINGS, MOST_BYTES, "aa-swaps-file")
         self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-swaps-run"], **look)
         self.pasted = pmui.TextAreaInput(
             label="Texts, one a line", max_length=MOST_LETTERS, rows=3, max_rows=8, auto_grow=True,

@@ -15,8 +15,9 @@ from atlas.patches.table import Table
 from atlas.plots.frame import number
 from atlas.plots.heads import ScatterConfig, colour_key
 from atlas.plots.tradeoff import MOST_INTERVALS, Heads, tradeoff_scatter
-from atlas.state.benchmark import ENDINGS, MOST_BYTES, without_likelihoods
+from atlas.state.benchmark import ENDINGS, without_likelihoods
 from atlas.state.lens import counted
+from atlas.state.readers_file import MOST_BYTES
 from atlas.state.tradeoff import MEAN, NAMES, RANKS, ZERO, TradeoffLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace

@@ -15,7 +15,8 @@ import pytest
 from atlas.bias import benchmark
 from atlas.errors import BadData
 from atlas.plots.benchmark import BINS, score_points, spread
-from atlas.state.benchmark import MOST_BYTES, BenchmarkLens
+from atlas.state.benchmark import BenchmarkLens
+from atlas.state.readers_file import MOST_BYTES
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.tracing.benchmarks import BENCHMARK

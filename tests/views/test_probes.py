@@ -14,7 +14,8 @@ import atlas
 from atlas.bias import decodability, depth
 from atlas.errors import BadData, TextError
 from atlas.state import probes
-from atlas.state.probes import CHANGED, MOST_BYTES, MOST_TEXTS
+from atlas.state.probes import CHANGED, MOST_TEXTS
+from atlas.state.readers_file import MOST_BYTES
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.text.files import TextRow, TextRows, texts_in

@@ -15,7 +15,8 @@ import atlas
 from atlas.bias import swap_audit, swap_audits
 from atlas.errors import BadData, TextError
 from atlas.plots.swap_audit import BINS, Change, mean_changes, spread_of_changes
-from atlas.state.swap_audit import FILE, MOST_BYTES, MOST_LETTERS, PASTED, SwapAuditLens
+from atlas.state.readers_file import MOST_BYTES
+from atlas.state.swap_audit import FILE, MOST_LETTERS, PASTED, SwapAuditLens
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.tracing.swap_audit import ATTENDED, DETECTED, MEASURES, PREDICTED, SWAP_AUDIT
