@@ -109,7 +109,7 @@ _ALL = (
     _method("gradient_rollout", ONE_GRADIENT, lambda _: 5, ("vectors", "weights")),
     _method("raw_attention", ONE_RUN, lambda _: 1, ("rows",)),
     _method("rollout", ONE_RUN, lambda _: 1, ("rows",)),
-    _method("value_zeroing", "one forward pass for each token", lambda tokens: tokens + 1, ("rows", "zeroing")),
+    _method("value_zeroing", "one forward pass for each token", lambda tokens: 2 * (2 * tokens + 1), ("rows", "zeroing")),
     _method("attention_flow", "one forward pass, and a maximum flow for each token", lambda _: 1, ("rows",)),
     _method("value_norms", ONE_RUN, lambda _: 1, ("rows", "values")),
     _method("occlusion", "one forward pass for each token", lambda tokens: tokens + 4, ("vectors",)),

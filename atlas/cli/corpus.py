@@ -47,8 +47,9 @@ def add_corpus(commands: Any, count: Callable[[str], int]) -> None:
     parser.add_argument("--shard", type=count, default=256, metavar="N", help="texts of a shard (default: %(default)s)")
     parser.add_argument("--words", action="store_true", help="tag parts of speech and entities too, which takes longer")
     parser.add_argument("--refuse-long", action="store_true", help="list texts that are too long as bad instead of cutting them")
-    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
+    which.add_argument(
         "--revisions", metavar="A,B,C", default="",
         help="checkpoints, by commas: branches, tags or commits on the hub, or folders below MODEL; each gets a folder below OUT",
     )  # fmt: skip

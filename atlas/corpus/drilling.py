@@ -191,7 +191,7 @@ class _Run:
             self._reasons += [(SUCCESSOR, kind, reason) for kind in kinds]
             return
         for kind in kinds:
-            highest = raised(self.model, kind, self.reader.around, found.tokens, found.others, lambda _: None)
+            highest = raised(self.model, kind, self.reader.around, found.tokens, found.others)
             right, by_chance = (np.array(each)[:, None] == highest for each in (found.successors, found.shuffled))
             self._keep(SUCCESSOR, kind, head_scores(right, by_chance))
 

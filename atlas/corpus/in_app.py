@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlas.corpus.running import Progress, Settings, run
+from atlas.corpus.store import SHARDS
 from atlas.engine.running.capture import Rerun
 from atlas.errors import NotCaptured
 from atlas.text.files import texts_in
@@ -61,7 +62,7 @@ def part_of_run(trace: Trace, texts: Sequence[str], out: str, seconds: float, re
     except _Pause:
         return None
     # Nothing goes on from a whole run, and a session keeps only what is looked at.
-    shutil.rmtree(Path(out) / "shards", ignore_errors=True)
+    shutil.rmtree(Path(out) / SHARDS, ignore_errors=True)
     return found
 
 

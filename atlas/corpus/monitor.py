@@ -312,11 +312,15 @@ class Monitor:
         """Take the statistics that wait, unless another thread is inside the model."""
         store = self._store
         if self._waiting:
-            with self._gate.alone(PATIENCE if self._late >= LATE else 0.0) as alone:
-                self._late = 0 if alone else self._late + 1
+            patient = self._late >= LATE
+            with self._gate.alone(PATIENCE if patient else 0.0) as alone:
+                # After one long wait the next ones are short again: this is a call of the user's.
+                self._late = 0 if alone or patient else self._late + 1
                 if alone:
                     self._take_waiting()
-        if store is not None and store.unwritten >= WRITE_AFTER and self.account.allows(self.account.writing):
+        # Several threads may come here at once; one of them writes.
+        late = store is not None and store.unwritten >= WRITE_AFTER and not self._storing.locked()
+        if late and self.account.allows(self.account.writing):
             began = self._clock()
             self.write()
             self.account.writing = self._clock() - began
@@ -353,9 +357,7 @@ class Monitor:
             count = len(self._waiting)
             self._waiting = []
         for _ in range(count):
-            self._leave_out(
-                "failed", CorpusError(f"Calls were under way for more than {PATIENCE:g} s, so a sample was left out.")
-            )
+            self._leave_out("failed", CorpusError(NO_QUIET))
 
     def _leave_out(self, why: str, error: Exception) -> None:
         with self._lock:

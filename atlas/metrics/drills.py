@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from atlas.metrics.drift import LEAST_TEXTS
+from atlas.metrics.drift import LEAST_TEXTS, corrected
 from atlas.metrics.moments import LEVEL, Moments
 from atlas.metrics.roles import FALSE_DISCOVERIES, MAJORITY
 from atlas.metrics.shared_keys import excess
@@ -59,9 +59,7 @@ def head_scores(drilled: npt.ArrayLike, shuffled: npt.ArrayLike, *, published: b
         p = np.where(of_pairs.mean == 0, 1.0, stats.t.sf(of_pairs.mean / (spread / np.sqrt(n)), np.maximum(n - 1, 1)))
     tested = (n >= LEAST_TEXTS) & np.isfinite(p)
     p = np.where(tested, p, np.nan)
-    q = np.full(len(p), np.nan)
-    if tested.any():
-        q[tested] = stats.false_discovery_control(p[tested], method="bh")
+    q = corrected(p)
     score, beyond = moments.known_mean(), excess(lo, null)
     far = (lo >= RETRIEVAL_SCORE) if published else (beyond > MAJORITY)
     return Scores(score, lo, hi, null, excess(score, null), beyond, p, q, moments.n, (q <= FALSE_DISCOVERIES) & far)

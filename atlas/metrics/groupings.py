@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score
 
 Array = np.ndarray
 
@@ -36,25 +36,24 @@ def agreement(one: Sequence[str], other: Sequence[str], layers: Sequence[int], s
     """
     rows, first = _codes(one)
     columns, second = _codes(other)
-    width = len(columns)
+    shape = len(rows), len(columns)
     rng = np.random.default_rng(seed)
     of_layer = [np.flatnonzero(np.asarray(layers) == layer) for layer in sorted(set(layers))]
-    total = np.zeros((len(rows), width))
-    divided = len(rows) > 1 and width > 1
-    found = float(adjusted_rand_score(first, second)) if divided else float("nan")
+    counts, total = _counts(first, second, shape), np.zeros(shape)
+    divided = min(shape) > 1
+    found = adjusted_rand_of(counts) if divided else float("nan")
     shuffled = np.full(SHUFFLES, np.nan)
     for at in range(SHUFFLES):
         drawn = second.copy()
         for places in of_layer:
             drawn[places] = second[rng.permutation(places)]
-        counts = _counts(first, drawn, total.shape)
-        total += counts
+        by_chance = _counts(first, drawn, shape)
+        total += by_chance
         if divided:
-            shuffled[at] = adjusted_rand_of(counts)
-    # Rounding may put the same grouping a hair above or below itself.
-    p = (1 + int((shuffled >= found - 1e-12).sum())) / (1 + SHUFFLES) if divided else float("nan")
+            shuffled[at] = adjusted_rand_of(by_chance)
+    p = (1 + int((shuffled >= found).sum())) / (1 + SHUFFLES) if divided else float("nan")
     mean = float(shuffled.mean()) if divided else float("nan")
-    return Agreement(rows, columns, _counts(first, second, total.shape), total / SHUFFLES, found, mean, p)
+    return Agreement(rows, columns, counts, total / SHUFFLES, found, mean, p)
 
 
 def adjusted_rand_of(counts: Array) -> float:
@@ -76,6 +75,7 @@ def _counts(first: Array, second: Array, shape: tuple[int, ...]) -> Array:
 
 def _codes(names: Sequence[str]) -> tuple[tuple[str, ...], Array]:
     """Names by falling frequency, and the place of every head's among them."""
-    order = sorted(set(names), key=lambda name: (-list(names).count(name), name))
+    often = Counter(names)
+    order = sorted(often, key=lambda name: (-often[name], name))
     places = {name: at for at, name in enumerate(order)}
     return tuple(order), np.array([places[name] for name in names], dtype=int)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, NamedTuple
 
 import holoviews as hv
@@ -58,14 +58,21 @@ def over_time(
     colours = [HUES[at % len(HUES)] for at in range(len(strong))]
     step = max(1, -(-n // TICKS))
     names = [name if at % step == 0 or at == n - 1 else "" for at, name in enumerate(checkpoints)]
+    bands = [_band(line) | {"colour": colour} for line, colour in zip(strong, colours, strict=True)]
+    bands = [band for band in bands if len(band["x"])]
+    pieces, marks = _pieces(strong, colours), _marks(strong, colours, checkpoints)
+
+    def coloured(rows: Sized) -> str:
+        # A column of no colours would be taken for numbers by HoloViews, which fails where there were colours before.
+        return "colour" if len(rows) else str(around.muted)
+
     parts = [
-        hv.Polygons([_band(line) | {"colour": colour} for line, colour in zip(strong, colours, strict=True)],
-                    ["x", "y"], "colour").opts(color="colour", fill_alpha=0.18, line_alpha=0),
+        hv.Polygons(bands, ["x", "y"], "colour").opts(color=coloured(bands), fill_alpha=0.18, line_alpha=0),
         _joined(thin, n).opts(color=around.muted, line_width=1.0, alpha=0.4),
         hv.Curve((np.arange(n), even), "x", "y").opts(color=around.ink, line_width=1.5, line_dash="dashed"),
-        _pieces(strong, colours).opts(color="colour", line_width=2.5),
-        _marks(strong, colours, checkpoints).opts(
-            color="colour", marker="mark", size=8, line_color=around.paper, tools=["hover"],
+        pieces.opts(color=coloured(pieces), line_width=2.5),
+        marks.opts(
+            color=coloured(marks), marker="mark" if len(marks) else "circle", size=8, line_color=around.paper, tools=["hover"],
             hover_tooltips=tooltip("name", "about"),
         ),
         _names(strong, n, GAP * (y_range[1] - y_range[0])).opts(

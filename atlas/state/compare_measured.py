@@ -49,6 +49,7 @@ class Measured(NamedTuple):
 class SecondMeasureLens(SecondLens, HeadPlaneLens):
     """B − A of a number that takes a model to measure."""
 
+    reads: ClassVar = {**SecondLens.reads, **HeadPlaneLens.reads}
     missing: ClassVar = "no partner, or not known"
 
     def found(self) -> Measured | None:

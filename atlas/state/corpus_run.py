@@ -116,8 +116,13 @@ class CorpusRunLens(Lens):
     def run(self) -> None:
         """Measure, or go on where it was stopped."""
         if self.can_run:
-            self._wanted.add(self._key())
-            self._begun.pop(self._key(), None)
+            key = self._key()
+            stopped = [each for each in self._parts if each != key and each not in self._made]
+            for old in stopped[: max(0, len(stopped) - MOST_RUNS + 1)]:
+                self._forget(old)
+            self._wanted.add(key)
+            self._parts.setdefault(key, 0)
+            self._begun.pop(key, None)
             self._redraw()
 
     def cancel(self) -> None:
@@ -158,7 +163,7 @@ class CorpusRunLens(Lens):
     @property
     def is_begun(self) -> bool:
         """Whether a run over these texts was begun and stopped."""
-        return self.workspace.trace is not None and self._parts.get(self._key(), -1) >= 0
+        return self.workspace.trace is not None and self._key() in self._parts
 
     @property
     def corpus_name(self) -> str:
@@ -239,7 +244,7 @@ class CorpusRunLens(Lens):
             part = self._next_part(trace, key)
             if part is None:
                 break
-            self._parts[key] = self._parts.get(key, 0) + 1
+            self._parts[key] += 1
             if part.corpus is not None:
                 self._open(key, part.corpus)
         self.line = self._describe()
@@ -283,7 +288,7 @@ class CorpusRunLens(Lens):
                 return Part(task(trace, texts, str(path / where), PART_SECONDS, lambda done, of: report(progress, done, of)))
 
         nothing: Part | None = None
-        return self.ask(f"{id(self)} {key} {self._parts.get(key, 0)}", work, nothing, needs_model=True, keep=False)
+        return self.ask(f"{id(self)} {key} {self._parts[key]}", work, nothing, needs_model=True, keep=False)
 
     @staticmethod
     def _where(key: Hashable) -> str:
@@ -300,12 +305,17 @@ class CorpusRunLens(Lens):
         self._made[key] = name
         for old in list(self._made)[:-MOST_RUNS]:
             opened.pop(self._made.pop(old), None)
-            self._wanted.discard(old)
-            self._parts.pop(old, None)
-            self._folder.remove(self._where(old))
+            self._forget(old)
         with self.workspace.one_message():
             corpora.opened = opened | {name: corpus}
             choices_of(self.workspace).corpus = name
+
+    def _forget(self, key: Hashable) -> None:
+        """Take what a run has left off the disk."""
+        self._wanted.discard(key)
+        self._parts.pop(key, None)
+        self._begun.pop(key, None)
+        self._folder.remove(self._where(key))
 
     # -- in words ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import param
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import HeadId
-from atlas.state.asking import Progress
+from atlas.state.asking import ONE_PASS, Progress, of_attributions
 from atlas.state.influence_tree import Branch, branches
 from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
@@ -145,11 +145,14 @@ class InfluenceLens(Lens):
             if CONTRIBUTION not in reasons:
                 try:
                     block_shares(trace, streams_of(trace, root.stream))
-                except NotCaptured as error:
+                except (NotCaptured, TooLarge) as error:
                     reasons[PARTS] = str(error)
             return reasons
 
-        reasons: dict[str, str] | None = self.ask(f"mixing {root.stream} {wanted}", mixed, None, needs_model=True)
+        zeroes = VALUE_ZEROING in wanted and not measured(trace, VALUE_ZEROING, root.stream)
+        takes = of_attributions(self.workspace, [VALUE_ZEROING], trace) if zeroes else ONE_PASS
+        key = f"mixing {root.stream} {wanted}"
+        reasons: dict[str, str] | None = self.ask(key, mixed, None, needs_model=True, takes=takes)
         if reasons is None:
             return None
         possible = [method for method in (self.choices.method, *wanted) if method not in reasons]
@@ -262,13 +265,14 @@ class InfluenceLens(Lens):
     def _describe(self, root: Root, found: Graph) -> str:
         paths, here = found.paths, len({(node.kind, node.token) for node, *_ in found.nodes()})
         every = sum(len(self.names(kind)) for kind in found.starts)
-        said = f"{named(found.method)} into {self.token_name(found.root)}, {root.why}, after {counted(found.root.level, 'layer')}"
+        after = counted(found.root.level, "layer")
+        said = f"{method_name(found.method)} into {self.token_name(found.root)}, {root.why}, after {after}"
         if self.choices.form == TREE:
             return said
         few = f"; {here:,} of {every:,} tokens" if here < every else ""
         return f"{said}: {percent(paths.kept)} of the influence is shown in {counted(len(paths.edges.to), 'edge')}{few}"
 
 
-def named(method: str) -> str:
+def method_name(method: str) -> str:
     """A method as the screen calls it."""
     return method.replace("_", " ")

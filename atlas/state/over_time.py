@@ -99,7 +99,7 @@ class OverTimeLens(Lens):
         """The head whose line is nearest to a place; None where layers are followed or nothing is there."""
         if self.choices.followed != "heads" or self.workspace.trace is None:
             return None
-        lines: list[Line] = self.attempt(self._lines, [])
+        lines: list[Line] = self.attempt(lambda: self._lines(self._by_checkpoint()), [])
         at = round(x)
         if not lines or not 0 <= at < len(self.found().checkpoints):
             return None
@@ -127,8 +127,7 @@ class OverTimeLens(Lens):
         shape = len(found.checkpoints), self.trace.n_layers(self.kind), self.trace.n_heads(self.kind)
         return {name: table[name].to_numpy(float).reshape(shape) for name in ("value", "lo", "hi", "uniform")}
 
-    def _lines(self) -> list[Line]:
-        numbers = self._by_checkpoint()
+    def _lines(self, numbers: dict[str, np.ndarray]) -> list[Line]:
         value, lo, hi = numbers["value"], numbers["lo"], numbers["hi"]
         if self.choices.followed == "layers":
             # The heads of a layer read the same texts, so their errors go together: the mean of intervals is never too narrow.
@@ -136,7 +135,8 @@ class OverTimeLens(Lens):
         return [Line(str(head), *(each[:, head.layer, head.head] for each in (value, lo, hi))) for head in self._heads()]
 
     def _series(self) -> Series:
-        found, lines = self.found(), self._lines()
+        found, numbers = self.found(), self._by_checkpoint()
+        lines = self._lines(numbers)
         heads, layers = self.shown_heads(), self.choices.followed == "layers"
         wanted = (
             [f"layer {at}" for at in sorted({head.layer for head in heads})] if layers else [str(head) for head in sorted(heads)]
@@ -149,7 +149,7 @@ class OverTimeLens(Lens):
             rest = [rest[at] for at in sorted(np.argsort(span, kind="stable")[::-1][:most])]
         self.line = self._words(found, len(lines), len(wanted), len(strong), len(rest))
         # Not nanmean: a figure that is unknown for all heads has no chance level, and numpy would warn.
-        uniform = self._by_checkpoint()["uniform"]
+        uniform = numbers["uniform"]
         known = ~np.isnan(uniform)
         count = known.sum(axis=(1, 2))
         chance = np.where(count > 0, np.where(known, uniform, 0.0).sum(axis=(1, 2)) / np.maximum(count, 1), np.nan)

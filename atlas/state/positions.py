@@ -11,6 +11,7 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.embeddings import select_tokens
 from atlas.state.lens import counted
@@ -294,4 +295,4 @@ def turn_in_words(angle: float) -> str:
     if angle <= 0:
         return "never"
     tokens = 2 * np.pi / angle
-    return f"{tokens:,.0f}" if tokens >= 1000 else f"{tokens:.3g}"
+    return three(tokens)

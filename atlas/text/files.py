@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from atlas.errors import TextError
 
 MOST_BYTES = 200_000_000
 """Of a file: it is held in memory at once, and 500 texts are a thousandth of that."""
+
+MOST_ROWS = 200_000
+"""Rows of a file that comes from a page: every bad one is kept with its reason, and 16 MB hold eight million empty ones."""
 
 TEXT = "text"
 """The column of texts where none is named."""
@@ -59,7 +63,12 @@ def read_texts(path: str | Path, column: str = TEXT) -> TextRows:
 
 def texts_in(name: str, data: bytes, column: str = TEXT) -> TextRows:
     """The texts in the bytes of a file, by the ending of its name, as `read_texts` reads them from a disk."""
-    return sorted_out(_cells(Path(name), lambda: _decoded(data), column), column)
+    cells = _cells(Path(name), lambda: _decoded(data), column)
+    found = sorted_out(itertools.islice(cells, MOST_ROWS), column)
+    if next(cells, None) is not None:
+        msg = f"{name} has more than {MOST_ROWS:,} rows, more than a page takes. Split it, or use the command line."
+        raise TextError(msg)
+    return found
 
 
 def read_cells(path: str | Path, column: str) -> Iterator[Cell]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from atlas.errors import NotCaptured, UnknownName
+from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.metrics import influence as formulas
 from atlas.metrics.influence import Paths, Step, reached, strongest_heads, strongest_paths, trace_back
 from atlas.tracing.mixing import (
@@ -186,7 +186,7 @@ def influence(
     notes = list(notes_of(found))
     try:
         parts = node_parts(trace, found)
-    except NotCaptured as error:
+    except (NotCaptured, TooLarge) as error:
         parts = []
         notes.append(str(error))
     return Influence(

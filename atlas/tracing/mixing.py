@@ -126,10 +126,10 @@ def _width_of(attention: Attention) -> int:
 
 
 def _made(trace: Trace, method: str, streams: tuple[str, ...], report: Report | None) -> Iterator[Step]:
-    n_all, done, start = sum(trace.n_layers(stream) for stream in streams), 0, 0
     if method == VALUE_ZEROING:
         yield from _zeroed(trace, streams, report)
         return
+    n_all, done, start = sum(trace.n_layers(stream) for stream in streams), 0, 0
     one = _contributions if method == CONTRIBUTION else _rolled
     for stream in streams:
         crosses = stream == streams[-1] and len(streams) > 1

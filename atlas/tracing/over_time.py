@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class OverTime:
         """Whether all checkpoints read as many texts and tokens of them."""
         return len({(each.corpus.provenance["texts"], each.corpus.provenance["tokens"]) for each in self.checkpoints}) == 1
 
-    @property
+    @functools.cached_property
     def metrics(self) -> tuple[str, ...]:
         """Figures that all checkpoints have, those of drills among them."""
         tables = [set(measured(each.corpus).columns) for each in self.checkpoints]
@@ -90,7 +91,7 @@ class OverTime:
         columns = ["step", "name", *IDS, "metric", "value", "lo", "hi", "uniform", "n"]
         return pd.concat(parts, ignore_index=True)[columns]
 
-    @property
+    @functools.cached_property
     def appears(self) -> pd.DataFrame:
         """One row a head and role that it has at some checkpoint, sorted by step; drills count as roles of their names.
 
@@ -112,7 +113,7 @@ class OverTime:
         found = pd.DataFrame(rows, columns=[*IDS, "role", "first", "step", "name", "value", "lo", "hi"])
         return found.sort_values(["step", "role", *IDS], kind="stable", ignore_index=True)
 
-    @property
+    @functools.cached_property
     def sentence(self) -> str:
         """When roles appear, in words: a role a line, then the rule."""
         found, kinds = self.appears, sorted(set(measured(self.checkpoints[0].corpus)["kind"]))
@@ -157,7 +158,7 @@ def over_time(corpora: Iterable[Corpus | str | Path] | Mapping[str, Corpus], ste
         if not measured(corpus)[IDS].equals(measured(first)[IDS]):
             msg = f"{corpus.where} and {first.where} are of models of different shape: no head of one is that of the other."
             raise UnknownName(msg)
-    read = [step_of(_folder(corpus)) for _, corpus in named]
+    read = [step_of(name) for name, _ in named]
     known = [step for step in read if step is not None]
     counted = bool(steps) or len(set(known)) == len(named)
     places = list(steps) or (known if counted else list(range(len(named))))

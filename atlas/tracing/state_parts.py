@@ -14,9 +14,9 @@ import numpy as np
 from atlas.errors import NotCaptured, UnknownName
 from atlas.ids import HeadId
 from atlas.metrics.influence import closeness
-from atlas.tracing.stream_writes import FEED_FORWARD
+from atlas.tracing.stream_writes import FEED_FORWARD, stream_of
 from atlas.tracing.vectors import heads_read
-from atlas.tracing.writers import BIASES, EMBEDDING, EMBEDDINGS, HeldNorm, Norm, allowed_error, apart, held
+from atlas.tracing.writers import BIASES, EMBEDDING, EMBEDDINGS, TOKEN, HeldNorm, Norm, allowed_error, apart, held
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +27,6 @@ Array = np.ndarray
 
 RESIDUAL = "residual stream"
 """What a token was before the layer, or before the block."""
-
-BLOCKS = ("attention", "cross")
-"""Blocks of heads, in the order in which they write."""
 
 
 class Parts(NamedTuple):
@@ -60,7 +57,7 @@ def input_parts(trace: Trace, stream: str) -> Parts:
         if vectors is not None and vectors.shape[-1] == entering.shape[-1]
     }
     total = _Sum(trace, stream, 0, parts)
-    if next(iter(EMBEDDINGS)) in parts and total.passes("embedding_norm", entering):
+    if TOKEN in parts and total.passes("embedding_norm", entering):
         return Parts(total.parts, entering)
     return Parts({EMBEDDING: entering}, entering)
 
@@ -115,8 +112,7 @@ def state_parts(trace: Trace, token: int, layer: int = -1, kind: str | None = No
     """
     import pandas as pd
 
-    stream = trace.attention_of(kind).kind
-    stream = "decoder" if stream == "cross" else stream
+    stream = stream_of(trace.attention_of(kind).kind)
     levels, n_tokens = trace.n_layers(stream) + 1, trace.attention_of(stream).n_queries
     for what, number, there in (("token", token, n_tokens), ("level", layer, levels)):
         if not -there <= number < there:

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.tracing.verdict import ALPHA, p_words
 
 TRADEOFF, TRADEOFF_COST, HELD_OUT = "trade-off of heads", "cost of a trade-off of heads", "heads on held-out examples"
@@ -180,7 +181,7 @@ def _random(row: Mapping[Any, Any]) -> str:
 
 def _said(value: float) -> str:
     # Rounded, because what is left of sums that cancel out would be said as 1e-15 or -0.
-    return f"{round(value, 9) + 0.0:.3g}".replace("-", "−") if np.isfinite(value) else "N/A"
+    return three(round(value, 9) + 0.0)
 
 
 def shares_below(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+from atlas import numbers
 from atlas.tracing.explained import Resolved
 
 VERDICT, VERDICT_COST = "verdict", "cost of a verdict"
@@ -324,6 +325,4 @@ def two(value: float) -> str:
     return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else "N/A"
 
 
-def three(value: float) -> str:
-    """Three significant digits."""
-    return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else "N/A"
+three = numbers.three

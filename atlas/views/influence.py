@@ -28,7 +28,7 @@ from atlas.plots.influence import (
     influence_strip,
     tapped,
 )
-from atlas.state.influence import GRAPH, TREE, InfluenceLens, Shown
+from atlas.state.influence import GRAPH, TREE, InfluenceLens, Shown, method_name
 from atlas.state.outcome_line import percent
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
@@ -262,9 +262,7 @@ class InfluenceView(View):
             names += [*([""] if gap else []), *every]
             places += [*([None] if gap else []), *(NodeKey(kind, 0, token) for token in range(len(every)))]
         rows = [
-            StripRow(
-                method.replace("_", " "), _joined([each.influence for each in parts]), _joined([each.even for each in parts])
-            )
+            StripRow(method_name(method), _joined([each.influence for each in parts]), _joined([each.even for each in parts]))
             for method, parts in found.totals.items()
         ]
         return rows[::-1], names, places

@@ -81,10 +81,11 @@ def _made(finding: Finding, state: State, trace_of: TraceOf, tasks: Tasks, said:
     if state == State():
         msg = "its state cannot be read."
         raise NotCaptured(msg)
-    trace, compares = trace_of(state), finding.view in COMPARING
+    compares = finding.view in COMPARING
     if compares and not state.second:
         msg = "it compares two sides, and has no side B."
         raise NotCaptured(msg)
+    trace = trace_of(state)
     space = alone(trace, tasks)
     # A second side would be run by the workspace itself, before anybody has asked whether its model is here.
     put_inputs(state if compares else replace(state, second={}), space)

@@ -1,7 +1,7 @@
 """Every view on a scale, without a browser: what the server works and what it would send, at 1,200 heads and many tokens.
 
 A view is put into a document of Bokeh's as a page has it, and gestures are made; the changes are put into the message that Bokeh
-would send. `python -m tests.weighing` prints the whole table, a test takes some of it every day.
+would send. `python -m tests.benchmarks.weighing` prints the whole table, a test takes some of it every day.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, ru
 from atlas.engine.running.interventions import by_layer
 from atlas.engine.running.recorder import TextShape, to_numpy
 from atlas.errors import BadIntervention, NotCaptured, TooLarge
+from atlas.tracing.stream_writes import FEED_FORWARD
+from atlas.tracing.writers import EMBEDDING
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model
@@ -41,7 +43,7 @@ DIFFERENCE_BYTES = 1 << 30
 MOST_EDGES = 3_000_000
 """Most edges: those of 48 layers of 25 heads are 2.2 million."""
 
-EMBEDDING, HEAD, FEED_FORWARD = "embedding", "head", "feed-forward"
+HEAD = "head"
 
 
 class Writer(NamedTuple):
@@ -164,7 +166,8 @@ def _written(subject: Subject, other: Subject) -> torch.Tensor:
         own, theirs = (torch.tensor(each[kind.kind, layer], device=model.device).float() for each in states)
         return theirs - own
 
-    parts, before = [moved(0)[None]], moved(0)
+    before = moved(0)
+    parts = [before[None]]
     for (name, layer), difference in sorted(differences_of(subject, other).items()):
         if layer < kind.n_layers - 1:
             projection = projections[name, layer].detach().float()

@@ -99,7 +99,6 @@ def raised(
     around: tuple[Sequence[int], Sequence[int]],
     tokens: Sequence[int],
     others: Sequence[Sequence[int]],
-    done: Callable[[int], None],
 ) -> np.ndarray:
     """(token, head) the one of `others` (of each token) that a head raises most for the token, as its id.
 
@@ -122,7 +121,6 @@ def raised(
             change = (logits[:-1] - logits[-1])[:, list(among)]
             rows.append(np.asarray(among)[change.argmax(dim=-1).cpu().numpy()])
         found.append(np.concatenate(rows))
-        done(1)
     return np.stack(found)
 
 

@@ -19,8 +19,6 @@ from atlas.errors import TextError
 if TYPE_CHECKING:
     from atlas.engine.model import Model
 
-TWO_AXES = len(("text", "token"))
-
 NO_IDS = "The call has no input_ids{but}; what it read cannot be run again."
 NO_TARGET = "The call of this encoder-decoder has neither decoder_input_ids nor labels."
 NO_TEXT = "The mask or the positions of the call are not those of one text a row."
@@ -97,7 +95,7 @@ def _part(given: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.nda
     part = given.get(name)
     if part is None:
         return None
-    if len(part.shape) != TWO_AXES or part.shape[1] != shape[1]:
+    if part.ndim != 2 or part.shape[1] != shape[1]:
         raise TextError(NO_TEXT)
     return np.broadcast_to(_host(part), shape)
 
