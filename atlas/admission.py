@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from atlas.errors import TooMuch
@@ -24,6 +24,9 @@ PACES = 64
 
 RUNS_OF_A_PACE = 8
 """Runs that a pace is taken from: the quickest, because the first ones also warm up, and others share the processors."""
+
+LEAST_TOKENS = 64
+"""Tokens of a run that says anything of the pace: of a shorter one most of the time is the same for every text."""
 
 ADVICE = "Shorten the text, choose a smaller model, or run Atlas on a machine of your own."
 
@@ -45,13 +48,19 @@ class Limits:
     """What the operator of a server allows. The defaults allow everything, as for who runs the app for themselves."""
 
     at_once: int | None = None
-    """Pieces of work that run at once for all sessions; None: as many as the scheduler has threads."""
+    """Pieces of work that run at once for all sessions, those that run a model and those that do not counted apart; None: as many
+    as the scheduler has threads."""
     memory: int | None = None
     """Bytes of all work that runs at once, by its estimates; None: no bound."""
     seconds: float | None = None
     """Time of one piece of work; None: no bound."""
     share: float = 1.0
     """The part of `at_once` and `memory` that the work of one session may take at a time."""
+
+    def divided(self, processes: int) -> Limits:
+        """The part of each of several processes, which admit work by themselves."""
+        memory = None if self.memory is None else self.memory // processes
+        return replace(self, memory=memory, at_once=None if self.at_once is None else max(1, self.at_once // processes))
 
     def memory_of_one(self) -> float:
         """Bytes that the work of one session may take at a time."""
@@ -116,7 +125,7 @@ class Admission:
 
     def learn(self, lane: Hashable, cost: Cost, seconds: float) -> None:
         """Note how long a run of known size took."""
-        if cost.tokens and seconds > 0:
+        if cost.tokens >= LEAST_TOKENS and seconds > 0:
             self._paces.setdefault(lane, deque(maxlen=RUNS_OF_A_PACE)).append(seconds / cost.tokens)
             self._paces.move_to_end(lane)
             while len(self._paces) > PACES:
@@ -143,7 +152,7 @@ class Admission:
         return f"{words}, and a larger run has waited longer" if self._first not in {None, task} else ""
 
     def next_of(self, firsts: Sequence[Task[Any]]) -> Task[Any] | None:
-        """The next of the first tasks of some lanes, the longest waiting first; None where none may begin.
+        """The next of the tasks whose turn it is in some lanes, the longest waiting first; None where none may begin.
 
         That of the session with the fewest tasks under way, unless one was overtaken too often.
         """
@@ -152,8 +161,10 @@ class Admission:
             return None
         late = (task for task in ready if task.overtaken >= MOST_OVERTAKEN)
         chosen = next(late, None) or min(ready, key=lambda task: self.running[task.pool.name, task.session])
+        # What is not weighed yet may take some.
+        takes = chosen.cost.bytes or chosen.weigh is not None
         for task in firsts[: firsts.index(chosen)]:
-            if not task.ticket.held or (task in self._short and chosen.cost.bytes):
+            if not task.ticket.held or (task in self._short and takes):
                 task.overtaken += 1
             if task in self._short and task.overtaken >= MOST_OVERTAKEN:
                 self._first = self._first or task

@@ -24,7 +24,7 @@ from atlas.engine.running.service import Service
 from atlas.errors import UnknownName
 from atlas.jobs import listed_models, preparation, run_of, size_of_download, where_is, worked_out
 from atlas.patches.browser import BrowserPatches
-from atlas.patches.messages import log_problem, patch_messages
+from atlas.patches.messages import GUEST, log_problem, patch_messages
 from atlas.patches.pages import patch_pages
 from atlas.patches.panes import plots_of
 from atlas.patches.requests import patch_requests
@@ -81,7 +81,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             prepare=preparation,
             weigh=lambda job: self.service.cost(run_of(job)),
             # Who is logged in is one reader in all tabs: more tabs give nobody a larger share of the machine.
-            session=pn.state.user or None,
+            session=None if pn.state.user in {None, "", GUEST} else pn.state.user,
             tasks=TASKS,
             scheduler=self.service.scheduler,
             corpora=Corpora(opened=dict(self.service.corpora), for_others=self.service.rules is not None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from atlas.admission import in_bytes
 from atlas.engine.loading.catalog import entries, on_disk
 from atlas.engine.loading.fetching import download_size, needs_download
 from atlas.engine.loading.rules import ModelRules
@@ -58,7 +59,7 @@ def size_of_download(service: Service, name: str, revision: str) -> str:
         size = download_size(name, revision or None, service.rules)
     except AtlasError as error:
         return str(error)
-    return f"The download takes {size / 1e9:.3g} GB." if size >= 1e9 else f"The download takes {size / 1e6:.3g} MB."
+    return f"The download takes {in_bytes(size)}."
 
 
 def listed_models(rules: ModelRules | None = None) -> list[Listed]:

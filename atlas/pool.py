@@ -167,8 +167,7 @@ class Pool:
 
     def _take(self) -> Task[Any] | None:
         """Remove and return the next task that may begin; None if there is none."""
-        firsts = [task for name in self.ready if (task := self._first_of(self.lanes[name])) is not None]
-        chosen = self.admission.next_of(firsts)
+        chosen = self.admission.next_of([task for name in self.ready for task in self._whose_turn(self.lanes[name])])
         if chosen is None:
             return None
         self.ready.remove(chosen.lane)
@@ -177,15 +176,13 @@ class Pool:
             self._all_look_again()
         return chosen
 
-    def _first_of(self, lane: Lane) -> Task[Any] | None:
-        """The first task of a lane that may begin; else the first, which says what it waits for."""
-        first: Task[Any] | None = None
+    def _whose_turn(self, lane: Lane) -> Iterator[Task[Any]]:
+        """The tasks of a lane up to the first that may begin; those before it say what they wait for, and are overtaken by it."""
         for task in lane.firsts():
             task.ticket.held = self.admission.waits_for(task, self.most)
+            yield task
             if not task.ticket.held:
-                return task
-            first = first or task
-        return first
+                return
 
     def _run(self, task: Task[Any]) -> Callable[[], None] | None:
         """Do the work of a task; returns a function that publishes the result, so that the lane can be freed before that.
@@ -226,6 +223,7 @@ class Pool:
                 return True
             self.lanes[task.lane].put_back(task)
             self.ready.appendleft(task.lane)
+            self._wake.notify()
         return False
 
     def _free(self, task: Task[Any]) -> None:
@@ -240,6 +238,9 @@ class Pool:
             self.admission.learn(task.lane, task.cost, task.took)
         if self.admission.end(task):
             self._all_look_again()
+        elif self.ready:
+            # The next of this lane and one of the same session elsewhere may both begin, and this thread takes one.
+            self._wake.notify()
 
     def _all_look_again(self) -> None:
         for pool in self.beside:

@@ -89,7 +89,7 @@ def limits_of(
     """
     written = {name: os.environ.get(name, "").strip() for name in (AT_ONCE, MEMORY, SECONDS, SHARE)}
     runs = _number(AT_ONCE, written[AT_ONCE], "runs", least=1) if at_once is None else at_once
-    part = _number(SHARE, written[SHARE], "share from 0 to 1", most=1) if share is None else share
+    part = _number(SHARE, written[SHARE], "share above 0, up to 1", least=sys.float_info.min, most=1) if share is None else share
     room = _bound(MEMORY, written[MEMORY] if memory is None else memory, "gigabytes")
     longest = _bound(SECONDS, written[SECONDS] if seconds is None else seconds, "seconds")
     if always:
@@ -106,7 +106,7 @@ def limits_of(
 
 def _bound(name: str, written: str, unit: str) -> float | None:
     """A number, infinity for 'none', None where nothing is written."""
-    return math.inf if written == NO_BOUND else _number(name, written, unit)
+    return math.inf if written == NO_BOUND else _number(name, written, unit, least=sys.float_info.min)
 
 
 def guard_pages(embed: Sequence[str] | None = None, *, secure: bool | None = None) -> None:
@@ -172,8 +172,9 @@ def draw_ahead(trace: Trace) -> None:
 
 
 def settle() -> None:
-    """Take all there is out of every later search for garbage: libraries and models stay as long as the process.
+    """Take all there is out of every later search for garbage: libraries stay as long as the process.
 
+    Before anything is loaded or drawn, because of what is taken out nothing that refers to itself is ever freed.
     Panel searches after every session that ends, and nobody is answered meanwhile: for half a second among two million objects.
     """
     gc.collect()

@@ -214,7 +214,9 @@ def test_memory_that_a_run_releases_is_there_for_an_analysis_in_the_background(p
     assert results(task, waiting) == ["run", "analysis"]
 
 
-def test_small_work_does_not_hold_up_large_work_for_good(plant):
+@pytest.mark.parametrize("how", [{"cost": Cost(bytes=GB)}, {"weigh": lambda: Cost(bytes=GB)}], ids=["known", "weighed later"])
+@pytest.mark.parametrize("same_lane", [False, True], ids=["other lanes", "its lane"])
+def test_small_work_does_not_hold_up_large_work_for_good(plant, how, same_lane):
     scheduler, order = Scheduler(workers=2, limits=Limits(memory=4 * GB)), []
     stays = plant(order, "stays")
     tasks = [scheduler.submit(stays, lane="s", session="s", cost=Cost(bytes=GB))]
@@ -225,13 +227,15 @@ def test_small_work_does_not_hold_up_large_work_for_good(plant):
     for at in range(3 * MOST_OVERTAKEN):
         small = plant(order, f"small {at}")
         small.gate.set()
-        tasks.append(scheduler.submit(small, lane=at, session=at, cost=Cost(bytes=GB)))
-    results(*tasks[2 : 2 + MOST_OVERTAKEN])
+        tasks.append(scheduler.submit(small, lane="w" if same_lane else at, session=at, **how))
+    # The last one is counted before it is weighed, and waits then.
+    before = MOST_OVERTAKEN - ("weigh" in how)
+    results(*tasks[2 : 2 + before])
     # One that takes no memory may go on, and after it the large one is still the next to take any.
     assert results(scheduler.submit(lambda _: "light", lane="l", session="l")) == ["light"]
     stays.gate.set()
     results(*tasks)
-    assert order.index("whole") == 1 + MOST_OVERTAKEN
+    assert order.index("whole") == 1 + before
 
 
 def test_work_that_waited_for_the_turn_of_larger_work_goes_on_when_that_is_given_up(plant):
@@ -294,3 +298,31 @@ def test_what_was_taken_is_released_however_the_work_ends(plant, how):
 def test_amounts_in_words():
     assert [in_bytes(count) for count in (2_500, 350_000_000, 1_234_000_000)] == ["0.0025 MB", "350 MB", "1.23 GB"]
     assert [in_time(seconds) for seconds in (40, 720, 10_800)] == ["40 s", "12 min", "3 h"]
+
+
+def test_several_processes_have_a_part_of_memory_and_runs_each():
+    limits = Limits(at_once=4, memory=10 * GB, seconds=60, share=0.5)
+    assert limits.divided(2) == Limits(at_once=2, memory=5 * GB, seconds=60, share=0.5)
+    assert limits.divided(8).at_once == 1
+    assert limits.divided(1) == limits
+    assert Limits().divided(3) == Limits()
+
+
+def test_the_end_of_a_task_lets_all_begin_that_waited_for_it(plant):
+    """Its thread takes one of them; another thread that is idle has to be woken for the other."""
+    scheduler = Scheduler(workers=2, limits=Limits(share=0.5))
+    first, beside = plant(), plant()
+    warm = [scheduler.submit(each, lane=at, session=at) for at, each in enumerate((first, beside))]
+    for each in (first, beside):
+        each.begins().gate.set()
+    results(*warm)
+    held, next_of_lane, elsewhere = plant(), plant(), plant()
+    tasks = [scheduler.submit(held, lane="m", session="a")]
+    held.begins()
+    tasks += [scheduler.submit(next_of_lane, lane="m", session="b"), scheduler.submit(elsewhere, lane="n", session="a")]
+    held.gate.set()
+    for each in (next_of_lane, elsewhere):
+        each.begins()
+    for each in (next_of_lane, elsewhere):
+        each.gate.set()
+    results(*tasks)

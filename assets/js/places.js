@@ -52,7 +52,11 @@ export function render({model}) {
       }
     }
     // In the order of the page, for those who go through it by key.
-    root.replaceChildren(...model.places.map(({key}) => frames.get(key)))
+    // What stays is not touched: a place that is taken out and put back loses the focus.
+    model.places.forEach(({key}, at) => {
+      const there = root.children[at] ?? null
+      if (there !== frames.get(key)) { root.insertBefore(frames.get(key), there) }
+    })
     tell()
   }
 

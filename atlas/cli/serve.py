@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,10 +78,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     guard_pages(args.embed, secure=args.secure_cookies)
     service.rules = rules_of(args.models, args.hub, args.hub_quota, folder, always=for_others(args))
     limits = limits_of(args.work_at_once, args.work_memory, args.work_seconds, args.visitor_share, always=for_others(args))
-    if limits.memory is not None:
-        # Every process admits work by itself, and all of them share the memory.
-        limits = replace(limits, memory=limits.memory // args.processes)
-    service.scheduler.limit(limits)
+    service.scheduler.limit(limits.divided(args.processes))
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
     settle()
     # A lambda, because Panel would show a partial as text. Where there are several processes, all that follows is done in each.
@@ -91,14 +87,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     if number in {None, 0}:
         tell(args, server.port, server.prefix, guarded=bool(who))
     if args.warm:
-
-        def draw(trace: Any) -> None:
-            draw_ahead(trace)
-            if not server.get_sessions():
-                # A session that is there already would never be freed.
-                settle()
-
-        work = partial(run_ahead, first), draw, server.io_loop
+        work = partial(run_ahead, first), draw_ahead, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
     run(server, show=number in {None, 0} and (has_screen() if args.open is None else args.open))
 

@@ -147,7 +147,7 @@ def _add_models(models: Any) -> None:
 def _add_work(work: Any) -> None:
     work.add_argument(
         "--work-at-once",
-        type=runs_number,
+        type=count,
         metavar="N",
         help="runs at once for all visitors together (ATLAS_WORK_AT_ONCE; default: 8)",
     )
@@ -188,15 +188,7 @@ def share_number(written: str) -> float:
     return share
 
 
-def runs_number(written: str) -> int:
-    """A number of runs, at least 1."""
-    count = int(written)
-    if count < 1:
-        raise ValueError
-    return count
-
-
-bound.__name__, share_number.__name__, runs_number.__name__ = "bound", "share", "number"  # as argparse names them in errors
+bound.__name__, share_number.__name__ = "bound", "share"  # as argparse names them in errors
 
 
 def _add_login(who: Any) -> None:
@@ -222,11 +214,14 @@ port_number.__name__ = "port"  # argparse says "invalid port value: '70000'"
 
 
 def count(written: str) -> int:
-    """A number of processes."""
+    """A number of processes, or of runs."""
     number = int(written)
     if number < 1:
         raise ValueError
     return number
+
+
+count.__name__ = "number from 1"
 
 
 def for_others(args: argparse.Namespace) -> bool:

@@ -35,7 +35,7 @@ class Grid:
         """`places`: each with key, title, question and wide, in order."""
         self._places = {place["key"]: {**place, "order": at} for at, place in enumerate(places)}
         self._shown: set[str] = set()
-        self._cards: dict[str, Any] = {}
+        self._made: set[str] = set()
         self.places = Places()
         self.column = pn.Column(self.places, sizing_mode="stretch_width", css_classes=["aa-grid"], stylesheets=[GRID])
 
@@ -49,8 +49,8 @@ class Grid:
         order = self._places[key]["order"]
         drawn: Any = pn.panel(card)
         drawn.styles = {**drawn.styles, "order": str(order)}
-        before = sum(self._places[other]["order"] < order for other in self._cards)
-        self._cards[key] = drawn
+        before = sum(self._places[other]["order"] < order for other in self._made)
+        self._made.add(key)
         self.column.insert(before, drawn)
         self._show_places()
 
@@ -59,6 +59,6 @@ class Grid:
         self.column.param.update(visible=opened, css_classes=["aa-grid"] if opened else ["aa-grid", "aa-closed"])
 
     def _show_places(self) -> None:
-        left = [place for key, place in self._places.items() if key in self._shown and key not in self._cards]
+        left = [place for key, place in self._places.items() if key in self._shown and key not in self._made]
         if left != self.places.places:
             self.places.places = left

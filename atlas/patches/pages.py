@@ -57,6 +57,8 @@ def once_a_class(work: Callable[..., Any]) -> Callable[..., Any]:
         key = (args, tuple(sorted(how.items())), state.rel_path, config.inline)
         own = found.setdefault(cls, {})
         if key not in own:
+            if len(own) >= MOST_ADDRESSES:  # a visitor may name any address
+                own.clear()
             own[key] = work(cls, *args, **how)
         return own[key]
 
@@ -106,8 +108,10 @@ def _patch_links() -> None:
 
     @wraps(process.__func__)
     def processed(cls: Any, root_view: Any, root_model: Any, changed: Any = None, old_models: Any = None) -> None:
-        if changed is not None and changed is not root_view and not any(each in cls.registry for each in changed.select()):
-            return
+        if changed is not None and changed is not root_view:
+            ends = {id(link.target) for links in cls.registry.values() for link in links if hasattr(link, "target")}
+            if not any(each in cls.registry or id(each) in ends for each in changed.select()):
+                return
         process.__func__(cls, root_view, root_model, changed, old_models)
 
     replace_private(Callback, "_process_callbacks", classmethod(processed), "pages")

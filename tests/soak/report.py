@@ -9,12 +9,6 @@ import numpy as np
 
 from tests.soak.reader import SLOW, Log
 
-AT_ONCE, PAGE = 0.5, 10.0
-"""Seconds in which nineteen of twenty gestures are answered, and nineteen of twenty pages are drawn."""
-
-FLAT = 0.10
-"""Share by which memory may grow over the second half of a soak."""
-
 LEAST = 10
 """Gestures of which a percentile says anything."""
 

@@ -1,4 +1,4 @@
-"""What work with a model takes, for admission: estimates from sizes alone, made in microseconds."""
+"""What work with a model takes, for admission: estimates from sizes; that of a text tokenizes it."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class Service:
         from atlas.engine.running.cost import cost_of_text
 
         model = self._handed_over.get(run.model[0]) or self._models.get(run.model)
-        if model is None or self.shelf.get(run) is not None:
+        if model is None or self.kept(run) is not None:
             return Cost()
         return cost_of_text(model, run.text, run.pair, run.target, truncate=run.truncate, groups=DEFAULT_CAPTURE)
 
