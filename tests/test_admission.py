@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -17,6 +18,12 @@ GB = 10**9
 
 def text_of(task):
     return task.ticket.words()
+
+
+def until(seen):
+    end = time.monotonic() + PATIENCE
+    while not seen():
+        assert time.monotonic() < end
 
 
 def taken(scheduler):
@@ -320,6 +327,7 @@ def test_the_end_of_a_task_lets_all_begin_that_waited_for_it(plant):
     tasks = [scheduler.submit(held, lane="m", session="a")]
     held.begins()
     tasks += [scheduler.submit(next_of_lane, lane="m", session="b"), scheduler.submit(elsewhere, lane="n", session="a")]
+    until(lambda: tasks[2].ticket.held and scheduler._runs.idle == 1)  # the other thread has looked, and found nothing to do
     held.gate.set()
     for each in (next_of_lane, elsewhere):
         each.begins()
