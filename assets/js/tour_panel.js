@@ -57,7 +57,7 @@ export function render({model}) {
   told.append(head, words, note)
   root.append(told, buttons)
 
-  let framed = null, timer = null, until = 0, before = null
+  let framed = null, strip = null, timer = null, until = 0, before = null
 
   function unframe() {
     if (framed) { framed.style.outline = framed.style.outlineOffset = "" }
@@ -81,7 +81,8 @@ export function render({model}) {
       card.style.outline = `${FRAME} ${model.dark ? "#e69f00" : "#0072b2"}`
       card.style.outlineOffset = "1px"
     }
-    const page = scroller(card), strip = find(".aa-sticky", document)
+    if (!strip?.isConnected) { strip = find(".aa-sticky", document) }
+    const page = scroller(card)
     // The strip sticks to the top of what scrolls; while the header is still above it, it is as high as it will be below.
     const top = Math.max(page === document.scrollingElement ? 0 : page.getBoundingClientRect().top, 0)
     const off = card.getBoundingClientRect().top - (top + (strip?.getBoundingClientRect().height ?? 0) + GAP)

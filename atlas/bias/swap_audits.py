@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -309,7 +310,7 @@ def _result(model: Model, held: Held, neutral: int, typed: str, seed: int) -> Sw
         len(held.pairs),
         _predicts(model, held, found.outcome),
         held.limits,
-        {"model": model.name, "neutral": neutral, "seed": seed, "texts": len({each.row for each in held.seen})},
+        {"model": model.name, "neutral": neutral, "seed": seed, "texts": len({each.text for each in held.seen})},
     )
 
 
@@ -339,17 +340,21 @@ def part_of_swap_audit(
     if held is None:
         held = _held_of_page(live.model, texts, own, category, tell)
         kept["held"] = held
-    end = time.monotonic() + seconds
+    # Tables take longer with every pair: at least as much time goes into pairs, or the last of them would hardly come on.
+    end = time.monotonic() + (max(seconds, kept.get("tables", 0.0)) if seconds else 0.0)
 
     def report(done: int, of: int) -> None:
         tell(f"Pair {min(done + 1, of):,} of {of:,}", done / max(1, of))
 
     ablate = () if live.change is None else tuple(live.change.ablate)
     _go_on(live.model, held, NEUTRAL_EACH, ablate, 0, report, lambda: time.monotonic() > end)
-    found = _result(live.model, held, NEUTRAL_EACH, own, 0)
-    if not found.of:
-        msg = _nothing(found.bad)
+    if not held.pairs:
+        kept.pop("held")
+        msg = _nothing(pd.DataFrame(sorted(held.bad), columns=["row", "reason"]))
         raise BadData(msg)
+    begun = time.monotonic()
+    found = _result(live.model, held, NEUTRAL_EACH, own, 0)
+    kept["tables"] = time.monotonic() - begun
     return found
 
 
@@ -370,7 +375,7 @@ def _held_of_page(model: Model, texts: TextsOf, own: str, category: str, tell: T
             f"category or fewer texts. {ELSEWHERE}"
         )
         raise TooLarge(msg)
-    tokens = sum(_tokens(model, row.text) for row, _ in pairs)
+    tokens = sum(times * _tokens(model, text) for text, times in Counter(row.text for row, _ in pairs).items())
     if tokens > MOST_TOKENS:
         msg = (
             f"To compare these texts takes {tokens:,} tokens through the model, and a page runs {MOST_TOKENS:,} at most. Give "

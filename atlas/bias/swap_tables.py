@@ -78,7 +78,8 @@ def tables_of(seen: Sequence[Seen], heads: Sequence[HeadId], swaps: int, typed: 
     moved = _filled([each.moved for each in seen], (1 + swaps, len(heads)))
     changes[ATTENDED] = _mean_of_known(moved, axis=2)  # a decoder that reads one word has heads that cannot move
     exchanges = [exchange_of(each.found, typed) for each in seen]
-    texts = np.unique([each.row for each in seen], return_inverse=True)[1] if seen else np.empty(0, dtype=int)
+    # Not the rows: a sentence that a file repeats is one text, and says no more than once.
+    texts = np.unique([each.text for each in seen], return_inverse=True)[1] if seen else np.empty(0, dtype=int)
     return Tables(
         _pairs(seen, changes, exchanges),
         _groups(changes, exchanges, texts, swaps, seed),

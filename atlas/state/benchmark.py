@@ -80,8 +80,8 @@ class BenchmarkLens(PartsLens):
 
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
-        self.drop_asked()
         digest = digest_of(name, data, "atlas bias", ENDINGS, f" {self.kind_of.title} reads {self.kind_of.file}.")
+        self.drop_asked()
         self.data, self.file, self.digest = data, name, digest
         self.picked = ""
         self._redraw()

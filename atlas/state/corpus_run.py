@@ -107,8 +107,8 @@ class CorpusRunLens(Lens):
 
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
-        self.drop_asked()
         digest = digest_of(name, data, "atlas corpus")
+        self.drop_asked()
         self._data, self.file, self._digest = data, name, digest
         self.choices.source = FILE
         self._redraw()

@@ -10,7 +10,7 @@ import param
 from atlas.errors import AtlasError
 from atlas.state.compact import shown
 from atlas.state.link import State
-from atlas.state.restore import job_of
+from atlas.state.restore import CHOICE, TEXTS, job_of
 from atlas.state.share import run_of
 from atlas.state.tour import Step, Tour, Value
 
@@ -145,16 +145,14 @@ class _Before:
 
     def _type(self, fields: Mapping[str, Any]) -> None:
         pipeline = self.shared.workspace.pipeline
+        # What of the texts was a prompt follows from the texts.
+        given = {"name_or_path" if name == "model" else name: value for name, value in fields.items() if name != "spans"}
         for holder in (pipeline.choice, pipeline.input, pipeline.interventions):
             assert holder is not None
-            names = {"model": "name_or_path"}
-            given = {names.get(name, name): value for name, value in fields.items()}
-            holder.param.update(**{name: value for name, value in given.items() if name in holder.param and name != "spans"})
+            holder.param.update(**{name: value for name, value in given.items() if name in holder.param})
 
 
 def job_fields(state: State) -> dict[str, Any]:
     """The fields of a state that a run is made of."""
-    names = (
-        "model", "revision", "device", "dtype", "in_memory", "text", "pair", "target", "truncate", "ablated", "cut", "regenerate",
-    )  # fmt: skip
+    names = ("model", *CHOICE, *TEXTS, "ablated", "cut", "regenerate")
     return {name: getattr(state, name) for name in names}

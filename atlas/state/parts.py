@@ -105,6 +105,8 @@ class PartsLens(Lens):
     def _keep(self, key: Hashable, part: Any) -> None:
         self._results.pop(key, None)
         self._results[key] = part
+        if part.complete:
+            self._held.pop(key, None)
         for old in list(self._results)[:-KEPT_RUNS]:
             del self._results[old]
             self._held.pop(old, None)

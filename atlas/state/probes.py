@@ -71,8 +71,8 @@ class ProbesLens(PressedLens):
 
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
-        self.drop_asked()
         digest = digest_of(name, data, "atlas audit --depth")
+        self.drop_asked()
         self._data, self.file, self._digest = data, name, digest
         self._gathered = None
         self._redraw()

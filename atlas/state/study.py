@@ -35,6 +35,10 @@ RECORDED = (
 Record = dict[str, Any]
 
 
+LARGEST = 1e300
+"""Size of a number that is taken as an answer."""
+
+
 class Study(param.Parameterized):
     """One participant's session of a study. `keep` is given the record after every answer, `drop` its key at a withdrawal."""
 
@@ -108,13 +112,15 @@ class Study(param.Parameterized):
 
     def leave(self) -> None:
         """Do not agree, or withdraw: what was recorded is deleted."""
-        record, self.record = self.record, None
-        self.param.update(stage="left", said="")
-        if record is not None:
+        if self.record is not None:
             try:
-                self._drop(record["session"])
+                self._drop(self.record["session"])
             except AtlasError as problem:
+                # The stage stays, so that this is seen and can be tried again.
                 self.said = str(problem)
+                return
+        self.record = None
+        self.param.update(stage="left", said="")
 
     def as_file(self) -> str:
         """What is recorded, as the participant may take it away."""
@@ -131,8 +137,9 @@ class Study(param.Parameterized):
         self._save()
 
     def _save(self) -> None:
+        assert self.record is not None
         try:
-            self._keep(self.record or {})
+            self._keep(self.record)
         except AtlasError as problem:
             self.said = str(problem)
 
@@ -149,7 +156,8 @@ def _taken(task: StudyTask, value: Any) -> str | float:
             raise UnknownName(msg)
         return value
     if task.answer == NUMBER:
-        if type(value) not in (int, float) or not math.isfinite(value):
+        # First whether it is too large: Python refuses to say of an integer of 400 digits whether it is finite.
+        if type(value) not in (int, float) or not abs(value) <= LARGEST or not math.isfinite(value):
             msg = "Type a number."
             raise UnknownName(msg)
         return float(value)

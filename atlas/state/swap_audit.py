@@ -90,6 +90,8 @@ class SwapAuditLens(PartsLens):
     def __init__(self, workspace: Any, **params: Any) -> None:
         self._data: bytes | None = None
         self.file = ""
+        self._picked_of: Hashable = None
+        """What it is a pair of: other texts, or another model, have other pairs."""
         self.picked = -1
         """The pair chosen, as a row of `pairs`; -1: none."""
         super().__init__(workspace, **params)
@@ -102,8 +104,8 @@ class SwapAuditLens(PartsLens):
 
     def take(self, name: str, data: bytes) -> None:
         """Take a file of the reader's."""
-        self.drop_asked()
         digest = digest_of(name, data, "atlas bias")
+        self.drop_asked()
         self._data, self.file, self.digest, self.picked = data, name, digest, -1
         self.choices.source = FILE
         self._redraw()
@@ -165,11 +167,11 @@ class SwapAuditLens(PartsLens):
 
     def handed_over(self) -> Any:
         """The texts and the results."""
-        return self._data, self.file, self.digest, self.pasted, self.picked, dict(self._results)
+        return self._data, self.file, self.digest, self.pasted, self.picked, self._picked_of, dict(self._results)
 
     def take_over(self, handed: Any) -> None:
         """Show the results there; nothing is run."""
-        self._data, self.file, self.digest, self.pasted, self.picked, self._results = handed
+        self._data, self.file, self.digest, self.pasted, self.picked, self._picked_of, self._results = handed
         self._redraw()
 
     # -- what is shown -------------------------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ class SwapAuditLens(PartsLens):
     def sides(self) -> list[tuple[str, str, str]]:
         """Of the pair chosen: which side, what it is called, its text."""
         found = self.found()
-        if found is None or not 0 <= self.picked < len(found.pairs):
+        if found is None or self._picked_of != self.request() or not 0 <= self.picked < len(found.pairs):
             return []
         row = found.pairs.iloc[self.picked]
         return [
@@ -268,7 +270,7 @@ class SwapAuditLens(PartsLens):
 
     def open(self, pair: int, side: str = "old") -> None:
         """Choose a pair, and make one of its texts the text of the Atlas."""
-        self.picked = pair
+        self.picked, self._picked_of = pair, self.request()
         texts = {name: text for name, _, text in self.sides()}
         given = self.workspace.pipeline.input
         if given is not None and side in texts:

@@ -31,15 +31,12 @@ class Step:
     model: str
     text: str
     focus: HeadId
-    target: str = ""
     heads: frozenset[HeadId] | None = None
     """The selected heads; None: the one in focus."""
     queries: frozenset[int] = NO_TOKENS
     keys: frozenset[int] = NO_TOKENS
     ablated: frozenset[HeadId] = NO_HEADS
     display: Mapping[str, Any] = field(default_factory=dict)
-    choices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    explained: Mapping[str, Any] = field(default_factory=dict)
     numbers: Mapping[str, Callable[[Trace], Value]] = field(default_factory=dict)
     claims: Mapping[str, tuple[float, float] | str] = field(default_factory=dict)
     """Name of a number -> between what it must lie, or what it must be, for the words to be true."""
@@ -47,9 +44,9 @@ class Step:
     def state(self) -> State:
         """The step as a link would say it."""
         return State(
-            model=self.model, text=self.text, target=self.target, focus=self.focus,
+            model=self.model, text=self.text, focus=self.focus,
             heads=frozenset({self.focus}) if self.heads is None else self.heads, queries=self.queries, keys=self.keys,
-            ablated=self.ablated, display={"tab": self.tab, **self.display}, choices=self.choices, explained=self.explained,
+            ablated=self.ablated, display={"tab": self.tab, **self.display},
         )  # fmt: skip
 
     def measured(self, trace: Trace) -> dict[str, Value]:

@@ -141,6 +141,35 @@ def test_who_withdraws_is_deleted_and_others_stay(desk):
     assert desk.study.as_file() == "null"
 
 
+def test_a_withdrawal_that_could_not_delete_is_said_and_can_be_tried_again(desk):
+    refused = []
+
+    def drop(session):
+        if not refused:
+            refused.append(session)
+            msg = "Your answers could not be deleted."
+            raise AtlasError(msg)
+        desk.results.drop(session)
+
+    study = Study(desk.study.plan, desk.results.keep, drop, lambda: 0.0)
+    study.agree()
+    study.leave()
+    assert (study.stage, study.said, len(desk.files)) == ("tasks", "Your answers could not be deleted.", 1)
+    assert study.record is not None
+    study.leave()
+    assert (study.stage, study.said, study.record, desk.files) == ("left", "", None, [])
+
+
+def test_a_number_of_any_length_is_no_error(desk):
+    desk.study.agree()
+    desk.study.skip()
+    for value in (10**400, -(10**400), float("nan"), True):
+        desk.study.answer(value)
+        assert desk.study.said == "Type a number."
+    desk.study.answer(-(10**200))
+    assert desk.study.record["tasks"][-1]["answer"] == -1e200
+
+
 def test_files_have_names_that_nobody_guesses_and_only_the_operator_reads_them(desk):
     desk.study.agree()
     (path,) = desk.files
