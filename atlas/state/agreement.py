@@ -10,9 +10,10 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, TooLarge
+from atlas.numbers import three
 from atlas.state.asking import Progress, of_attributions
 from atlas.state.attribution import METHODS, explained_target, target_in_words
-from atlas.state.head_plane import HeadPlaneLens, three
+from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.trace import NO_MODEL

@@ -9,8 +9,8 @@ import numpy as np
 import param
 
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
-from atlas.state.head_plane import three
 from atlas.state.lens import counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
 from atlas.state.second_lens import SecondLens, pairs_in_words

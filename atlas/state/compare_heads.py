@@ -12,9 +12,10 @@ import param
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.display import METRICS, SELECTED
-from atlas.state.head_plane import HeadPlaneLens, three
+from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.state.second_lens import SecondLens, pairs_in_words

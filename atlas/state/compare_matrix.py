@@ -9,8 +9,8 @@ import numpy as np
 import param
 
 from atlas.errors import NotCaptured
+from atlas.numbers import three
 from atlas.state.asking import QUICK_CELLS, Progress
-from atlas.state.head_plane import three
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded, TokenPlane, TokenPlaneLens
 from atlas.state.second_lens import SecondLens

@@ -10,13 +10,14 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
+from atlas.numbers import three
 from atlas.state.agreement import check_ranking
 from atlas.state.asking import Progress, of_attributions
 from atlas.state.attention_bias import ANY, LEAST_RATIO, NOTHING_FLAGGED, OTHER_SIDE, flagged_tokens
 from atlas.state.attribution import METHODS, explained_target
 from atlas.state.compare_heads import most_changed
 from atlas.state.detection import FIELDS, NO_DETECTOR, thresholds_of
-from atlas.state.head_plane import HeadPlaneLens, three
+from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.state.second_lens import SecondLens, pairs_in_words

@@ -11,9 +11,9 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.compare_heads import MOVED, SecondHeadsLens, most_changed, partner_name, title_of
 from atlas.state.display import METRICS, SELECTED
-from atlas.state.head_plane import three
 
 LISTED = 12
 """Heads in the ranking."""

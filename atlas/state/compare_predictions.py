@@ -10,8 +10,8 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
+from atlas.numbers import three
 from atlas.state.asking import Progress
-from atlas.state.head_plane import three
 from atlas.state.lens import counted
 from atlas.state.outcome_line import percent
 from atlas.state.prediction_words import outcome_labels

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
-from atlas.state.head_plane import three
 from atlas.state.lens import counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
 from atlas.state.second_lens import SecondLens

@@ -10,9 +10,10 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
-from atlas.state.why import Row, three, with_rest
+from atlas.state.why import Row, with_rest
 from atlas.state.words import tokens_in_words
 from atlas.tracing.composition import COMPOSITION, PATHS, Composition
 from atlas.tracing.why import head_of

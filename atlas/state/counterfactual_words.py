@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from atlas.numbers import three
 from atlas.state.detection import TITLES
-from atlas.state.head_plane import three
 from atlas.state.outcome_line import percent
 from atlas.state.prediction_words import outcome_labels
 from atlas.tracing.counterfactual import Comparison, Counterfactual, Detections, Outcome

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.state.head_plane import three
+from atlas.numbers import three
 from atlas.state.lens import counted
 from atlas.state.plane import Array, Cell, Plane
 from atlas.tracing.effect_choices import CHOICES, MEAN, RANK, RESAMPLE, SIGN, ZERO, EffectChoices

@@ -10,9 +10,9 @@ import numpy as np
 
 from atlas.errors import AtlasError
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.corpus_heads import READS, over
-from atlas.state.head_plane import three
 from atlas.state.lens import Lens, counted
 from atlas.tracing.corpus_heads import EXAMPLE, matching, measured, near
 

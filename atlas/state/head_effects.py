@@ -9,10 +9,11 @@ import numpy as np
 import param
 
 from atlas.errors import NotCaptured, TooLarge
+from atlas.numbers import three
 from atlas.state import effect_choices
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
-from atlas.state.head_plane import HeadPlaneLens, three
+from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.library import examples
 from atlas.state.plane import Cell, Plane, Thresholded

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.corpus_heads import READS, over
-from atlas.state.head_plane import three
 from atlas.state.heads import title_of
 from atlas.state.lens import Lens, listed
 from atlas.state.words import shown_token

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from atlas import numbers
 from atlas.ids import HeadId
 from atlas.state.lens import counted
 from atlas.state.plane import Array, Axis, Cell, Marked, Plane, PlaneLens
@@ -71,6 +70,3 @@ class HeadPlaneLens(PlaneLens):
             selection.clear("heads", origin=origin)
         else:
             selection.select_heads(heads, origin=origin, label=f"layer {at}" if axis == "row" else f"number {at}")
-
-
-three = numbers.three

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import param
 
 from atlas.errors import NotCaptured
+from atlas.numbers import three
 from atlas.state.choices import register_choices
-from atlas.state.head_plane import three
 from atlas.state.lens import Lens, counted
 from atlas.tracing.two_heads import BY_INDEX, BY_PATTERN, Partners
 

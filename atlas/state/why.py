@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import param
 
-from atlas import numbers
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
 from atlas.state.words import shown_token
@@ -257,6 +257,3 @@ def with_rest(rows: list[Row]) -> tuple[Row, ...]:
     if len(rest) < 2:  # one more row takes no more room than a row of one
         return tuple(rows)
     return (*rows[:WRITERS], Row(f"the other {len(rest):,} together", sum(row.part for row in rest)))
-
-
-three = numbers.three

@@ -6,14 +6,12 @@ from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.plots.marks import HEADS
 from atlas.state.agreement import BEYOND, AgreementLens
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.views.attribution import TITLES
 from atlas.views.base import TIGHT
 from atlas.views.dotted import DottedPlaneView
-from atlas.views.plane import HEAD_HINT
 
 
 class AgreementView(DottedPlaneView):
@@ -32,8 +30,6 @@ class AgreementView(DottedPlaneView):
     )
     defines: ClassVar = ("head_agreement",)
     lens_type: ClassVar = AgreementLens
-    colours: ClassVar = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     @classmethod
     def fits(cls, trace: Trace) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.plots.marks import HEADS
 from atlas.state.attention_bias import AMONG, RECEIVED, AttentionBiasLens
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
@@ -34,7 +32,6 @@ class AttentionBiasView(BeyondChanceView):
     )
     defines: ClassVar = ("attention_bias",)
     lens_type: ClassVar = AttentionBiasLens
-    colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
 
     @classmethod
     def fits(cls, trace: Trace) -> str:

@@ -10,7 +10,7 @@ from atlas.plots.marks import FOCUS, marks
 from atlas.plots.raster import Box
 from atlas.state.workspace import Workspace
 from atlas.views.glyph import Glyph
-from atlas.views.plane import PlaneView, no_bands
+from atlas.views.plane import HeadPlaneView, no_bands
 
 if TYPE_CHECKING:
     import holoviews as hv
@@ -19,7 +19,7 @@ DOT = 0.36, 0.64
 """Where in its cell the mark of a head beyond chance begins and ends: the colour of the cell stays to be seen around it."""
 
 
-class BeyondChanceView(PlaneView):
+class BeyondChanceView(HeadPlaneView):
     """Layers x heads, with small squares in some cells."""
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.plots.marks import HEADS
 from atlas.state.attention_bias import ANY
 from atlas.state.compare_measured import CompareAgreementLens, CompareBiasLens
 from atlas.state.detection import FIELDS
@@ -16,10 +14,10 @@ from atlas.tracing.explained import without_model
 from atlas.tracing.labelled import without_text
 from atlas.views.attribution import TITLES
 from atlas.views.base import TIGHT
-from atlas.views.plane import HEAD_HINT, PlaneView
+from atlas.views.plane import HeadPlaneView
 
 
-class CompareBiasView(PlaneView):
+class CompareBiasView(HeadPlaneView):
     """Attention to flagged words, on both sides."""
 
     key: ClassVar = "compare_bias"
@@ -34,8 +32,6 @@ class CompareBiasView(PlaneView):
     )
     defines: ClassVar = ("bias_difference", "matched_similarity")
     lens_type: ClassVar = CompareBiasLens
-    colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -49,7 +45,7 @@ class CompareBiasView(PlaneView):
         return [pmui.Select.from_param(label, label="Flagged with", options=names, size="small", margin=TIGHT, width=130)]
 
 
-class CompareAgreementView(PlaneView):
+class CompareAgreementView(HeadPlaneView):
     """Agreement with an attribution, on both sides."""
 
     key: ClassVar = "compare_agreement"
@@ -65,8 +61,6 @@ class CompareAgreementView(PlaneView):
     )
     defines: ClassVar = ("agreement_difference", "matched_similarity")
     lens_type: ClassVar = CompareAgreementLens
-    colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     @classmethod
     def fits(cls, trace: Trace) -> str:

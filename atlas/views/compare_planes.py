@@ -17,14 +17,14 @@ from atlas.trace import Trace
 from atlas.tracing.hidden import without_hidden
 from atlas.tracing.two_groups import CLUSTERS, ROLES
 from atlas.views.base import TIGHT
-from atlas.views.plane import HEAD_HINT, PlaneView
+from atlas.views.plane import HeadPlaneView, PlaneView
 
 VALUES = {title_of(name): name for name in (MOVED, *METRICS, SELECTED)}
 
 SHOWS = {"B − A": DIFFERENCE, "side A": SIDE_A, "side B": SIDE_B}
 
 
-class CompareHeadsView(PlaneView):
+class CompareHeadsView(HeadPlaneView):
     """Every head against its partner."""
 
     key: ClassVar = "compare_heads"
@@ -40,8 +40,6 @@ class CompareHeadsView(PlaneView):
     )
     defines: ClassVar = ("pattern_moved", "metric_difference", "matched_similarity")
     lens_type: ClassVar = CompareHeadsLens
-    colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     def tools(self) -> list[Any]:
         """What a cell says."""

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 import panel_material_ui as pmui
 from panel.io import JSCode
 
-from atlas.plots.marks import HEADS
 from atlas.state.corpus_heads import CorpusHeadsLens, CorpusMapLens
 from atlas.state.display import SELECTED
 from atlas.views.base import TIGHT
 from atlas.views.corpus_choice import CorpusView
-from atlas.views.plane import HEAD_HINT, PlaneView
+from atlas.views.plane import HeadPlaneView
 from atlas.views.profile import ProfileView
 from atlas.views.table import CHANCE, COLUMNS, VALUE, TableView
 
@@ -46,7 +45,7 @@ class CorpusTableView(CorpusView, TableView):
         return [self.corpus, *super().tools()]
 
 
-class CorpusMapView(CorpusView, PlaneView):
+class CorpusMapView(CorpusView, HeadPlaneView):
     """One number of every head over a corpus."""
 
     key: ClassVar = "corpus_map"
@@ -59,8 +58,6 @@ class CorpusMapView(CorpusView, PlaneView):
     )
     defines: ClassVar = ("corpus_mean",)
     lens_type: ClassVar = CorpusMapLens
-    colours: ClassVar = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     def tools(self) -> list[Any]:
         """Which corpus, and which metric."""

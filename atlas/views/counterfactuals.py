@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
-from atlas.plots.marks import HEADS
 from atlas.state.counterfactuals import MOVED, RATIO, CounterfactualsLens
 from atlas.state.validate import LONGEST_NAME
 from atlas.state.workspace import Workspace
@@ -18,7 +16,6 @@ from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT, gesture
 from atlas.views.beyond import BeyondChanceView
 from atlas.views.plain import plain
-from atlas.views.plane import HEAD_HINT
 
 VALUES = {"beyond neutral swaps": RATIO, "as it is": MOVED}
 
@@ -51,8 +48,6 @@ class CounterfactualsView(BeyondChanceView):
     )
     defines: ClassVar = ("counterfactual_likelihood", "counterfactual_reaction", "bias_label")
     lens_type: ClassVar = CounterfactualsLens
-    colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:

@@ -1,4 +1,4 @@
-"""A plane with a dot in some of its cells."""
+"""A plane of heads with a dot in some of its cells."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from atlas.plots import plane as plots
 from atlas.state.workspace import Workspace
 from atlas.views.glyph import Glyph
-from atlas.views.plane import PlaneView
+from atlas.views.plane import HeadPlaneView
 
 if TYPE_CHECKING:
     import holoviews as hv
 
 
-class DottedPlaneView(PlaneView):
+class DottedPlaneView(HeadPlaneView):
     """A plane whose dots follow what it shows."""
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:

@@ -7,17 +7,16 @@ from typing import Any, ClassVar
 import panel as pn
 import panel_material_ui as pmui
 
-from atlas.plots.marks import HEADS
 from atlas.state.corpus_heads import CorpusHeadsLens
 from atlas.state.drift import SECOND, DriftLens, against, others
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export
 from atlas.views.corpus_choice import CorpusView, Follow
 from atlas.views.plain import plain
-from atlas.views.plane import HEAD_HINT, PlaneView
+from atlas.views.plane import HeadPlaneView
 
 
-class DriftView(CorpusView, PlaneView):
+class DriftView(CorpusView, HeadPlaneView):
     """The difference of one figure of every head between two corpora."""
 
     key: ClassVar = "drift"
@@ -32,8 +31,6 @@ class DriftView(CorpusView, PlaneView):
     )
     defines: ClassVar = ("drift",)
     lens_type: ClassVar = DriftLens
-    colours: ClassVar = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)

@@ -7,17 +7,16 @@ from typing import Any, ClassVar
 import panel as pn
 import panel_material_ui as pmui
 
-from atlas.plots.marks import HEADS
 from atlas.state.drills import DrillsLens
 from atlas.state.heads import title_of
 from atlas.tracing.drills import DRILLS
 from atlas.views.base import TIGHT, Export
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.plain import plain
-from atlas.views.plane import HEAD_HINT, PlaneView
+from atlas.views.plane import HeadPlaneView
 
 
-class DrillsView(CorpusView, PlaneView):
+class DrillsView(CorpusView, HeadPlaneView):
     """The score of every head on one sort of drill."""
 
     key: ClassVar = "drills"
@@ -32,8 +31,6 @@ class DrillsView(CorpusView, PlaneView):
     )
     defines: ClassVar = DRILLS
     lens_type: ClassVar = DrillsLens
-    colours: ClassVar = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     @property
     def drills(self) -> DrillsLens:

@@ -9,7 +9,6 @@ import panel_material_ui as pmui
 
 from atlas.plots import plane as plots
 from atlas.plots.colours import theme
-from atlas.plots.marks import HEADS
 from atlas.plots.raster import Box
 from atlas.state.head_effects import (
     ALL,
@@ -30,7 +29,7 @@ from atlas.tracing.explained import without_model
 from atlas.views.base import TIGHT
 from atlas.views.dotted import DottedPlaneView
 from atlas.views.glyph import Glyph
-from atlas.views.plane import HEAD_HINT, no_bands
+from atlas.views.plane import no_bands
 
 if TYPE_CHECKING:
     import holoviews as hv
@@ -82,8 +81,6 @@ class HeadEffectsView(DottedPlaneView):
         "attribution_patching",
     )
     lens_type: ClassVar = HeadEffectsLens
-    colours: ClassVar = {"cells": HEADS}
-    hint: ClassVar = HEAD_HINT
 
     @classmethod
     def fits(cls, trace: Trace) -> str:

@@ -293,6 +293,13 @@ class PlaneView(RasterView):
         return self.plot_pane(overlay, sizing_mode="stretch_width", height=HEIGHT, css_classes=[f"aa-{self.key}"])
 
 
+class HeadPlaneView(PlaneView):
+    """A plane whose cells are heads."""
+
+    colours: ClassVar[Mapping[str, str]] = {"cells": HEADS}
+    hint: ClassVar = HEAD_HINT
+
+
 def no_bands() -> hv.Rectangles:
     """No bands at all."""
     return rectangles([])
