@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from atlas.bias import benchmark
-from atlas.errors import BadData
+from atlas.errors import BadData, TextError
 from atlas.plots.benchmark import BINS, score_points, spread
 from atlas.state.benchmark import BenchmarkLens
 from atlas.state.readers_file import MOST_BYTES
@@ -195,12 +195,12 @@ def test_a_run_is_made_in_parts_can_be_stopped_and_goes_on_with_the_same_numbers
 
 def test_files_that_are_too_large_or_of_another_kind_are_refused_and_broken_ones_say_what_is_wrong():
     _, view = opened()
-    with pytest.raises(BadData, match=r"none of \.json"):
+    with pytest.raises(TextError, match=r"from \.json, \.jsonl, \.csv files, not from 'virus\.exe'\. .* reads "):
         view.benchmark.take("virus.exe", b"MZ")
     with pytest.raises(BadData, match="more than the 16,000,000"):
         view.benchmark.take("large.json", bytes(MOST_BYTES + 1))
     view.upload.param.update(filename="virus.exe", value=b"MZ")
-    assert "none of .json" in view.faults.note
+    assert "not from 'virus.exe'" in view.faults.note
     view.benchmark.take("broken.json", b"[1")
     view._run()
     assert "is no JSON" in view.lens.problem
