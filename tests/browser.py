@@ -60,6 +60,8 @@ def faults(page: Page) -> list[str]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh page, and no server left behind; the test fails if the browser reported an error."""
+    # Documents of earlier tests may live on, and what a page waits for in `served` would wait for them.
+    pn.state._browsers.clear()
     context = browser.new_context(viewport=SIZE)
     opened = context.new_page()
     found = faults(opened)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import expect
@@ -138,6 +139,7 @@ def test_a_scripted_reader_of_the_soak_does_what_it_says(server):
         await reader.leave()
 
     log = Log()
-    asyncio.run(read())
+    with ThreadPoolExecutor(1) as own:  # the browser of this file keeps a running loop in the thread of the tests
+        own.submit(asyncio.run, read()).result()
     assert [kind for kind, _ in log.gestures] == ["open", "tap", "lasso", "pick", "back"]
     assert not log.problems

@@ -12,7 +12,7 @@ import pytest
 from bokeh.document import Document
 
 from atlas.bias import composite, head_tradeoff, held_out
-from atlas.errors import BadData
+from atlas.errors import TextError
 from atlas.plots.tradeoff import front_line
 from atlas.state.benchmark import BenchmarkLens
 from atlas.state.share import decode, encode
@@ -232,10 +232,10 @@ def test_the_file_and_the_benchmark_are_those_of_the_benchmark_card():
     assert "has no text 'more'" in view.problem
     files.choices.benchmark = "stereoset"
     assert view.problem == ""
-    with pytest.raises(BadData, match="none of"):
+    with pytest.raises(TextError, match=r"not from 'virus\.exe'"):
         view.tradeoff.files.take("virus.exe", b"MZ")
     view.upload.param.update(filename="virus.exe", value=b"MZ")
-    assert "none of .json" in view.faults.note
+    assert "not from 'virus.exe'" in view.faults.note
 
 
 def test_a_model_without_likelihoods_or_a_recording_cannot_have_the_view():
