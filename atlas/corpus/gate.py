@@ -17,8 +17,8 @@ class Gate:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside: dict[int, int] = {}
-        """Thread -> the frame that called, by its id."""
+        self._inside: dict[int, FrameType] = {}
+        """Thread -> the frame that called. The frame itself: the id of one that is gone may be that of another one."""
         self._alone: int | None = None
 
     def nested(self) -> bool:
@@ -28,9 +28,9 @@ class Gate:
         """
         with self._changed:
             outer = self._inside.get(threading.get_ident())
-        return outer is not None and outer in _frames()
+        return outer is not None and any(frame is outer for frame in _frames())
 
-    def enter(self, frame: int) -> None:
+    def enter(self, frame: FrameType) -> None:
         """Wait while a thread is alone, then count as inside."""
         own = threading.get_ident()
         with self._changed:
@@ -70,24 +70,23 @@ class Gate:
         return not self._inside
 
 
-def _frames() -> set[int]:
-    """The ids of all frames of this thread."""
-    found: set[int] = set()
+def _frames() -> Iterator[FrameType]:
+    """All frames of this thread, from the inside."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - CPython's own name for it
     while frame is not None:
-        found.add(id(frame))
+        yield frame
         frame = frame.f_back
-    return found
 
 
-def call_of(file: str) -> int:
+def call_of(file: str) -> FrameType:
     """What tells the call of a model that a hook runs in from another: the outermost of its frames that are in torch's file."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
-    while frame is not None and frame.f_code.co_filename != file:
+    frame = sys._getframe(1)  # noqa: SLF001 - as above
+    while frame.f_code.co_filename != file:
+        assert frame.f_back is not None, "hooks are called from torch's file"
         frame = frame.f_back
-    while frame is not None and frame.f_back is not None and frame.f_back.f_code.co_filename == file:
+    while frame.f_back is not None and frame.f_back.f_code.co_filename == file:
         frame = frame.f_back
-    return id(frame)
+    return frame
 
 
 class Hook:

@@ -28,7 +28,7 @@ from atlas.engine.running.seen import arguments_of, goes_on, plain_pass, probe_c
 from atlas.errors import AtlasError, CorpusError, UnknownName, fault
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from atlas.tracing.corpus import Corpus
 
@@ -69,7 +69,7 @@ _MONITORED: WeakSet[Any] = WeakSet()
 class _Turn:
     """One call of the model in one thread."""
 
-    frame: int
+    frame: FrameType
     began: float = 0.0
     given: Mapping[str, Any] | None = None
     """The arguments of a call whose turn it is."""
@@ -267,7 +267,7 @@ class Monitor:
             return
         ended = self._clock()
         try:
-            if turn.frame != call_of(self._file):
+            if turn.frame is not call_of(self._file):
                 return  # a call within the call
             self._local.turn = None
             self._gate.leave()
