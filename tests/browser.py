@@ -60,8 +60,6 @@ def faults(page: Page) -> list[str]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A fresh page, and no server left behind; the test fails if the browser reported an error."""
-    # Documents of earlier tests may live on, and what a page waits for in `served` would wait for them.
-    pn.state._browsers.clear()
     context = browser.new_context(viewport=SIZE)
     opened = context.new_page()
     found = faults(opened)
@@ -80,13 +78,15 @@ def wait_until(condition: Callable[[], Any], page: Page, patience: int = PATIENC
 def served(page: Page, app: object, ready: str, **how: Any) -> Locator:
     """Serve an app, open it, and wait for what a selector names."""
     patch_sending()
+    earlier = set(pn.state._browsers)  # documents of other tests may live on, with browsers that never said what they are
     serve_component(page, app, **how)
     found = page.locator(ready)
     found.first.wait_for(state="attached")
     # What Python changes while the page is still being put together reaches the document and not the page.
     page.wait_for_function("() => Bokeh.documents.length > 0 && Bokeh.documents.every(each => each.is_idle)")
     # Two threads at one document: what a test sets while the server takes in what the browser says of itself may be lost.
-    wait_until(lambda: all(browser.webgl is not None for browser in pn.state._browsers.values()), page)
+    browsers = pn.state._browsers
+    wait_until(lambda: all(browsers[each].webgl is not None for each in set(browsers) - earlier), page)
     return found
 
 

@@ -2,6 +2,7 @@
 const TABLE = "panel.models.tabulator.DataTabulator"
 const REACT = "panel.models.esm.ReactComponent"
 const SLIDER = "Slider"
+const PLOT = ".bk-Figure"
 const STILL = `@media (prefers-reduced-motion: reduce) {
   *, *::before, *::after {
     animation-duration: 1ms !important; animation-iteration-count: 1 !important; transition-duration: 1ms !important;
@@ -179,9 +180,11 @@ function collect(part, ids) {
   return ids
 }
 
-let touched = -Infinity // when the reader last did something
+let touched = -Infinity // when the reader last did something elsewhere than on a plot, where no widget is
 for (const name of ["pointerdown", "keydown", "input"]) {
-  addEventListener(name, () => { touched = performance.now() }, {capture: true, passive: true})
+  addEventListener(name, event => {
+    if (!event.composedPath().some(each => each.matches?.(PLOT))) { touched = performance.now() }
+  }, {capture: true, passive: true})
 }
 
 // Panel's React components (1.9) write into their model what they show, once React has come to it. Where Python has said something
