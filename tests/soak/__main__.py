@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument("--readers", type=int, default=30, help="readers at a time (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=20.0, help="how long they read (default: %(default)s)")
     parser.add_argument(
-        "--think", type=float, default=5.0, help="mean seconds between a reader's gestures (default: %(default)s)"
+        "--think", type=float, default=15.0, help="mean seconds between a reader's gestures (default: %(default)s)"
     )
     parser.add_argument(
         "--pages", type=float, default=0.03, help="share of gestures after which a page is closed (default: %(default)s)"

@@ -57,7 +57,6 @@ class Reader:
         self.random = random.Random(number)
         self.wire: Wire | None = None
         self.steps = 0
-        self.picked = -1
         self.gestures: list[tuple[int, str, Callable[[Wire], Awaitable[object]]]] = [
             (6, "tap a head", self.tap),
             (4, "click tokens", self.pick),
@@ -142,12 +141,14 @@ class Reader:
     async def pick(self, wire: Wire) -> None:
         """Click a token of the text, another one than before."""
         strip = wire.model("TokenStrip", "aa-strip-source")
-        chips = wire.data(wire.model("SelectionChips"))
-        before = chips.get("tokens")
-        at = self.random.choice([at for at in range(len(self._tokens(wire))) if at != self.picked])
-        self.picked = at
+
+        def selected() -> set[int]:
+            told = wire.data(strip)  # what is empty from the start is not sent
+            return {*told.get("selected_from", ()), *told.get("selected_to", ())}
+
+        at = self.random.choice([at for at in range(len(self._tokens(wire))) if at not in selected()])
         sent = await wire.patch(message(strip, {"positions": [at], "mode": "replace"}))
-        await wire.until(lambda: sent in wire.answers and chips.get("tokens") != before, "a click on a token")
+        await wire.until(lambda: sent in wire.answers and at in selected(), "a click on a token")
 
     async def lasso(self, wire: Wire) -> None:
         """Scroll to the cloud of heads and draw a lasso there."""
