@@ -1,7 +1,7 @@
 """A sweep: every view of the catalog, in every choice, on ordinary texts, on every embedded model, without a browser.
 
 Planted attention never shows what a real model does with "old one": a category without a mark emptied whole pages while all
-other tests were green. Every run takes other texts, `--all-texts` takes all of them, and what fails says how to see it again.
+other tests were green. Every run takes other texts, `--all-texts` draws all of them, and what fails says how to see it again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +30,8 @@ from atlas.ids import HeadId
 from atlas.plots.colours import BACKGROUND
 from atlas.state.display import METRICS, MORE_THAN_METRICS
 from atlas.state.pipeline import Job, Ticket
+from atlas.trace import Trace
+from atlas.views.base import View
 from atlas.views.catalog import TABS
 from tests.places import REPO
 from tests.rounds import ROUND, this_round
@@ -51,7 +52,8 @@ STRIDE = 17
 """Texts between those of two models in one round: models meet different texts, and each meets all of them in as many rounds."""
 
 LOOKS = 3
-"""Looks of each kind of attention in a round; the others come in the next rounds. `--all-texts` takes all of them."""
+"""Looks of each kind of attention in a round; the others come in the next rounds. With `--all-texts` every text has one, and each
+look comes with some of the texts: all looks of all texts would take a day."""
 
 KNOWN_PROBLEMS = (
     r"Patterns compare positions of one text, and cross-attention links two\. Choose encoder or decoder\.",
@@ -208,14 +210,30 @@ class Page:
 
     def __init__(self, model: str, text: str) -> None:
         self.app = AttentionAtlas(service())
-        job = Job((model, None, None, None), text, None, None, truncate=True)
-        self.trace = self.app.run(job, Ticket())
-        self.app.open(self.trace)
+        self.model = model
         # Side B of the views that compare: another text, which shares some words or none.
-        self.app.workspace.second.show(self.app.run(replace(job, text=OTHER_TEXT), Ticket()))
-        types = [view_type for tab in TABS for view_type in tab.views if not view_type.offered(self.app.workspace)]
-        self.cards = [Card(view_type(self.app.workspace)) for view_type in types]
+        second = self._run(OTHER_TEXT)
+        self._open(text)
+        self.app.workspace.second.show(second)
+        self.cards = [Card(view_type(self.app.workspace)) for view_type in self._types()]
         self.above = [Card(part) for part in (self.app.text, self.app.bar)]
+
+    def _run(self, text: str) -> Trace:
+        return self.app.run(Job((self.model, None, None, None), text, None, None, truncate=True), Ticket())
+
+    def _open(self, text: str) -> None:
+        self.trace = self._run(text)
+        self.app.open(self.trace)
+
+    def _types(self) -> list[type[View]]:
+        return [view_type for tab in TABS for view_type in tab.views if not view_type.offered(self.app.workspace)]
+
+    def turn_to(self, text: str) -> bool:
+        """Show another text on the same page; False where other views are offered for it."""
+        self._open(text)
+        for card in (*self.cards, *self.above):
+            card.look_again()
+        return [type(card.view) for card in self.cards] == self._types()
 
     def close(self) -> None:
         for card in (*self.cards, *self.above):
@@ -245,6 +263,20 @@ class Page:
             card.look_again()
         for strip in self.app.text.strips:
             assert len(strip.strip.tokens) == len(self.trace.token_tables.get(strip.lens.side, ()))
+
+
+_kept: list[Page] = []
+"""The page of the text before, with `--all-texts`, unless that text failed."""
+
+
+def page_of(model: str, text: str, *, keep: bool) -> Page:
+    """A page on a text: a new one, or that of the text before, because making all views takes longer than drawing them again."""
+    page = _kept.pop() if keep and _kept else None
+    if page is not None:
+        if page.model == model and page.turn_to(text):
+            return page
+        page.close()
+    return Page(model, text)
 
 
 @contextlib.contextmanager
@@ -285,13 +317,13 @@ def test_every_view_draws_every_choice_on_an_ordinary_text(model_name, text_name
     name = text_name or names[(number + STRIDE * MODELS.index(model_name)) % len(names)]
     again = f"{ROUND}={number} python -m pytest tests/test_ordinary_texts.py -k {model_name}"
     with told(model=model_name, text=TEXTS[name], again=again), nothing_logged():
-        page = Page(model_name, TEXTS[name])
+        page = page_of(model_name, TEXTS[name], keep=bool(text_name))
         space = page.app.workspace
         for kind in page.trace.kinds:
             space.selection.show_kind(kind)
             found = list(zip(looks(selectors(space), names.index(name)), selections(page.trace, kind), strict=False))
-            first = 0 if text_name else number * LOOKS % len(found)
-            for look, selected in [*found, *found][first : first + (len(found) if text_name else LOOKS)]:
+            first = (names.index(name) if text_name else number * LOOKS) % len(found)
+            for look, selected in [*found, *found][first : first + (1 if text_name else LOOKS)]:
                 shown = {selector.name: value for selector, value in look.items()}
                 with told(kind=kind, choices=shown, selected=selected):
                     space.selection.restore(**selected)
@@ -302,4 +334,7 @@ def test_every_view_draws_every_choice_on_an_ordinary_text(model_name, text_name
             for at in range(max(len(selector.values) for selector in numbers)):
                 page.choose({selector: selector.values[at % len(selector.values)] for selector in numbers})
             page.choose({selector: selector.values[0] for selector in numbers})
-        page.close()
+        if not text_name:
+            page.close()
+        else:
+            _kept.append(page)
