@@ -83,3 +83,8 @@ def as_head(value: Headlike, kinds: Sequence[str]) -> HeadId:
 def as_heads(values: Iterable[Headlike], kinds: Sequence[str]) -> tuple[HeadId, ...]:
     """Several heads, sorted, each once."""
     return tuple(sorted({as_head(value, kinds) for value in values}))
+
+
+def stream_of(kind: str) -> str:
+    """The residual stream that the heads of a kind query and write into: cross-attention is the decoder's."""
+    return "decoder" if kind == "cross" else kind

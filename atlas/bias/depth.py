@@ -21,6 +21,7 @@ from atlas.engine.model import Model
 from atlas.engine.running.targets import generates
 from atlas.engine.running.token_labels import names_of, token_labels
 from atlas.errors import AtlasError, BadData, TooLarge
+from atlas.ids import stream_of
 from atlas.text.files import BadRow, TextRow, TextRows, texts_in
 from atlas.trace import Trace
 from atlas.tracing.labelled import (
@@ -36,7 +37,6 @@ from atlas.tracing.labelled import (
     tokens_within,
     words_of,
 )
-from atlas.tracing.stream_writes import stream_of
 
 MOST_WORDS = 4_000
 """Words that a probe is fitted on, drawn at random from more; a probe of 768 numbers then takes a second."""

@@ -11,6 +11,7 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
+from atlas.ids import stream_of
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
@@ -31,7 +32,6 @@ from atlas.tracing.embeddings import (
     lengths,
     placed,
     raw,
-    stream_of,
 )
 from atlas.tracing.qkv import token_types
 

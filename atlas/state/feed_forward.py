@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from atlas.errors import NotCaptured
-from atlas.ids import HeadId
+from atlas.ids import HeadId, stream_of
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.stream_writes import positions_in_words, selected_positions
 from atlas.tracing.feed_forward import FEED_FORWARD_UNITS, FeedForwardUnits
-from atlas.tracing.stream_writes import ordinary_positions, stream_of
+from atlas.tracing.stream_writes import ordinary_positions
 
 
 class FeedForwardLens(Lens):

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import param
 
+from atlas.ids import stream_of
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token, token_names
-from atlas.tracing.hidden import Cloud, are_held, capture, cloud, n_states, nearest, stream_of, token_classes, work_of
+from atlas.tracing.hidden import Cloud, are_held, capture, cloud, n_states, nearest, token_classes, work_of
 
 FOLLOWS = -1
 """The layer of the head in focus."""

@@ -10,7 +10,7 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
-from atlas.ids import HeadId
+from atlas.ids import HeadId, stream_of
 from atlas.state.asking import ONE_PASS, Progress, of_attributions
 from atlas.state.influence_tree import Branch, branches
 from atlas.state.lens import Lens, counted
@@ -31,7 +31,7 @@ from atlas.tracing.influence import (
     node_parts,
     totals,
 )
-from atlas.tracing.mixing import measured, steps, stream_of, streams_of
+from atlas.tracing.mixing import measured, steps, streams_of
 from atlas.tracing.predictions import masks_of
 from atlas.tracing.state_parts import block_shares
 from atlas.tracing.zeroing import VALUE_ZEROING

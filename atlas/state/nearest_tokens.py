@@ -10,12 +10,13 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
+from atlas.ids import stream_of
 from atlas.state.asking import Progress
 from atlas.state.embeddings import embedding_names, select_tokens, vectors_named
 from atlas.state.lens import Lens, counted
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.stream_writes import selected_positions
-from atlas.tracing.embeddings import NEAREST_TOKENS, NORMED, SUM, TOKEN, NearestTokens, are_held, stream_of
+from atlas.tracing.embeddings import NEAREST_TOKENS, NORMED, SUM, TOKEN, NearestTokens, are_held
 
 SHOWN_TOKENS = 12
 """Tokens shown without a selection: with eight nearest ones each they fill a window."""

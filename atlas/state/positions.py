@@ -10,14 +10,14 @@ import numpy as np
 import param
 
 from atlas.errors import NotCaptured
-from atlas.ids import HeadId
+from atlas.ids import HeadId, stream_of
 from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.embeddings import select_tokens
 from atlas.state.lens import counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
 from atlas.state.stream_writes import selected_positions
-from atlas.tracing.embeddings import cosines, stream_of
+from atlas.tracing.embeddings import cosines
 from atlas.tracing.positions import (
     BIAS,
     DISTANCES,

@@ -10,10 +10,11 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
+from atlas.ids import stream_of
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted, listed
 from atlas.state.words import token_names
-from atlas.tracing.stream_writes import STREAM, StreamWrites, ordinary_positions, stream_of, stream_writes
+from atlas.tracing.stream_writes import STREAM, StreamWrites, ordinary_positions, stream_writes
 
 COSINE, CHANGE = "cosine", "change"
 """What the lower plot shows."""

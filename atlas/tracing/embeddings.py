@@ -71,11 +71,6 @@ class NearestTokens(NamedTuple):
     """(position,) 1: no row of another token is nearer"""
 
 
-def stream_of(kind: str) -> str:
-    """The stream whose embeddings are shown: cross-attention is asked by the decoder."""
-    return "decoder" if kind == "cross" else kind
-
-
 def without_embeddings(trace: Trace) -> str:
     """Why a trace has no embeddings; empty: it has, or its model can give them."""
     if CAPTURED[TOKEN] in trace.held_arrays():

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from atlas.ids import stream_of
 from atlas.tracing.logit_lens import stream_kind, without_lens
-from atlas.tracing.stream_writes import stream_of
 
 if TYPE_CHECKING:
     from atlas.ids import HeadId

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import TooLarge
+from atlas.ids import stream_of
 from atlas.metrics.geometry import cosines_with, mean_cosine, project
 from atlas.metrics.keysets import key_sets
 
@@ -36,11 +37,6 @@ class Cloud(NamedTuple):
     """(layer,) mean cosine between two tokens, of every layer."""
     cosine_centred: Array
     """The same after the mean state of the layer is taken away."""
-
-
-def stream_of(kind: str) -> str:
-    """The stream that the queries of a kind of attention belong to: cross-attention is asked by the decoder."""
-    return "decoder" if kind == "cross" else kind
 
 
 def without_hidden(trace: Trace) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
+from atlas.ids import stream_of
 from atlas.metrics import influence as formulas
 from atlas.metrics.influence import Paths, Step, reached, strongest_heads, strongest_paths, trace_back
 from atlas.tracing.mixing import (
@@ -17,7 +18,6 @@ from atlas.tracing.mixing import (
     Report,
     attention_block,
     steps,
-    stream_of,
     streams_of,
     tokens_of,
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
+from atlas.ids import stream_of
 from atlas.metrics.influence import Step, contribution_shares
 from atlas.tracing.windows import ROLLOUT_TOKENS, halved_mean
 from atlas.tracing.zeroing import VALUE_ZEROING, distances, refuse_too_long, shares, without_zeroing
@@ -43,11 +44,6 @@ class Block:
     output: Array
     seen: Array
     """(query, key) whether any head may look there."""
-
-
-def stream_of(kind: str) -> str:
-    """The stream of tokens that a kind of attention writes into."""
-    return "decoder" if kind == "cross" else kind
 
 
 def streams_of(trace: Trace, stream: str) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import NotCaptured, UnknownName
-from atlas.ids import HeadId
+from atlas.ids import HeadId, stream_of
 from atlas.metrics.influence import closeness
-from atlas.tracing.stream_writes import FEED_FORWARD, stream_of
+from atlas.tracing.stream_writes import FEED_FORWARD
 from atlas.tracing.vectors import heads_read
 from atlas.tracing.writers import BIASES, EMBEDDING, EMBEDDINGS, TOKEN, HeldNorm, Norm, allowed_error, apart, held
 

@@ -42,11 +42,6 @@ class StreamWrites(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def stream_of(kind: str) -> str:
-    """The stream that the heads of a kind read and write."""
-    return "decoder" if kind == "cross" else kind
-
-
 def without_stream(trace: Trace) -> str:
     """Why nothing is known of the stream; empty: it is."""
     if "hidden" in trace.held_arrays():

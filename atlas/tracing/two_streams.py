@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import NotCaptured
+from atlas.ids import stream_of
 from atlas.metrics.cka import LEAST_WORDS, Alignment, cka
-from atlas.tracing.hidden import NAME, stream_of, without_hidden
+from atlas.tracing.hidden import NAME, without_hidden
 
 if TYPE_CHECKING:
     from atlas.trace import Trace

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from atlas.engine.anatomy.layers import Layer
 from atlas.engine.anatomy.probe_recording import Recording, Seen
 from atlas.engine.anatomy.records import Anatomy, Tap
+from atlas.ids import stream_of
 
 ONCE = ("token_embedding", "position", "segment", "embedding_sum", "embedding", "final_norm_in", "final_norm_out")
 """Names that exist once in a stream, as layer 0."""
@@ -58,7 +59,7 @@ class Captures:
     def finish(self) -> None:
         """Put the taps that were found in all layers of their stream into the anatomy."""
         for (kind, name), taps in self.found.items():
-            layers = self.anatomy.streams["decoder" if kind == "cross" else kind]
+            layers = self.anatomy.streams[stream_of(kind)]
             wanted = (
                 set(range(layers + 1))
                 if name == "hidden"

@@ -20,7 +20,7 @@ from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, ru
 from atlas.engine.running.interventions import LayerInterventions, by_layer
 from atlas.engine.running.recorder import BLOCK_BYTES, TextShape, to_numpy
 from atlas.errors import NotCaptured
-from atlas.tracing.mixing import stream_of
+from atlas.ids import stream_of
 
 if TYPE_CHECKING:
     from atlas.engine.anatomy.records import Tap
