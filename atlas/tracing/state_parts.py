@@ -14,6 +14,7 @@ import numpy as np
 from atlas.errors import NotCaptured, UnknownName
 from atlas.ids import HeadId, stream_of
 from atlas.metrics.influence import closeness
+from atlas.tracing.record import ALL
 from atlas.tracing.stream_writes import FEED_FORWARD
 from atlas.tracing.vectors import heads_read
 from atlas.tracing.writers import BIASES, EMBEDDING, EMBEDDINGS, TOKEN, HeldNorm, Norm, allowed_error, apart, held
@@ -47,10 +48,10 @@ class BlockShares(NamedTuple):
     """(stream, layer) -> (token,): share of the feed-forward block in the token after the layer; the rest is what entered it."""
 
 
-def input_parts(trace: Trace, stream: str) -> Parts:
+def input_parts(trace: Trace, stream: str, rows: slice = ALL) -> Parts:
     """The embeddings that the states before the first layer are the sum of; one part where they cannot be told apart."""
-    entering = _state(trace, "hidden", stream, 0)
-    known = {part: _known(trace, name, stream, 0) for part, name in EMBEDDINGS.items()}
+    entering = _state(trace, "hidden", stream, 0, rows)
+    known = {part: _known(trace, name, stream, 0, rows) for part, name in EMBEDDINGS.items()}
     parts = {
         part: np.broadcast_to(vectors, entering.shape)
         for part, vectors in known.items()
@@ -62,19 +63,19 @@ def input_parts(trace: Trace, stream: str) -> Parts:
     return Parts({EMBEDDING: entering}, entering)
 
 
-def layer_parts(trace: Trace, stream: str, layer: int) -> Parts:
+def layer_parts(trace: Trace, stream: str, layer: int, rows: slice = ALL) -> Parts:
     """What the states after a layer are the sum of: the states before it, every head, the feed-forward block, and biases."""
-    entering, leaving = _state(trace, "hidden", stream, layer), _state(trace, "hidden", stream, layer + 1)
+    entering, leaving = (_state(trace, "hidden", stream, level, rows) for level in (layer, layer + 1))
     total = _Sum(trace, stream, layer, {RESIDUAL: entering})
     crosses = stream == "decoder" and "cross" in trace.kinds
-    ffn = _state(trace, "ffn_out", stream, layer)
-    middle = _known(trace, "residual_mid", stream, layer)
-    _add_heads(total, "attention")
+    ffn = _state(trace, "ffn_out", stream, layer, rows)
+    middle = _known(trace, "residual_mid", stream, layer, rows)
+    _add_heads(total, "attention", rows)
     if middle is not None:
         total.must_pass("attention_norm", middle)
         if crosses:
-            _add_heads(total, "cross")
-            total.must_pass("cross_norm", _state(trace, "residual_cross", stream, layer))
+            _add_heads(total, "cross", rows)
+            total.must_pass("cross_norm", _state(trace, "residual_cross", stream, layer, rows))
     total.add(FEED_FORWARD, ffn)
     total.must_pass("ffn_norm", leaving)
     return Parts(total.parts, leaving)
@@ -119,14 +120,15 @@ def state_parts(trace: Trace, token: int, layer: int = -1, kind: str | None = No
             msg = f"There is no {what} {number!r}: there are {there}, counted from 0."
             raise UnknownName(msg)
     level = layer % levels
-    parts = layer_parts(trace, stream, level - 1) if level else input_parts(trace, stream)
-    whole = parts.whole[token]
+    row = slice(token % n_tokens, token % n_tokens + 1)
+    parts = layer_parts(trace, stream, level - 1, row) if level else input_parts(trace, stream, row)
+    (whole,) = parts.whole
     size = float(whole @ whole)
-    rows = [
-        (part, float(np.linalg.norm(vectors[token])), float(vectors[token] @ whole) / size if size else np.nan)
-        for part, vectors in parts.vectors.items()
+    found = [
+        (part, float(np.linalg.norm(vector)), float(vector @ whole) / size if size else np.nan)
+        for part, (vector,) in parts.vectors.items()
     ]
-    return pd.DataFrame(rows, columns=["part", "length", "share"])
+    return pd.DataFrame(found, columns=["part", "length", "share"])
 
 
 class _Sum:
@@ -180,17 +182,17 @@ def held_norm(trace: Trace, role: str, stream: str, layer: int, before: Array, a
     return next((fixed for fixed in tried if fixed is not None), None)
 
 
-def _add_heads(total: _Sum, block: str) -> None:
+def _add_heads(total: _Sum, block: str, rows: slice) -> None:
     """Add what the heads of a block write, each by itself, and the bias of their projection."""
     trace, stream, layer = total.trace, total.stream, total.layer
     kind = "cross" if block == "cross" else stream
-    written = _state(trace, "attention_output", kind, layer)
+    written = _state(trace, "attention_output", kind, layer, rows)
     projection = _known(trace, "output_projection", kind, layer)
     if projection is None:
         total.add(block, written)
         return
     attention = trace.attention_of(kind)
-    reads = heads_read(trace, attention, layer, range(attention.n_heads)).astype(np.float64)
+    reads = heads_read(trace, attention, layer, range(attention.n_heads), rows).astype(np.float64)
     heads = {HeadId(kind, layer, head).label(trace.kinds): reads[head] @ projection[head] for head in range(attention.n_heads)}
     here = _Sum(trace, stream, layer, heads)
     bias = _known(trace, "output_bias", kind, layer)
@@ -225,18 +227,18 @@ def _feed_forward_share(trace: Trace, stream: str, layer: int) -> Array:
     return np.asarray(np.where(every > 0, block / np.where(every > 0, every, 1), 0.0))
 
 
-def _state(trace: Trace, name: str, stream: str, layer: int) -> Array:
-    found = _known(trace, name, stream, layer)
+def _state(trace: Trace, name: str, stream: str, layer: int, rows: slice = ALL) -> Array:
+    found = _known(trace, name, stream, layer, rows)
     if found is None:
         msg = f"There is no {name!r} of {stream} layer {layer}, so its states cannot be taken apart."
         raise NotCaptured(msg)
     return found
 
 
-def _known(trace: Trace, name: str, stream: str, layer: int) -> Array | None:
-    """A captured array; None where this model has none."""
+def _known(trace: Trace, name: str, stream: str, layer: int, rows: slice = ALL) -> Array | None:
+    """Some rows of a captured array; None where this model has none."""
     try:
         found = trace.captured(name).get((stream, layer))
     except (NotCaptured, UnknownName):
         return None
-    return None if found is None else np.asarray(found, dtype=np.float64)
+    return None if found is None else np.asarray(found[rows], dtype=np.float64)

@@ -132,6 +132,9 @@ def test_shares_of_parts_are_shares_of_the_whole(name):
         for level in (0, 1, -1):
             table = state_parts(trace, 3, level, stream)
             assert table["share"].sum() == pytest.approx(1, abs=1e-5)
+            every = layer_parts(trace, stream, level % (trace.n_layers(stream) + 1) - 1) if level else input_parts(trace, stream)
+            assert table["part"].tolist() == list(every.vectors)
+            np.testing.assert_allclose(table["length"], [np.linalg.norm(each[3]) for each in every.vectors.values()], rtol=1e-4)
     found = influence(trace, 3, kind=streams(trace)[-1])
     nodes = found.nodes.set_index(["kind", "layer", "token"])["share"]
     for row in found.parts.itertuples():
