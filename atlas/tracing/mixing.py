@@ -12,6 +12,7 @@ from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import stream_of
 from atlas.metrics.influence import Step, contribution_shares
 from atlas.tracing.windows import ROLLOUT_TOKENS, halved_mean
+from atlas.tracing.writers import HALF, HeldNorm, apart, held_norm
 from atlas.tracing.zeroing import VALUE_ZEROING, distances, refuse_too_long, shares, without_zeroing
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ METHODS = (CONTRIBUTION, ROLLOUT, VALUE_ZEROING)
 
 CONTRIBUTION_PRODUCTS = 400_000_000_000
 """Products of layers x heads x queries x keys x width: a GPT-2 of 512 tokens has 29 billion, which take a second."""
-
-EXACT, HALF = 1e-3, 5e-2
-"""Largest error of a sum of vectors, as a share of its size: in single precision, and in half precision."""
 
 Report = Callable[[int, int], None]
 """(layers done, all layers); of value zeroing (keys done, all keys)."""
@@ -225,30 +223,15 @@ class _Norms:
 
     def follow(self, before: Array, after: Array, role: str) -> None:
         """Follow a norm of a role, if there is one: if what is before it differs from what is after it."""
-        allowed = EXACT if self.trace.provenance.get("dtype", "float32") in ("float32", "float64") else HALF
-        if _apart(before, after) <= allowed:
-            return
-        scale = self._vector(f"{role}_scale")
-        offset = self._vector(f"{role}_offset")
-        if scale is None or offset is None:
+        fixed = held_norm(self.trace, role, *self.place, before, after)
+        if fixed is None:
             msg = f"What is between attention and the stream of {self.place[0]} layer {self.place[1]} is not known to be a norm."
             raise NotCaptured(msg)
-        for centres in (False, True):
-            linear = scale * (before - before.mean(axis=1, keepdims=True) if centres else before)
-            size = (linear**2).sum(axis=1) / np.maximum((linear * (after - offset)).sum(axis=1), np.finfo(np.float32).tiny)
-            if _apart(linear / size[:, None] + offset, after) <= allowed:
-                own = self.projection - self.projection.mean(axis=2, keepdims=True) if centres else self.projection
-                self.projection = own * scale
-                self.weights /= size[:, None].astype(np.float32)
-                return
-        msg = f"The norm behind the attention of {self.place[0]} layer {self.place[1]} is not linear at a fixed size."
-        raise NotCaptured(msg)
-
-    def _vector(self, name: str) -> Array | None:
-        try:
-            return self.trace.captured(name).get(self.place)
-        except (NotCaptured, UnknownName):
-            return None
+        if isinstance(fixed, HeldNorm):
+            centres = fixed.norm.centres
+            own = self.projection - self.projection.mean(axis=2, keepdims=True) if centres else self.projection
+            self.projection = own * fixed.norm.scale
+            self.weights /= fixed.size[:, None].astype(np.float32)
 
 
 def _around(trace: Trace, kind: str, layer: int) -> tuple[Array, Array, Array]:
@@ -260,7 +243,7 @@ def _around(trace: Trace, kind: str, layer: int) -> tuple[Array, Array, Array]:
         leaving = _captured(trace, "residual_cross" if kind == "cross" else "residual_mid", stream, layer)
     except (NotCaptured, UnknownName):
         ffn, after = _captured(trace, "ffn_out", stream, layer), _captured(trace, "hidden", stream, layer + 1)
-        if _apart(entering + written + ffn, after) > HALF:
+        if apart(entering + written + ffn, after) > HALF:
             raise
         leaving = entering + written  # attention and feed-forward are added at once
     return tuple(each.astype(np.float32) for each in (entering, written, leaving))  # type: ignore[return-value]
@@ -272,12 +255,6 @@ def _captured(trace: Trace, name: str, kind: str, layer: int) -> Array:
         msg = f"There is no {name!r} of {kind} layer {layer} in this trace, so contributions to it are not known."
         raise NotCaptured(msg)
     return found
-
-
-def _apart(found: Array, wanted: Array) -> float:
-    """Largest error of a row, as a share of its length."""
-    length = np.maximum(np.linalg.norm(wanted, axis=1), np.finfo(np.float32).tiny)
-    return float((np.linalg.norm(found - wanted, axis=1) / length).max())
 
 
 def _seen(attention: Attention, layer: int) -> Array:

@@ -17,7 +17,7 @@ from atlas.metrics.influence import closeness
 from atlas.tracing.record import ALL
 from atlas.tracing.stream_writes import FEED_FORWARD
 from atlas.tracing.vectors import heads_read
-from atlas.tracing.writers import BIASES, EMBEDDING, EMBEDDINGS, TOKEN, HeldNorm, Norm, allowed_error, apart, held
+from atlas.tracing.writers import BIASES, EMBEDDING, EMBEDDINGS, TOKEN, HeldNorm, held_norm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,18 +168,6 @@ class _Sum:
                 "without one, so they cannot be taken apart."
             )
             raise NotCaptured(msg)
-
-
-def held_norm(trace: Trace, role: str, stream: str, layer: int, before: Array, after: Array) -> HeldNorm | bool | None:
-    """The norm of a role at the sizes of this run; True where nothing is between the states; None where it is something else."""
-    allowed = allowed_error(trace)
-    if apart(before, after) <= allowed:
-        return True
-    scale, offset = (_known(trace, f"{role}_{part}", stream, layer) for part in ("scale", "offset"))
-    if scale is None or offset is None or len(scale) != after.shape[-1]:
-        return None
-    tried = (held(Norm(scale, offset, centres), before, after, allowed) for centres in (False, True))
-    return next((fixed for fixed in tried if fixed is not None), None)
 
 
 def _add_heads(total: _Sum, block: str, rows: slice) -> None:

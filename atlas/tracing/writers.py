@@ -91,6 +91,21 @@ def held(norm: Norm, before: Array, after: Array, allowed: float) -> HeldNorm | 
     return HeldNorm(norm, size) if apart(linear / size[..., None] + norm.offset, after) <= allowed else None
 
 
+def held_norm(trace: Trace, role: str, stream: str, layer: int, before: Array, after: Array) -> HeldNorm | bool | None:
+    """The norm of a role at the sizes of this run; True where nothing is between the states; None where it is something else."""
+    allowed = allowed_error(trace)
+    if apart(before, after) <= allowed:
+        return True
+    try:
+        scale, offset = (trace.captured(f"{role}_{part}").get((stream, layer)) for part in ("scale", "offset"))
+    except (NotCaptured, UnknownName):
+        return None
+    if scale is None or offset is None or len(scale) != after.shape[-1]:
+        return None
+    tried = (held(Norm(scale, offset, centres), before, after, allowed) for centres in (False, True))
+    return next((fixed for fixed in tried if fixed is not None), None)
+
+
 def apart(found: Array, wanted: Array) -> float:
     """Largest error of a row, as a share of its length."""
     length = np.maximum(np.linalg.norm(wanted, axis=-1), np.finfo(np.float32).tiny)
