@@ -41,6 +41,8 @@ class Cost:
     """Tokens through the model at most; times the pace of the model they are seconds."""
     seconds: float | None = None
     """Time, where it was measured."""
+    beside: tuple[tuple[Hashable, int], ...] = ()
+    """(Lane, tokens) of every other model that it runs too."""
 
 
 @dataclass(frozen=True)
@@ -117,15 +119,17 @@ class Admission:
         return TooMuch(f"This was stopped after {longest}, the longest that one run may take on this server. {ADVICE}")
 
     def seconds_of(self, cost: Cost, lane: Hashable) -> float | None:
-        """The time of some work by its own estimate, else by the pace of its model; None where neither is known."""
+        """The time of some work by its own estimate, else by the pace of each model it runs; None where neither is known."""
         if cost.seconds is not None:
             return cost.seconds
-        paces = self._paces.get(lane)
-        return None if not paces or not cost.tokens else cost.tokens * min(paces)
+        runs = (lane, cost.tokens), *cost.beside
+        if not cost.tokens or any(of not in self._paces for of, _ in runs):
+            return None
+        return sum(tokens * min(self._paces[of]) for of, tokens in runs)
 
     def learn(self, lane: Hashable, cost: Cost, seconds: float) -> None:
         """Note how long a run of known size took."""
-        if cost.tokens >= LEAST_TOKENS and seconds > 0:
+        if cost.tokens >= LEAST_TOKENS and seconds > 0 and not cost.beside:
             self._paces.setdefault(lane, deque(maxlen=RUNS_OF_A_PACE)).append(seconds / cost.tokens)
             self._paces.move_to_end(lane)
             while len(self._paces) > PACES:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from atlas import ticket
-from atlas.admission import ADVICE, MOST_OVERTAKEN, Cost, Limits, in_bytes, in_time
+from atlas.admission import ADVICE, MOST_OVERTAKEN, Admission, Cost, Limits, in_bytes, in_time
 from atlas.errors import TooMuch
 from atlas.scheduler import Cancelled, Scheduler
 from tests.planted_work import PATIENCE, results
@@ -111,6 +111,16 @@ def test_a_model_is_as_quick_as_its_quickest_run_and_unknown_before(monkeypatch)
     run(5.0)  # beside others
     assert asked(10_000).result(PATIENCE) == "done"
     assert "about 10 min, and one run may take 100 s" in str(asked(60_000).exception(PATIENCE))
+
+
+def test_work_with_two_models_takes_the_time_of_each_at_its_own_pace():
+    admission, both = Admission(Limits(seconds=100)), Cost(tokens=5_000, beside=(("n", 1_000),))
+    admission.learn("m", Cost(tokens=1_000), 10.0)
+    admission.check(both, "m")  # nothing is known of the other model
+    admission.learn("n", Cost(tokens=1_000), 60.0)
+    admission.learn("m", both, 1e-3)  # teaches nothing: it is the time of two models
+    with pytest.raises(TooMuch, match="about 110 s"):
+        admission.check(both, "m")
 
 
 def test_work_that_runs_for_too_long_ends_at_its_next_report_with_a_sentence(monkeypatch):

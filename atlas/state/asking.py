@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -41,15 +41,17 @@ class Takes(NamedTuple):
     """Whether they keep what gradients need."""
     seconds: float | None = None
     """Its time, where that was measured."""
+    beside: tuple[Trace, Hashable, int] | None = None
+    """Another trace whose model runs too, the lane of that model, and passes of the text of that trace."""
 
 
 ONE_PASS = Takes()
 
 
-def of_attributions(workspace: Workspace, methods: Sequence[str], *traces: Trace) -> Takes:
-    """What attributions of some traces take."""
+def of_attributions(workspace: Workspace, methods: Sequence[str], trace: Trace) -> Takes:
+    """What attributions of a trace take."""
     passes = workspace.tasks.get(PASSES)
-    return ONE_PASS if passes is None else Takes(sum(passes(trace, methods) for trace in traces), gradients=True)
+    return ONE_PASS if passes is None else Takes(passes(trace, methods), gradients=True)
 
 
 class Progress:
@@ -121,8 +123,13 @@ class Asking:
         estimate = self._lens.workspace.tasks.get(COST)
         if estimate is None or not needs_model:
             return Cost(seconds=takes.seconds)
-        cost: Cost = estimate(trace, takes.passes, gradients=takes.gradients)
-        return replace(cost, seconds=takes.seconds)
+        cost: Cost = replace(estimate(trace, takes.passes, gradients=takes.gradients), seconds=takes.seconds)
+        if takes.beside is None:
+            return cost
+        other, lane, passes = takes.beside
+        more: Cost = estimate(other, passes, gradients=takes.gradients)
+        # One after the other, so their memory does not add up.
+        return replace(cost, bytes=max(cost.bytes, more.bytes), beside=((lane, more.tokens),))
 
     def _at_once(self, trace: Trace, key: str, made: Callable[[Ticket], T], otherwise: T) -> T:
         try:

@@ -12,7 +12,7 @@ from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
 from atlas.numbers import three
 from atlas.state.agreement import check_ranking
-from atlas.state.asking import Progress, of_attributions
+from atlas.state.asking import Progress
 from atlas.state.attention_bias import ANY, LEAST_RATIO, NOTHING_FLAGGED, OTHER_SIDE, flagged_tokens
 from atlas.state.attribution import METHODS, explained_target
 from atlas.state.compare_heads import most_changed
@@ -132,7 +132,8 @@ class CompareBiasLens(SecondMeasureLens):
             about = f"Flagged by {detector}: {', '.join(flagged)}"
             return _of_pairs(two, kind, partners(two, kind, by), (tables[0], tables[1]), "log", about)
 
-        return self.ask(self.key_of(two, "bias", thresholds, label), work, None, needs_model=True, keep=False)
+        key = self.key_of(two, "bias", thresholds, label)
+        return self.ask(key, work, None, needs_model=True, keep=False, takes=self.takes_both(two))
 
 
 class CompareAgreementChoices(Thresholded):
@@ -174,7 +175,7 @@ class CompareAgreementLens(SecondMeasureLens):
             about = f"{DEFINITIONS[method].title} of {'; '.join(said)}"
             return _of_pairs(two, kind, partners(two, kind, by), (made[0].table, made[1].table), "rho", about)
 
-        takes = of_attributions(self.workspace, [method], two.a, two.b)
+        takes = self.takes_both(two, [method])
         return self.ask(self.key_of(two, "agreement", targets, method), work, None, needs_model=True, keep=False, takes=takes)
 
     def _target_beside(self, two: TwoTraces, target: Target) -> Target:

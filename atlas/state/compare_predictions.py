@@ -93,9 +93,8 @@ class ComparePredictionsLens(SecondLens):
             progress.tell("Asking both sides")
             return list(zip(at, *(_asked(trace, where, task) for trace, where in sides), strict=True))
 
-        return self.ask(
-            self.key_of(two, "predictions", [tuple(place) for place in at]), predict, [], needs_model=True, keep=False
-        )
+        key = self.key_of(two, "predictions", [tuple(place) for place in at])
+        return self.ask(key, predict, [], needs_model=True, keep=False, takes=self.takes_both(two))
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 

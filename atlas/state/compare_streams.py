@@ -47,7 +47,7 @@ class CompareStreamsLens(SecondLens, PlaneLens):
             return stream_alignment(two, kind, lambda share: progress.tell("Comparing layers", share))
 
         runs = not (are_held(two.a) and are_held(two.b))
-        return self.ask(self.key_of(two, "streams"), align, None, needs_model=runs, keep=False)
+        return self.ask(self.key_of(two, "streams"), align, None, needs_model=runs, keep=False, takes=self.takes_both(two))
 
     def reading(self) -> str:
         """What the value of a cell is called."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,6 +13,7 @@ import param
 from atlas.state.changes import NO_EDGES, NO_HEADS
 from atlas.state.compact import Unusable, pack_heads, shown, unpack_heads
 from atlas.state.inputs import LONGEST_TEXT
+from atlas.state.pipeline import model_lane
 from atlas.state.validate import flag, name, text
 from atlas.trace import Trace
 from atlas.tracing.two_traces import TwoTraces
@@ -87,6 +88,11 @@ class SecondSide(param.Parameterized):
             made = replace(made, text=self.text, pair=self.pair or None, target=self.target or None, knock_out=())
         kept = () if own else base.ablate
         return replace(made, ablate=tuple(sorted({*kept, *self.ablated})), knock_out=() if own else made.knock_out)
+
+    @property
+    def lane(self) -> Hashable:
+        """The lane of work that needs the model of side B."""
+        return model_lane((self.job() or self._first.job()).model)
 
     # -- what happens --------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 
 from atlas.errors import NotCaptured
 from atlas.numbers import three
+from atlas.state.asking import ONE_PASS, Takes, of_attributions
 from atlas.state.choices import register_choices
 from atlas.state.lens import Lens, counted
 from atlas.tracing.two_heads import BY_INDEX, BY_PATTERN, Partners
@@ -78,6 +79,11 @@ class SecondLens(Lens):
     def key_of(self, two: TwoTraces, *parts: object) -> str:
         """Names a result of both sides."""
         return f"{id(two)} {self.kind} {self.by} {' '.join(map(str, parts))}"
+
+    def takes_both(self, two: TwoTraces, methods: Sequence[str] = ()) -> Takes:
+        """What a pass of both texts takes, each through its own model; or attributions of both."""
+        own, other = (of_attributions(self.workspace, methods, trace) if methods else ONE_PASS for trace in (two.a, two.b))
+        return own._replace(beside=(two.b, self.workspace.second.lane, other.passes))
 
 
 def pairs_in_words(pairs: Partners) -> str:

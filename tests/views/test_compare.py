@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import atlas
+from atlas.admission import Cost
 from atlas.attribution import agreement, attribute
 from atlas.bias import attention_bias
 from atlas.bias.detection import labels_of_trace
@@ -20,11 +21,13 @@ from atlas.scheduler import Ticket
 from atlas.state.compare import COUNTERFACTUAL, HALF, NO_TERMS, OTHER_MODEL, OTHER_TEXT, PRESETS, WITHOUT_HEADS
 from atlas.state.detection import thresholds_of, under
 from atlas.state.library import examples
+from atlas.state.pipeline import model_lane
 from atlas.state.restore import apply
 from atlas.state.second_lens import NO_SECOND
 from atlas.state.share import encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
+from atlas.tracing.explained import COST, PASSES
 from atlas.tracing.labelled import tokens_within
 from atlas.views.catalog import TABS
 from atlas.views.compare import CompareView
@@ -348,3 +351,18 @@ def test_a_recording_is_compared_with_another_one():
     assert view.problem == ""
     assert room.kind == ENCODER
     assert view.plane.plane().whole.shape == (2, 3)
+
+
+def test_work_on_both_sides_is_priced_by_the_model_of_each():
+    a, b = single(), single(seed=3)
+    memory, tokens, passes = {a: 2, b: 5}, {a: 100, b: 10}, {a: 7, b: 3}
+    tasks = {COST: lambda trace, n, **_: Cost(memory[trace], n * tokens[trace]), PASSES: lambda trace, _: passes[trace]}
+    room = Workspace(never, tasks=tasks)
+    room.pipeline.show(a)
+    room.second.param.update(used=True, model="gpt-mini")
+    room.second.show(b)
+    lens = CompareHeadsView(room).lens
+    asked = [lens._asking._cost(a, lens.takes_both(lens.both(), methods), needs_model=True) for methods in ([], ["gradient"])]
+    lane = model_lane(("gpt-mini", None, None, None))
+    assert asked == [Cost(5, 100, beside=((lane, 10),)), Cost(5, 700, beside=((lane, 30),))]
+    assert room.pipeline.lane != lane
