@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import NotCaptured, UnknownName
+from atlas.numbers import three
 from atlas.tracing.why import POSITION_BIAS, ROW_PRODUCTS, WHY, EdgeMap, Why, without_parts, writers_of
 from atlas.tracing.writers import BIASES, allowed_error
 
@@ -163,7 +164,7 @@ def _approximate(edge: Edge, maps: EdgeMap, scaled: float) -> str:
         reasons.append("queries and keys are normalised before their product, and these norms too are held at their sizes")
     if here.softcap is not None:
         capped, cap = float(np.tanh(scaled / here.softcap) * here.softcap), f"{here.softcap:g}"
-        reasons.append(f"the model caps scores softly at {cap}: {scaled:.3g}, which is taken apart, becomes {capped:.3g}")
+        reasons.append(f"the model caps scores softly at {cap}: {three(scaled)}, which is taken apart, becomes {three(capped)}")
     if edge.head in here.patterns:
         reasons.append("this run replaced the weights of the head, so its score did not make them")
     return "; ".join(reasons)

@@ -13,7 +13,7 @@ from bokeh.models import CustomJSExpr
 from bokeh.models.glyphs import Patches, Quad
 
 from atlas.plots.colours import BLUE, FONT, SKY, category, theme
-from atlas.plots.frame import Hook, frame
+from atlas.plots.frame import Hook, frame, number
 from atlas.plots.marks import FROM, TO, marks
 from atlas.plots.ribbons import ACROSS, DOWN, Column, Flow, named
 
@@ -238,7 +238,7 @@ def _drawn(column: Column, at: int) -> str:
     if column.axis == "token":
         return ""
     verb = "gives" if column.axis == "query" else "receives"
-    return f"{verb} {column.mass[at]:.3g}, of it drawn {column.drawn[at]:.3g}"
+    return f"{verb} {number(column.mass[at])}, of it drawn {number(column.drawn[at])}"
 
 
 def _names(columns: Sequence[Column], look: Look, away: float) -> dict[str, Any]:

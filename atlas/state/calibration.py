@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from atlas.numbers import three
 from atlas.state.detection import FIELDS, TITLES, asked_labels, thresholds_of, under
 from atlas.state.lens import Lens, counted
 from atlas.tracing.calibration import UNCALIBRATED, LabelCalibration, Rate, tier_of
-from atlas.tracing.verdict import three
 
 if TYPE_CHECKING:
     from atlas.state.detection import Found

@@ -13,7 +13,7 @@ from atlas.errors import NotCaptured
 from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.lens import counted
-from atlas.state.outcome_line import percent
+from atlas.state.outcome_line import percent, points
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.second_lens import SecondLens
 from atlas.trace import Trace
@@ -177,8 +177,7 @@ def _row(each: Beside, one: Distribution, other: Distribution) -> dict[str, Any]
     if SCORE in (one.form, other.form):
         return {"label": each.name, "number": f"{three(float(one.logits[0]))} → {three(float(other.logits[0]))}"}
     said = [percent(value) if np.isfinite(value) else _under(of) for value, of in ((each.a, one), (each.b, other))]
-    change = 100 * (each.b - each.a)
-    note = f"{change:+.3g} points".replace("-", "−") if np.isfinite(change) else ""
+    note = points(each.b - each.a) if np.isfinite(each.b - each.a) else ""
     return {"label": each.name, "shares": [each.a, each.b], "number": f"{said[0]} → {said[1]}", "note": note}
 
 

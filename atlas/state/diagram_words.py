@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from atlas.numbers import three
 from atlas.tracing.blueprint import ADDED, LEARNED, RELATIVE, ROTARY, SINUSOIDAL, Block, Blueprint, Heads, Inner, StreamPlan
 
 EMBEDDING, QUIET, NORM, QKV, ATTENTION, FFN, ADD, OUT = "embedding", "quiet", "norm", "qkv", "attention", "ffn", "add", "out"
@@ -118,7 +119,7 @@ def _attention(key: str, name: str, heads: Heads, plan: StreamPlan, whole: Bluep
         *([f"k, v: {heads.key_heads:,}"] if few else []),
     ]
     yield Node(f"{key}.qkv", QKV, "\n".join(lines), _projections(heads, read, plan.width, source))
-    scale = "s · q kᵀ" if heads.scale is None else "q kᵀ" if heads.scale == 1 else f"{heads.scale:.3g} · q kᵀ"
+    scale = "s · q kᵀ" if heads.scale is None else "q kᵀ" if heads.scale == 1 else f"{three(heads.scale)} · q kᵀ"
     if plan.positions == RELATIVE and name == "attention":
         scale += " + r(distance)"
     scores = scale if heads.cap is None else f"{heads.cap:g} · tanh({scale} / {heads.cap:g})"
@@ -175,6 +176,6 @@ def _out(whole: Blueprint) -> Node:
         return Node("out", OUT, f"head\n{n:,} scores", f"a head turns the state into {n:,} scores{cap}")
     tied = "the same tensor as the table of tokens" if whole.tied else "a tensor of its own"
     text = f"unembedding\n{n:,}\n{'tied' if whole.tied else 'not tied'}"
-    scale = "" if whole.scale == 1 else f"{whole.scale:.3g} · "
+    scale = "" if whole.scale == 1 else f"{three(whole.scale)} · "
     state, other = ("f(x)", "; f: further maps of the head") if whole.between else ("x", "")
     return Node("out", OUT, text, f"logits = {scale}U {state}, U: {n:,} × {whole.head_width:,}, {tied}{cap}{other}")

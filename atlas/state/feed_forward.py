@@ -9,6 +9,7 @@ import pandas as pd
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId, stream_of
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
 from atlas.state.prediction_words import outcome_labels
@@ -84,7 +85,7 @@ class FeedForwardLens(Lens):
             {
                 "label": f"unit {unit}",
                 "shares": [abs(value) / largest],
-                "number": f"{value:.3g}".replace("-", "−"),
+                "number": three(value),
             }
             for unit, value in zip(found.units.tolist(), found.activations.tolist(), strict=True)
         ]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.lens import Lens, counted
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.words import shown_token
@@ -89,7 +90,7 @@ class HeadReadingsLens(Lens):
                 "pressed": at in self.workspace.selection.keys,
                 "note": self._note(found, row),
                 "rows": [
-                    {"label": label, "shares": [max(0.0, value) / largest], "number": f"{value:.3g}".replace("-", "−")}
+                    {"label": label, "shares": [max(0.0, value) / largest], "number": three(value)}
                     for label, value in zip(outcome_labels(found.promoted[row].tolist()), found.raised[row].tolist(), strict=True)
                 ],
             }

@@ -12,6 +12,7 @@ import param
 
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.lens import counted
 from atlas.state.outcome_line import percent
@@ -183,7 +184,7 @@ class LogitLensLens(PlaneLens):
         return (
             f"{plane.name('column', column)}, {plane.name('row', row)}: {likeliest}   final token '{labels[-1]}' "
             f"{percent(float(found.final_probability[row, column]))}, rank {int(found.final_rank[row, column]):,} of "
-            f"{found.n_outcomes:,}   entropy {found.entropy[row, column]:.3g}"
+            f"{found.n_outcomes:,}   entropy {three(found.entropy[row, column])}"
         )
 
     def table(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from atlas.numbers import three
 from atlas.state.lens import Lens, counted
 from atlas.state.words import LETTERS_SAID, shown_token
 from atlas.trace import Trace
@@ -67,6 +68,11 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.3g} %"
 
 
+def points(change: float) -> str:
+    """'−1.2 points': by how much a probability changes."""
+    return f"{100 * change:+.3g} points".replace("-", "−")
+
+
 def _quoted(token: Any) -> str:
     # An outcome is named as text, with the space before its word; in a token's own name a mark stands for that.
     name = shown_token(str(token).removeprefix(" ") or str(token))
@@ -104,7 +110,7 @@ def _class(trace: Trace, outcomes: Predictions) -> str:
         found = table[table["probability"] >= [limits.get(label, HALF) for label in table["label"]]]
         return f"Labels{_over(trace, outcomes)}: {_ranked(found['label'], found['probability']) or 'none'}"
     if table["probability"].isna().all():
-        return f"Score: {float(table['logit'].iloc[0]):.3g}"  # a regression
+        return f"Score: {three(table['logit'].iloc[0])}"  # a regression
     return f"Class: {_ranked(table['label'].iloc[:LISTED], table['probability'].iloc[:LISTED])}"
 
 

@@ -211,7 +211,7 @@ class PositionsLens(PlaneLens):
         pairs = {"": "", NEIGHBOURS: ", numbers 2i and 2i + 1"}.get(rotation.pairing, f", numbers i and i + {size // 2}")
         of = f" of {rotation.width}" if rotation.width else ""
         last = "the last " if rotation.first else ""
-        scaling = f"; both are also multiplied by {rotation.scaling:.3g}" if rotation.scaling != 1.0 else ""
+        scaling = f"; both are also multiplied by {three(rotation.scaling)}" if rotation.scaling != 1.0 else ""
         sure = ", as a run of one token repeated shows" if rotation.pairing else ""
         self.line = (
             f"Layer {self.layer}: {last}{size}{of} numbers of every query and key turn with the position, in "

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from atlas.numbers import three
 from atlas.state.lens import counted
-from atlas.state.outcome_line import percent
+from atlas.state.outcome_line import percent, points
 from atlas.state.words import shown_token
 from atlas.tracing.predictions import SCORE, SIGMOID, Distribution
 
@@ -25,8 +26,8 @@ def bars_of(found: Distribution, at: int) -> dict[str, Any]:
     """The bars of an outcome and what stands beside them."""
     before, after = float(found.probabilities()[at]), float(found.changed_probabilities()[at])
     if found.form == SCORE:
-        changed = "" if found.changed_logits is None else f" → {found.changed_logits[at]:.3g}"
-        return {"shares": [], "number": f"{found.logits[at]:.3g}{changed}"}
+        changed = "" if found.changed_logits is None else f" → {three(found.changed_logits[at])}"
+        return {"shares": [], "number": f"{three(found.logits[at])}{changed}"}
     if found.changed_logits is None:
         return {"shares": [before], "number": percent(before)}
     return {"shares": [before, after], "number": f"{percent(before)} → {percent(after)}"}
@@ -36,9 +37,7 @@ def note_of(found: Distribution, at: int, *, own: int | None, k: int) -> str:
     """The difference that switching heads off makes, and what is special about this outcome."""
     parts = []
     if found.changed_logits is not None and found.form != SCORE:
-        parts.append(
-            f"{100 * float(found.changed_probabilities()[at] - found.probabilities()[at]):+.3g} points".replace("-", "−")
-        )
+        parts.append(points(float(found.changed_probabilities()[at] - found.probabilities()[at])))
     if own is not None and found.ids[at] == own:
         parts.append("in text" + (f", #{at + 1}" if at >= k else ""))
     return ", ".join(parts)

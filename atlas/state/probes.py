@@ -10,6 +10,7 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
+from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.attention_depth import select_layers
 from atlas.state.detection import FIELDS, TITLES, thresholds_of
@@ -19,7 +20,6 @@ from atlas.state.pressed import PressedLens
 from atlas.state.readers_file import digest_of
 from atlas.trace import NO_MODEL, Trace
 from atlas.tracing.labelled import FOLDS, GATHER, LEAST, PROBES
-from atlas.tracing.verdict import three
 
 MOST_TEXTS = 500
 """Texts of a file at most: each takes a run of the model on screen, which other readers wait for."""

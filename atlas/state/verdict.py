@@ -12,6 +12,7 @@ import param
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO, other_text
@@ -20,7 +21,7 @@ from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import LOGIT, Target
-from atlas.tracing.verdict import RULES, VERDICT, VERDICT_COST, Rule, Verdict, p_words, three, two
+from atlas.tracing.verdict import RULES, VERDICT, VERDICT_COST, Rule, Verdict, p_words, two
 
 METHODS = ("saliency", "input_x_gradient", "integrated_gradients")
 """The methods by gradients alone."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from atlas.numbers import three
 from atlas.tracing.labelled import without_text
 from atlas.tracing.predictions import LABELS, MASKED
-from atlas.tracing.verdict import ALPHA, CAUTION, CONCLUSION, Numbers, Rule, Verdict, p_words, three
+from atlas.tracing.verdict import ALPHA, CAUTION, CONCLUSION, Numbers, Rule, Verdict, p_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from atlas import numbers
+from atlas.numbers import three
 from atlas.tracing.explained import Resolved
 
 VERDICT, VERDICT_COST = "verdict", "cost of a verdict"
@@ -323,6 +323,3 @@ def p_words(p: float) -> str:
 def two(value: float) -> str:
     """Two decimals, as correlations are written."""
     return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else "N/A"
-
-
-three = numbers.three

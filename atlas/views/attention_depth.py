@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import panel_material_ui as pmui
 
+from atlas.numbers import three
 from atlas.plots.lines import Line, Ranges, part_lines
 from atlas.state.attention_bias import LEAST_RATIO
 from atlas.state.attention_depth import AttentionDepthLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
-from atlas.tracing.verdict import p_words, three
+from atlas.tracing.verdict import p_words
 from atlas.views.attention_bias import DIRECTIONS
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap

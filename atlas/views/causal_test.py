@@ -9,6 +9,7 @@ import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
+from atlas.numbers import three
 from atlas.patches.panes import Markup
 from atlas.plots.lines import Line, Ranges, key_of_parts, part_lines
 from atlas.state.causal_test import ATTENTION, FEW, MANY, SELECTED, CausalTestLens
@@ -17,7 +18,7 @@ from atlas.state.lens import counted
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.causal import DOSES, CausalTest, without_decision
-from atlas.tracing.verdict import p_words, three
+from atlas.tracing.verdict import p_words
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain

@@ -11,10 +11,10 @@ import pytest
 import atlas
 from atlas.bias.detection import labels_of_trace
 from atlas.engine.loading.calibration import calibration_of_embedded
+from atlas.numbers import three
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.tracing.labelled import flagged, limits, words_of
-from atlas.tracing.verdict import three
 from atlas.views.calibration import CalibrationView
 from atlas.views.detection import DetectionView
 from tests.state.readers import never
