@@ -152,7 +152,8 @@ def _written(subject: Subject, other: Subject) -> torch.Tensor:
         msg = f"{model.name} has {edges:,} edges into heads, and {MOST_EDGES:,} are the most. Patch its heads instead."
         raise TooLarge(msg)
     width = model.anatomy.widths[kind.kind]
-    needed = 4 * writers_before(kind.n_heads, kind.n_layers - 1) * size * width
+    n_writers = writers_before(kind.n_heads, kind.n_layers - 1)
+    needed = 4 * n_writers * size * width
     if needed > DIFFERENCE_BYTES:
         msg = (
             f"What is written differently takes {needed / 2**30:.1f} GiB, and {DIFFERENCE_BYTES / 2**30:.0f} GiB are "
@@ -167,15 +168,18 @@ def _written(subject: Subject, other: Subject) -> torch.Tensor:
         return theirs - own
 
     before = moved(0)
-    parts = [before[None]]
+    found = torch.zeros((n_writers, size, width), device=model.device)
+    found[0] = before
     for (name, layer), difference in sorted(differences_of(subject, other).items()):
         if layer < kind.n_layers - 1:
             projection = projections[name, layer].detach().float()
-            heads = torch.einsum("hqw,hwd->hqd", torch.as_tensor(difference, device=projection.device), projection)
+            at = writers_before(kind.n_heads, layer)
+            heads = found[at : at + kind.n_heads]
+            heads[:] = torch.einsum("hqw,hwd->hqd", torch.as_tensor(difference, device=projection.device), projection)
             after = moved(layer + 1)
-            parts += [heads, (after - before - heads.sum(0))[None]]
+            found[at + kind.n_heads] = after - before - heads.sum(0)
             before = after
-    return torch.cat(parts)
+    return found
 
 
 def _gradients_of_reads(subject: Subject, vectors: Mapping[str, torch.Tensor]) -> Iterator[tuple[int, int, torch.Tensor]]:
