@@ -301,6 +301,12 @@ class View(pn.viewable.Viewer):
         self._resize(added)
         self.enlarge(*self._room)
 
+    def set_height(self, height: int, *panes: Any) -> None:
+        """Give plots of the card another height; one that is not there yet is built with its own."""
+        changed = {pane: height for pane in panes if self._heights.get(pane, height) != height}
+        self._heights |= changed
+        self._resize(changed)
+
     def _built(self) -> Any:
         """The body; where it cannot even be built, the card says so and the other cards stay."""
         return self.faults.attempt(self.body, functools.partial(pn.Column, sizing_mode="stretch_width"), "body")

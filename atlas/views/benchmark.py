@@ -9,7 +9,6 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
-from atlas.patches.table import Table
 from atlas.plots.benchmark import Score, height_of, letters, score_points, spread
 from atlas.plots.frame import number
 from atlas.state.benchmark import ALL, ENDINGS, MEASURES, BenchmarkLens, Row, in_words, without_likelihoods
@@ -19,7 +18,7 @@ from atlas.trace import Trace
 from atlas.tracing.benchmarks import KINDS
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
-from atlas.views.table import DENSE, NUMBER
+from atlas.views.table import rows_table
 from atlas.views.upload import file_input
 
 if TYPE_CHECKING:
@@ -38,9 +37,6 @@ HINT = (
 
 ROWS = 10
 """Examples of a page."""
-
-TABLE_HEIGHT = 412
-"""Pixels of the table of examples."""
 
 LETTERS = 160
 """Letters of a sentence at most."""
@@ -86,12 +82,7 @@ class BenchmarkView(View):
         # Not from_param: what a link names is no option before there are results, and such a value would be dropped.
         self.category = pmui.Select(label="Category", options=[ALL], value=ALL, width=170, **look)
         self.target = pmui.Select(label="Target", options=[ALL], value=ALL, width=170, **look)
-        self.table = Table(
-            self._rows(), show_index=False, disabled=True, pagination="remote", page_size=ROWS, layout="fit_data_stretch",
-            selectable=False, sizing_mode="stretch_width", height=TABLE_HEIGHT, css_classes=["aa-benchmark-table"],
-            stylesheets=[DENSE], widths=WIDE, formatters={DIFFERENCE: NUMBER}, text_align={DIFFERENCE: "right"},
-            editors=dict.fromkeys(TITLES.values()),
-        )  # fmt: skip
+        self.table = rows_table(self._rows(), "aa-benchmark-table", [DIFFERENCE], size=ROWS, pagination="remote", widths=WIDE)
         self.hint = plain(HINT, "aa-benchmark-hint")
         self.results = pn.Column(sizing_mode="stretch_width", margin=0)
         self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-benchmark-sentences"])
@@ -193,10 +184,7 @@ class BenchmarkView(View):
         rows = self._rows()
         if not rows.equals(self.table.value):
             self.table.param.update(value=rows, page=1)
-        for plot in self._plots:
-            if self._heights.get(plot, 0) != self._needed():
-                self._heights[plot] = self._needed()
-                self._resize({plot: self._needed()})
+        self.set_height(self._needed(), *self._plots)
         self._show_picked()
         self._free()
 

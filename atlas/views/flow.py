@@ -147,10 +147,7 @@ class FlowView(View):
 
     def _update(self) -> None:
         """Other links on the same axes."""
-        wanted = self._wanted()
-        if self._pane is not None and self._heights.get(self._pane, wanted) != wanted:
-            self._heights = {self._pane: wanted}
-            self._resize(self._heights)
+        self.set_height(self._wanted(), self._pane)
         self._sent = self.flow()
         self._show(flow_columns(self._sent, self._look()))
 

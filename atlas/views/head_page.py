@@ -135,9 +135,7 @@ class HeadPageView(CorpusView):
             self._echo = False
         self.tokens.groups = [self._tokens(side) for side in SIDES]
         self.examples.groups = self._examples()
-        if self._spreads is not None and self._heights.get(self._spreads) != self._needed():
-            self._heights[self._spreads] = self._needed()
-            self._resize({self._spreads: self._needed()})
+        self.set_height(self._needed(), self._spreads)
 
     def _tokens(self, side: str) -> dict[str, Any]:
         found = self.page.tokens(side)

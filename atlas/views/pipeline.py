@@ -79,10 +79,7 @@ class PipelineView(View):
 
     def _fit_rows(self) -> None:
         """Another model may have another number of streams."""
-        height = plot_height(self.lanes())
-        if self._heights.get(self._pane_, height) != height:
-            self._heights[self._pane_] = height
-            self._resize(self._heights)
+        self.set_height(plot_height(self.lanes()), self._pane_)
 
     @gesture
     def _tapped(self, x: float, y: float, *, additive: bool = False) -> None:  # noqa: ARG002  (one block is explained at a time)

@@ -10,7 +10,6 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
-from atlas.patches.table import Table
 from atlas.plots.benchmark import height_of
 from atlas.plots.swap_audit import Change, mean_changes, spread_of_changes
 from atlas.state.readers_file import MOST_BYTES, TEXT_ENDINGS
@@ -21,7 +20,7 @@ from atlas.trace import Trace
 from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, EVERY, MEASURES, PREDICTED, TEMPLATES
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
-from atlas.views.table import DENSE, NUMBER
+from atlas.views.table import rows_table
 from atlas.views.upload import file_input
 
 ORIGIN = "swap_audit"
@@ -42,8 +41,6 @@ RATIO = "times as far as by neutral swaps"
 
 ROWS = 10
 """Pairs of a page."""
-
-TABLE_HEIGHT = 412
 
 TITLES = {
     "row": "Row", "swaps": "Exchanged", "value": "Change", "neutral": "Neutral", "ratio": "Ratio", "q": "q", "flagged": "Flagged",
@@ -95,12 +92,7 @@ class SwapAuditView(View):
         self.column = pmui.TextInput.from_param(
             self.swaps.choices.param.column, label="Column of texts", width=150, max_length=LONGEST_NAME, **look
         )
-        self.table = Table(
-            self._rows(), show_index=False, disabled=True, pagination="remote", page_size=ROWS, layout="fit_data_stretch",
-            selectable=False, sizing_mode="stretch_width", height=TABLE_HEIGHT, css_classes=["aa-swaps-table"],
-            stylesheets=[DENSE], widths=WIDE, formatters=dict.fromkeys(NUMBERS, NUMBER),
-            text_align=dict.fromkeys(NUMBERS, "right"), editors=dict.fromkeys(TITLES.values()),
-        )  # fmt: skip
+        self.table = rows_table(self._rows(), "aa-swaps-table", NUMBERS, size=ROWS, pagination="remote", widths=WIDE)
         self.hint = plain(HINT, "aa-swaps-hint")
         self.notes = plain("", "aa-swaps-notes")
         self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-swaps-sides"])
@@ -208,10 +200,7 @@ class SwapAuditView(View):
         rows = self._rows()
         if not rows.equals(self.table.value):
             self.table.param.update(value=rows, page=1)
-        for plot in self._plots:
-            if self._heights.get(plot, 0) != self._needed():
-                self._heights[plot] = self._needed()
-                self._resize({plot: self._needed()})
+        self.set_height(self._needed(), *self._plots)
         notes = lens.notes()
         self.notes.param.update(object=notes, visible=bool(notes))
         sides = lens.sides()

@@ -45,6 +45,9 @@ HEIGHT = 520
 AROUND, ROW = 135, 31
 """Pixels of the table's header and footer together, and of a row."""
 
+ENDS = 102
+"""Pixels of the header and footer of a table without filters."""
+
 NUMBER = JSCode("""cell => {
   const value = cell.getValue()
   if (value === null || Number.isNaN(value)) { return "N/A" }
@@ -68,6 +71,17 @@ DENSE = """
   padding: 5px 0; }
 :host .tabulator-cell > input[type="checkbox"] { margin: 0; vertical-align: middle; }
 """
+
+
+def rows_table(rows: pd.DataFrame, name: str, numbers: Iterable[str], *, size: int, **look: Any) -> Table:
+    """A page of some rows at a time, of which a click opens one: numbers stand under each other, and nothing is edited."""
+    numbers = tuple(numbers)
+    return Table(
+        rows, show_index=False, disabled=True, page_size=size, layout="fit_data_stretch", selectable=False,
+        sizing_mode="stretch_width", height=ENDS + ROW * size, css_classes=[name], stylesheets=[DENSE],
+        formatters=dict.fromkeys(numbers, NUMBER), text_align=dict.fromkeys(numbers, "right"),
+        editors=dict.fromkeys(rows.columns), **look,
+    )  # fmt: skip
 
 
 class TableView(View):

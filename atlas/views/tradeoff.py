@@ -11,7 +11,6 @@ import panel_material_ui as pmui
 
 from atlas.ids import HeadId
 from atlas.patches.panes import Markup
-from atlas.patches.table import Table
 from atlas.plots.frame import number
 from atlas.plots.heads import ScatterConfig, colour_key
 from atlas.plots.tradeoff import MOST_INTERVALS, Heads, tradeoff_scatter
@@ -29,7 +28,7 @@ from atlas.views.benchmark import NOTICE
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_select
 from atlas.views.plain import plain
-from atlas.views.table import DENSE, NUMBER
+from atlas.views.table import rows_table
 from atlas.views.upload import file_input
 
 ORIGIN = "tradeoff"
@@ -58,9 +57,6 @@ TITLES = {
 
 ROWS = 8
 """Heads of a page."""
-
-TABLE_HEIGHT = 350
-"""Pixels of the table."""
 
 
 class TradeoffView(View):
@@ -96,12 +92,8 @@ class TradeoffView(View):
         self.test = pmui.Button(
             label="Test on held-out examples", color="primary", variant="outlined", css_classes=["aa-tradeoff-test"], **look
         )
-        self.table = Table(
-            self._rows(), show_index=False, disabled=True, pagination="local", page_size=ROWS, layout="fit_data_stretch",
-            selectable=False, sizing_mode="stretch_width", height=TABLE_HEIGHT, css_classes=["aa-tradeoff-table"],
-            stylesheets=[DENSE], formatters=dict.fromkeys(list(TITLES.values())[1:], NUMBER),
-            text_align=dict.fromkeys(list(TITLES.values())[1:], "right"), editors=dict.fromkeys(TITLES.values()),
-        )  # fmt: skip
+        numbers = list(TITLES.values())[1:]
+        self.table = rows_table(self._rows(), "aa-tradeoff-table", numbers, size=ROWS, pagination="local")
         self.hint = plain(HINT, "aa-tradeoff-hint")
         self.sentence = plain("", "aa-tradeoff-sentence")
         self.results = pn.Column(sizing_mode="stretch_width", margin=0)
