@@ -11,7 +11,7 @@ import pandas as pd
 from atlas.attribution.statistics import false_discovery
 from atlas.bias.lexicon import axes
 from atlas.bias.reactions import STILL, beyond_neutral
-from atlas.bias.swaps import ARROWS
+from atlas.bias.swaps import swaps_in
 from atlas.ids import HeadId
 from atlas.text.inflect import plural
 from atlas.tracing.counterfactual import OWN, Counterfactual
@@ -137,12 +137,7 @@ def exchange_of(found: Counterfactual, typed: str = "") -> Exchange:
 
 def _typed(found: Counterfactual, typed: str) -> tuple[str, str, int]:
     """The words before and after the first arrow, and whether the text has those before it."""
-    lefts: dict[str, str] = {}
-    for part in typed.replace("\n", ";").split(";"):
-        arrow = next((each for each in ARROWS if each in part), None)
-        if arrow is not None:
-            old, _, new = part.partition(arrow)
-            lefts[" ".join(old.split())] = " ".join(new.split())
+    lefts = {old: new for _, old, arrow, new in swaps_in(typed) if arrow}
     if not lefts:
         swap = found.swaps[0]
         return swap.old.lower(), swap.new.lower(), 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from atlas.bias.context import NO_PARSE, Context
@@ -186,15 +186,20 @@ def _listed(swaps: Any) -> list[dict[str, str]]:
     return listed
 
 
+def swaps_in(typed: str) -> Iterator[tuple[str, str, str, str]]:
+    """(as typed, old words, first arrow, new words) of every part of 'doctor -> nurse; he <-> she'; no arrow: no words."""
+    for part in filter(None, map(str.strip, typed.replace("\n", ";").split(";"))):
+        arrow = next((each for each in ARROWS if each in part), "")
+        old, _, new = part.partition(arrow) if arrow else ("", "", "")
+        yield part, " ".join(old.split()), arrow, " ".join(new.split())
+
+
 def parse_swaps(typed: str) -> dict[str, str]:
     """'doctor -> nurse; he <-> she' as a mapping."""
     made: dict[str, str] = {}
-    for part in filter(str.strip, typed.replace("\n", ";").split(";")):
-        arrow = next((each for each in ARROWS if each in part), None)
-        old, _, new = part.partition(arrow) if arrow else ("", "", "")
-        old, new = " ".join(old.split()), " ".join(new.split())
+    for part, old, arrow, new in swaps_in(typed):
         if not old or any(each in new for each in ARROWS):
-            msg = f"{part.strip()!r} says no swap. Write it as: doctor -> nurse; several at once: doctor -> nurse; he -> she"
+            msg = f"{part!r} says no swap. Write it as: doctor -> nurse; several at once: doctor -> nurse; he -> she"
             raise TextError(msg)
         made[old] = new
         if arrow in ARROWS[:2] and new:
