@@ -13,6 +13,9 @@ from atlas.errors import UnknownName
 KINDS = ("encoder", "decoder", "cross")
 """The three kinds of attention, in the order in which a model computes and a reader meets them."""
 
+HEAD = ["kind", "layer", "head"]
+"""Columns that name a head in a table."""
+
 _WRITTEN = re.compile(r"^(?:(?P<kind>[a-z]+)[\s:]+)?L?(?P<layer>\d+)[\s.:]*H?(?P<head>\d+)$", re.IGNORECASE)
 
 

@@ -18,10 +18,11 @@ from atlas.engine.loading.load import load
 from atlas.engine.model import Model
 from atlas.engine.running.drilling import COPY, MASS, attended, raised, without_raised
 from atlas.errors import CorpusError, UnknownName
+from atlas.ids import HEAD
 from atlas.metrics.drift import LEAST_TEXTS
 from atlas.metrics.drills import Scores, head_scores
 from atlas.tracing.corpus import open_corpus
-from atlas.tracing.drills import COLUMNS, DRILLS, FILE, IDS, Drills
+from atlas.tracing.drills import COLUMNS, DRILLS, FILE, Drills
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -104,7 +105,7 @@ def _check_same(out: str, loaded: Loaded) -> None:
     heads = [(head.kind, head.layer, head.head) for head in loaded.heads]
     about = corpus.provenance
     other = about["model"] != loaded.model.name or about.get("revision") != loaded.model.revision
-    if other or list(corpus.heads[IDS].itertuples(index=False, name=None)) != heads:
+    if other or list(corpus.heads[HEAD].itertuples(index=False, name=None)) != heads:
         version = f" ({about['revision']})" if about.get("revision") else ""
         msg = (
             f"{out} is a corpus of {about['model']}{version}, and {loaded.model.name} was to be drilled. Drill that one, or give "

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from atlas.ids import HEAD
 from atlas.metrics.drift import LEAST_TEXTS
-from atlas.metrics.roles import FALSE_DISCOVERIES, ID_COLUMNS, MAJORITY, ROLES, UNNAMED
+from atlas.metrics.roles import FALSE_DISCOVERIES, MAJORITY, ROLES, UNNAMED
 from atlas.metrics.shared_keys import excess
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def corpus_roles(table: pd.DataFrame, moments: Moments, metrics: Sequence[str]) 
 
 def main_roles(roles: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     """The role of every head of the table: the earned one with the lowest chance level, which says most, or "unnamed"."""
-    earned = roles[roles["earned"]].sort_values("uniform", kind="stable").drop_duplicates(list(ID_COLUMNS))
-    names = {tuple(row): role for *row, role in earned[[*ID_COLUMNS, "role"]].itertuples(index=False)}
-    return [names.get(tuple(row), UNNAMED) for row in table[list(ID_COLUMNS)].itertuples(index=False)]
+    earned = roles[roles["earned"]].sort_values("uniform", kind="stable").drop_duplicates(HEAD)
+    names = {tuple(row): role for *row, role in earned[[*HEAD, "role"]].itertuples(index=False)}
+    return [names.get(tuple(row), UNNAMED) for row in table[HEAD].itertuples(index=False)]
 
 
 def _role(table: pd.DataFrame, moments: Moments, place: int, role: str) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def _role(table: pd.DataFrame, moments: Moments, place: int, role: str) -> pd.Da
         p = np.where(above == 0, 1.0, stats.t.sf(above / (spread / np.sqrt(n)), np.maximum(n - 1, 1)))
         effect = above / spread
     tested = np.isfinite(value) & np.isfinite(uniform) & (n >= LEAST_TEXTS)
-    found = table[list(ID_COLUMNS)].assign(
+    found = table[HEAD].assign(
         at=np.arange(len(table)), role=role, value=value, lo=lo, hi=hi, uniform=uniform, excess=excess(value, uniform),
         excess_lo=excess(lo, uniform), excess_hi=excess(hi, uniform), effect=effect, n=n.astype(int),
         q=_corrected(p, tested, table["kind"].to_numpy()),

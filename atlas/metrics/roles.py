@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from atlas.ids import HEAD
 from atlas.metrics.chance import row_bound
 from atlas.metrics.shared_keys import MIN_ROWS, SHARED, excess
 
@@ -43,8 +44,6 @@ FALSE_DISCOVERIES = 0.05
 UNNAMED = "unnamed"
 """What a head is called that has earned no role, and a cluster that has earned no name."""
 
-ID_COLUMNS = ("kind", "layer", "head")
-
 
 def head_roles(table: pd.DataFrame) -> pd.DataFrame:
     """Long table, one row for each head and role that can be told in this text.
@@ -53,7 +52,7 @@ def head_roles(table: pd.DataFrame) -> pd.DataFrame:
     `role_chances`), rank (1 = the head that does it most; equal heads share the better rank) and quantile (share of the heads
     that do it less, equal ones counted by half).
     """
-    names = [column for column in ID_COLUMNS if column in table.columns]
+    names = [column for column in HEAD if column in table.columns]
     parts = []
     for role in ROLES:
         part = table[names].copy()
@@ -82,7 +81,7 @@ def main_role(table: pd.DataFrame) -> pd.DataFrame:
     # argmin takes the first of equals, and ROLES goes from the narrow claim to the wide one.
     best = chance.argmin(1)
     named = np.isfinite(chance.min(1))
-    result = table[[column for column in ID_COLUMNS if column in table.columns]].copy()
+    result = table[[column for column in HEAD if column in table.columns]].copy()
     result["role"] = np.where(named, np.array(ROLES)[best], UNNAMED)
     result["excess"] = np.where(named, share[np.arange(len(table)), best], np.nan)
     return result
@@ -115,7 +114,7 @@ def role_chances(table: pd.DataFrame, role: str) -> npt.NDArray[np.float64]:
 
 def best_heads(table: pd.DataFrame, metric: str, n: int = 5) -> pd.DataFrame:
     """The `n` heads with the highest value of a metric, highest first; heads where it is unknown are left out."""
-    columns = [column for column in (*ID_COLUMNS, metric, f"{metric}_uniform") if column in table.columns]
+    columns = [column for column in (*HEAD, metric, f"{metric}_uniform") if column in table.columns]
     known = table.loc[table[metric].notna(), columns]
     return known.sort_values(metric, ascending=False, kind="stable").head(n).reset_index(drop=True)
 

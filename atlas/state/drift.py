@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from atlas.errors import NotCaptured
+from atlas.ids import HEAD
 from atlas.state.corpora import KEY, CorpusChoices, choices_of, chosen, name_of
 from atlas.state.corpus_heads import READS
 from atlas.state.head_plane import HeadPlaneLens
@@ -14,7 +15,7 @@ from atlas.state.heads import title_of
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane
 from atlas.tracing.corpus import Corpus
-from atlas.tracing.corpus_heads import HEAD, measured
+from atlas.tracing.corpus_heads import measured
 from atlas.tracing.drift import Drift, drift
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def others(workspace: Workspace) -> list[str]:
     name, opened = name_of(workspace), workspace.corpora.opened
     if not name:
         return []
-    own = measured(opened[name])[list(HEAD)]
-    return [other for other, corpus in opened.items() if other != name and measured(corpus)[list(HEAD)].equals(own)]
+    own = measured(opened[name])[HEAD]
+    return [other for other, corpus in opened.items() if other != name and measured(corpus)[HEAD].equals(own)]
 
 
 def against(workspace: Workspace) -> str:

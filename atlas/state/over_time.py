@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from atlas.errors import NotCaptured
-from atlas.ids import HeadId
+from atlas.ids import HEAD, HeadId
 from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.corpus_heads import READS
 from atlas.state.drift import others
 from atlas.state.heads import title_of
 from atlas.state.lens import Lens, counted
-from atlas.tracing.corpus_heads import HEAD
 from atlas.tracing.over_time import OverTime, over_time
 
 if TYPE_CHECKING:

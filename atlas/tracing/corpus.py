@@ -53,8 +53,6 @@ ALL = ""
 TOP = -1
 """What stands for a decile in the exemplar with the largest value of all."""
 
-HEAD = ("kind", "layer", "head")
-
 
 class Complete(NamedTuple):
     """How much of a corpus a store holds."""

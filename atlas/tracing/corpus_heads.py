@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pandas as pd
 
+from atlas.ids import HEAD
 from atlas.metrics.conditions import EXAMPLE, LONGEST, matching
 from atlas.metrics.corpus_roles import corpus_roles, main_roles
 from atlas.metrics.roles import ROLES, UNNAMED
@@ -23,11 +24,9 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 __all__ = [
-    "EXAMPLE", "HEAD", "LINKS", "LONGEST", "ROLES", "Link", "Near", "drills", "exemplars", "is_of", "links", "matching",
+    "EXAMPLE", "LINKS", "LONGEST", "ROLES", "Link", "Near", "drills", "exemplars", "is_of", "links", "matching",
     "measured", "near", "of_head", "quantiles", "roles", "tokens",
 ]  # fmt: skip
-
-HEAD = ("kind", "layer", "head")
 
 LINKS = 4
 """Links of an example that a line of text has room for."""
@@ -70,7 +69,7 @@ def _is_of(corpus: Corpus, trace: Trace) -> bool:
     model = trace.provenance.get("model")
     if not model or corpus.provenance["model"] != model or set(corpus.kinds) != set(trace.kinds):
         return False
-    return set(measured(corpus)[list(HEAD)].itertuples(index=False, name=None)) == {
+    return set(measured(corpus)[HEAD].itertuples(index=False, name=None)) == {
         (head.kind, head.layer, head.head) for head in trace.head_ids
     }
 

@@ -10,14 +10,12 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import UnknownName
-from atlas.ids import as_head
+from atlas.ids import HEAD, as_head
 from atlas.metrics.drift import LEAST_TEXTS, LEVEL, corrected, welch
 from atlas.metrics.moments import Moments
 
 if TYPE_CHECKING:
     from atlas.tracing.corpus import Corpus
-
-HEAD = ["kind", "layer", "head"]
 
 NAMED = 5
 """Heads that a sentence names."""

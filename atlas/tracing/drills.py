@@ -12,7 +12,7 @@ import pandas as pd
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import BadTraceFile
-from atlas.ids import KINDS, as_head
+from atlas.ids import HEAD, KINDS, as_head
 from atlas.tracing.corpus_sound import require, whole
 
 if TYPE_CHECKING:
@@ -28,11 +28,9 @@ MOST_BYTES = 64 << 20
 
 DRILLS = ("drill_previous", "drill_duplicate", "drill_induction", "drill_retrieval", "drill_successor")
 
-IDS = ["kind", "layer", "head"]
-
 FIGURES = ("score", "lo", "hi", "null", "excess", "excess_lo", "n", "p", "q")
 
-COLUMNS = [*IDS, "drill", *FIGURES, "has"]
+COLUMNS = [*HEAD, "drill", *FIGURES, "has"]
 
 NAMED = 5
 """Heads that a sentence names."""
@@ -68,7 +66,7 @@ class Drills:
             title = DEFINITIONS[drill].title
             if here.empty:
                 continue
-            ids = found[IDS].head(NAMED).itertuples(index=False, name=None)
+            ids = found[HEAD].head(NAMED).itertuples(index=False, name=None)
             named = [as_head((str(kind), int(layer), int(head)), kinds).label(kinds) for kind, layer, head in ids]
             more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
             lines.append(f"{title}: {len(found):,} of {len(here):,} heads" + (f" ({', '.join(named)}{more})." if named else "."))
@@ -118,8 +116,8 @@ def _checked(found: Any, corpus: Corpus) -> Drills:
     for name in FIGURES:
         require(all(isinstance(each, int | float | None) for each in columns[name]), f"its {name} are no numbers")
         table[name] = np.array([np.nan if each is None else each for each in columns[name]], dtype=float)
-    known = set(corpus.heads[IDS].itertuples(index=False, name=None))
-    drilled = list(table[[*IDS, "drill"]].itertuples(index=False, name=None))
+    known = set(corpus.heads[HEAD].itertuples(index=False, name=None))
+    drilled = list(table[[*HEAD, "drill"]].itertuples(index=False, name=None))
     require(len(set(drilled)) == len(drilled), "it has a head twice")
     require({head[:3] for head in drilled} <= known, "its heads are not those of the corpus")
     return Drills(table, pd.DataFrame(reasons, columns=["drill", "kind", "reason"]), about)
@@ -136,7 +134,7 @@ def as_columns(drills: Drills, ids: pd.DataFrame) -> pd.DataFrame:
         rows = drills.table[drills.table["drill"] == drill]
         if rows.empty:
             continue
-        own = ids[IDS].merge(rows, on=IDS, how="left")
+        own = ids[HEAD].merge(rows, on=HEAD, how="left")
         for end, name in {"": "score", "_lo": "lo", "_hi": "hi", "_uniform": "null", "_n": "n"}.items():
             found[drill + end] = own[name].to_numpy(float)
     return pd.DataFrame(found, index=ids.index)

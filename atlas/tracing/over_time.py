@@ -14,12 +14,10 @@ import pandas as pd
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import UnknownName
-from atlas.ids import as_head
+from atlas.ids import HEAD, as_head
 from atlas.metrics.roles import ROLES
 from atlas.tracing.corpus import Corpus, open_corpus
 from atlas.tracing.corpus_heads import drills, measured, roles
-
-IDS = ["kind", "layer", "head"]
 
 FOLLOWED = ("heads", "layers")
 
@@ -87,8 +85,8 @@ class OverTime:
             heads = measured(corpus)
             for metric in metrics or known:
                 own = {column: heads[f"{metric}{end}"].to_numpy() for column, end in ENDS.items()}
-                parts.append(heads[IDS].assign(step=step, name=name, metric=metric, **own))
-        columns = ["step", "name", *IDS, "metric", "value", "lo", "hi", "uniform", "n"]
+                parts.append(heads[HEAD].assign(step=step, name=name, metric=metric, **own))
+        columns = ["step", "name", *HEAD, "metric", "value", "lo", "hi", "uniform", "n"]
         return pd.concat(parts, ignore_index=True)[columns]
 
     @functools.cached_property
@@ -110,8 +108,8 @@ class OverTime:
             value, lo, hi = held[start][key] if stays else (np.nan,) * 3
             rows.append((*key, self.checkpoints[first].step, np.nan if at is None else at.step, "" if at is None else at.name,
                          value, lo, hi))  # fmt: skip
-        found = pd.DataFrame(rows, columns=[*IDS, "role", "first", "step", "name", "value", "lo", "hi"])
-        return found.sort_values(["step", "role", *IDS], kind="stable", ignore_index=True)
+        found = pd.DataFrame(rows, columns=[*HEAD, "role", "first", "step", "name", "value", "lo", "hi"])
+        return found.sort_values(["step", "role", *HEAD], kind="stable", ignore_index=True)
 
     @functools.cached_property
     def sentence(self) -> str:
@@ -125,7 +123,7 @@ class OverTime:
         return "\n".join([*(lines or ["No head has earned a role at the last checkpoint."]), RULE])
 
     def _line(self, role: str, rows: pd.DataFrame, kinds: list[str]) -> str:
-        ids = rows[[*IDS, "name"]].head(NAMED).itertuples(index=False, name=None)
+        ids = rows[[*HEAD, "name"]].head(NAMED).itertuples(index=False, name=None)
         said = [f"{as_head((str(kind), int(layer), int(head)), kinds).label(kinds)} at {name}" for kind, layer, head, name in ids]
         more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
         return f"{DEFINITIONS[role].title}: {', '.join(said)}{more}."
@@ -155,7 +153,7 @@ def over_time(corpora: Iterable[Corpus | str | Path] | Mapping[str, Corpus], ste
         raise UnknownName(msg)
     first = named[0][1]
     for _, corpus in named:
-        if not measured(corpus)[IDS].equals(measured(first)[IDS]):
+        if not measured(corpus)[HEAD].equals(measured(first)[HEAD]):
             msg = f"{corpus.where} and {first.where} are of models of different shape: no head of one is that of the other."
             raise UnknownName(msg)
     read = [step_of(name) for name, _ in named]
@@ -185,7 +183,7 @@ def _held(corpus: Corpus) -> dict[tuple[str, int, int, str], tuple[float, float,
     """(kind, layer, head, role) -> (value, lo, hi) of the roles that heads have in a corpus, those of drills among them."""
     found = {}
     table = roles(corpus)
-    columns = [*IDS, "role", "value", "lo", "hi"]
+    columns = [*HEAD, "role", "value", "lo", "hi"]
     parts = [table[table["earned"] & table["role"].isin(ROLES)][columns]]
     drilled = drills(corpus)
     if drilled is not None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
-from atlas.ids import HeadId
+from atlas.ids import HEAD, HeadId
 from atlas.numbers import three
 from atlas.tracing.verdict import ALPHA, p_words
 
@@ -31,8 +31,6 @@ BY = (SCORE, LOG_RATIO)
 ATTENTION, PERFORMANCE, FAIRNESS = "attention", "performance", "fairness"
 PARTS = (ATTENTION, PERFORMANCE, FAIRNESS)
 """Parts of the composite."""
-
-KEY = ["kind", "layer", "head"]
 
 
 class Measures(NamedTuple):
@@ -98,7 +96,7 @@ class Tradeoff:
     @property
     def heads(self) -> tuple[HeadId, ...]:
         """The heads in the order of the table."""
-        return tuple(HeadId(str(row[0]), int(row[1]), int(row[2])) for row in self.table[KEY].to_numpy())
+        return tuple(HeadId(str(row[0]), int(row[1]), int(row[2])) for row in self.table[HEAD].to_numpy())
 
     @property
     def front(self) -> tuple[HeadId, ...]:
@@ -210,10 +208,10 @@ def composite(tradeoff: pd.DataFrame, attention: pd.DataFrame | None, weights: M
     kind, layer, head; attention, performance, fairness: the share of heads below in each part, 0 to 1; composite. A head of which
     a part with a weight is unknown has none.
     """
-    table = tradeoff[KEY].reset_index(drop=True)
+    table = tradeoff[HEAD].reset_index(drop=True)
     ratio = np.full(len(table), np.nan)
     if attention is not None and len(attention):
-        ratio = table.merge(attention[[*KEY, "ratio"]], on=KEY, how="left")["ratio"].to_numpy(dtype=float)
+        ratio = table.merge(attention[[*HEAD, "ratio"]], on=HEAD, how="left")["ratio"].to_numpy(dtype=float)
     table[ATTENTION] = shares_below(ratio)
     table[PERFORMANCE] = shares_below(tradeoff["performance_change"])
     table[FAIRNESS] = shares_below(tradeoff["bias_removed"])
@@ -226,4 +224,4 @@ def composite(tradeoff: pd.DataFrame, attention: pd.DataFrame | None, weights: M
 def named(heads: Sequence[HeadId], table: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """(row,) whether the head of a row is among some."""
     wanted = set(heads)
-    return np.array([HeadId(str(row[0]), int(row[1]), int(row[2])) in wanted for row in table[KEY].to_numpy()], dtype=bool)
+    return np.array([HeadId(str(row[0]), int(row[1]), int(row[2])) in wanted for row in table[HEAD].to_numpy()], dtype=bool)

@@ -29,6 +29,7 @@ from atlas.bias.files import KINDS, read_items
 from atlas.corpus.store import Store
 from atlas.corpus.texts import Columns, read_entries
 from atlas.engine.running.service import Service
+from atlas.ids import HEAD
 from atlas.jobs import run_of
 from atlas.metrics.drills import head_scores
 from atlas.patches.messages import FROM_PAGES, is_ours, problem_of
@@ -39,7 +40,7 @@ from atlas.state.restore import job_of, put_inputs, put_selection
 from atlas.state.share import VERSION, decode, encode, state_of
 from atlas.state.workspace import Workspace
 from atlas.text.files import texts_in
-from atlas.tracing.drills import DRILLS, FILE, IDS, Drills, read_drills
+from atlas.tracing.drills import DRILLS, FILE, Drills, read_drills
 from atlas.views.catalog import TABS
 from tests.engine import tiny_files
 from tests.engine.families import loaded
@@ -249,7 +250,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(folder / "corpus")
     store.publish("0", arrays, dict(held._group.attrs), root)
     scores = head_scores(np.random.default_rng(0).uniform(size=(12, 6)), np.zeros((12, 6)))
-    drilled = held.heads[IDS].assign(drill=DRILLS[0], **scores._asdict())
+    drilled = held.heads[HEAD].assign(drill=DRILLS[0], **scores._asdict())
     store.put(Drills(drilled, pd.DataFrame(columns=["drill", "kind", "reason"]), {}).as_json(), FILE)
     return folder
 

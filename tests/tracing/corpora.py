@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from atlas.ids import KINDS
+from atlas.ids import HEAD, KINDS
 from atlas.metrics.drills import head_scores
 from atlas.metrics.moments import Moments, stacked
 from atlas.metrics.sketches import counts_of, edges_of
 from atlas.tracing import corpus_heads
 from atlas.tracing.corpus import Corpus
-from atlas.tracing.drills import IDS, Drills
+from atlas.tracing.drills import Drills
 
 METRICS = (
     "entropy_norm", "confidence_mean", "sparsity", "self", "previous", "next", "distance", "induction", "duplicate", "balance",
@@ -90,7 +90,7 @@ def corpus(numbers, *, kinds=(("decoder", 2, 3),), model="tiny", where="/somewhe
 
 def drilled(held, best=9):
     """A corpus with drills in induction, in which one head is good."""
-    ids = held.heads[IDS]
+    ids = held.heads[HEAD]
     draw = np.random.default_rng(0)
     scores, shuffled = draw.uniform(0, 0.2, (2, 16, len(ids)))
     scores[:, best] = draw.uniform(0.8, 0.9, 16)
