@@ -15,7 +15,7 @@ from atlas.tracing.drills import DRILLS
 from atlas.tracing.over_time import FOLLOWED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from atlas.state.workspace import Workspace
     from atlas.trace import Trace
@@ -53,15 +53,20 @@ class CorpusChoices(Thresholded):
     followed = param.Selector[str](objects=list(FOLLOWED), default="heads", doc="What is followed over checkpoints.")
 
 
+def free_name(plain: str, taken: Container[str]) -> str:
+    """A name, numbered where it is taken."""
+    name, number = plain, 2
+    while name in taken:
+        name, number = f"{plain} ({number})", number + 1
+    return name
+
+
 def named(corpora: Iterable[Corpus]) -> dict[str, Corpus]:
     """Corpora under the last part of their folders' names, numbered where two are alike."""
     found: dict[str, Corpus] = {}
     for corpus in corpora:
         plain = Path(corpus.where.rstrip("/")).name or str(corpus.provenance["model"])
-        name, number = plain, 2
-        while name in found:
-            name, number = f"{plain} ({number})", number + 1
-        found[name] = corpus
+        found[free_name(plain, found)] = corpus
     return found
 
 

@@ -13,7 +13,7 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.state.asking import Progress
-from atlas.state.corpora import choices_of
+from atlas.state.corpora import choices_of, free_name
 from atlas.state.lens import Lens, counted
 from atlas.state.model_key import model_key
 from atlas.state.readers_file import digest_of
@@ -297,10 +297,7 @@ class CorpusRunLens(Lens):
     def _open(self, key: Hashable, corpus: Corpus) -> None:
         """Offer the corpus to all views of corpora, and show it there."""
         corpora = self.workspace.corpora
-        base = Path(self.file).stem if self.choices.source == FILE else SAMPLE
-        name, number = base, 2
-        while name in corpora.opened:
-            name, number = f"{base} ({number})", number + 1
+        name = free_name(Path(self.file).stem if self.choices.source == FILE else SAMPLE, corpora.opened)
         opened = dict(corpora.opened)
         self._made[key] = name
         for old in list(self._made)[:-MOST_RUNS]:
