@@ -16,6 +16,9 @@ KINDS = ("encoder", "decoder", "cross")
 HEAD = ["kind", "layer", "head"]
 """Columns that name a head in a table."""
 
+WORD_MARKS = "Ġ▁"
+"""How tokenizers mark the beginning of a word: another model may mark the same word in another way, or not at all."""
+
 _WRITTEN = re.compile(r"^(?:(?P<kind>[a-z]+)[\s:]+)?L?(?P<layer>\d+)[\s.:]*H?(?P<head>\d+)$", re.IGNORECASE)
 
 

@@ -15,6 +15,7 @@ from atlas.engine.gradients.subject import model_of
 from atlas.engine.running.other_texts import encoded_like, own_tokens, traces_like, without_likelihood
 from atlas.engine.running.predict import predict_again
 from atlas.errors import TooLarge
+from atlas.ids import WORD_MARKS
 from atlas.tracing.counterfactual import (
     COMPARE_COUNTERFACTUAL,
     NEUTRAL_SWAPS,
@@ -203,7 +204,7 @@ def _in_words(trace: Trace, task: str, at: int) -> str:
     if at == WHOLE_TEXT:
         return "the class of the whole text"
     side = "target" if task == SEQ2SEQ else "source"
-    token = str(trace.token_tables[side]["token"].iloc[at]).strip("Ġ▁ ")
+    token = str(trace.token_tables[side]["token"].iloc[at]).strip(f"{WORD_MARKS} ")
     return {MASKED: f"in place of “{token}”", LABELS: f"the label of “{token}”"}.get(task, f"after “{token}”")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import param
 
 from atlas.errors import UnknownName
-from atlas.ids import HeadId
+from atlas.ids import WORD_MARKS, HeadId
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -19,9 +19,6 @@ AXES: tuple[Axis, ...] = ("both", "from", "to")
 
 AXIS_OF = {"queries": "query", "keys": "key"}
 """Which axis of a matrix the positions in a field are on."""
-
-WORD_MARKS = "Ġ▁"
-"""How tokenizers mark the beginning of a word: another model may mark the same word in another way, or not at all."""
 
 PARTS = ("heads", "tokens", "queries", "keys")
 """What can be cleared by itself."""

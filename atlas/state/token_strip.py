@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from atlas.ids import HeadId
+from atlas.ids import WORD_MARKS, HeadId
 from atlas.state.asking import QUICK_CELLS, Progress
 from atlas.state.lens import Lens, counted
 from atlas.state.words import heads_in_words, shown_token
@@ -23,11 +23,8 @@ FEW = 64
 """Tokens up to which the colour grows with the number, beyond which it grows with its root: among many, a few receive many times
 what the others do (in a causal text those that few can see), and all the rest was paper."""
 
-BEGINS = ("Ġ", "▁")
-"""How pieces that begin a word are marked by tokenizers that mark them."""
-
 CONTINUES = "##"
-"""How pieces that do not are marked by the others."""
+"""How pieces that begin no word are marked by tokenizers that do not mark those that do."""
 
 
 class StripLens(Lens):
@@ -165,8 +162,8 @@ class StripLens(Lens):
 
 def _apart(pieces: list[str]) -> list[str]:
     """What to write before each piece of a recording, whose text nobody kept: a space where a word begins."""
-    marked = any(piece.startswith(BEGINS) for piece in pieces)
-    begins = [piece.startswith(BEGINS) if marked else not piece.startswith(CONTINUES) for piece in pieces]
+    marked = any(piece.startswith(tuple(WORD_MARKS)) for piece in pieces)
+    begins = [piece.startswith(tuple(WORD_MARKS)) if marked else not piece.startswith(CONTINUES) for piece in pieces]
     return [" " if begin and position else "" for position, begin in enumerate(begins)]
 
 

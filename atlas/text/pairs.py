@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from atlas.ids import WORD_MARKS
 from atlas.text.words import Units as WordUnits
 from atlas.text.words import pool
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 NO_PARTNER = -1
 
-SPACES = " ▁Ġ"
+SPACES = f" {WORD_MARKS}"
 """What a token of white space alone is spelled with."""
 
 

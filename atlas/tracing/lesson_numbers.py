@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlas.ids import WORD_MARKS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -65,13 +67,13 @@ def count_tokens(trace: Trace, side: str = "source") -> int:
 
 def token(trace: Trace, at: int, side: str = "source") -> str:
     """A token as it is written."""
-    return str(trace.token_tables[side]["token"].iloc[at]).lstrip("Ġ▁")
+    return str(trace.token_tables[side]["token"].iloc[at]).lstrip(WORD_MARKS)
 
 
 def likeliest(trace: Trace, position: int | None = None) -> str:
     """The token or label that the model takes for the likeliest; `position`: of a model with one prediction a token."""
     row = _first(trace, position)
-    return str(row["label"] if "label" in row else row["token"]).lstrip("Ġ▁")
+    return str(row["label"] if "label" in row else row["token"]).lstrip(WORD_MARKS)
 
 
 def probability(trace: Trace, position: int | None = None) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from atlas.errors import BadAttention
-from atlas.ids import KINDS
+from atlas.ids import KINDS, WORD_MARKS
 from atlas.metrics.plan import visible_cells
 from atlas.trace import Trace
 from atlas.tracing.plans import side_of
@@ -129,7 +129,7 @@ def _table(names: Any, special: frozenset[str]) -> pd.DataFrame:
 
 def shown(piece: str) -> str:
     """A vocabulary piece as a person reads it, without the marks of its tokenizer."""
-    plain = piece.removeprefix("##").removesuffix("</w>").lstrip("Ġ▁ ")
+    plain = piece.removeprefix("##").removesuffix("</w>").lstrip(f"{WORD_MARKS} ")
     return plain or piece
 
 
