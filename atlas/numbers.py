@@ -1,8 +1,9 @@
-"""How a number is written on the screen."""
+"""How numbers and lists are written on the screen."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 THOUSAND = 999.5
 """What three digits round to 1,000: from here on Python would write 1e+03."""
@@ -16,3 +17,8 @@ def three(value: float) -> str:
         return "∞" if value > 0 else "−∞"
     digits = f"{value:.3g}"
     return (f"{float(digits):,.0f}" if abs(value) >= THOUSAND else digits).replace("-", "−")
+
+
+def listed(items: Sequence[str], most: int = 4) -> str:
+    """The first few of some names, and how many more there are."""
+    return ", ".join(items[:most]) + (f" and {len(items) - most:,} more" if len(items) > most else "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +82,15 @@ def print_summary(found: Audit) -> None:
         what = f"look at flagged words otherwise than chance (q < {SURE}), of {heads['n'][0]} texts"
         print(f"\n{beyond} of {len(heads)} heads of {model} {what}")
         print(as_text(heads.nlargest(SHOWN, "ratio")))
-    for row, reason in found.bad.head(SHOWN).itertuples(index=False):
-        print(f"row {row} {reason}", file=sys.stderr)
-    if len(found.bad) > SHOWN:
-        print(f"and {len(found.bad) - SHOWN:,} more rows", file=sys.stderr)
+    print_unused([f"row {row} {reason}" for row, reason in found.bad.itertuples(index=False)])
+
+
+def print_unused(rows: Sequence[str]) -> None:
+    """Say which rows were not used and why: the first of them, and how many more."""
+    for row in rows[:SHOWN]:
+        print(row, file=sys.stderr)
+    if len(rows) > SHOWN:
+        print(f"and {len(rows) - SHOWN:,} more rows", file=sys.stderr)
 
 
 def as_text(table: pd.DataFrame) -> str:

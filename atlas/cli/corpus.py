@@ -10,13 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.cli.audit import print_unused
 from atlas.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from atlas.tracing.corpus import Corpus
-
-SHOWN = 5
-"""Bad rows printed; the store has all of them."""
 
 ROLES = ("previous", "next", "self", "induction", "duplicate", "first_key", "special")
 """Roles whose strongest head is printed."""
@@ -117,7 +115,4 @@ def print_summary(found: Corpus, output: str) -> None:
             print(f"  most {role}: {best['kind']} L{best['layer']} H{best['head']} {best[role]:.3g} ({interval})")
     if about["cut"]:
         print(f"{about['cut']:,} texts were cut at the model's limit", file=sys.stderr)
-    for source, row, reason in found.bad.head(SHOWN).itertuples(index=False):
-        print(f"{source}, row {row}: {reason}", file=sys.stderr)
-    if len(found.bad) > SHOWN:
-        print(f"and {len(found.bad) - SHOWN:,} more rows", file=sys.stderr)
+    print_unused([f"{source}, row {row}: {reason}" for source, row, reason in found.bad.itertuples(index=False)])

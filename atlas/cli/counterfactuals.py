@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.cli.audit import SHOWN, SURE, as_text
+from atlas.cli.audit import SHOWN, SURE, as_text, print_unused
 from atlas.cli.progress import progress_bar
 from atlas.tracing.swap_audit import CATEGORIES, EVERY, TEMPLATES
 
@@ -63,7 +62,4 @@ def print_summary(found: SwapAudit) -> None:
     beyond = found.heads[found.heads["q"] < SURE]
     print(f"\n{len(beyond)} of {len(found.heads)} heads react beyond neutral swaps (q < {SURE})")
     print(as_text(found.heads.nlargest(SHOWN, "ratio")))
-    for row, reason in found.bad.head(SHOWN).itertuples(index=False):
-        print(f"row {row} {reason}", file=sys.stderr)
-    if len(found.bad) > SHOWN:
-        print(f"and {len(found.bad) - SHOWN:,} more rows", file=sys.stderr)
+    print_unused([f"row {row} {reason}" for row, reason in found.bad.itertuples(index=False)])

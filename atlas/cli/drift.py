@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.cli.audit import as_text
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def print_summary(found: Drift) -> None:
     print(found.sentence)
     heads = found.heads
     if len(heads):
-        print(heads.head(SHOWN).to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+        print(as_text(heads.head(SHOWN)))
     if len(heads) > SHOWN:
         print(f"and {len(heads) - SHOWN:,} more heads")
 

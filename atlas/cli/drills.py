@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from atlas.cli.audit import as_text
 from atlas.cli.progress import progress_bar
 from atlas.tracing.drills import DRILLS
 
@@ -54,4 +55,4 @@ def run(args: argparse.Namespace, write: Write) -> None:
         print(f"not {drill.removeprefix('drill_')} ({kind}): {reason}")
     shown = found.found[["kind", "layer", "head", "drill", "score", "lo", "hi", "null", "q"]]
     if len(shown):
-        print(shown.to_string(index=False, float_format=lambda value: f"{value:.3g}"))
+        print(as_text(shown))

@@ -10,6 +10,7 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
+from atlas.numbers import listed
 from atlas.state.asking import Progress
 from atlas.state.attention_bias import (
     AMONG,
@@ -23,7 +24,7 @@ from atlas.state.attention_bias import (
     flagged_tokens,
 )
 from atlas.state.detection import FIELDS, NO_DETECTOR, thresholds_of
-from atlas.state.lens import Lens, counted, listed
+from atlas.state.lens import Lens, counted
 from atlas.tracing.labelled import ATTENTION_BIAS_BY_LAYER, DETECT
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
-from atlas.numbers import three
+from atlas.numbers import listed, three
 from atlas.state.asking import Progress, Takes
 from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.head_effects import MEAN, ZERO
-from atlas.state.lens import counted, listed
+from atlas.state.lens import counted
 from atlas.state.pressed import PressedLens
 from atlas.trace import NO_MODEL
 from atlas.tracing.causal import CAUSAL_TEST, DOSES, RULES, USUAL_DOSE, CausalTest, doses_of, row_of, runs_of

@@ -10,8 +10,9 @@ import pandas as pd
 import param
 
 from atlas.errors import AtlasError
+from atlas.numbers import listed
 from atlas.state.asking import Progress
-from atlas.state.lens import counted, listed
+from atlas.state.lens import counted
 from atlas.state.library import examples
 from atlas.state.second_lens import KEY, RUNNING, CompareChoices, SecondLens, pairs_in_words
 from atlas.state.words import shown_token

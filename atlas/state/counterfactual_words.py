@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atlas.numbers import three
+from atlas.numbers import listed, three
 from atlas.state.detection import TITLES
 from atlas.state.outcome_line import percent
 from atlas.state.prediction_words import outcome_labels
@@ -24,9 +24,7 @@ def swapped(found: Counterfactual) -> str:
     named: dict[str, str] = {}
     for swap in found.swaps:
         named.setdefault(f"{swap.old} {swap.new}".lower(), f"{swap.old} → {swap.new or 'nothing'}")
-    each = list(named.values())
-    more = f" and {len(each) - MOST_SWAPS:,} more" if len(each) > MOST_SWAPS else ""
-    return ", ".join(each[:MOST_SWAPS]) + more
+    return listed(list(named.values()), MOST_SWAPS)
 
 
 def with_marks(found: Counterfactual) -> str:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atlas.numbers import three
-from atlas.state.lens import counted
+from atlas.numbers import listed, three
 from atlas.state.plane import Array, Cell, Plane
 from atlas.tracing.effect_choices import CHOICES, MEAN, RANK, RESAMPLE, SIGN, ZERO, EffectChoices
 
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 SAID = {ZERO: "zero", MEAN: "mean", RESAMPLE: "other texts"}
 """What the rows of a layer are called, from above."""
-
-NAMED = 4
-"""Heads named in the line for each of the two reasons."""
 
 
 def plane_of(table: pd.DataFrame, layers: int, heads: int) -> Plane:
@@ -73,6 +69,4 @@ def _named(table: pd.DataFrame, what: str) -> str:
     rows = table[table["hangs_on"].str.contains(what, regex=False)]
     size = rows[list(CHOICES)].abs().max(axis=1)
     rows = rows.loc[size.sort_values(ascending=False, kind="stable").index]
-    names = [f"L{layer} H{head}" for layer, head in zip(rows["layer"], rows["head"], strict=True)]
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {counted(more, 'other')}" if more > 0 else "")
+    return listed([f"L{layer} H{head}" for layer, head in zip(rows["layer"], rows["head"], strict=True)])

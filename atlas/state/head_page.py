@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from atlas.ids import HeadId
-from atlas.numbers import three
+from atlas.numbers import listed, three
 from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.corpus_heads import READS, over
 from atlas.state.heads import title_of
-from atlas.state.lens import Lens, listed
+from atlas.state.lens import Lens
 from atlas.state.words import shown_token
 from atlas.tracing.corpus import TOP, Corpus
 from atlas.tracing.corpus_heads import ROLES, Link, drills, exemplars, links, measured, of_head, quantiles, roles, tokens

@@ -293,8 +293,3 @@ class Lens(Revisions):
 def counted(count: int, noun: str) -> str:
     """'1 head', '7 heads'."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def listed(items: list[str], most: int = 4) -> str:
-    """The first few of some names, and how many more there are."""
-    return ", ".join(items) if len(items) <= most else f"{', '.join(items[:most])} and {len(items) - most:,} more"

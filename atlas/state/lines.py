@@ -10,8 +10,9 @@ import pandas as pd
 import param
 
 from atlas.ids import HeadId
+from atlas.numbers import listed
 from atlas.state.asking import Progress
-from atlas.state.lens import counted, listed
+from atlas.state.lens import counted
 from atlas.state.links import StrongestLinks, percent, sinks_in_words
 from atlas.tracing.links import LINES, HeadLinks, has_pair, several_links
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 import numpy as np
 
 from atlas.errors import NotCaptured
+from atlas.numbers import listed
 from atlas.state.asking import Progress
 from atlas.state.ceilings import hides_sinks
-from atlas.state.lens import Lens, listed
+from atlas.state.lens import Lens
 from atlas.state.words import shown_token, token_names
 from atlas.trace import Trace
 from atlas.tracing.links import check_size

@@ -11,8 +11,9 @@ import pandas as pd
 import param
 
 from atlas.ids import HeadId
+from atlas.numbers import listed
 from atlas.state.asking import Progress
-from atlas.state.lens import Lens, counted, listed
+from atlas.state.lens import Lens, counted
 from atlas.state.prediction_words import bars_of, masks_in_words, note_of, outcome_labels, row_of_unlikely, steps_in_words
 from atlas.state.words import shown_token
 from atlas.trace import Trace

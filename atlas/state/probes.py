@@ -10,11 +10,11 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
-from atlas.numbers import three
+from atlas.numbers import listed, three
 from atlas.state.asking import Progress
 from atlas.state.attention_depth import select_layers
 from atlas.state.detection import FIELDS, TITLES, thresholds_of
-from atlas.state.lens import counted, listed
+from atlas.state.lens import counted
 from atlas.state.model_key import model_key
 from atlas.state.pressed import PressedLens
 from atlas.state.readers_file import digest_of

@@ -10,8 +10,9 @@ import pandas as pd
 import param
 
 from atlas.ids import HeadId
+from atlas.numbers import listed
 from atlas.state.heads import title_of
-from atlas.state.lens import Lens, counted, listed
+from atlas.state.lens import Lens, counted
 from atlas.state.selected_table import selected_table
 from atlas.state.words import heads_in_words, token_names
 from atlas.tracing.roles import FEW_ROWS, Profile, Role, farthest, profile_of, reached_by, roles_of, strongest

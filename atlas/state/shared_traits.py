@@ -10,8 +10,9 @@ import pandas as pd
 
 from atlas.errors import TextError
 from atlas.ids import HeadId
+from atlas.numbers import listed
 from atlas.state.heads import title_of
-from atlas.state.lens import Lens, counted, listed
+from atlas.state.lens import Lens, counted
 from atlas.state.selected_table import selected_table
 from atlas.state.words import heads_in_words, tokens_in_words
 from atlas.tracing.shared_traits import COLUMNS, traits_of

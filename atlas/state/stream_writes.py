@@ -11,8 +11,9 @@ import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import stream_of
+from atlas.numbers import listed
 from atlas.state.asking import Progress
-from atlas.state.lens import Lens, counted, listed
+from atlas.state.lens import Lens, counted
 from atlas.state.words import token_names
 from atlas.tracing.stream_writes import STREAM, StreamWrites, ordinary_positions, stream_writes
 

@@ -12,11 +12,11 @@ import param
 
 from atlas.errors import BadData, NotCaptured, TextError
 from atlas.ids import HeadId
-from atlas.numbers import three
+from atlas.numbers import listed, three
 from atlas.state.asking import Progress
 from atlas.state.counterfactual_words import swapped
 from atlas.state.detection import FIELDS, thresholds_of
-from atlas.state.lens import counted, listed
+from atlas.state.lens import counted
 from atlas.state.model_key import model_key
 from atlas.state.parts import PartsLens
 from atlas.state.readers_file import digest_of

@@ -12,11 +12,11 @@ import param
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
-from atlas.numbers import three
+from atlas.numbers import listed, three
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO, other_text
-from atlas.state.lens import counted, listed
+from atlas.state.lens import counted
 from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from atlas.state.lens import counted, listed
+from atlas.numbers import listed
+from atlas.state.lens import counted
 
 if TYPE_CHECKING:
     from atlas.state.workspace import Workspace

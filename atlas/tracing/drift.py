@@ -13,12 +13,11 @@ from atlas.errors import UnknownName
 from atlas.ids import HEAD, as_head
 from atlas.metrics.drift import LEAST_TEXTS, LEVEL, corrected, welch
 from atlas.metrics.moments import Moments
+from atlas.numbers import listed
+from atlas.tracing.drills import NAMED
 
 if TYPE_CHECKING:
     from atlas.tracing.corpus import Corpus
-
-NAMED = 5
-"""Heads that a sentence names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +63,9 @@ class Drift:
         if heads.empty:
             return f"No drift: none of {tested:,} figures of {n:,} heads differs (q ≤ {self.level:g}{beyond})."
         kinds = sorted(set(self.table["kind"]))
-        named = [as_head(tuple(ids), kinds).label(kinds) for ids in heads[HEAD].head(NAMED).to_numpy().tolist()]
-        more = f" and {len(heads) - NAMED:,} more" if len(heads) > NAMED else ""
+        named = [as_head(tuple(ids), kinds).label(kinds) for ids in heads[HEAD].to_numpy().tolist()]
         return (
-            f"Drift in {len(heads):,} of {n:,} heads ({', '.join(named)}{more}): {len(self.found):,} of {tested:,} figures "
+            f"Drift in {len(heads):,} of {n:,} heads ({listed(named, NAMED)}): {len(self.found):,} of {tested:,} figures "
             f"differ (q ≤ {self.level:g}{beyond})."
         )
 

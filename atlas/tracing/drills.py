@@ -13,6 +13,7 @@ import pandas as pd
 from atlas.definitions import DEFINITIONS
 from atlas.errors import BadTraceFile
 from atlas.ids import HEAD, KINDS, as_head
+from atlas.numbers import listed
 from atlas.tracing.corpus_sound import require, whole
 
 if TYPE_CHECKING:
@@ -66,10 +67,9 @@ class Drills:
             title = DEFINITIONS[drill].title
             if here.empty:
                 continue
-            ids = found[HEAD].head(NAMED).itertuples(index=False, name=None)
+            ids = found[HEAD].itertuples(index=False, name=None)
             named = [as_head((str(kind), int(layer), int(head)), kinds).label(kinds) for kind, layer, head in ids]
-            more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
-            lines.append(f"{title}: {len(found):,} of {len(here):,} heads" + (f" ({', '.join(named)}{more})." if named else "."))
+            lines.append(f"{title}: {len(found):,} of {len(here):,} heads" + (f" ({listed(named, NAMED)})." if named else "."))
         return "\n".join(lines)
 
     def as_json(self) -> bytes:

@@ -16,8 +16,10 @@ from atlas.definitions import DEFINITIONS
 from atlas.errors import UnknownName
 from atlas.ids import HEAD, as_head
 from atlas.metrics.roles import ROLES
+from atlas.numbers import listed
 from atlas.tracing.corpus import Corpus, open_corpus
 from atlas.tracing.corpus_heads import drills, measured, roles
+from atlas.tracing.drills import NAMED
 
 FOLLOWED = ("heads", "layers")
 
@@ -26,9 +28,6 @@ ENDS = {"value": "", "lo": "_lo", "hi": "_hi", "uniform": "_uniform", "n": "_n"}
 
 LEAST = 2
 """Checkpoints from which there is something to follow."""
-
-NAMED = 5
-"""Heads of a role that a sentence names."""
 
 RULE = (
     "A head has a role at a checkpoint where q ≤ 0.05 and its whole interval is more than half of the way from chance to "
@@ -123,10 +122,9 @@ class OverTime:
         return "\n".join([*(lines or ["No head has earned a role at the last checkpoint."]), RULE])
 
     def _line(self, role: str, rows: pd.DataFrame, kinds: list[str]) -> str:
-        ids = rows[[*HEAD, "name"]].head(NAMED).itertuples(index=False, name=None)
+        ids = rows[[*HEAD, "name"]].itertuples(index=False, name=None)
         said = [f"{as_head((str(kind), int(layer), int(head)), kinds).label(kinds)} at {name}" for kind, layer, head, name in ids]
-        more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
-        return f"{DEFINITIONS[role].title}: {', '.join(said)}{more}."
+        return f"{DEFINITIONS[role].title}: {listed(said, NAMED)}."
 
 
 def over_time(corpora: Iterable[Corpus | str | Path] | Mapping[str, Corpus], steps: Sequence[int] = ()) -> OverTime:

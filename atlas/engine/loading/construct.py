@@ -20,6 +20,7 @@ from atlas.engine.loading.hub import Source
 from atlas.engine.loading.placement import as_device, as_dtype, moved
 from atlas.engine.loading.quiet_libraries import quiet_transformers
 from atlas.errors import AtlasError, BrokenFiles, UnsafeModel, UnsupportedModel
+from atlas.numbers import listed
 
 if TYPE_CHECKING:
     import torch
@@ -145,7 +146,7 @@ def _model(source: Source, config: Any, dtype: torch.dtype, *, trust: bool) -> t
         _refuse_holes(folder, set(loaded.missing) - set(made_up))
         if not made_up:
             return loaded.hf, task, _left_out(loaded, folder)
-        note = f"The files hold no trained {task} head ({_listed(made_up)}), so there are no predictions."
+        note = f"The files hold no trained {task} head ({listed(made_up, SHOWN_KEYS)}), so there are no predictions."
         del loaded
     loaded = _load(folder, _bare_class(config) if task == BASE else "AutoModel", config, dtype, trust=trust)
     poolers = {key for key in loaded.missing if key.startswith("pooler.")}
@@ -201,8 +202,9 @@ def _load(folder: Path, auto: str, config: Any, dtype: torch.dtype, *, trust: bo
             output_loading_info=True,
         )
     if info["mismatched_keys"]:
-        wrong = [f"{key} {tuple(held)} instead of {tuple(wanted)}" for key, held, wanted in sorted(info["mismatched_keys"])]
-        msg = f"The weights in {folder} do not fit its {files.CONFIG}: {_listed(wrong)}. One of the two is from another model."
+        keys = [f"{key} {tuple(held)} instead of {tuple(wanted)}" for key, held, wanted in sorted(info["mismatched_keys"])]
+        wrong = listed(keys, SHOWN_KEYS)
+        msg = f"The weights in {folder} do not fit its {files.CONFIG}: {wrong}. One of the two is from another model."
         raise BrokenFiles(msg)
     if hf.main_input_name != "input_ids":
         msg = f"{type(hf).__name__} reads {hf.main_input_name}, not text; only models of text can be traced so far."
@@ -230,8 +232,8 @@ def _refuse_holes(folder: Path, missing: Iterable[str]) -> None:
     holes = sorted(missing)
     if holes:
         msg = (
-            f"The weights in {folder} lack {len(holes)} parts of the model itself ({_listed(holes)}), which would be made up at "
-            "random. Get the files again; the configuration may belong to another model."
+            f"The weights in {folder} lack {len(holes)} parts of the model itself ({listed(holes, SHOWN_KEYS)}), which would be "
+            "made up at random. Get the files again; the configuration may belong to another model."
         )
         raise BrokenFiles(msg)
 
@@ -242,7 +244,7 @@ def _left_out(loaded: _Loaded, folder: Path) -> tuple[str, ...]:
     deeper = [key for key in loaded.unexpected if re.search(r"\.\d+\.", key) and re.sub(r"\.\d+\.", ".*.", key) in shape]
     if not deeper:
         return ()
-    return (f"{folder / files.CONFIG} declares fewer layers than the files hold; not used: {_listed(deeper)}.",)
+    return (f"{folder / files.CONFIG} declares fewer layers than the files hold; not used: {listed(deeper, SHOWN_KEYS)}.",)
 
 
 def _check_vocabulary(folder: Path, hf: Any, tokenizer: Any) -> None:
@@ -282,8 +284,3 @@ def _explained(folder: Path) -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     return textwrap.shorten(str(error), REASON_CHARACTERS, placeholder=" ...")
-
-
-def _listed(keys: list[str]) -> str:
-    rest = len(keys) - SHOWN_KEYS
-    return ", ".join(keys[:SHOWN_KEYS]) + (f" and {rest} more" if rest > 0 else "")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import AtlasError, BrokenFiles, ModelNotFound, UnsafeModel
+from atlas.numbers import listed
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -81,7 +82,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
         raise UnsafeModel(msg)
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        msg = f"{folder} lacks {len(missing)} of {len(names)} shards: {_first_names(missing)}. Get them again."
+        msg = f"{folder} lacks {len(missing)} of {len(names)} shards: {listed(missing, 3)}. Get them again."
         raise BrokenFiles(msg)
     return tuple(folder / name for name in names)
 
@@ -91,7 +92,7 @@ def no_safetensors(place: str, names: Iterable[str], more: str = "") -> AtlasErr
     pickled = sorted(name for name in names if name.endswith(PICKLED))
     if pickled:
         msg = (
-            f"{place} holds its weights only as {_first_names(pickled)}, "
+            f"{place} holds its weights only as {listed(pickled, 3)}, "
             f"and reading a pickle can run any code hidden in it.{more} "
             "Convert it once, where you trust its source: load it with its transformers class and "
             "from_pretrained(..., use_safetensors=False), write it with save_pretrained(folder), and give that folder."
@@ -178,9 +179,4 @@ def _names(folder: Path) -> set[str]:
 
 def _listing(folder: Path) -> str:
     names = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else []
-    return f"there is {_first_names(names)}" if names else "it is empty"
-
-
-def _first_names(names: list[str], most: int = 3) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return f"there is {listed(names, 3)}" if names else "it is empty"
