@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import panel as pn
 import param
 import pytest
 from bokeh.plotting import figure
 
 from atlas.components.card import UNBUILT, Card, Stage
+from atlas.resources import asset
 from tests.browser import served, wait_until
 
 HOSTILE = "keys <script>window.__pwned = 1</script> <img src=x onerror='window.__pwned = 1'> &amp; **she** \x00"
@@ -236,3 +239,10 @@ def test_a_body_that_is_still_to_come_keeps_its_place_and_says_so():
     assert (waits.min_height, waits.css_classes) == (UNBUILT, ["aa-unbuilt"])
     waits.take()
     assert (waits.min_height, waits.css_classes) == (there.min_height, there.css_classes) == (None, [])
+
+
+def test_no_style_sheet_declares_a_font_that_browsers_drop():
+    """Beside a size the family cannot be `inherit`: a browser then drops the declaration, and says nothing."""
+    sheets = [path.read_text(encoding="utf-8") for path in asset("css").glob("*.css")]
+    assert len(sheets) > 10
+    assert [found for sheet in sheets for found in re.findall(r"font:\s*[^;\s][^;]*\sinherit", sheet)] == []
