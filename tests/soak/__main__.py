@@ -74,7 +74,7 @@ async def alive(server: Server) -> dict[str, int]:
         await asyncio.sleep(5)
         for _ in range(ASKED):
             answer = json.loads((await client.fetch(f"{server.address}/alive", request_timeout=AFTER)).body)
-            found[answer["process"]] = {name: answer[name] for name in KINDS}
+            found[answer["process"]] = {name: answer["objects"][name] for name in KINDS}
         if not any(any(each.values()) for each in found.values()):
             break
     return {name: max(each[name] for each in found.values()) for name in KINDS}

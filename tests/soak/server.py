@@ -40,22 +40,27 @@ def main() -> None:
     raise SystemExit(atlas(["serve", "--no-open", "--port", "0", *sys.argv[1:]]))
 
 
-def alive() -> dict[str, int]:
+def alive() -> dict[str, Any]:
     """How many objects of sessions there are in this process, and the bytes of its memory."""
     import gc
 
+    import holoviews as hv
     from bokeh.document import Document
+    from bokeh.io.state import curstate
 
     from atlas.app import AttentionAtlas
+    from atlas.state.lens import Lens
     from atlas.state.workspace import Workspace
 
     for _ in range(3):  # what a finaliser lets go of is found the next time
         gc.collect()
+    kinds = (AttentionAtlas, Workspace, Lens, hv.DynamicMap, Document)
+    # Bokeh keeps one document for the process, for what is done outside of all sessions.
+    everyones = curstate().document
+    found = [each for each in gc.get_objects() if each is not everyones]
     # By type: asking a lazy proxy for its class may build what it stands for.
-    kinds = {"AttentionAtlas": AttentionAtlas, "Workspace": Workspace, "Document": Document}
-    found = gc.get_objects()
-    counts = {name: sum(issubclass(type(each), kind) for each in found) for name, kind in kinds.items()}
-    return counts | {"memory": psutil.Process().memory_info().rss}
+    counts = {kind.__name__: sum(issubclass(type(each), kind) for each in found) for kind in kinds}
+    return {"objects": counts, "memory": psutil.Process().memory_info().rss}
 
 
 @dataclass(frozen=True)

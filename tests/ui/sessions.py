@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from tornado.ioloop import IOLoop
 
 from tests.engine.families import TEXT
 from tests.places import REPO
+from tests.soak.server import alive
 
 LAYERS, HEADS = 3, 4
 """Of the tiny model."""
@@ -147,28 +147,6 @@ def told(workspace: Any) -> dict[str, Any]:
         "queries": sorted(selection.queries),
         "keys": sorted(selection.keys),
     }
-
-
-def alive() -> dict[str, Any]:
-    """How many objects of sessions there are, and the memory of the process."""
-    import holoviews as hv
-    import psutil
-    from bokeh.document import Document
-    from bokeh.io.state import curstate
-
-    from atlas.app import AttentionAtlas
-    from atlas.state.lens import Lens
-    from atlas.state.workspace import Workspace
-
-    for _ in range(3):  # what a finaliser lets go of is found the next time
-        gc.collect()
-    kinds = (AttentionAtlas, Workspace, Lens, hv.DynamicMap, Document)
-    # Bokeh keeps one document for the process, for what is done outside of all sessions.
-    everyones = curstate().document
-    found = [each for each in gc.get_objects() if each is not everyones]
-    # By type: asking a lazy proxy for its class may build what it stands for.
-    counts = {kind.__name__: sum(issubclass(type(each), kind) for each in found) for kind in kinds}
-    return {"objects": counts, "memory": psutil.Process().memory_info().rss}
 
 
 @contextmanager
