@@ -13,8 +13,8 @@ from typing import Any
 
 from atlas.cli.counterfactuals import add_counterfactuals, run_counterfactuals
 from atlas.cli.progress import progress_bar
-from atlas.errors import BadData
 from atlas.tracing.benchmarks import KINDS, Benchmark
+from atlas.tracing.swap_audit import TEMPLATES
 
 Write = Callable[[Any, Path], None]
 """Writes a table to a file in the format of its ending."""
@@ -62,21 +62,41 @@ def add_bias(commands: Any, count: Callable[[str], int], write: Write) -> None:
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     add_counterfactuals(parser, which)
-    parser.set_defaults(command=partial(run, write=write))
+    parser.set_defaults(command=partial(run, write=write, parser=parser))
 
 
-def run(args: argparse.Namespace, write: Write) -> None:
+def check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """End as wrong usage, before a model is loaded, where an option says nothing about what is asked for."""
+
+    def refuse(asked: str, *others: str) -> None:
+        given = [f"--{name}" for name in others if getattr(args, name) != parser.get_default(name)]
+        if given:
+            says, it = ("says", "it") if len(given) == 1 else ("say", "them")
+            parser.error(f"{' and '.join(given)} {says} nothing about {asked}; leave {it} out")
+
+    if args.counterfactuals is None:
+        refuse("--benchmark", "column", "category", "swap")
+        if args.data is None:
+            parser.error("a benchmark is read from a file: name it with --data FILE")
+        return
+    refuse("--counterfactuals", "data", "restart", "limit")
+    if args.counterfactuals in TEMPLATES:
+        refuse("texts that come with Atlas", "column")
+    if args.swap is not None:
+        refuse("a --swap of your own", "category")
+
+
+def run(args: argparse.Namespace, write: Write, parser: argparse.ArgumentParser) -> None:
     """Run what is asked for and print its tables."""
     from atlas.engine.loading.load import load
+
+    check(args, parser)
 
     def load_model() -> Any:
         return load(args.model, args.revision, args.device, args.dtype, trust_remote_code=args.trust_remote_code)
 
     if args.counterfactuals is not None:
         run_counterfactuals(args, load_model, write)
-    elif args.data is None:
-        msg = "A benchmark is read from a file: name it with --data FILE."
-        raise BadData(msg)
     else:
         run_benchmark(args, load_model, write)
 

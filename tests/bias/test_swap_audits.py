@@ -15,7 +15,7 @@ from atlas.bias.reactions import beyond_neutral
 from atlas.bias.swap_audits import Text
 from atlas.bias.swap_tables import Exchange, beyond_over_texts, exchange_of, mean_change
 from atlas.bias.templates import template_texts
-from atlas.cli import DONE, FAILED, main
+from atlas.cli import DONE, main
 from atlas.errors import BadData, TextError, UnknownName
 from atlas.text.files import BadRow, TextRow, TextRows
 from atlas.tracing.predictions import SEQ2SEQ
@@ -219,5 +219,20 @@ def test_the_command_writes_all_tables_and_names_the_rows_it_left_out(tmp_path, 
     pairs = pd.read_csv(tmp_path / "out" / "counterfactuals-pairs.csv")
     assert pairs["counterfactual"].tolist() == ["The man was late."]
     assert {each.stem.split("-")[1] for each in (tmp_path / "out").iterdir()} == {"pairs", "groups", "heads", "neutral", "bad"}
-    assert main(["bias", "gpt-mini", "--benchmark", "pairs"]) == FAILED
-    assert "--data FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--benchmark pairs", "name it with --data FILE"),
+        ("--benchmark pairs --data f --category age --swap a->b", "--category and --swap say nothing about --benchmark"),
+        ("--counterfactuals f --restart --limit 3", "--restart and --limit say nothing about --counterfactuals"),
+        ("--counterfactuals feelings --column post", "--column says nothing about texts that come with Atlas"),
+        ("--counterfactuals f --swap a->b --category age", "--category says nothing about a --swap of your own"),
+    ],
+)  # fmt: skip
+def test_an_option_that_says_nothing_about_what_is_asked_for_is_wrong_usage(given, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bias", "no-such-model", *given.split()])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
