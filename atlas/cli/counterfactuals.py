@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.cli.audit import SHOWN, SURE, as_text, print_unused
 from atlas.cli.progress import progress_bar
-from atlas.tracing.swap_audit import CATEGORIES, EVERY, TEMPLATES
+from atlas.tracing.swap_audit import CATEGORIES, EVERY, FEW_SENTENCES, TEMPLATES
 
 if TYPE_CHECKING:
     from atlas.tracing.swap_audit import SwapAudit
@@ -46,6 +46,8 @@ def run_counterfactuals(args: argparse.Namespace, load_model: Callable[[], Any],
     with progress_bar(quiet=args.quiet, name="pairs") as progress:
         found = swap_audit(model, texts, args.swap, args.category, seed=args.seed, progress=progress, ablate=args.ablate)
     print_summary(found)
+    if args.counterfactuals in TEMPLATES:
+        print(f"note: {FEW_SENTENCES}")
     if args.output is not None:
         tables = {"pairs": found.pairs, "groups": found.groups, "heads": found.heads, "neutral": found.null, "bad": found.bad}
         for name, table in tables.items():

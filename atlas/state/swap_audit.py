@@ -25,6 +25,7 @@ from atlas.trace import Trace
 from atlas.tracing.swap_audit import (
     CATEGORIES,
     EVERY,
+    FEW_SENTENCES,
     MEASURES,
     NEUTRAL_EACH,
     PREDICTED,
@@ -254,6 +255,7 @@ class SwapAuditLens(PartsLens):
         if found is None:
             return ""
         lines = [f"Predicts: {found.predicts}. Detector: {found.detector}."]
+        lines += [FEW_SENTENCES] if self.choices.source in TEMPLATES else []
         bad = [f"row {row} {reason}".removesuffix(".") for row, reason in found.bad.head(SHOWN_ROWS).itertuples(index=False)]
         if len(found.bad):
             more = f", and {len(found.bad) - SHOWN_ROWS:,} more" if len(found.bad) > SHOWN_ROWS else ""

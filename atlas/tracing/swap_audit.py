@@ -35,6 +35,11 @@ TEMPLATES: Mapping[str, str] = {
 }
 """Sets of texts that come with Atlas, and what they are about."""
 
+FEW_SENTENCES = (
+    "The texts that come with Atlas are four to eight sentences a set, filled with other words: they are much alike, and "
+    "intervals, p and q hold for them alone."
+)
+
 EVERY = "all"
 """All categories."""
 

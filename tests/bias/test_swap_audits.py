@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,10 @@ from atlas.bias.swap_tables import Exchange, beyond_over_texts, exchange_of, mea
 from atlas.bias.templates import template_texts
 from atlas.cli import DONE, main
 from atlas.errors import BadData, TextError, UnknownName
+from atlas.resources import asset
 from atlas.text.files import BadRow, TextRow, TextRows
 from atlas.tracing.predictions import SEQ2SEQ
-from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, PREDICTED, TEMPLATES
+from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, FEW_SENTENCES, PREDICTED, TEMPLATES
 from tests.engine.families import loaded
 
 TEXTS = (
@@ -201,6 +203,8 @@ def test_every_text_that_comes_with_atlas_has_a_counterfactual(name):
     texts = template_texts(name)
     assert len(set(texts)) == len(texts) >= 60
     assert not [text for text in texts if "{" in text or " a e" in text or " a a" in text]
+    sentences = tomllib.loads(asset("counterfactual_templates.toml").read_text(encoding="utf-8"))[name]["texts"]
+    assert 4 <= len(sentences) <= 8, FEW_SENTENCES
     random = np.random.default_rng(0)
     for text in random.choice(texts, 6, replace=False):
         assert any(each.category in CATEGORIES for each in counterfactuals(str(text))), text
@@ -219,6 +223,12 @@ def test_the_command_writes_all_tables_and_names_the_rows_it_left_out(tmp_path, 
     pairs = pd.read_csv(tmp_path / "out" / "counterfactuals-pairs.csv")
     assert pairs["counterfactual"].tolist() == ["The man was late."]
     assert {each.stem.split("-")[1] for each in (tmp_path / "out").iterdir()} == {"pairs", "groups", "heads", "neutral", "bad"}
+
+
+def test_of_texts_that_come_with_atlas_the_command_says_how_few_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(atlas.bias, "swap_audit", lambda *_, **__: found("GPT-2"))
+    assert main(["bias", "gpt-mini", "--counterfactuals", "feelings", "-q"]) == DONE
+    assert f"note: {FEW_SENTENCES}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from atlas.state.readers_file import MOST_BYTES
 from atlas.state.swap_audit import FILE, MOST_LETTERS, PASTED, SwapAuditLens
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
-from atlas.tracing.swap_audit import ATTENDED, DETECTED, MEASURES, PREDICTED, SWAP_AUDIT
+from atlas.tracing.swap_audit import ATTENDED, DETECTED, FEW_SENTENCES, MEASURES, PREDICTED, SWAP_AUDIT
 from atlas.views.swap_audit import SwapAuditView
 from tests.engine.families import loaded
 from tests.state.readers import single
@@ -99,6 +99,18 @@ def test_nothing_runs_before_the_press_and_then_the_numbers_are_those_of_the_api
     view.swaps.choices.measure = DETECTED
     room.thresholds.generalisation = 0.01
     assert view.table.value["Flagged"].sum() > found.pairs["flagged"].sum(), "a threshold flags anew without a run"
+
+
+def test_of_texts_that_come_with_atlas_the_card_says_how_few_they_are():
+    _, view = opened()
+    view.swaps.workspace.tasks = {**TASKS, SWAP_AUDIT: lambda *_: expected()}
+    view._run()
+    assert FEW_SENTENCES in view.notes.object
+    view.swaps.choices.source = PASTED
+    view.pasted.value = FIVE
+    view._run()
+    assert view.notes.object
+    assert FEW_SENTENCES not in view.notes.object
 
 
 def test_a_click_opens_the_text_a_press_the_counterfactual_and_both_go_to_compare():
