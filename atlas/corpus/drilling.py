@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -131,17 +131,15 @@ class _Run:
 
     def done(self) -> Drills:
         """Run them one after another."""
-        kinds = {name: self._kinds(name) for name in self.wanted}
-        self._all = sum(2 * self.n for name, able in kinds.items() if able)
-        for name, able in kinds.items():
-            if not able:
-                continue
-            before = self._done
-            if name == SUCCESSOR:
-                self._successors(able)
-            else:
-                self._attention(name, able)
-            self._step(before + 2 * self.n - self._done)
+        kinds = {name: able for name in self.wanted if (able := self._kinds(name))}
+        self._all = 2 * self.n * len(kinds)
+        retrieval, successor = (kinds.pop(name, []) for name in (RETRIEVAL, SUCCESSOR))
+        self._attention(kinds, MASS)
+        if retrieval:
+            self._attention({RETRIEVAL: retrieval}, COPY)
+        if successor:
+            self._successors(successor)
+        self._step(self._all - self._done)
         about = {
             "model": self.model.name, "revision": self.model.revision, "class": type(self.model.hf).__name__, "n": self.n,
             "seed": self.seed, "versions": library_versions(), "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -170,16 +168,19 @@ class _Run:
         writes = kind == "decoder" and self.model.task == "causal-lm"
         return "" if writes or (kind == "encoder" and self.reader.masked) else NO_ANSWER
 
-    def _attention(self, name: str, kinds: Sequence[str]) -> None:
-        try:
-            made: Made = MAKERS[name](self.reader, self.n, self.seed)
-        except TooFew as reason:
-            self._reasons += [(name, kind, str(reason)) for kind in kinds]
-            return
-        rule = COPY if name == RETRIEVAL else MASS
-        drilled, twins = (attended(self.model, each, rule, self._step) for each in made)
-        for kind in kinds:
-            self._keep(name, kind, head_scores(drilled[kind], twins[kind], published=name == RETRIEVAL))
+    def _attention(self, kinds: Mapping[str, Sequence[str]], rule: str) -> None:
+        made: dict[str, Made] = {}
+        for name, able in kinds.items():
+            try:
+                made[name] = MAKERS[name](self.reader, self.n, self.seed)
+            except TooFew as reason:
+                self._reasons += [(name, kind, str(reason)) for kind in able]
+        # All at once, because they share texts: a text that is said twice is drilled for both copies and for what follows.
+        found = attended(self.model, [drill for each in made.values() for drill in (*each.drills, *each.twins)], rule, self._step)
+        for at, name in enumerate(made):
+            for kind in kinds[name]:
+                drilled, twins = found[kind][2 * self.n * at :][: 2 * self.n].reshape(2, self.n, -1)
+                self._keep(name, kind, head_scores(drilled, twins, published=rule == COPY))
 
     def _successors(self, kinds: Sequence[str]) -> None:
         size = sum(each.n_layers * each.n_heads for each in self.model.size.kinds if each.kind in kinds)

@@ -14,6 +14,7 @@ from atlas.cli import main
 from atlas.corpus import drills, read_drills
 from atlas.corpus.drill_texts import MAKERS, Reader
 from atlas.corpus.drilling import TWO_TEXTS
+from atlas.engine.model import Model
 from atlas.engine.running.drilling import MASS, attended
 from atlas.errors import BadTraceFile, CorpusError, UnknownName
 from atlas.text.ordinals import SERIES, needle_text, shuffled_series
@@ -85,6 +86,14 @@ def test_a_score_is_the_mean_of_the_weights_that_a_plain_trace_has(name):
         pairs = [(second[token], first[token] + 1) for token in dict.fromkeys(twice)][1:-1]
         expected = np.mean([weights[:, query, key] for query, key in pairs], axis=0)
         np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+def test_a_text_is_run_once_whatever_drills_want_of_it(monkeypatch):
+    run, told, traced = [], [], Model.traced
+    monkeypatch.setattr(Model, "traced", lambda self, encoded, *more: run.extend(encoded) or traced(self, encoded, *more))
+    drills(by_hand(), ["previous", "duplicate", "induction"], n=10, progress=lambda *at: told.append(at))
+    assert len(run) == 3 * 10, "random tokens; said twice; and the second time in another order"
+    assert told[-1] == (60, 60)
 
 
 def test_the_heads_of_gpt_mini_are_those_of_its_card():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,23 +47,30 @@ class Drill(NamedTuple):
 
 
 def attended(model: Model, drills: Sequence[Drill], rule: str, done: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """Kind -> (drill, head) scores by a rule; `done` is called with the number of drills that were run."""
-    found: dict[str, list[np.ndarray]] = {}
-    for batch in _batches(model, drills):
-        encoded = [_encoded(model, drill) for drill in batch]
-        for drill, trace in zip(batch, model.traced(encoded, [None] * len(batch), "weights", ()), strict=True):
-            for kind, wanted in drill.wanted.items():
-                found.setdefault(kind, []).append(_scores(trace, kind, wanted, rule))
-        done(len(batch))
-    return {kind: np.stack(rows) for kind, rows in found.items()}
+    """Kind -> (drill, head) scores by a rule; `done` is called with the number of drills that were run.
+
+    Drills of one text share its run, whatever they want of it.
+    """
+    alike: dict[tuple[Any, Any], list[int]] = {}
+    for at, drill in enumerate(drills):
+        alike.setdefault((drill.source, drill.decoder), []).append(at)
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for batch in _batches(model, drills, list(alike.values())):
+        encoded = [_encoded(model, drills[places[0]]) for places in batch]
+        for places, trace in zip(batch, model.traced(encoded, [None] * len(batch), "weights", ()), strict=True):
+            for at in places:
+                for kind, wanted in drills[at].wanted.items():
+                    found.setdefault(kind, {})[at] = _scores(trace, kind, wanted, rule)
+        done(sum(map(len, batch)))
+    return {kind: np.stack([rows[at] for at in sorted(rows)]) for kind, rows in found.items()}
 
 
-def _batches(model: Model, drills: Sequence[Drill]) -> Iterator[Sequence[Drill]]:
+def _batches(model: Model, drills: Sequence[Drill], alike: list[list[int]]) -> Iterator[list[list[int]]]:
     longest = max((len(drill.source) + len(drill.decoder or ()) for drill in drills), default=1)
     heads = sum(kind.n_layers * kind.n_heads for kind in model.size.kinds)
     size = max(1, min(AT_ONCE, BATCH_BYTES // (4 * heads * longest**2)))
-    for start in range(0, len(drills), size):
-        yield drills[start : start + size]
+    for start in range(0, len(alike), size):
+        yield alike[start : start + size]
 
 
 def _encoded(model: Model, drill: Drill) -> Encoded:
