@@ -12,6 +12,7 @@ from atlas.tracing.explained import without_model
 from atlas.views.attribution import TITLES
 from atlas.views.base import TIGHT
 from atlas.views.dotted import DottedPlaneView
+from atlas.views.shows import Shows
 
 
 class AgreementView(DottedPlaneView):
@@ -30,17 +31,12 @@ class AgreementView(DottedPlaneView):
     )
     defines: ClassVar = ("head_agreement",)
     lens_type: ClassVar = AgreementLens
+    agreement = Shows(AgreementLens)
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """Without its model, or without predictions, there is nothing to agree with."""
         return without_model(trace)
-
-    @property
-    def agreement(self) -> AgreementLens:
-        """What is shown."""
-        assert isinstance(self.lens, AgreementLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What heads are compared with."""

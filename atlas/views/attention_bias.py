@@ -11,6 +11,7 @@ from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT
 from atlas.views.beyond import BeyondChanceView
+from atlas.views.shows import Shows
 
 DIRECTIONS = {"all words": RECEIVED, "flagged words": AMONG}
 
@@ -32,17 +33,12 @@ class AttentionBiasView(BeyondChanceView):
     )
     defines: ClassVar = ("attention_bias",)
     lens_type: ClassVar = AttentionBiasLens
+    bias = Shows(AttentionBiasLens)
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A detector reads a text."""
         return without_text(trace)
-
-    @property
-    def bias(self) -> AttentionBiasLens:
-        """What is shown."""
-        assert isinstance(self.lens, AttentionBiasLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which words, and who looks at them."""

@@ -20,6 +20,7 @@ from atlas.tracing.verdict import p_words
 from atlas.views.attention_bias import DIRECTIONS
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
+from atlas.views.shows import Shows
 
 ORIGIN = "attention_depth"
 
@@ -48,6 +49,7 @@ class AttentionDepthView(View):
     )
     defines: ClassVar = ("attention_bias_layer", "attention_bias")
     lens_type: ClassVar = AttentionDepthLens
+    depth = Shows(AttentionDepthLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -57,12 +59,6 @@ class AttentionDepthView(View):
     def fits(cls, trace: Trace) -> str:
         """A detector reads a text."""
         return without_text(trace)
-
-    @property
-    def depth(self) -> AttentionDepthLens:
-        """What is shown."""
-        assert isinstance(self.lens, AttentionDepthLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which words, and who looks at them."""

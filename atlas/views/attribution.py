@@ -18,6 +18,7 @@ from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "attribution"
 
@@ -43,6 +44,7 @@ class AttributionView(View):
     )
     defines: ClassVar = METHODS
     lens_type: ClassVar = AttributionLens
+    attribution = Shows(AttributionLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -54,12 +56,6 @@ class AttributionView(View):
     def fits(cls, trace: Trace) -> str:
         """Without its model, or without predictions, there is nothing to explain."""
         return without_model(trace)
-
-    @property
-    def attribution(self) -> AttributionLens:
-        """What is shown."""
-        assert isinstance(self.lens, AttributionLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Two methods, and what of the outcome is explained."""

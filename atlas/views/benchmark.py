@@ -18,6 +18,7 @@ from atlas.trace import Trace
 from atlas.tracing.benchmarks import KINDS
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 from atlas.views.table import rows_table
 from atlas.views.upload import file_input
 
@@ -70,6 +71,7 @@ class BenchmarkView(View):
     )
     defines: ClassVar = ("stereoset", "crows_pairs")
     lens_type: ClassVar = BenchmarkLens
+    benchmark = Shows(BenchmarkLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -97,12 +99,6 @@ class BenchmarkView(View):
     def fits(cls, trace: Trace) -> str:
         """A model without likelihoods has no scores."""
         return without_likelihoods(trace)
-
-    @property
-    def benchmark(self) -> BenchmarkLens:
-        """What is shown."""
-        assert isinstance(self.lens, BenchmarkLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which benchmark, its file, how many examples; run."""

@@ -17,6 +17,7 @@ from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
 from atlas.views.base import Export, View
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 KEY = (
     "The first three rows: held-out words at the threshold, with 95 % intervals. Confidence: flagged words of this text, by how "
@@ -49,6 +50,7 @@ class CalibrationView(View):
     )
     defines: ClassVar = ("calibration", "bias_label")
     lens_type: ClassVar = CalibrationLens
+    calibration = Shows(CalibrationLens)
     wide: ClassVar = True
     beside: ClassVar = 260
 
@@ -63,12 +65,6 @@ class CalibrationView(View):
     def fits(cls, trace: Trace) -> str:
         """A detector reads a text."""
         return without_text(trace)
-
-    @property
-    def calibration(self) -> CalibrationLens:
-        """What is shown."""
-        assert isinstance(self.lens, CalibrationLens)
-        return self.lens
 
     def body(self) -> Any:
         """A diagram a label, and the numbers."""

@@ -22,6 +22,7 @@ from atlas.tracing.verdict import p_words
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "causal_test"
 
@@ -66,6 +67,7 @@ class CausalTestView(View):
     )
     defines: ClassVar = ("causal_test", "attention_bias", "bias_label")
     lens_type: ClassVar = CausalTestLens
+    tested = Shows(CausalTestLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -82,12 +84,6 @@ class CausalTestView(View):
     def fits(cls, trace: Trace) -> str:
         """It takes a model here that labels tokens or says how likely a text is."""
         return without_decision(trace)
-
-    @property
-    def tested(self) -> CausalTestLens:
-        """What is shown."""
-        assert isinstance(self.lens, CausalTestLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which heads, what they become, how many random sets, and the press."""

@@ -16,6 +16,7 @@ from atlas.state.workspace import Workspace
 from atlas.tracing.two_heads import BY_INDEX, BY_PATTERN
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 SAME = "as on side A"
 
@@ -39,6 +40,7 @@ class CompareView(View):
     )
     defines: ClassVar = ("matched_similarity",)
     lens_type: ClassVar = CompareLens
+    compare = Shows(CompareLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -66,12 +68,6 @@ class CompareView(View):
         self.stop.on_click(lambda _: self._clear())
         self.note = plain("", "aa-compare-note")
         self.sides = plain("", "aa-compare-sides")
-
-    @property
-    def compare(self) -> CompareLens:
-        """What is shown."""
-        assert isinstance(self.lens, CompareLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """How heads are paired."""

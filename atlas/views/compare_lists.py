@@ -28,6 +28,7 @@ from atlas.views.cloud import Cloud
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_select
 from atlas.views.glyph import Glyph
+from atlas.views.shows import Shows
 
 METRIC_NAMES = {title_of(name): name for name in (*METRICS, SELECTED)}
 
@@ -49,6 +50,7 @@ class CompareMetricsView(View):
     )
     defines: ClassVar = ("metric_difference", "pattern_moved")
     lens_type: ClassVar = CompareMetricsLens
+    heads = Shows(CompareMetricsLens)
     beside: ClassVar = 320
 
     redrawn = param.Integer(default=0, doc="Counts the changes of the points.")
@@ -59,12 +61,6 @@ class CompareMetricsView(View):
         self.ranking.on_press(self._pressed)
         self._hears = [on_select(self._picked)]
         self.glyph, self.equal = Cloud(), Glyph()
-
-    @property
-    def heads(self) -> CompareMetricsLens:
-        """What is shown."""
-        assert isinstance(self.lens, CompareMetricsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """The metric."""
@@ -162,6 +158,7 @@ class ComparePredictionsView(View):
     )
     defines: ClassVar = ("prediction_probability",)
     lens_type: ClassVar = ComparePredictionsLens
+    predictions = Shows(ComparePredictionsLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -172,12 +169,6 @@ class ComparePredictionsView(View):
     def fits(cls, trace: Trace) -> str:
         """A recording has no predictions."""
         return without_predictions(trace)
-
-    @property
-    def predictions(self) -> ComparePredictionsLens:
-        """What is shown."""
-        assert isinstance(self.lens, ComparePredictionsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """How many outcomes."""

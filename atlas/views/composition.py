@@ -16,6 +16,7 @@ from atlas.tracing.composition import PATHS, without_composition
 from atlas.tracing.why import without_parts
 from atlas.views.base import TIGHT, Export
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 from atlas.views.signed_lists import SignedLists
 
 
@@ -35,6 +36,7 @@ class CompositionView(SignedLists):
     )
     defines: ClassVar = ("composition_share",)
     lens_type: ClassVar = CompositionLens
+    composition = Shows(CompositionLens)
     wide: ClassVar = True
     rows: ClassVar = dict.fromkeys(PATHS, WRITERS + 1)
     label: ClassVar = "share"
@@ -43,12 +45,6 @@ class CompositionView(SignedLists):
     def fits(cls, trace: Trace) -> str:
         """A trace with queries, keys and its model, and with earlier heads."""
         return without_parts(trace, trace.kinds[0]) or without_composition(trace)
-
-    @property
-    def composition(self) -> CompositionLens:
-        """What is shown."""
-        assert isinstance(self.lens, CompositionLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Whether the Map has arrows."""

@@ -13,6 +13,7 @@ from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 from atlas.views.upload import file_input
 
 HINT = (
@@ -39,6 +40,7 @@ class CorpusRunView(View):
     )
     defines: ClassVar = ("corpus_mean", "corpus_role")
     lens_type: ClassVar = CorpusRunLens
+    measuring = Shows(CorpusRunLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -57,12 +59,6 @@ class CorpusRunView(View):
     def fits(cls, trace: Trace) -> str:
         """Without a model nothing is measured."""
         return "" if trace.live is not None else "its model is not here to read other texts."
-
-    @property
-    def measuring(self) -> CorpusRunLens:
-        """What is shown."""
-        assert isinstance(self.lens, CorpusRunLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """The texts, how many of them, and the press."""

@@ -16,6 +16,7 @@ from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT, gesture
 from atlas.views.beyond import BeyondChanceView
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 VALUES = {"beyond neutral swaps": RATIO, "as it is": MOVED}
 
@@ -48,6 +49,7 @@ class CounterfactualsView(BeyondChanceView):
     )
     defines: ClassVar = ("counterfactual_likelihood", "counterfactual_reaction", "bias_label")
     lens_type: ClassVar = CounterfactualsLens
+    counterfactuals = Shows(CounterfactualsLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -68,12 +70,6 @@ class CounterfactualsView(BeyondChanceView):
     def fits(cls, trace: Trace) -> str:
         """Words are exchanged in a text."""
         return without_text(trace) or (TWO_TEXTS if trace.texts.pair is not None else "")
-
-    @property
-    def counterfactuals(self) -> CounterfactualsLens:
-        """What is shown."""
-        assert isinstance(self.lens, CounterfactualsLens)
-        return self.lens
 
     def beyond_chance(self) -> frozenset[tuple[int, int]]:
         """The heads that react beyond neutral swaps."""

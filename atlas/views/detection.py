@@ -16,6 +16,7 @@ from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT, gesture
 from atlas.views.plane import PlaneView
+from atlas.views.shows import Shows
 
 
 class DetectionView(PlaneView):
@@ -36,6 +37,7 @@ class DetectionView(PlaneView):
     )
     defines: ClassVar = ("bias_label",)
     lens_type: ClassVar = DetectionLens
+    detection = Shows(DetectionLens)
     colours: ClassVar[Mapping[str, str]] = {"columns": TO, "cells": FOCUS}
     wide: ClassVar = True
 
@@ -48,12 +50,6 @@ class DetectionView(PlaneView):
     def fits(cls, trace: Trace) -> str:
         """A detector reads a text."""
         return without_text(trace)
-
-    @property
-    def detection(self) -> DetectionLens:
-        """What is shown."""
-        assert isinstance(self.lens, DetectionLens)
-        return self.lens
 
     def body(self) -> Any:
         """The plane, the thresholds, and the flagged stretches."""

@@ -14,6 +14,7 @@ from atlas.views.base import TIGHT, Export
 from atlas.views.corpus_choice import CorpusView, Follow
 from atlas.views.plain import plain
 from atlas.views.plane import HeadPlaneView
+from atlas.views.shows import Shows
 
 
 class DriftView(CorpusView, HeadPlaneView):
@@ -31,6 +32,7 @@ class DriftView(CorpusView, HeadPlaneView):
     )
     defines: ClassVar = ("drift",)
     lens_type: ClassVar = DriftLens
+    drift = Shows(DriftLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -41,12 +43,6 @@ class DriftView(CorpusView, HeadPlaneView):
     def offered(cls, workspace: Workspace) -> str:
         """Only where there are two corpora to compare."""
         return super().offered(workspace) or ("" if others(workspace) or workspace.trace is None else SECOND)
-
-    @property
-    def drift(self) -> DriftLens:
-        """What is shown."""
-        assert isinstance(self.lens, DriftLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which corpora, and which metric."""

@@ -14,6 +14,7 @@ from atlas.views.base import TIGHT, Export
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.plain import plain
 from atlas.views.plane import HeadPlaneView
+from atlas.views.shows import Shows
 
 
 class DrillsView(CorpusView, HeadPlaneView):
@@ -31,12 +32,7 @@ class DrillsView(CorpusView, HeadPlaneView):
     )
     defines: ClassVar = DRILLS
     lens_type: ClassVar = DrillsLens
-
-    @property
-    def drills(self) -> DrillsLens:
-        """What is shown."""
-        assert isinstance(self.lens, DrillsLens)
-        return self.lens
+    drills = Shows(DrillsLens)
 
     def tools(self) -> list[Any]:
         """Which corpus, and which drill."""

@@ -14,6 +14,7 @@ from atlas.trace import Trace
 from atlas.tracing.embeddings import PARTS, without_embeddings
 from atlas.views.base import TIGHT
 from atlas.views.plane import PlaneView
+from atlas.views.shows import Shows
 from atlas.views.token_vectors import POSITIONS, TokenVectorsView
 
 if TYPE_CHECKING:
@@ -77,18 +78,13 @@ class EmbeddingVectorsView(TokenVectorsView):
     )
     defines: ClassVar = ("embedding_length", "embedding_map")
     lens_type: ClassVar = EmbeddingVectorsLens
+    vectors = Shows(EmbeddingVectorsLens)
     file: ClassVar = "embedding-vectors"
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A trace of a model with a table of tokens."""
         return without_embeddings(trace)
-
-    @property
-    def vectors(self) -> EmbeddingVectorsLens:
-        """What is shown."""
-        assert isinstance(self.lens, EmbeddingVectorsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which vectors are on the map, and what colours them."""

@@ -23,6 +23,7 @@ from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "faithfulness"
 
@@ -53,6 +54,7 @@ class FaithfulnessView(View):
     )
     defines: ClassVar = ("comprehensiveness", "sufficiency", "naopc")
     lens_type: ClassVar = FaithfulnessLens
+    curves = Shows(FaithfulnessLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -70,12 +72,6 @@ class FaithfulnessView(View):
     def fits(cls, trace: Trace) -> str:
         """Without its model, or without predictions, nothing can be taken out."""
         return without_model(trace)
-
-    @property
-    def curves(self) -> FaithfulnessLens:
-        """What is shown."""
-        assert isinstance(self.lens, FaithfulnessLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Three methods, and how tokens are taken out."""

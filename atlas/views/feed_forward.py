@@ -17,6 +17,7 @@ from atlas.tracing.feed_forward import without_units
 from atlas.views.base import Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 FIRING, HOLDING = "units that fire", "units that hold 90 %"
 
@@ -41,6 +42,7 @@ class FeedForwardView(View):
     )
     defines: ClassVar = ("unit_activation", "units_firing", "units_holding")
     lens_type: ClassVar = FeedForwardLens
+    units = Shows(FeedForwardLens)
 
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
@@ -51,12 +53,6 @@ class FeedForwardView(View):
     def fits(cls, trace: Trace) -> str:
         """A model whose units were found, and is here."""
         return without_units(trace)
-
-    @property
-    def units(self) -> FeedForwardLens:
-        """What is shown."""
-        assert isinstance(self.lens, FeedForwardLens)
-        return self.lens
 
     def body(self) -> Any:
         """Shares over layers, and the units of one."""

@@ -14,6 +14,7 @@ from atlas.tracing.corpus_heads import EXAMPLE, LONGEST
 from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 
 class FinderView(CorpusView):
@@ -32,6 +33,7 @@ class FinderView(CorpusView):
     )
     defines: ClassVar = ("corpus_mean", "corpus_near")
     lens_type: ClassVar = FinderLens
+    finder = Shows(FinderLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -42,12 +44,6 @@ class FinderView(CorpusView):
         self.bars = BarList(dark=self.param.dark, width_of_group=260, letters=18, css_classes=["aa-finder-heads"])
         self.conditions.param.watch(self._entered, "value")
         self.bars.on_press(self._pressed)
-
-    @property
-    def finder(self) -> FinderLens:
-        """What is shown."""
-        assert isinstance(self.lens, FinderLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which corpus."""

@@ -19,6 +19,7 @@ from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import Range, on_range, on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import NO_TITLE, plain
+from atlas.views.shows import Shows
 
 ORIGIN = "flow"
 
@@ -55,6 +56,7 @@ class FlowView(View):
     )
     defines: ClassVar = ("flow_share", "flow_link")
     lens_type: ClassVar = FlowLens
+    links = Shows(FlowLens)
     wide: ClassVar = True
 
     redrawn = param.Integer(default=0, doc="Counts the changes that only a whole new drawing can show.")
@@ -68,12 +70,6 @@ class FlowView(View):
         self._sent: Flow = NOTHING
         """The flow that the plot has the ribbons of."""
         self._pane: Any = None
-
-    @property
-    def links(self) -> FlowLens:
-        """What is shown."""
-        assert isinstance(self.lens, FlowLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which heads, and what the colours mean."""

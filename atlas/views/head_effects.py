@@ -30,6 +30,7 @@ from atlas.views.base import TIGHT
 from atlas.views.dotted import DottedPlaneView
 from atlas.views.glyph import Glyph
 from atlas.views.plane import no_bands
+from atlas.views.shows import Shows
 
 if TYPE_CHECKING:
     import holoviews as hv
@@ -81,6 +82,7 @@ class HeadEffectsView(DottedPlaneView):
         "attribution_patching",
     )
     lens_type: ClassVar = HeadEffectsLens
+    effects = Shows(HeadEffectsLens)
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -90,12 +92,6 @@ class HeadEffectsView(DottedPlaneView):
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self.layers = Glyph()
-
-    @property
-    def effects(self) -> HeadEffectsLens:
-        """What is shown."""
-        assert isinstance(self.lens, HeadEffectsLens)
-        return self.lens
 
     def said_of_colours(self) -> str:
         """Which stripe is which, where three stand beside each other."""

@@ -19,6 +19,7 @@ from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 LETTERS = 64
 """Letters of a text in the list of examples: its strongest links need the rest of the line."""
@@ -46,6 +47,7 @@ class HeadPageView(CorpusView):
     )
     defines: ClassVar = ("corpus_mean", "corpus_role", "excess")
     lens_type: ClassVar = HeadPageLens
+    page = Shows(HeadPageLens)
     needs_corpus: ClassVar = False  # without one it says how one is made
     wide: ClassVar = True
 
@@ -60,12 +62,6 @@ class HeadPageView(CorpusView):
         self._spreads: Any = None
         self._away: Any = None
         self._echo = False
-
-    @property
-    def page(self) -> HeadPageLens:
-        """What is shown."""
-        assert isinstance(self.lens, HeadPageLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which corpus, and examples of what."""

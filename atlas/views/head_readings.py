@@ -7,6 +7,7 @@ from typing import ClassVar
 from atlas.state.head_readings import HeadReadingsLens
 from atlas.trace import Trace
 from atlas.tracing.head_readings import without_readings
+from atlas.views.shows import Shows
 from atlas.views.token_lists import TokenListsView
 
 
@@ -25,15 +26,10 @@ class HeadReadingsView(TokenListsView):
     )
     defines: ClassVar = ("head_reading",)
     lens_type: ClassVar = HeadReadingsLens
+    listed = Shows(HeadReadingsLens)
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A model that predicts tokens, which is here."""
         reasons = [without_readings(trace, kind) for kind in trace.kinds]
         return f"What its heads write cannot be read as tokens: {reasons[0]}" if all(reasons) else ""
-
-    @property
-    def listed(self) -> HeadReadingsLens:
-        """What is shown."""
-        assert isinstance(self.lens, HeadReadingsLens)
-        return self.lens

@@ -22,6 +22,7 @@ from atlas.views.cloud import Cloud
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_reset, on_select
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "heads"
 
@@ -51,6 +52,7 @@ class HeadsView(View):
     redrawn = param.Integer(default=0, doc="Counts the marks that only a whole new drawing can show.")
 
     lens_type: ClassVar = HeadsLens
+    heads = Shows(HeadsLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -58,12 +60,6 @@ class HeadsView(View):
         self._hears = [on_select(self._picked), on_reset(self._show_selection)]
         self.chips = Chips(dark=self.param.dark, css_classes=["aa-groups"])
         self.chips.on_chip(self._pressed)
-
-    @property
-    def heads(self) -> HeadsLens:
-        """What is shown."""
-        assert isinstance(self.lens, HeadsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What places, colours and sizes a head."""

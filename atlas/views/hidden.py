@@ -35,6 +35,7 @@ from atlas.views.colour_key import key_markup
 from atlas.views.events import on_reset, on_select, on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "hidden"
 
@@ -57,6 +58,7 @@ class HiddenView(View):
     )
     defines: ClassVar = ("state_variance", "state_cosine", "state_cosine_centred")
     lens_type: ClassVar = HiddenLens
+    states = Shows(HiddenLens)
     wide: ClassVar = True
 
     redrawn = param.Integer(default=0, doc="Counts the changes that only a new drawing can show.")
@@ -72,12 +74,6 @@ class HiddenView(View):
             label="Layer", start=0, end=1, width=150, margin=(8, 8, 2, 4), css_classes=["aa-hidden-layer"]
         )
         self.slider.param.watch(self._slid, "value")
-
-    @property
-    def states(self) -> HiddenLens:
-        """What is shown."""
-        assert isinstance(self.lens, HiddenLens)
-        return self.lens
 
     @classmethod
     def fits(cls, trace: Trace) -> str:

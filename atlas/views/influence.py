@@ -39,6 +39,7 @@ from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 Drawn = TypeVar("Drawn")
 
@@ -82,6 +83,7 @@ class InfluenceView(View):
     )
     defines: ClassVar = ("influence_contribution", "influence_part", "influence_rollout", "influence_zeroing")
     lens_type: ClassVar = InfluenceLens
+    influence = Shows(InfluenceLens)
     wide: ClassVar = True
     beside: ClassVar = 300
 
@@ -100,12 +102,6 @@ class InfluenceView(View):
         """A stream of tokens must run through the layers."""
         reasons = [without_method(trace, ROLLOUT, kind) for kind in ("encoder", "decoder")]
         return "" if any(offered(trace, kind) for kind in ("encoder", "decoder")) else reasons[0]
-
-    @property
-    def influence(self) -> InfluenceLens:
-        """What is shown."""
-        assert isinstance(self.lens, InfluenceLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """How shares are measured, how much is shown, and in which form."""

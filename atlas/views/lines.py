@@ -18,6 +18,7 @@ from atlas.state.links import select_token
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture
+from atlas.views.shows import Shows
 
 ORIGIN = "lines"
 
@@ -43,6 +44,7 @@ class LinesView(View):
     )
     defines: ClassVar = ("flow_link",)
     lens_type: ClassVar = LinesLens
+    lines = Shows(LinesLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -55,12 +57,6 @@ class LinesView(View):
             self.lines.choices.param.between, label="Texts", options=TEXTS, size="small", margin=TIGHT, width=110, visible=False
         )
         self._names: tuple[Trace, str] | None = None
-
-    @property
-    def lines(self) -> LinesLens:
-        """What is shown."""
-        assert isinstance(self.lens, LinesLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which layer, and of a pair of texts from which to which."""

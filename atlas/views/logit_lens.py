@@ -23,6 +23,7 @@ from atlas.views.base import TIGHT
 from atlas.views.glyph import Glyph
 from atlas.views.map import looks_of_words, no_labels
 from atlas.views.plane import PlaneView
+from atlas.views.shows import Shows
 
 if TYPE_CHECKING:
     import holoviews as hv
@@ -58,6 +59,7 @@ class LogitLensView(PlaneView):
     )
     defines: ClassVar = ("lens_probability", "lens_rank", "lens_entropy")
     lens_type: ClassVar = LogitLensLens
+    logit_lens = Shows(LogitLensLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -69,12 +71,6 @@ class LogitLensView(PlaneView):
     def fits(cls, trace: Trace) -> str:
         """A model that predicts tokens, and is here."""
         return without_lens(trace)
-
-    @property
-    def logit_lens(self) -> LogitLensLens:
-        """What is shown."""
-        assert isinstance(self.lens, LogitLensLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What the colours say, and where a fitted lens was given, by which lens."""

@@ -31,6 +31,7 @@ from atlas.views.canvas import FROM_QUERY, HEIGHT, PLOT, TO_KEY, TOOLS, named_ax
 from atlas.views.glyph import Glyph
 from atlas.views.map_arrows import MapArrows
 from atlas.views.raster import Picture, RasterView
+from atlas.views.shows import Shows
 
 ORIGIN = "map"
 
@@ -75,6 +76,7 @@ class MapView(RasterView):
     defines: ClassVar = ("composition_share", "importance", "importance_integrated", "importance_removal")
 
     lens_type: ClassVar = MapLens
+    map = Shows(MapLens)
 
     beside: ClassVar = 76
 
@@ -86,12 +88,6 @@ class MapView(RasterView):
         self.framed, self.focused, self.named = Glyph(), Glyph(), Glyph()
         self.arrows = MapArrows(self)
         self.visibility.follow_revision(self.read_out)
-
-    @property
-    def map(self) -> MapLens:
-        """What is shown."""
-        assert isinstance(self.lens, MapLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Order of heads, what is shown of them, and how it becomes colours."""

@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 from atlas.state.matrix import MatrixLens
 from atlas.views.base import TIGHT
 from atlas.views.plane import PlaneView
+from atlas.views.shows import Shows
 
 
 class MatrixView(PlaneView):
@@ -27,12 +28,7 @@ class MatrixView(PlaneView):
     )
 
     lens_type: ClassVar = MatrixLens
-
-    @property
-    def matrix(self) -> MatrixLens:
-        """What is shown."""
-        assert isinstance(self.lens, MatrixLens)
-        return self.lens
+    matrix = Shows(MatrixLens)
 
     def tools(self) -> list[Any]:
         """Layer and head of the one shown large; reading, level and aggregate."""

@@ -17,6 +17,7 @@ from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "metric_cards"
 
@@ -55,6 +56,7 @@ class MetricCardsView(View):
     )
     defines: ClassVar = (*SHOWN, DEPTH)
     lens_type: ClassVar = MetricCardsLens
+    metrics = Shows(MetricCardsLens)
     wide: ClassVar = True
 
     redrawn = param.Integer(default=0, doc="Counts the changes that only a whole new drawing can show.")
@@ -64,12 +66,6 @@ class MetricCardsView(View):
         self.glyphs = {name: Glyph() for name in DRAWN}
         self._hears = [on_tap(self._tapped)]
         self._rows = 0
-
-    @property
-    def metrics(self) -> MetricCardsLens:
-        """What is shown."""
-        assert isinstance(self.lens, MetricCardsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which heads are looked at."""

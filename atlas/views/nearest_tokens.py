@@ -10,6 +10,7 @@ from atlas.state.nearest_tokens import NearestTokensLens
 from atlas.trace import NO_MODEL, Trace
 from atlas.tracing.embeddings import NORMED, SUM, TOKEN, without_embeddings
 from atlas.views.base import TIGHT
+from atlas.views.shows import Shows
 from atlas.views.token_lists import TokenListsView
 
 SHOWN = {"token": TOKEN, "with position and segment": SUM, "after the norm": NORMED}
@@ -29,17 +30,12 @@ class NearestTokensView(TokenListsView):
     )
     defines: ClassVar = ("nearest_cosine",)
     lens_type: ClassVar = NearestTokensLens
+    listed = Shows(NearestTokensLens)
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A model with a table of tokens, which is here."""
         return NO_MODEL if trace.live is None else without_embeddings(trace)
-
-    @property
-    def listed(self) -> NearestTokensLens:
-        """What is shown."""
-        assert isinstance(self.lens, NearestTokensLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which vectors are looked up."""

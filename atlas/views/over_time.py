@@ -16,6 +16,7 @@ from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 FOLLOWED = {"every head": "heads", "layers": "layers"}
 
@@ -35,13 +36,8 @@ class OverTimeView(CorpusView):
     )
     defines: ClassVar = ("corpus_mean", "corpus_appears")
     lens_type: ClassVar = OverTimeLens
+    time = Shows(OverTimeLens)
     wide: ClassVar = True
-
-    @property
-    def time(self) -> OverTimeLens:
-        """What is shown."""
-        assert isinstance(self.lens, OverTimeLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which corpus, which metric, heads or layers."""

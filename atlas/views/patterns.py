@@ -19,6 +19,7 @@ from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "patterns"
 
@@ -58,6 +59,7 @@ class PatternsView(View):
     )
     defines: ClassVar = (*PLACES, "role_chance", "relation_accuracy", "relation_chance")
     lens_type: ClassVar = PatternsLens
+    patterns = Shows(PatternsLens)
     wide: ClassVar = True
 
     redrawn = param.Integer(default=0, doc="Counts the drawings of the arcs.")
@@ -86,12 +88,6 @@ class PatternsView(View):
     def fits(cls, trace: Trace) -> str:
         """Attention between two texts alone has no positions to compare."""
         return without_patterns(trace)
-
-    @property
-    def patterns(self) -> PatternsLens:
-        """What is shown."""
-        assert isinstance(self.lens, PatternsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which way relations are read in the arcs."""

@@ -15,6 +15,7 @@ from atlas.tracing.blueprint import without_blueprint
 from atlas.views.base import Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 
 class PipelineView(View):
@@ -31,6 +32,7 @@ class PipelineView(View):
         "from the model; the order of norms and additions was found by arithmetic on a probe text. Click a block for its formula."
     )
     lens_type: ClassVar = DiagramLens
+    diagram = Shows(DiagramLens)
     wide: ClassVar = True
 
     def __init__(self, *given: Any, **params: Any) -> None:
@@ -42,12 +44,6 @@ class PipelineView(View):
     def fits(cls, trace: Trace) -> str:
         """A model that is here."""
         return without_blueprint(trace)
-
-    @property
-    def diagram(self) -> DiagramLens:
-        """What is shown."""
-        assert isinstance(self.lens, DiagramLens)
-        return self.lens
 
     def body(self) -> Any:
         """The blocks, and below them the formula of one."""

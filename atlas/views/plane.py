@@ -26,6 +26,7 @@ from atlas.views.canvas import HEIGHT, PLOT, TOOLS, Ticks, named_axes, readout
 from atlas.views.glyph import Glyph
 from atlas.views.plain import NO_TITLE, plain
 from atlas.views.raster import Picture, RasterView
+from atlas.views.shows import Shows
 
 POINT = "Point at a cell for its numbers; click it, or a name beside it, to select its row and its column."
 
@@ -52,6 +53,7 @@ class PlaneView(RasterView):
     """The numbers of a plane, and those of the cell under the pointer."""
 
     lens_type: ClassVar[type[PlaneLens]] = PlaneLens
+    plane = Shows(PlaneLens)
     colours: ClassVar[Mapping[str, str]] = COLOURS
     """What can be marked, and the meaning whose colour it has."""
     hint: ClassVar[str] = POINT
@@ -63,12 +65,6 @@ class PlaneView(RasterView):
         self._pointer: tuple[float | None, float | None] = (None, None)
         self.image: hv.DynamicMap | None = None
         self.bands = {what: Glyph() for what in self.plane.marking}
-
-    @property
-    def plane(self) -> PlaneLens:
-        """What is shown."""
-        assert isinstance(self.lens, PlaneLens)
-        return self.lens
 
     def body(self) -> Any:
         """The plane, its colours, the numbers under the pointer, and the threshold."""

@@ -15,6 +15,7 @@ from atlas.trace import Trace
 from atlas.tracing.positions import BIAS, ROTATION, VECTORS, without_positions
 from atlas.views.base import TIGHT, Export
 from atlas.views.plane import PlaneView
+from atlas.views.shows import Shows
 
 SHOWN = {"what the model has": AUTO, "bias by distance": BIAS, "rotation": ROTATION, "position vectors": VECTORS}
 
@@ -41,17 +42,12 @@ class PositionsView(PlaneView):
     )
     defines: ClassVar = ("position_cosine", "rotation_angle", "distance_bias")
     lens_type: ClassVar = PositionsLens
+    positions = Shows(PositionsLens)
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A trace with its model, or with a bias."""
         return without_positions(trace)
-
-    @property
-    def positions(self) -> PositionsLens:
-        """What is shown."""
-        assert isinstance(self.lens, PositionsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which of the ways that the model has."""

@@ -14,6 +14,7 @@ from atlas.trace import Trace
 from atlas.tracing.predictions import without_predictions
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "predictions"
 
@@ -42,6 +43,7 @@ class PredictionsView(View):
     )
     defines: ClassVar = ("prediction_probability", "prediction_difference")
     lens_type: ClassVar = PredictionsLens
+    predictions = Shows(PredictionsLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -61,12 +63,6 @@ class PredictionsView(View):
     def fits(cls, trace: Trace) -> str:
         """A recording has no predictions, nor has a model without an output that can be read."""
         return without_predictions(trace)
-
-    @property
-    def predictions(self) -> PredictionsLens:
-        """What is shown."""
-        assert isinstance(self.lens, PredictionsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """How many outcomes, where, how tokens are masked, and the run without the selected heads."""

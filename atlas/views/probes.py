@@ -20,6 +20,7 @@ from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 from atlas.views.upload import file_input
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class ProbesView(View):
     )
     defines: ClassVar = ("decodability", "bias_label")
     lens_type: ClassVar = ProbesLens
+    probes = Shows(ProbesLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -78,12 +80,6 @@ class ProbesView(View):
     def fits(cls, trace: Trace) -> str:
         """Probes run the model on the texts of a file."""
         return without_stream(trace)
-
-    @property
-    def probes(self) -> ProbesLens:
-        """What is shown."""
-        assert isinstance(self.lens, ProbesLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """The file, its column, and the press."""

@@ -19,6 +19,7 @@ from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_reset, on_select, on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 
 class ProfileView(View):
@@ -34,18 +35,13 @@ class ProfileView(View):
     )
 
     lens_type: ClassVar[type[Lens]] = HeadsLens
+    heads = Shows(HeadsLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
         self.glyph = Glyph()
         self._hears = [on_tap(self._tapped), on_select(self._picked), on_reset(self._show_selection)]
-
-    @property
-    def heads(self) -> HeadsLens:
-        """What is shown."""
-        assert isinstance(self.lens, HeadsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which metric."""

@@ -20,6 +20,7 @@ from atlas.tracing.pruning import RANDOM
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.head_effects import REPLACED_BY
+from atlas.views.shows import Shows
 
 ORIGIN = "pruning"
 
@@ -51,6 +52,7 @@ class PruningView(View):
     )
     defines: ClassVar = ("pruning", "head_effect_gradient", "importance_integrated")
     lens_type: ClassVar = PruningLens
+    pruning = Shows(PruningLens)
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
@@ -60,12 +62,6 @@ class PruningView(View):
     def fits(cls, trace: Trace) -> str:
         """Without its model, or without predictions, no head can be removed."""
         return without_model(trace)
-
-    @property
-    def pruning(self) -> PruningLens:
-        """What is shown."""
-        assert isinstance(self.lens, PruningLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What is left of, and what heads become."""

@@ -14,6 +14,7 @@ from atlas.trace import Trace
 from atlas.tracing.qkv import ATTENTION, COSINE, KEY, QUERY, SCALED, without_qk
 from atlas.views.base import TIGHT
 from atlas.views.plane import PlaneView
+from atlas.views.shows import Shows
 from atlas.views.token_vectors import POSITIONS, TokenVectorsView
 
 if TYPE_CHECKING:
@@ -67,17 +68,12 @@ class VectorsView(TokenVectorsView):
     )
     defines: ClassVar = ("vector_length", "joint_map")
     lens_type: ClassVar = QKVLens
+    qkv = Shows(QKVLens)
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A trace with queries and keys."""
         return without_qk(trace)
-
-    @property
-    def qkv(self) -> QKVLens:
-        """What is shown."""
-        assert isinstance(self.lens, QKVLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What colours the marks."""

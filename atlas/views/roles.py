@@ -22,6 +22,7 @@ from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
 from atlas.views.events import on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "roles"
 
@@ -47,6 +48,7 @@ class RolesView(View):
     )
     defines: ClassVar = ("role_z", "excess", "role_chance")
     lens_type: ClassVar = RolesLens
+    roles = Shows(RolesLens)
 
     bars_drawn = param.Integer(default=0, doc="Counts the changes that only a new drawing of the bars can show.")
     radar_drawn = param.Integer(default=0, doc="Counts the drawings of the radar.")
@@ -59,12 +61,6 @@ class RolesView(View):
         self._radar_pane: Any = None
         self._looks = {BARS: self._new_bars, RADAR: self._new_radar}
         """Makes the drawing of each look when it is first chosen."""
-
-    @property
-    def roles(self) -> RolesLens:
-        """What is shown."""
-        assert isinstance(self.lens, RolesLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Bars or a radar."""

@@ -15,6 +15,7 @@ from atlas.state.shared_traits import SHOWN, SharedTraitsLens
 from atlas.views.base import Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "traits"
 
@@ -35,16 +36,11 @@ class SharedTraitsView(View):
     )
     defines: ClassVar = ("shared_trait", "shared_trait_chance")
     lens_type: ClassVar = SharedTraitsLens
+    traits = Shows(SharedTraitsLens)
 
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
         self._hears = [on_tap(self._tapped)]
-
-    @property
-    def traits(self) -> SharedTraitsLens:
-        """What is shown."""
-        assert isinstance(self.lens, SharedTraitsLens)
-        return self.lens
 
     def body(self) -> Any:
         """The rows, and what they say in words."""

@@ -13,6 +13,7 @@ from atlas.trace import Trace
 from atlas.tracing.similar_heads import PATTERN, WRITES, without_similarity
 from atlas.views.base import TIGHT, gesture
 from atlas.views.plane import PlaneView
+from atlas.views.shows import Shows
 
 BY = {"where they look": PATTERN, "what they write": WRITES}
 
@@ -31,18 +32,13 @@ class SimilarHeadsView(PlaneView):
     )
     defines: ClassVar = ("head_similarity", "write_cosine")
     lens_type: ClassVar = SimilarHeadsLens
+    similar = Shows(SimilarHeadsLens)
     colours: ClassVar[Mapping[str, str]] = {"rows": HEADS, "columns": HEADS}
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
         """A trace of more than one head."""
         return without_similarity(trace)
-
-    @property
-    def similar(self) -> SimilarHeadsLens:
-        """What is shown."""
-        assert isinstance(self.lens, SimilarHeadsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What heads are compared by."""

@@ -35,6 +35,7 @@ from atlas.views.canvas import readout
 from atlas.views.events import on_tap
 from atlas.views.glyph import Glyph, Raster
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "steps"
 
@@ -98,6 +99,7 @@ class StepsView(View):
     )
     defines: ClassVar = ("attention_steps", "head_written")
     lens_type: ClassVar = StepsLens
+    steps = Shows(StepsLens)
     wide: ClassVar = True
 
     redrawn = param.Integer(default=0, doc="Counts the changes that only a whole new drawing can show.")
@@ -114,12 +116,6 @@ class StepsView(View):
     def fits(cls, trace: Trace) -> str:
         """Weights that were recorded alone cannot be taken apart."""
         return without_steps(trace)
-
-    @property
-    def steps(self) -> StepsLens:
-        """What is shown."""
-        assert isinstance(self.lens, StepsLens)
-        return self.lens
 
     def body(self) -> Any:
         """The keys, the numbers of one, and its value."""

@@ -18,6 +18,7 @@ from atlas.tracing.stream_writes import STREAM, StreamWrites, without_stream
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "stream"
 
@@ -44,6 +45,7 @@ class StreamWritesView(View):
     )
     defines: ClassVar = ("stream_length", "stream_cosine", "stream_change")
     lens_type: ClassVar = StreamWritesLens
+    writes = Shows(StreamWritesLens)
 
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
@@ -53,12 +55,6 @@ class StreamWritesView(View):
     def fits(cls, trace: Trace) -> str:
         """A trace with the states of its stream, or with its model."""
         return without_stream(trace)
-
-    @property
-    def writes(self) -> StreamWritesLens:
-        """What is shown."""
-        assert isinstance(self.lens, StreamWritesLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What the lower plot shows."""

@@ -20,6 +20,7 @@ from atlas.trace import Trace
 from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, EVERY, MEASURES, PREDICTED, TEMPLATES
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 from atlas.views.table import rows_table
 from atlas.views.upload import file_input
 
@@ -77,6 +78,7 @@ class SwapAuditView(View):
     )
     defines: ClassVar = ("swap_change", "swap_reaction", "counterfactual_reaction", "bias_label")
     lens_type: ClassVar = SwapAuditLens
+    swaps = Shows(SwapAuditLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -112,12 +114,6 @@ class SwapAuditView(View):
     def fits(cls, trace: Trace) -> str:
         """Other texts are run."""
         return without_pairs(trace)
-
-    @property
-    def swaps(self) -> SwapAuditLens:
-        """What is shown."""
-        assert isinstance(self.lens, SwapAuditLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """The texts, what is exchanged, what may change; run."""

@@ -20,6 +20,7 @@ from atlas.state.lens import Lens
 from atlas.state.workspace import Workspace
 from atlas.views.base import HEADING, TIGHT, Export, View, gesture, one_message
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 COLUMNS = ("entropy_norm", "confidence_mean", "previous", "next", "self", "special", "induction", "distance", SELECTED)
 """Metrics a card is wide enough for; the table of all of them is `trace.heads`."""
@@ -98,6 +99,7 @@ class TableView(View):
     )
 
     lens_type: ClassVar[type[Lens]] = HeadsLens
+    heads = Shows(HeadsLens)
     ranking: ClassVar[Mapping[str, str]] = RANKING
     columns: ClassVar[tuple[str, ...]] = COLUMNS
     named: ClassVar[Mapping[str, int]] = WIDE
@@ -121,12 +123,6 @@ class TableView(View):
         )  # fmt: skip
         self.table.param.watch(self._ticked, "selection")
         self.table.on_click(self._clicked)
-
-    @property
-    def heads(self) -> HeadsLens:
-        """What is shown."""
-        assert isinstance(self.lens, HeadsLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which metric ranks the heads."""

@@ -28,6 +28,7 @@ from atlas.views.benchmark import NOTICE
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_select
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 from atlas.views.table import rows_table
 from atlas.views.upload import file_input
 
@@ -80,6 +81,7 @@ class TradeoffView(View):
     )
     defines: ClassVar = ("head_tradeoff", "pareto_front", "bias_composite", "held_out_heads")
     lens_type: ClassVar = TradeoffLens
+    tradeoff = Shows(TradeoffLens)
     wide: ClassVar = True
     beside: ClassVar = 480
 
@@ -106,12 +108,6 @@ class TradeoffView(View):
     def fits(cls, trace: Trace) -> str:
         """A model without likelihoods has no scores."""
         return without_likelihoods(trace)
-
-    @property
-    def tradeoff(self) -> TradeoffLens:
-        """What is shown."""
-        assert isinstance(self.lens, TradeoffLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """Which benchmark, its file, how many examples, what a head becomes; run."""

@@ -16,6 +16,7 @@ from atlas.tracing.explained import without_model
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.head_effects import REPLACED_BY
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 TITLES = {DEFINITIONS[name].title: name for name in METHODS}
 
@@ -47,6 +48,7 @@ class VerdictView(View):
     )
     defines: ClassVar = ("verdict_agreement", "verdict_removal", "head_agreement", "head_effect")
     lens_type: ClassVar = VerdictLens
+    judged = Shows(VerdictLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -65,12 +67,6 @@ class VerdictView(View):
     def fits(cls, trace: Trace) -> str:
         """Without its model, or without predictions, there is nothing to judge."""
         return without_model(trace)
-
-    @property
-    def judged(self) -> VerdictLens:
-        """What is shown."""
-        assert isinstance(self.lens, VerdictLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """What the attention is held against, how heads are removed, and the press."""

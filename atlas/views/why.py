@@ -15,6 +15,7 @@ from atlas.trace import Trace
 from atlas.tracing.why import without_parts
 from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 from atlas.views.signed_lists import SignedLists
 
 ORIGIN = "why"
@@ -37,6 +38,7 @@ class WhyView(SignedLists):
     )
     defines: ClassVar = ("score_part", "weight_without")
     lens_type: ClassVar = WhyLens
+    why = Shows(WhyLens)
     wide: ClassVar = True
     rows: ClassVar = {QUERY: WRITERS + 1, KEY: WRITERS + 1, PAIR: PAIRS + 1}
     quiet: ClassVar = frozenset({PAIR})
@@ -51,12 +53,6 @@ class WhyView(SignedLists):
     def fits(cls, trace: Trace) -> str:
         """A trace with queries, keys and its model."""
         return without_parts(trace, trace.kinds[0])
-
-    @property
-    def why(self) -> WhyLens:
-        """What is shown."""
-        assert isinstance(self.lens, WhyLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """The writer that is cut."""

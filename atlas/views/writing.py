@@ -21,6 +21,7 @@ from atlas.tracing.spans import spans_of
 from atlas.tracing.writing import WrittenToken, without_writing
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.plain import plain
+from atlas.views.shows import Shows
 
 ORIGIN = "writing"
 
@@ -44,6 +45,7 @@ class WritingView(View):
     )
     defines: ClassVar = ("prediction_probability", "sampling")
     lens_type: ClassVar = WritingLens
+    writing = Shows(WritingLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
@@ -69,12 +71,6 @@ class WritingView(View):
         """A model that does not write has nothing to show, unless the text itself has spans."""
         spans = any(spans_of(trace, side) for side in trace.token_tables)
         return "" if spans else without_writing(trace)
-
-    @property
-    def writing(self) -> WritingLens:
-        """What is shown."""
-        assert isinstance(self.lens, WritingLens)
-        return self.lens
 
     def tools(self) -> list[Any]:
         """How many tokens, how each is chosen, and what is done."""
