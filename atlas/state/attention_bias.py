@@ -13,7 +13,7 @@ from atlas.errors import NotCaptured
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.detection import FIELDS, NO_DETECTOR, PROGRESS, thresholds_of, under
-from atlas.state.lens import counted
+from atlas.state.lens import Lens, counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
 from atlas.tracing.labelled import ATTENTION_BIAS, DETECT, tokens_within
 
@@ -59,8 +59,8 @@ def flagged_tokens(
     return frozenset[int]().union(*(tokens_within(trace, *map(int, place)) for place in places)), found.detector
 
 
-class AttentionBiasChoices(Thresholded):
-    """Choices of the view of attention to flagged words."""
+class FlaggedChoices(param.Parameterized):
+    """Which words are flagged, and who looks at them."""
 
     label = param.Selector[str](objects=[ANY, *FIELDS], default=ANY, doc="Words with this label.")
     direction = param.Selector[str](
@@ -68,35 +68,22 @@ class AttentionBiasChoices(Thresholded):
     )
 
 
-class AttentionBiasLens(PlaneLens):
-    """Layers x heads."""
+class FlaggedLens(Lens):
+    """Heads, or layers, against the flagged words of the text on screen."""
 
-    key: ClassVar = "attention_bias"
-    choices_type: ClassVar = AttentionBiasChoices
     reads: ClassVar = {"selection": ("focus",), "thresholds": tuple(FIELDS.values())}
-    marked_by: ClassVar = ("heads", "focus")
-    marking: ClassVar = ("cells",)
-    row_title: ClassVar = "layer"
-    column_title: ClassVar = "head"
-    missing: ClassVar = "looks at no word"
+    task: ClassVar = ATTENTION_BIAS
+    what: ClassVar = "{of:,} heads"
+    """What is compared with chance."""
 
     def depends(self) -> Hashable:
         """On the kind, what is flagged, and by whom it is looked at."""
         return self.kind, tuple(thresholds_of(self.workspace).items()), self.choices.label, self.choices.direction
 
-    @property
-    def signed(self) -> bool:
-        """Above and below what evenly spread attention gives."""
-        return True
-
-    def reading(self) -> str:
-        """What the value of a cell is called."""
-        return "log2 of it"
-
     def found(self) -> BiasedAttention | None:
         """All heads; None while they are being asked."""
         trace, choices, tasks = self.trace, self.choices, self.workspace.tasks
-        if DETECT not in tasks or ATTENTION_BIAS not in tasks:
+        if DETECT not in tasks or self.task not in tasks:
             raise NotCaptured(NO_DETECTOR)
         thresholds, label, direction = thresholds_of(self.workspace), choices.label, choices.direction
 
@@ -104,15 +91,15 @@ class AttentionBiasLens(PlaneLens):
             tokens, detector = flagged_tokens(trace, tasks[DETECT], thresholds, label, progress)
 
             def report(done: int, of: int) -> None:
-                progress.tell(f"Comparing {of:,} heads with chance", done / of)
+                progress.tell(f"Comparing {self.what.format(of=of)} with chance", done / of)
 
-            table = tasks[ATTENTION_BIAS](trace, tokens, direction, report=report) if tokens else pd.DataFrame()
+            table = tasks[self.task](trace, tokens, direction, report=report) if tokens else pd.DataFrame()
             return BiasedAttention(table, tokens, detector)
 
         return self.ask(f"{thresholds} {label} {direction}", work, None, needs_model=True, keep=False)
 
     def of_kind(self) -> pd.DataFrame | None:
-        """The heads of the kind on screen; None while they are being asked."""
+        """Those of the kind on screen; None while they are being asked."""
         if self.trace.side(self.kind, "key") != "source":
             raise NotCaptured(OTHER_SIDE)
         if self.choices.direction == AMONG and self.kind == "cross":
@@ -124,6 +111,31 @@ class AttentionBiasLens(PlaneLens):
             label = self.choices.label
             raise NotCaptured(NOTHING_FLAGGED.format(with_="" if label == ANY else f" with {label}"))
         return found.table[found.table["kind"] == self.kind].reset_index(drop=True)
+
+
+class AttentionBiasChoices(FlaggedChoices, Thresholded):
+    """Choices of the view of attention to flagged words."""
+
+
+class AttentionBiasLens(FlaggedLens, PlaneLens):
+    """Layers x heads."""
+
+    key: ClassVar = "attention_bias"
+    choices_type: ClassVar = AttentionBiasChoices
+    marked_by: ClassVar = ("heads", "focus")
+    marking: ClassVar = ("cells",)
+    row_title: ClassVar = "layer"
+    column_title: ClassVar = "head"
+    missing: ClassVar = "looks at no word"
+
+    @property
+    def signed(self) -> bool:
+        """Above and below what evenly spread attention gives."""
+        return True
+
+    def reading(self) -> str:
+        """What the value of a cell is called."""
+        return "log2 of it"
 
     def _build_plane(self) -> Plane:
         heads = self.of_kind()

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar
-
-import pandas as pd
-import param
 
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
 from atlas.numbers import listed
-from atlas.state.asking import Progress
-from atlas.state.attention_bias import (
-    AMONG,
-    AMONG_CROSS,
-    ANY,
-    BEYOND,
-    NOTHING_FLAGGED,
-    OTHER_SIDE,
-    RECEIVED,
-    BiasedAttention,
-    flagged_tokens,
-)
-from atlas.state.detection import FIELDS, NO_DETECTOR, thresholds_of
+from atlas.state.attention_bias import BEYOND, RECEIVED, FlaggedChoices, FlaggedLens
 from atlas.state.lens import Lens, counted
-from atlas.tracing.labelled import ATTENTION_BIAS_BY_LAYER, DETECT
+from atlas.tracing.labelled import ATTENTION_BIAS_BY_LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import pandas as pd
 
 
 def select_layers(lens: Lens, kind: str, layers: Iterable[int], origin: str) -> None:
@@ -41,25 +27,13 @@ def select_layers(lens: Lens, kind: str, layers: Iterable[int], origin: str) -> 
         selection.select_heads(heads, origin=origin, label=", ".join(f"layer {layer}" for layer in chosen))
 
 
-class AttentionDepthChoices(param.Parameterized):
-    """Choices of the view of attention to flagged words by depth."""
-
-    label = param.Selector[str](objects=[ANY, *FIELDS], default=ANY, doc="Words with this label.")
-    direction = param.Selector[str](
-        objects=[RECEIVED, AMONG], default=RECEIVED, doc="From all words, or from flagged ones alone."
-    )
-
-
-class AttentionDepthLens(Lens):
+class AttentionDepthLens(FlaggedLens):
     """The layers of the kind on screen."""
 
     key: ClassVar = "attention_depth"
-    choices_type: ClassVar = AttentionDepthChoices
-    reads: ClassVar = {"selection": ("focus",), "thresholds": tuple(FIELDS.values())}
-
-    def depends(self) -> Hashable:
-        """On the kind, what is flagged, and by whom it is looked at."""
-        return self.kind, tuple(thresholds_of(self.workspace).items()), self.choices.label, self.choices.direction
+    choices_type: ClassVar = FlaggedChoices
+    task: ClassVar = ATTENTION_BIAS_BY_LAYER
+    what: ClassVar = "the layers of {of:,} heads"
 
     def layers(self) -> pd.DataFrame | None:
         """The layers of the kind on screen; None while they are being asked."""
@@ -78,35 +52,10 @@ class AttentionDepthLens(Lens):
 
     # -- what is found -------------------------------------------------------------------------------------------------
 
-    def _found(self) -> BiasedAttention | None:
-        trace, choices, tasks = self.trace, self.choices, self.workspace.tasks
-        if DETECT not in tasks or ATTENTION_BIAS_BY_LAYER not in tasks:
-            raise NotCaptured(NO_DETECTOR)
-        thresholds, label, direction = thresholds_of(self.workspace), choices.label, choices.direction
-
-        def work(progress: Progress) -> BiasedAttention:
-            tokens, detector = flagged_tokens(trace, tasks[DETECT], thresholds, label, progress)
-
-            def report(done: int, of: int) -> None:
-                progress.tell(f"Comparing the layers of {of:,} heads with chance", done / of)
-
-            table = tasks[ATTENTION_BIAS_BY_LAYER](trace, tokens, direction, report=report) if tokens else pd.DataFrame()
-            return BiasedAttention(table, tokens, detector)
-
-        return self.ask(f"{thresholds} {label} {direction}", work, None, needs_model=True, keep=False)
-
     def _work_out(self) -> pd.DataFrame | None:
-        if self.trace.side(self.kind, "key") != "source":
-            raise NotCaptured(OTHER_SIDE)
-        if self.choices.direction == AMONG and self.kind == "cross":
-            raise NotCaptured(AMONG_CROSS)
-        found = self._found()
-        if found is None:
+        layers, found = self.of_kind(), self.found()
+        if layers is None or found is None:
             return None
-        if not found.tokens:
-            label = self.choices.label
-            raise NotCaptured(NOTHING_FLAGGED.format(with_="" if label == ANY else f" with {label}"))
-        layers = found.table[found.table["kind"] == self.kind].reset_index(drop=True)
         beyond = [f"layer {layer}" for layer in layers.loc[layers["q"] <= BEYOND, "layer"]]
         said = f"beyond chance (q ≤ {BEYOND} over {counted(len(found.table), 'layer')}): {listed(beyond) if beyond else 'none'}"
         who = "all words" if self.choices.direction == RECEIVED else "flagged words"
