@@ -11,7 +11,6 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
-from atlas.ids import stream_of
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
@@ -138,11 +137,6 @@ class EmbeddingsLens(PlaneLens):
     missing: ClassVar = "a vector of zeros"
     nothing: ClassVar = EmbeddingPlane()
 
-    @property
-    def stream(self) -> str:
-        """The stream whose tokens are shown: 'encoder' or 'decoder'."""
-        return stream_of(self.kind)
-
     def depends(self) -> Hashable:
         """On the stream of the kind on screen: tokens are marked."""
         return self.stream, self.choices.show, self.choices.part
@@ -242,11 +236,6 @@ class EmbeddingVectorsLens(Lens):
     marked_by: ClassVar = ("queries", "keys")
 
     _found: Vectors | None = None
-
-    @property
-    def stream(self) -> str:
-        """The stream whose tokens are shown."""
-        return stream_of(self.kind)
 
     def depends(self) -> Hashable:
         """On the stream of the kind on screen: tokens are marked."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from atlas.errors import NotCaptured
-from atlas.ids import HeadId, stream_of
+from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
@@ -33,17 +33,6 @@ class FeedForwardLens(Lens):
     def forget(self) -> None:
         """Drop what was worked out."""
         self._shown = None
-
-    @property
-    def stream(self) -> str:
-        """The stream whose blocks are shown: 'encoder' or 'decoder'."""
-        return stream_of(self.kind)
-
-    @property
-    def layer(self) -> int:
-        """The layer in focus."""
-        focus = self.workspace.selection.focus
-        return 0 if focus is None else focus.layer
 
     def selected(self) -> tuple[int, ...]:
         """The selected positions of the stream."""

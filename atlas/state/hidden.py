@@ -50,7 +50,7 @@ class HiddenLens(Lens):
 
     def depends(self) -> Hashable:
         """Not on the tokens, which are marked, nor on the head beyond its kind and, where that is followed, its layer."""
-        return stream_of(self.kind), self.side, self.layer, self.choices.joint, self.choices.unit
+        return self.stream, self.side, self.layer, self.choices.joint, self.choices.unit
 
     def forget(self) -> None:
         """Drop the cloud; it is kept on the trace where it took long."""
@@ -69,8 +69,7 @@ class HiddenLens(Lens):
     @property
     def own_layer(self) -> int:
         """The layer of the head in focus."""
-        focus = self.workspace.selection.focus
-        return 0 if focus is None else min(focus.layer, self.last)
+        return min(super().layer, self.last)
 
     @property
     def layer(self) -> int:
@@ -160,7 +159,7 @@ class HiddenLens(Lens):
 
     def _describe(self) -> str:
         trace, layer = self.trace, self.layer
-        named = f"{stream_of(self.kind)} " if len(trace.kinds) > 1 else ""
+        named = f"{self.stream} " if len(trace.kinds) > 1 else ""
         n_tokens = len(trace.token_tables[self.side])
         which = f"that leave the last {named}layer" if layer == self.last else f"that enter {named}layer {layer}"
         if layer == self.own_layer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import param
 
 from atlas.errors import AtlasError, fault
-from atlas.ids import HeadId
+from atlas.ids import HeadId, stream_of
 from atlas.state.asking import ONE_PASS, Asking, Progress, Takes
 from atlas.state.choices import register_choices
 from atlas.state.visibility import Revisions
@@ -120,6 +120,17 @@ class Lens(Revisions):
     def kind(self) -> str:
         """The kind of attention on screen."""
         return self.workspace.kind
+
+    @property
+    def stream(self) -> str:
+        """The stream of tokens that its heads write into: 'encoder' or 'decoder'."""
+        return stream_of(self.kind)
+
+    @property
+    def layer(self) -> int:
+        """The layer of the head in focus."""
+        focus = self.workspace.selection.focus
+        return 0 if focus is None else focus.layer
 
     def attempt(self, work: Callable[[], T], otherwise: T) -> T:
         """What `work` gives; where it fails, the reason stands where the plot would be, and `otherwise` is drawn under it.

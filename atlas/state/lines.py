@@ -61,12 +61,6 @@ class LinesLens(StrongestLinks[ShownLines, HeadLinks]):
     # -- what is drawn -------------------------------------------------------------------------------------------------
 
     @property
-    def layer(self) -> int:
-        """The layer of the head in focus."""
-        focus = self.workspace.selection.focus
-        return 0 if focus is None else focus.layer
-
-    @property
     def layers(self) -> int:
         """How many layers there are of the kind on screen."""
         return 1 if self.workspace.trace is None else self.trace.n_layers(self.kind)

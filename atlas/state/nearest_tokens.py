@@ -10,7 +10,6 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
-from atlas.ids import stream_of
 from atlas.state.asking import Progress
 from atlas.state.embeddings import embedding_names, select_tokens, vectors_named
 from atlas.state.lens import Lens, counted
@@ -39,11 +38,6 @@ class NearestTokensLens(Lens):
     reads: ClassVar = {"selection": ("focus", "queries", "keys")}
 
     _shown: NearestTokens | None = None
-
-    @property
-    def stream(self) -> str:
-        """The stream whose tokens are shown."""
-        return stream_of(self.kind)
 
     def selected(self) -> tuple[int, ...]:
         """The selected tokens of the stream."""

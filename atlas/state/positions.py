@@ -10,7 +10,7 @@ import numpy as np
 import param
 
 from atlas.errors import NotCaptured
-from atlas.ids import HeadId, stream_of
+from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state.asking import Progress
 from atlas.state.embeddings import select_tokens
@@ -89,17 +89,6 @@ class PositionsLens(PlaneLens):
     marked_by: ClassVar = ("queries", "keys", "focus", "heads")
     missing: ClassVar = "no pair so far apart"
     nothing: ClassVar = PositionsPlane()
-
-    @property
-    def stream(self) -> str:
-        """The stream whose positions are shown: 'encoder' or 'decoder'."""
-        return stream_of(self.kind)
-
-    @property
-    def layer(self) -> int:
-        """The layer in focus."""
-        focus = self.workspace.selection.focus
-        return 0 if focus is None else focus.layer
 
     def selected_heads(self) -> tuple[int, ...]:
         """The selected heads of the layer."""

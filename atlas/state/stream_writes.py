@@ -10,7 +10,6 @@ import pandas as pd
 import param
 
 from atlas.errors import NotCaptured
-from atlas.ids import stream_of
 from atlas.numbers import listed
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted
@@ -46,11 +45,6 @@ class StreamWritesLens(Lens):
     def forget(self) -> None:
         """Drop what was worked out."""
         self._shown = None
-
-    @property
-    def stream(self) -> str:
-        """The stream that is shown: 'encoder' or 'decoder'."""
-        return stream_of(self.kind)
 
     def selected(self) -> tuple[int, ...]:
         """The selected positions of the stream, on whichever axis."""
