@@ -87,7 +87,10 @@ def test_lines_are_the_figures_of_the_checkpoints_in_the_order_of_steps():
 def test_layers_are_means_of_their_heads_and_those_of_selected_heads_are_strong():
     space = room(*series())
     view = OverTimeView(space)
-    view.time.choices.followed = "layers"
+    menu = view.tools()[-1]
+    assert (menu.label, list(menu.options), menu.value) == ("A line is", ["every head", "layers"], "heads")
+    menu.value = "layers"
+    assert view.time.choices.followed == "layers"
     space.selection.select_heads([HEADS[1], HEADS[10]])
     found = view.time.series()
     assert [line.name for line in found.strong] == ["layer 0", "layer 2"]
