@@ -262,8 +262,15 @@ class Reader:
         return found
 
     async def _selects(self, wire: Wire, *events: dict[str, Any]) -> None:
-        """Send a gesture that changes which heads are selected, and wait until the bar above says so."""
-        chips = wire.data(wire.model("SelectionChips"))
-        before = chips.get("heads")
+        """Send a gesture that changes which heads are selected, and wait until the page says so.
+
+        The bar above says "5 heads" of any five; the address tells them apart, a moment later.
+        """
+        chips, address = wire.data(wire.model("SelectionChips")), wire.data(wire.model("History"))
+
+        def says() -> tuple[object, object]:
+            return chips.get("heads"), address.get("state")
+
+        before = says()
         sent = await wire.patch(*events)
-        await wire.until(lambda: sent in wire.answers and chips.get("heads") != before, "the selected heads")
+        await wire.until(lambda: sent in wire.answers and says() != before, "the selected heads")
