@@ -112,5 +112,31 @@ class SingleFlight:
             del self._under_way[key]
 
 
+class Keeps:
+    """Works out once what it is asked for under a name, and keeps it as long as it lives itself."""
+
+    _cache: dict[str, Any]
+    _under_way: SingleFlight
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """The kept result of `make` under a key. The first caller computes it; those who come meanwhile wait for that result.
+
+        Other keys do not wait. An error is not kept. A key whose `make` asks for the same key raises `RuntimeError`.
+        """
+        if key in self._cache:
+            return self._cache[key]
+
+        def run() -> Any:
+            if key not in self._cache:  # somebody else may have finished between the look above and this run
+                self._cache[key] = make()
+            return self._cache[key]
+
+        return self._under_way(key, run)
+
+    def holds(self, key: str) -> bool:
+        """Whether the result of a key is kept; does not wait for a computation under way."""
+        return key in self._cache
+
+
 single_flight = SingleFlight()
 """For work whose result its callers keep; a memory of results is `SingleFlight(keep=n)`."""

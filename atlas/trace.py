@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ import xarray as xr
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import KINDS, HeadId
 from atlas.resources import assets
-from atlas.single_flight import SingleFlight
+from atlas.single_flight import Keeps, SingleFlight
 from atlas.tracing.outcomes import Predictions, predictions_table
 from atlas.tracing.plans import side_of
 from atlas.tracing.record import ALL, Attention
@@ -86,7 +86,7 @@ class Texts:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Keeps):
     """One text through one model. Immutable; what is heavy is worked out when first asked for and kept."""
 
     attentions: Mapping[str, Attention]
@@ -262,25 +262,6 @@ class Trace:
 
         made: Captured = self.once(GROUP + group, run)
         return made
-
-    def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """The kept result of `make` under a key. The first caller computes it; those who come meanwhile wait for that result.
-
-        Other keys do not wait. An error is not kept. A key whose `make` asks for the same key raises `RuntimeError`.
-        """
-        if key in self._cache:
-            return self._cache[key]
-
-        def run() -> Any:
-            if key not in self._cache:  # somebody else may have finished between the look above and this run
-                self._cache[key] = make()
-            return self._cache[key]
-
-        return self._under_way(key, run)
-
-    def holds(self, key: str) -> bool:
-        """Whether the result of a key is kept; does not wait for a computation under way."""
-        return key in self._cache
 
     # -- heads and predictions -----------------------------------------------------------------------------------------
 

@@ -68,8 +68,8 @@ def head_scatter(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> hv.Poin
     ----------
     data
         Columns x, y, layer, head; `category` (a name) or `value` (a number) for the colour; optional `size` (a number),
-        `label` (by default L0 H0), `selected` and `focus` (booleans); x_rows, y_rows, value_rows, size_rows: the number of rows
-        behind each number, for the tooltip.
+        `label` (by default L0 H0), `selected` and `focus` (booleans). For the tooltip, of x, y, value and size: x_rows, the rows
+        behind each number; x_lo, x_hi, x_n, its interval and the texts behind it; and `more`, a last line.
     config
         See `ScatterConfig`.
 
@@ -215,14 +215,26 @@ def _about(data: pd.DataFrame, config: ScatterConfig) -> npt.NDArray[np.object_]
     named["size"] = config.get("size_label", "")
     for column, name in named.items():
         if column in data:
-            rows = data[f"{column}_rows"].tolist() if f"{column}_rows" in data else [None] * len(data)
-            for line, value, n in zip(lines, data[column].tolist(), rows, strict=True):
-                text = str(value) if column == "category" else number(float(value))
-                if n is not None:
-                    text += f" (on {n} row{'' if n == 1 else 's'})"
+            for line, value, behind in zip(lines, data[column].tolist(), _behind(data, column), strict=True):
+                text = (str(value) if column == "category" else number(float(value))) + behind
                 line.append(f"{name}: {text}" if name else text)
+    for line, more in zip(lines, data["more"].tolist() if "more" in data else [""] * len(data), strict=True):
+        line.extend(filter(None, [more]))
     # Colour and size may show the same quantity as an axis, which is listed only once.
     return np.array(["\n".join(dict.fromkeys(line)) for line in lines], dtype=object)
+
+
+def _behind(data: pd.DataFrame, column: str) -> list[str]:
+    """What each number of a column rests on, in words."""
+    if f"{column}_rows" in data:
+        return [f" (on {n} row{'' if n == 1 else 's'})" for n in data[f"{column}_rows"].tolist()]
+    if f"{column}_n" in data:
+        each = zip(*(data[f"{column}_{end}"].tolist() for end in ("lo", "hi", "n")), strict=True)
+        return [
+            f" (95 % interval {number(lo)} to {number(hi)}, {n:,.0f} text{'' if n == 1 else 's'})" if n else ""
+            for lo, hi, n in each
+        ]
+    return [""] * len(data)
 
 
 def _flags(data: pd.DataFrame, column: str) -> npt.NDArray[np.bool_]:

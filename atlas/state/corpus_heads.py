@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
+from atlas.numbers import three
 from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.head_plane import HeadPlaneLens
-from atlas.state.heads import EMPTY_TABLE, HeadsLens, Rows, title_of
+from atlas.state.heads import HeadsLens, column_of, title_of
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane
 from atlas.state.workspace import Workspace
 from atlas.tracing.corpus import Corpus
-from atlas.tracing.corpus_heads import measured
-from atlas.tracing.groups import UNTOLD
+from atlas.tracing.corpus_heads import METRIC_OF, measured
+from atlas.tracing.groups import heads_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+    from atlas.tracing.groups import Source
 
 READS = {"corpora": ("opened",)}
 
@@ -39,6 +41,8 @@ def over(workspace: Workspace, name: str, corpus: Corpus) -> str:
 class CorpusHeadsLens(HeadsLens):
     """The heads of the kind on screen, measured over a corpus, as the views of heads take them."""
 
+    divides: ClassVar = False
+    moved_by_tokens: ClassVar = False
     key: ClassVar = KEY
     choices_type: ClassVar = CorpusChoices
     reads: ClassVar = {"selection": ("focus",), **READS}
@@ -47,18 +51,10 @@ class CorpusHeadsLens(HeadsLens):
         """On the kind and the corpus; selected heads are marked."""
         return self.kind, name_of(self.workspace)
 
-    def forget(self) -> None:
-        """The table is made anew for another corpus or kind."""
-        wanted = self.workspace.trace, self.depends()
-        if wanted != self._made_for:
-            self._made_for, self._rows = wanted, None
-
-    def rows(self) -> Rows:
-        """The table and what is made of it."""
-        if self._rows is None and self.workspace.trace is not None:
-            table = self.attempt(self._measured, EMPTY_TABLE)
-            self._rows = Rows(table, str)
-        return self._rows if self._rows is not None else Rows(EMPTY_TABLE, str)
+    @property
+    def source(self) -> Source | None:
+        """The corpus on screen."""
+        return self.workspace.corpora.opened.get(name_of(self.workspace))
 
     def unknown(self, metric: str) -> str:
         """Why no head has a value of a metric; empty where one has."""
@@ -67,17 +63,38 @@ class CorpusHeadsLens(HeadsLens):
             return ""
         return f"{title_of(metric)} is not known of any head over this corpus."
 
-    def note(self) -> str:
-        """Nothing is divided into clusters."""
-        return ""
+    @staticmethod
+    def _behind(table: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:
+        return {name: column_of(table, f"{metric}_{name}") for name in ("lo", "hi", "n")} if f"{metric}_n" in table else {}
+
+    def _of(self) -> str:
+        source = self.source
+        return f" {source.where} {source.provenance.get('made')}" if isinstance(source, Corpus) else ""
 
     def _measured(self) -> pd.DataFrame:
         name, corpus = chosen(self.workspace)
-        table = measured(corpus)
-        table = table[table["kind"] == self.kind].reset_index(drop=True).assign(cluster=UNTOLD)
+        table = heads_of(corpus, self.kind)
+        table = table.assign(cluster=self._clusters(corpus, len(table)))
         self.line = f"{counted(len(table), 'head')}, means over {over(self.workspace, name, corpus)}; a text counts once"
         self.kind_shown = self.kind
         return table
+
+
+class CorpusCloudLens(CorpusHeadsLens):
+    """The heads of the kind on screen as points, by what they do over a corpus."""
+
+    divides: ClassVar = True
+
+    def points(self) -> pd.DataFrame:
+        """Where each head stands; of a head with a role, what its role was earned by."""
+        points, table = super().points(), self.table()
+        said = [""] * len(table)
+        for word, metric in METRIC_OF.items():
+            own = table[table["role"] == word]
+            for at, *row in own[[f"{metric}{end}" for end in ("", "_lo", "_hi", "_n")]].itertuples() if len(own) else ():
+                value, low, high = map(three, row[:3])
+                said[at] = f"{title_of(metric)}: {value} (95 % interval {low} to {high}, {counted(int(row[3]), 'text')})"
+        return points.assign(more=said)
 
 
 class CorpusMapLens(HeadPlaneLens):
@@ -99,20 +116,16 @@ class CorpusMapLens(HeadPlaneLens):
         (name, corpus), metric = chosen(self.workspace), self.workspace.display.metric
         table = self._heads(corpus)
         self.line = f"{self.reading()} of {self.of_kind()}: mean over {over(self.workspace, name, corpus)}"
-        plane = self.of_heads(_column(table, metric))
-        return Plane(plane.rows, plane.columns, plane.whole, self.of_heads(_column(table, f"{metric}_uniform")).whole)
+        plane = self.of_heads(column_of(table, metric))
+        return Plane(plane.rows, plane.columns, plane.whole, self.of_heads(column_of(table, f"{metric}_uniform")).whole)
 
     def _numbers(self, row: int, column: int) -> Cell:
         found = super()._numbers(row, column)
         table, metric = self._heads(chosen(self.workspace)[1]), self.workspace.display.metric
         at = row * self.trace.n_heads(self.kind) + column
-        low, high, n = (_column(table, f"{metric}{end}")[at] for end in ("_lo", "_hi", "_n"))
+        low, high, n = (column_of(table, f"{metric}{end}")[at] for end in ("_lo", "_hi", "_n"))
         return found | {"from": float(low), "to": float(high), "texts": float(n)}
 
     def _heads(self, corpus: Corpus) -> pd.DataFrame:
         table = measured(corpus)
         return table[table["kind"] == self.kind]
-
-
-def _column(table: pd.DataFrame, name: str) -> Any:
-    return table[name].to_numpy(float) if name in table else np.full(len(table), np.nan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,17 @@ from atlas.tracing.groups import (
     Division,
     are_divided,
     are_mapped,
+    are_told,
     clusters,
     components,
     few_rows,
+    heads_of,
     neighbourhoods,
     roles,
 )
-from atlas.tracing.selected_heads import selected_heads
+
+if TYPE_CHECKING:
+    from atlas.tracing.groups import Source
 
 CATEGORIES = ("cluster", "role")
 
@@ -84,11 +88,17 @@ class Rows:
 
 
 class HeadsLens(Lens):
-    """The heads of the kind on screen as a table: one for all views of heads."""
+    """The heads of the kind on screen as a table: one for all views of heads of a text."""
 
     key: ClassVar = "heads"
     reads: ClassVar = {"selection": ("focus", "queries", "keys")}
     marked_by: ClassVar = ("focus", "heads")
+
+    divides: ClassVar[bool] = True
+    """Whether its views show clusters, which take long with many heads."""
+
+    moved_by_tokens: ClassVar[bool] = True
+    """Whether selected tokens are the rows and columns that heads are measured on."""
 
     kind_shown = param.String(default="", doc="The kind of the table at hand.")
 
@@ -100,12 +110,20 @@ class HeadsLens(Lens):
     _made_for: Hashable = None
     _rows: Rows | None = None
 
+    @property
+    def source(self) -> Source | None:
+        """What the heads are measured on; None where there is nothing."""
+        return self.workspace.trace
+
+    @property
+    def divided(self) -> bool:
+        """Whether clusters are shown, and are there."""
+        source = self.source
+        return self.divides and source is not None and are_divided(source, self.kind)
+
     def forget(self) -> None:
         """The table is made anew only where other rows, columns or heads are asked for; a selected head changes no number."""
-        selection = self.workspace.selection
-        trace = self.workspace.trace
-        divided = trace is not None and are_divided(trace, self.kind)
-        wanted = (trace, self.kind, divided, selection.queries, selection.keys)
+        wanted = self.source, self.divided, self.depends()
         if wanted != self._made_for:
             self._made_for, self._rows = wanted, None
 
@@ -142,16 +160,21 @@ class HeadsLens(Lens):
         data["x"], data["y"] = self._places(table)
         if display.colour in CATEGORIES:
             data["category"] = list(table[display.colour])
-        elif display.colour in table:
-            data["value"] = table[display.colour].to_numpy(dtype=float, na_value=np.nan)
+        else:
+            data["value"] = column_of(table, display.colour)
         shown = {"value": display.colour, "size": display.size}
         if display.layout == "metrics":
             shown |= {"x": display.x, "y": display.y}
         for place, metric in shown.items():
-            if f"{metric}_rows" in table:
-                data[f"{place}_rows"] = table[f"{metric}_rows"].to_numpy(int)
+            for name, column in self._behind(table, metric).items():
+                data[f"{place}_{name}"] = column
         marked = self.marked()
         return data.assign(**{str(name): marked[name].to_numpy() for name in marked})
+
+    @staticmethod
+    def _behind(table: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:
+        """What the values of a metric rest on."""
+        return {"rows": table[f"{metric}_rows"].to_numpy(int)} if f"{metric}_rows" in table else {}
 
     def marked(self) -> pd.DataFrame:
         """What sizes each head, whether it is selected or in focus: all that selecting heads changes of the points."""
@@ -167,17 +190,18 @@ class HeadsLens(Lens):
 
     def places_of_all(self) -> tuple[np.ndarray, np.ndarray]:
         """Where the heads stand on the whole text, whatever tokens are selected."""
-        trace = self.workspace.trace
-        return self._places(EMPTY_TABLE if trace is None else selected_heads(trace, self.kind))
+        source = self.source
+        return self._places(EMPTY_TABLE if source is None else heads_of(source, self.kind))
 
     def axes(self) -> tuple[str, str]:
         """What the axes of the scatter are."""
         display = self.workspace.display
         if display.layout == "metrics":
             return title_of(display.x), title_of(display.y)
-        if display.layout == "tsne" or self.workspace.trace is None:
+        source = self.source
+        if display.layout == "tsne" or source is None:
             return "", ""
-        shares = components(self.trace, self.kind).explained
+        shares = components(source, self.kind).explained
         return f"component 1 ({shares[0]:.0%} of the variance)", f"component 2 ({shares[1]:.0%} of the variance)"
 
     def groups(self) -> list[dict[str, Any]]:
@@ -197,7 +221,7 @@ class HeadsLens(Lens):
         if column == "layer":
             return heads, f"layer {value}"
         # Roles are read from the selected rows; with others, other heads have them.
-        of = tokens_in_words(self.workspace) if column == "role" else ""
+        of = tokens_in_words(self.workspace) if column == "role" and self.moved_by_tokens else ""
         return heads, f"{column} {value!r}" + (f" ({of})" if of else "")
 
     def unknown(self, metric: str) -> str:
@@ -216,11 +240,14 @@ class HeadsLens(Lens):
 
     def note(self) -> str:
         """What the division into clusters rests on."""
-        trace, kind = self.workspace.trace, self.kind
-        return clusters(trace, kind).note if trace is not None and are_divided(trace, kind) else ""
+        source = self.source
+        return clusters(source, self.kind).note if source is not None and self.divided else ""
 
     def _about_cluster(self, name: str) -> str:
-        found = clusters(self.trace, self.kind)
+        source = self.source
+        if source is None:
+            return ""
+        found = clusters(source, self.kind)
         if found.k == 1:
             return found.note
         at = found.names.index(name)
@@ -232,64 +259,70 @@ class HeadsLens(Lens):
         )
 
     def _places(self, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        display = self.workspace.display
-        if table.empty:
+        display, source = self.workspace.display, self.source
+        if table.empty or source is None:
             return np.empty(0), np.empty(0)
-        if display.layout != "tsne" and are_divided(self.trace, self.kind):
+        if display.layout != "tsne" and self.divided:
             self.drop_asked()  # positions by t-SNE, which are not shown any more
         if display.layout == "metrics":
-            unknown = np.full(len(table), np.nan)
-            return (
-                table[display.x].to_numpy(dtype=float, na_value=np.nan) if display.x in table else unknown,
-                table[display.y].to_numpy(dtype=float, na_value=np.nan) if display.y in table else unknown,
-            )
+            return column_of(table, display.x), column_of(table, display.y)
         # A map of neighbourhoods has no place for a head that changed: it is of the whole text, and the note says so.
         tsne = display.layout == "tsne"
-        places = self._neighbourhoods(len(table)) if tsne else components(self.trace, self.kind).project(table)
-        if not tsne and "role" in table:  # a head of which nothing is known would stand in the middle, as the most usual of all
-            places = np.where((table["role"] == UNTOLD).to_numpy()[:, None], np.nan, places)
+        places = self._neighbourhoods(source, len(table)) if tsne else components(source, self.kind).project(table)
+        if not tsne:  # a head of which nothing is known would stand in the middle, as the most usual of all
+            places = np.where(are_told(table)[:, None], places, np.nan)
         return places[:, 0], places[:, 1]
 
-    def _neighbourhoods(self, count: int) -> np.ndarray:
+    def _neighbourhoods(self, source: Source, count: int) -> np.ndarray:
         """(head, 2) t-SNE positions; NaN until they are there."""
-        trace, kind = self.trace, self.kind
+        kind = self.kind
         unknown = np.full((count, 2), np.nan)
         # One thing after the other: a lens waits for one key.
-        if are_mapped(trace, kind):
-            return neighbourhoods(trace, kind)
-        if not are_divided(trace, kind):
+        if are_mapped(source, kind):
+            return neighbourhoods(source, kind)
+        if not self.divided:
             return unknown
 
         def placed(progress: Progress) -> np.ndarray:
             progress.tell(f"Placing {counted(count, 'head')} by t-SNE")
-            return neighbourhoods(trace, kind)
+            return neighbourhoods(source, kind)
 
-        return self.ask(f"neighbourhoods {kind}", placed, unknown)
+        return self.ask(f"neighbourhoods {kind}{self._of()}", placed, unknown)
 
-    def _clusters(self, count: int) -> Division | None:
-        """The division of the heads; None until it is there."""
-        trace, kind = self.trace, self.kind
-        if are_divided(trace, kind):
-            return clusters(trace, kind)
+    def _of(self) -> str:
+        """What tells results of other sources of the same trace apart."""
+        return ""
+
+    def _clusters(self, source: Source, count: int) -> list[str] | str:
+        """The cluster of every head; `UNTOLD` until they are there."""
+        kind = self.kind
 
         def divided(progress: Progress) -> Division:
             progress.tell(f"Dividing {counted(count, 'head')} into clusters")
-            return clusters(trace, kind)
+            return clusters(source, kind)
 
-        return self.ask(f"clusters {kind}", divided, None)
+        if not self.divides:
+            return UNTOLD
+        there = are_divided(source, kind)
+        division = clusters(source, kind) if there else self.ask(f"clusters {kind}{self._of()}", divided, None)
+        return UNTOLD if division is None else [str(name) for name in division.name_of_rows]
 
     def _measured(self) -> pd.DataFrame:
-        trace, kind = self.trace, self.kind
+        trace = self.trace
         table = selected_table(self.workspace, trace)
-        division = self._clusters(len(table))
-        table["cluster"] = UNTOLD if division is None else [str(name) for name in division.name_of_rows]
+        table["cluster"] = self._clusters(trace, len(table))
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)
         self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens") + _about_rows(table)
         if said and not set(table["role"]) <= {UNTOLD}:
             self.line += "; clusters are of the whole text"
-        self.kind_shown = kind
+        self.kind_shown = self.kind
         return table
+
+
+def column_of(table: pd.DataFrame, name: str) -> np.ndarray:
+    """The numbers of a column; NaN where the table has none."""
+    return table[name].to_numpy(dtype=float, na_value=np.nan) if name in table else np.full(len(table), np.nan)
 
 
 def _about_rows(table: pd.DataFrame) -> str:

@@ -26,6 +26,7 @@ from atlas.errors import BadTraceFile, UnknownName
 from atlas.ids import KINDS
 from atlas.metrics.moments import Moments
 from atlas.metrics.sketches import LARGEST, quantiles
+from atlas.single_flight import Keeps, SingleFlight
 from atlas.tracing.corpus_sound import check_about, check_arrays, check_below, check_numbers, check_words, whole
 from atlas.tracing.declared import check_zarr
 
@@ -70,11 +71,12 @@ class Exemplar(NamedTuple):
     key_tokens: tuple[str, ...]
 
 
-class Corpus:
+class Corpus(Keeps):
     """What every head did over many texts. Tables are read when they are first asked for; each caller gets a copy."""
 
     def __init__(self, group: zarr.Group, attributes: Mapping[str, Any], where: str) -> None:
         self._group = group
+        self._cache, self._under_way = {}, SingleFlight()
         self._about: dict[str, Any] = dict(group.attrs)
         self.where = where
         """The folder or the address it was opened from."""
@@ -125,13 +127,8 @@ class Corpus:
             msg = f"This corpus has no group {group!r}; it has {', '.join(map(repr, self.groups))}."
             raise UnknownName(msg)
         at = self.groups.index(group)
-        if at not in self._tables:
-            self._tables[at] = self._head_table(at)
-        return self._tables[at].copy()
-
-    @cached_property
-    def _tables(self) -> dict[int, pd.DataFrame]:
-        return {}
+        table: pd.DataFrame = self.once(f"heads of group {at}", lambda: self._head_table(at))
+        return table.copy()
 
     def moments(self, group: str = ALL) -> Moments:
         """(head, metric) count, mean and sum of squares over the texts of a group, as the head table has heads and metrics."""

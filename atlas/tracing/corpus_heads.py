@@ -12,6 +12,7 @@ from atlas.ids import HEAD
 from atlas.metrics.conditions import EXAMPLE, LONGEST, matching
 from atlas.metrics.corpus_roles import corpus_roles, main_roles
 from atlas.metrics.roles import ROLES, UNNAMED
+from atlas.metrics.shared_keys import SHARED
 from atlas.metrics.standard import Standard
 from atlas.metrics.traits import HIGH
 from atlas.tracing.corpus import Corpus, Exemplar
@@ -24,21 +25,18 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 __all__ = [
-    "EXAMPLE", "LINKS", "LONGEST", "ROLES", "Link", "Near", "drills", "exemplars", "is_of", "links", "matching",
+    "EXAMPLE", "LINKS", "LONGEST", "ROLES", "Link", "Near", "compared", "drills", "exemplars", "is_of", "links", "matching",
     "measured", "near", "of_head", "quantiles", "roles", "tokens",
 ]  # fmt: skip
+
+METRIC_OF = {HIGH[role]: role for role in ROLES}
+"""Word of the column `role` -> the metric it is read from."""
 
 LINKS = 4
 """Links of an example that a line of text has room for."""
 
-_READ: WeakKeyDictionary[Corpus, dict[str, pd.DataFrame]] = WeakKeyDictionary()
-"""Tables of a corpus, which never changes once it is opened."""
-
 _OF: WeakKeyDictionary[Corpus, WeakKeyDictionary[Trace, bool]] = WeakKeyDictionary()
 """Whether a corpus is of the model of a trace. Views ask a dozen times a gesture, and 1,200 heads take milliseconds."""
-
-_DRILLED: WeakKeyDictionary[Corpus, Drills | None] = WeakKeyDictionary()
-"""Drills beside a corpus, as they were when it was first asked for them."""
 
 
 class Link(NamedTuple):
@@ -76,21 +74,19 @@ def _is_of(corpus: Corpus, trace: Trace) -> bool:
 
 def measured(corpus: Corpus) -> pd.DataFrame:
     """The head table of a corpus with a column `role` and those of its drills. Do not write into it."""
-    kept = _READ.setdefault(corpus, {})
-    if "heads" not in kept:
-        table = corpus.heads
-        kept["roles"] = corpus_roles(table, corpus.moments(), corpus.metrics)
-        named = table.assign(role=[HIGH.get(role, UNNAMED) for role in main_roles(kept["roles"], table)])
-        drilled = drills(corpus)
-        kept["heads"] = named if drilled is None else pd.concat([named, as_columns(drilled, named)], axis=1)
-    return kept["heads"]
+    return _once(corpus, "measured heads", lambda: _measured(corpus))
+
+
+def _measured(corpus: Corpus) -> pd.DataFrame:
+    table, drilled = corpus.heads, drills(corpus)
+    named = table.assign(role=[HIGH.get(role, UNNAMED) for role in main_roles(roles(corpus), table)])
+    return named if drilled is None else pd.concat([named, as_columns(drilled, named)], axis=1)
 
 
 def drills(corpus: Corpus) -> Drills | None:
-    """The drills beside a corpus, read once; None where there are none."""
-    if corpus not in _DRILLED:
-        _DRILLED[corpus] = read_drills(corpus)
-    return _DRILLED[corpus]
+    """The drills beside a corpus, as they were when it was first asked for them; None where there are none."""
+    found: Drills | None = corpus.once("drills", lambda: read_drills(corpus))
+    return found
 
 
 def quantiles(corpus: Corpus, metric: str) -> pd.DataFrame:
@@ -109,16 +105,28 @@ def tokens(corpus: Corpus) -> pd.DataFrame:
 
 
 def _once(corpus: Corpus, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    kept = _READ.setdefault(corpus, {})
-    if name not in kept:
-        kept[name] = make()
-    return kept[name]
+    table: pd.DataFrame = corpus.once(name, make)
+    return table
 
 
 def roles(corpus: Corpus) -> pd.DataFrame:
     """One row a head and role, as `corpus_roles` makes it. Do not write into it."""
-    measured(corpus)
-    return _READ[corpus]["roles"]
+    return _once(corpus, "roles", lambda: corpus_roles(corpus.heads, corpus.moments(), corpus.metrics))
+
+
+def compared(corpus: Corpus, kind: str) -> pd.DataFrame:
+    """The heads of a kind as clusters and maps of heads take them.
+
+    Shared keys of several heads are no independent evidence of a cluster's name, so the corrected chance of each head over the
+    texts stands beside them: a class of tokens that hardly occurs in a corpus names no cluster. Do not write into it.
+    """
+
+    def made() -> pd.DataFrame:
+        table, every = measured(corpus), roles(corpus)
+        chances = {f"{role}_p": own["q"].to_numpy() for role, own in every.groupby("role") if role in SHARED}
+        return table.assign(**chances)[table["kind"] == kind].reset_index(drop=True)
+
+    return _once(corpus, f"compared {kind}", made)
 
 
 def of_head(table: pd.DataFrame, head: HeadId) -> pd.DataFrame:

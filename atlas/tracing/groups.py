@@ -1,4 +1,4 @@
-"""Groups, roles and places of the heads of a trace: computed once and kept on the trace."""
+"""Groups, roles and places of the heads of a trace, or of a corpus: computed once and kept there."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from atlas.metrics.layouts import Components, pca, tsne
 from atlas.metrics.roles import ROLES, UNNAMED, enough_rows, main_role
 from atlas.metrics.shared_keys import MIN_ROWS
 from atlas.metrics.traits import HIGH
+from atlas.tracing.corpus import Corpus
+from atlas.tracing.corpus_heads import compared
 from atlas.tracing.selected_heads import selected_heads
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from atlas.trace import Trace
+
+    Source = Trace | Corpus
+    """What heads were measured on."""
 
 Division = Clusters
 """The name for those who may import this room and not that of the metrics."""
@@ -38,30 +43,40 @@ PREPARED_HEADS = 400
 more heads, the cards of heads say that they wait, and the others are there at once."""
 
 
-def clusters(trace: Trace, kind: str) -> Clusters:
-    """The heads of a kind in groups of heads that behave alike on this text."""
-    made: Clusters = trace.once(f"clusters {kind}", lambda: cluster_heads(selected_heads(trace, kind)))
+def heads_of(source: Source, kind: str) -> pd.DataFrame:
+    """The heads of a kind on the whole text, or over all texts. Do not write into it."""
+    return compared(source, kind) if isinstance(source, Corpus) else selected_heads(source, kind)
+
+
+def clusters(source: Source, kind: str) -> Clusters:
+    """The heads of a kind in groups of heads that behave alike on this text, or over these texts."""
+    made: Clusters = source.once(f"clusters {kind}", lambda: cluster_heads(heads_of(source, kind)))
     return made
 
 
-def components(trace: Trace, kind: str) -> Components:
+def components(source: Source, kind: str) -> Components:
     """The two directions in which the heads of a kind differ most."""
-    made: Components = trace.once(f"components {kind}", lambda: pca(selected_heads(trace, kind)))
+    made: Components = source.once(f"components {kind}", lambda: pca(heads_of(source, kind)))
     return made
 
 
-def neighbourhoods(trace: Trace, kind: str) -> np.ndarray:
+def neighbourhoods(source: Source, kind: str) -> np.ndarray:
     """(head, 2) t-SNE positions."""
-    made: np.ndarray = trace.once(f"neighbourhoods {kind}", lambda: tsne(selected_heads(trace, kind)))
+    made: np.ndarray = source.once(f"neighbourhoods {kind}", lambda: tsne(heads_of(source, kind)))
     return made
 
 
 def roles(table: pd.DataFrame) -> list[str]:
     """The main role of each head of a table in the words that clusters are named in, "unnamed", FEW_ROWS or UNTOLD."""
-    told = table[list(ROLES)].notna().any(axis=1)
+    told = are_told(table)
     enough = np.any(enough_rows(table), axis=1).tolist()
     words = [HIGH.get(str(role), UNNAMED) for role in main_role(table)["role"]]
     return [word if rests else FEW_ROWS if known else UNTOLD for word, rests, known in zip(words, enough, told, strict=True)]
+
+
+def are_told(table: pd.DataFrame) -> np.ndarray:
+    """(head,) whether any metric that gives a role is known of a head."""
+    return table[[role for role in ROLES if role in table]].notna().any(axis=1).to_numpy()
 
 
 def few_rows(table: pd.DataFrame) -> dict[str, int]:
@@ -70,14 +85,14 @@ def few_rows(table: pd.DataFrame) -> dict[str, int]:
     return {role: n for role, n in fewest.items() if n < MIN_ROWS}
 
 
-def are_divided(trace: Trace, kind: str) -> bool:
+def are_divided(source: Source, kind: str) -> bool:
     """Whether the clusters of a kind are there, so that nobody waits for them."""
-    return trace.holds(f"clusters {kind}")
+    return source.holds(f"clusters {kind}")
 
 
-def are_mapped(trace: Trace, kind: str) -> bool:
+def are_mapped(source: Source, kind: str) -> bool:
     """Whether the t-SNE positions of a kind are there."""
-    return trace.holds(f"neighbourhoods {kind}")
+    return source.holds(f"neighbourhoods {kind}")
 
 
 def prepare(trace: Trace) -> None:

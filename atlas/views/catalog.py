@@ -17,7 +17,7 @@ from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
 from atlas.views.compare_measured import CompareAgreementView, CompareBiasView
 from atlas.views.compare_planes import CompareGroupsView, CompareHeadsView, CompareMatrixView, CompareStreamsView
 from atlas.views.composition import CompositionView
-from atlas.views.corpus_heads import CorpusMapView, CorpusProfileView, CorpusTableView
+from atlas.views.corpus_heads import CorpusCloudView, CorpusMapView, CorpusProfileView, CorpusTableView
 from atlas.views.corpus_run import CorpusRunView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
@@ -151,6 +151,7 @@ TABS: tuple[Tab, ...] = (
             CorpusRunView,
             CorpusMapView,
             CorpusTableView,
+            CorpusCloudView,
             FinderView,
             CorpusProfileView,
             DrillsView,

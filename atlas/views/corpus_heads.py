@@ -1,4 +1,4 @@
-"""All heads over a corpus: as a table with intervals, as one number of every head, and by depth."""
+"""All heads over a corpus: as a table with intervals, as one number of every head, as a cloud of points, and by depth."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import panel_material_ui as pmui
 from panel.io import JSCode
 
-from atlas.state.corpus_heads import CorpusHeadsLens, CorpusMapLens
+from atlas.state.corpus_heads import CorpusCloudLens, CorpusHeadsLens, CorpusMapLens
 from atlas.state.display import SELECTED
 from atlas.views.base import TIGHT
 from atlas.views.corpus_choice import CorpusView
+from atlas.views.heads import HeadsView
 from atlas.views.plane import HeadPlaneView
 from atlas.views.profile import ProfileView
 from atlas.views.table import CHANCE, COLUMNS, VALUE, TableView
@@ -67,6 +68,29 @@ class CorpusMapView(CorpusView, HeadPlaneView):
             self.corpus,
             pmui.Select.from_param(metric, label="Metric", options=options, size="small", margin=TIGHT, width=200),
         ]
+
+
+class CorpusCloudView(CorpusView, HeadsView):
+    """All heads of a corpus as points, and the groups they fall into."""
+
+    key: ClassVar = "corpus_cloud"
+    title: ClassVar = "Cloud of the corpus"
+    question: ClassVar = "Which heads behave alike over many texts?"
+    help: ClassVar = (
+        "A point is a head of the kind on screen, placed by its means over the texts of the corpus. PCA: the two directions in "
+        "which the standardised means differ most. t-SNE: near means alike, far means nothing. Point at a head for its "
+        "means, with their 95 % intervals over the texts and how many texts they are known of.\n\n"
+        "Clusters: k-means over the standardised means, k by the mean silhouette; where one cloud without clusters rarely "
+        "divides as well. A cluster has a name only where it comes back when heads are drawn again, and where its largest "
+        "difference from the other heads is large, unlikely by chance, and clearly beyond even attention too; else it is "
+        "'unnamed'. Roles are earned over these texts. Draw a lasso or a box, or press a group below."
+    )
+    defines: ClassVar = ("corpus_mean", "corpus_role", "cluster", "stability", "cluster_name")
+    lens_type: ClassVar = CorpusCloudLens
+
+    def tools(self) -> list[Any]:
+        """Which corpus, and what places, colours and sizes a head."""
+        return [self.corpus, *super().tools()]
 
 
 class CorpusProfileView(CorpusView, ProfileView):

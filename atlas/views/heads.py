@@ -96,7 +96,7 @@ class HeadsView(View):
 
     def export(self) -> Export:
         """Where every head stands, what colours and sizes it."""
-        return Export("heads", self.heads.points(), self._points())
+        return Export(self.key, self.heads.points(), self._points())
 
     def config(self) -> ScatterConfig:
         """How the cloud is drawn."""
@@ -126,7 +126,7 @@ class HeadsView(View):
         """What axes, key and number of points hang on."""
         display = self.workspace.display
         look = (display.layout, display.x, display.y, display.colour, display.size, self.dark)
-        return (self.workspace.trace, self.workspace.kind, *look)
+        return (self.heads.source, self.workspace.kind, *look)
 
     def _move(self) -> None:
         """Points on the same axes: other places, other marks."""
@@ -154,7 +154,7 @@ class HeadsView(View):
         display = self.workspace.display
         axes = (display.x, display.y) if display.layout == "metrics" else ()
         selection = self.workspace.selection
-        moved = display.layout == "tsne" and (selection.queries or selection.keys)
+        moved = self.heads.moved_by_tokens and display.layout == "tsne" and (selection.queries or selection.keys)
         places = "Places are those of the whole text: t-SNE has none for a head that changed." if moved else ""
         return "\n".join(filter(None, [places, *map(self.heads.unknown, dict.fromkeys(axes)), self.heads.note()]))
 

@@ -12,7 +12,6 @@ from atlas.ids import HEAD, KINDS
 from atlas.metrics.drills import head_scores
 from atlas.metrics.moments import Moments, stacked
 from atlas.metrics.sketches import counts_of, edges_of
-from atlas.tracing import corpus_heads
 from atlas.tracing.corpus import Corpus
 from atlas.tracing.drills import Drills
 
@@ -96,7 +95,7 @@ def drilled(held, best=9):
     scores[:, best] = draw.uniform(0.8, 0.9, 16)
     table = ids.assign(drill="drill_induction", **head_scores(scores, shuffled)._asdict())
     reasons = pd.DataFrame([("drill_successor", "decoder", "no list.")], columns=["drill", "kind", "reason"])
-    corpus_heads._DRILLED[held] = Drills(table, reasons, {"seed": 0})
+    held.once("drills", lambda: Drills(table, reasons, {"seed": 0}))
     return held
 
 
