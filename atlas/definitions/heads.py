@@ -109,9 +109,10 @@ HEADS = (
         "cluster",
         "Cluster",
         "k-means over metrics with mean 0 and standard deviation 1; k from 2 to 8 by the mean silhouette",
-        "Heads that behave alike on this text, or over the texts of a corpus. There is one group where the mean silhouette is 0.25 or less, or where more than "
-        "5 % of single clouds of the same covariance and skewness divide as well. Metrics that hardly differ (shares: standard "
-        "deviation under 0.01), that rest on fewer than five rows, or that say the same as another are left out.",
+        "Heads that behave alike on this text, or over the texts of a corpus. There is one group where the mean silhouette is "
+        "0.25 or less, or where more than 5 % of single clouds of the same covariance and skewness divide as well. Metrics that "
+        "hardly differ (shares: standard deviation under 0.01), that rest on fewer than five rows, or that say the same as "
+        "another are left out.",
         "39 single clouds, divided just as freely",
         "a group",
         KAUFMAN,

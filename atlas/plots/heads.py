@@ -230,10 +230,9 @@ def _behind(data: pd.DataFrame, column: str) -> list[str]:
         return [f" (on {n} row{'' if n == 1 else 's'})" for n in data[f"{column}_rows"].tolist()]
     if f"{column}_n" in data:
         each = zip(*(data[f"{column}_{end}"].tolist() for end in ("lo", "hi", "n")), strict=True)
-        return [
-            f" (95 % interval {number(lo)} to {number(hi)}, {n:,.0f} text{'' if n == 1 else 's'})" if n else ""
-            for lo, hi, n in each
-        ]
+        # One text has no interval.
+        ends = [(f"95 % interval {number(lo)} to {number(hi)}, " if n > 1 else "", n) for lo, hi, n in each]
+        return [f" ({interval}{n:,.0f} text{'' if n == 1 else 's'})" if n else "" for interval, n in ends]
     return [""] * len(data)
 
 

@@ -7,12 +7,18 @@ import functools
 import holoviews as hv
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.preprocessing import StandardScaler
 
 from atlas.ids import HeadId
+from atlas.metrics.layouts import tsne
+from atlas.plots.heads import point_columns
 from atlas.state.corpora import Corpora, named
 from atlas.state.workspace import Workspace
 from atlas.views.catalog import TABS
-from atlas.views.corpus_heads import CorpusMapView, CorpusProfileView, CorpusTableView
+from atlas.views.corpus_heads import CorpusCloudView, CorpusMapView, CorpusProfileView, CorpusTableView
 from atlas.views.drift import DriftView
 from atlas.views.finder import FinderView
 from atlas.views.head_page import HeadPageView
@@ -238,6 +244,112 @@ def test_depth_is_drawn_from_the_corpus():
     np.testing.assert_array_equal(table[metric], made_corpus().heads["previous"])
     view._tapped(1.2, 0.5)
     assert space.selection.heads == set(HEADS[4:8])
+
+
+# -- the cloud ---------------------------------------------------------------------------------------------------------
+
+TOLD_APART = ["entropy_norm", "previous", "punctuation", "first_key"]
+"""Metrics in which the heads of `grouped` differ."""
+
+
+def grouped(heads=12):
+    """Numbers of heads that do the same but for four metrics: half of them look at the previous token, half at the first."""
+    draw = np.random.default_rng(1)
+    level = np.full((heads, len(METRICS)), 0.2)
+    half = np.arange(heads) < heads // 2
+    for metric, high, low, spread in (
+        ("previous", 0.8, 0.15, 0.01), ("first_key", 0.15, 0.75, 0.03), ("entropy_norm", 0.3, 0.3, 0.03),
+        ("punctuation", 0.2, 0.2, 0.03),
+    ):  # fmt: skip
+        level[:, METRICS.index(metric)] = np.where(half, high, low) + spread * draw.standard_normal(heads)
+    return np.clip(level + 0.01 * draw.standard_normal((60, heads, len(METRICS))), 0, 1)
+
+
+def test_the_cloud_stands_where_sklearn_puts_the_means_and_has_its_clusters():
+    held = corpus(grouped(), kinds=KINDS, model=trace().provenance["model"], where="/somewhere/stories")
+    view, space = on(CorpusCloudView, held)
+    view.body()
+    means = grouped().mean(0)[:, [METRICS.index(name) for name in TOLD_APART]]
+    values = StandardScaler().fit_transform(means)
+    fitted = PCA(2).fit(values)
+    upwards = np.sign(fitted.components_[[0, 1], np.abs(fitted.components_).argmax(1)])
+    points = view.heads.points()
+    np.testing.assert_allclose(points[["x", "y"]], fitted.transform(values) * upwards, atol=1e-9)
+    assert view.heads.axes()[0] == f"component 1 ({fitted.explained_variance_ratio_[0]:.0%} of the variance)"
+    assert view.lens.line == "12 heads, means over 60 texts of stories; a text counts once"
+    labels = {k: KMeans(k, n_init=10, random_state=0).fit(values).labels_ for k in range(2, 9)}
+    scores = {k: silhouette_score(values, found) for k, found in labels.items()}
+    assert max(scores, key=scores.get) == 2
+    assert adjusted_rand_score(labels[2], points["category"]) == 1
+    assert set(points["category"][:6]) == {"previous token"}
+    assert f"2 clusters, mean silhouette {scores[2]:.2f}" in view._note()
+    space.display.layout = "tsne"
+    np.testing.assert_array_equal(view.heads.points()[["x", "y"]], tsne(held.heads))
+    # Heads without groups are one cluster, and it has no name.
+    space.corpora.opened = named([made_corpus()])
+    assert set(view.heads.points()["category"]) == {"unnamed"}
+    assert "No clusters" in view._note()
+    assert view.export().name == "corpus_cloud"
+
+
+def test_the_hover_of_the_cloud_has_means_with_intervals():
+    view, space = on(CorpusCloudView)
+    space.display.param.update(layout="metrics", x="previous", y="induction", colour="role", size="selected")
+    own = of_head(made_corpus().heads, PREVIOUS).iloc[0]
+    points = view.heads.points()
+    np.testing.assert_array_equal(points[["x", "y"]], made_corpus().heads[["previous", "induction"]])
+    said = {
+        metric: f"{own[metric]:.3g} (95 % interval {own[f'{metric}_lo']:.3g} to {own[f'{metric}_hi']:.3g}, 60 texts)"
+        for metric in ("previous", "induction")
+    }
+    assert point_columns(points, **view.config())["about"][6].split("\n") == [
+        f"Previous token: {said['previous']}", f"Induction: {said['induction']}", "Role: previous token",
+    ]  # fmt: skip
+    space.display.layout = "pca"
+    assert point_columns(view.heads.points(), **view.config())["about"][6].endswith(
+        f"Role: previous token\nPrevious token: {said['previous']}"
+    )
+    space.display.colour = "selected"
+    assert view.heads.points()["value"].isna().all()
+    space.display.param.update(layout="metrics", x="selected")
+    assert "Weight on selected keys is not known of any head over this corpus." in view._note()
+
+
+def test_the_cloud_and_the_selection_say_the_same():
+    view, space = on(CorpusCloudView)
+    view.body()
+    before = view.heads.points()[["x", "y"]]
+    view._picked([1, 6])
+    assert space.selection.heads == {HEADS[1], HEADS[6]}
+    assert list(np.flatnonzero(view.heads.points()["selected"])) == [1, 6]
+    space.selection.pick(HEADS[9])
+    assert list(np.flatnonzero(view.heads.marked()["focus"])) == [9]
+    space.selection.select_tokens((1, 2))
+    np.testing.assert_array_equal(view.heads.points()[["x", "y"]], before)
+    view._pressed({"key": "role:previous token", "additive": False})
+    assert space.selection.heads == {PREVIOUS}
+    assert space.selection.label == "role 'previous token'"
+
+
+def test_the_cloud_is_of_the_kind_on_screen():
+    of = loaded("T5").trace("the doctor said that she ran", target="she ran", keep="weights", capture=())
+    sizes = tuple((kind, of.n_layers(kind), of.n_heads(kind)) for kind in of.kinds)
+    made = values(20, heads=sum(layers * heads for _, layers, heads in sizes))
+    held = corpus(made, kinds=sizes, model=of.provenance["model"], where="/a/b")
+    space = Workspace(never, corpora=Corpora(opened=named([held])))
+    space.pipeline.show(of)
+    view, first = CorpusCloudView(space), 0
+    space.display.param.update(layout="metrics", x="previous", y="next")
+    for kind, layers, heads in sizes:
+        space.selection.show_kind(kind)
+        points = view.heads.points()
+        assert set(points["kind"]) == {kind}
+        shown = made[:, first : first + layers * heads].mean(0)
+        np.testing.assert_allclose(points["x"], shown[:, METRICS.index("previous")])
+        view._picked([0])
+        assert space.selection.heads_of(kind) == (HeadId(kind, 0, 0),)
+        first += layers * heads
+    assert [kind for kind, *_ in sizes] == ["encoder", "decoder", "cross"]
 
 
 # -- the finder --------------------------------------------------------------------------------------------------------
