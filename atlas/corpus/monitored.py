@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from atlas.corpus.measure import MEASURE, How, Loaded, Read, Task, shard_of
@@ -27,6 +28,9 @@ PREFIX = "monitor-"
 
 KEPT_TABLES = 3
 """Of the tables that a monitor wrote, as many stay: a reader may have some open, and a monitor writes for months."""
+
+STALE = timedelta(days=1)
+"""Tables of processes that ended stay so long: every start of a service leaves some, and nobody else removes them."""
 
 OTHER = "{where} holds {what}. A monitor adds to its own kind only; give it another folder."
 
@@ -94,6 +98,7 @@ class Monitored:
         for old in self._tables[:-KEPT_TABLES]:
             self._store.remove(old)
         self._tables = self._tables[-KEPT_TABLES:]
+        self._store.remove_stale(self._tables, STALE)
         return open_corpus(self._store.where)
 
     def _check(self) -> None:

@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +90,35 @@ class Store:
         if self._files.exists(where):
             self._files.rm(where, recursive=True)
 
+    def remove_stale(self, keep: Collection[str], age: timedelta) -> None:
+        """Remove tables that nobody has written to for so long, unless they are to be kept or the root points to them.
+
+        What is newer stays: another process may be about to point to it. Unfinished tables of processes that were killed are
+        tables too. Where an object store does not say when it was written to, everything stays.
+        """
+        self._files.invalidate_cache()
+        now, kept = datetime.now(UTC), {TABLES + name for name in keep} | {self._pointed()}
+        for path in self._files.ls(self._at(), detail=False):
+            name = path.rpartition("/")[2]
+            if name in kept or not name.startswith((TABLES, f".{TABLES}")):
+                continue
+            # A monitor beside this one may remove it first.
+            with suppress(NotImplementedError, FileNotFoundError):
+                if now - self._files.modified(f"{path}/{ROOT}" if self.remote else path) > age:
+                    self._files.rm(path, recursive=True)
+
+    def _pointed(self) -> str:
+        """The folder of the tables that the root points to; empty where there is no root."""
+        if not self._files.exists(self._at(ROOT)):
+            return ""
+        return str(json.loads(self._files.cat_file(self._at(ROOT))).get("attributes", {}).get("tables", ""))
+
     def _written(self, name: str) -> bool:
         """Whether tables are there whole: a local folder is when it is there, one of an object store when the root names it."""
         self._files.invalidate_cache()
         if not self.remote:
             return bool(self._files.exists(self._at(TABLES + name)))
-        if not self._files.exists(self._at(ROOT)):
-            return False
-        return bool(json.loads(self._files.cat_file(self._at(ROOT))).get("attributes", {}).get("tables") == TABLES + name)
+        return self._pointed() == TABLES + name
 
     def _write_tables(self, name: str, tables: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
         """A local folder is renamed into its place; on an object store the root is what makes it seen."""

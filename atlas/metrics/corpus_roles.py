@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from atlas.ids import HEAD
-from atlas.metrics.drift import LEAST_TEXTS
+from atlas.metrics.drift import above, corrected
+from atlas.metrics.moments import Moments
 from atlas.metrics.roles import FALSE_DISCOVERIES, MAJORITY, ROLES, UNNAMED
 from atlas.metrics.shared_keys import excess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from atlas.metrics.moments import Moments
 
 Values = npt.NDArray[np.float64]
 
@@ -47,18 +45,13 @@ def main_roles(roles: pd.DataFrame, table: pd.DataFrame) -> list[str]:
 
 def _role(table: pd.DataFrame, moments: Moments, place: int, role: str) -> pd.DataFrame:
     value, uniform, lo, hi = (table[f"{role}{end}"].to_numpy(float) for end in ("", "_uniform", "_lo", "_hi"))
-    n = np.asarray(moments.n[:, place], dtype=float)
+    own = Moments(*(each[:, place] for each in moments))
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(moments.m2[:, place] / (n - 1))
-        above = value - uniform
-        # A head that does the same on every text has no spread: then any difference is beyond chance.
-        p = np.where(above == 0, 1.0, stats.t.sf(above / (spread / np.sqrt(n)), np.maximum(n - 1, 1)))
-        effect = above / spread
-    tested = np.isfinite(value) & np.isfinite(uniform) & (n >= LEAST_TEXTS)
+        effect = (value - uniform) / np.sqrt(own.m2 / (own.n - 1.0))
     found = table[HEAD].assign(
         at=np.arange(len(table)), role=role, value=value, lo=lo, hi=hi, uniform=uniform, excess=excess(value, uniform),
-        excess_lo=excess(lo, uniform), excess_hi=excess(hi, uniform), effect=effect, n=n.astype(int),
-        q=_corrected(p, tested, table["kind"].to_numpy()),
+        excess_lo=excess(lo, uniform), excess_hi=excess(hi, uniform), effect=effect, n=own.n.astype(int),
+        q=_corrected(above(own, uniform), table["kind"].to_numpy()),
     )  # fmt: skip
     by_kind = found.groupby("kind")["value"]
     found["rank"] = by_kind.rank(method="min", ascending=False)
@@ -68,10 +61,8 @@ def _role(table: pd.DataFrame, moments: Moments, place: int, role: str) -> pd.Da
     return found
 
 
-def _corrected(p: Values, tested: npt.NDArray[np.bool_], kinds: npt.NDArray[np.object_]) -> Values:
+def _corrected(p: Values, kinds: npt.NDArray[np.object_]) -> Values:
     found = np.full(len(p), np.nan)
     for kind in set(kinds):
-        here = tested & (kinds == kind)
-        if here.any():
-            found[here] = stats.false_discovery_control(p[here], method="bh")
+        found[kinds == kind] = corrected(p[kinds == kind])
     return found

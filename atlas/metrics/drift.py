@@ -60,6 +60,19 @@ def welch(first: Moments, second: Moments, level: float = LEVEL) -> Comparison:
     return Comparison(difference, difference - reach, difference + reach, effect, p)
 
 
+def above(samples: Moments, number: npt.ArrayLike = 0.0) -> Values:
+    """p: chance of means as far above a number as these, by Student's t, one-sided; NaN under `LEAST_TEXTS` texts.
+
+    What is the same on every text has no spread: then any difference is beyond chance.
+    """
+    n = np.asarray(samples.n, dtype=float)
+    away = samples.known_mean() - number
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(samples.m2 / (n - 1)) / np.sqrt(n)
+        p = np.where(away == 0, 1.0, stats.t.sf(away / error, np.maximum(n - 1, 1)))
+    return np.where(n >= LEAST_TEXTS, p, np.nan)
+
+
 def corrected(p: npt.ArrayLike) -> Values:
     """q-values of all p-values that are known (Benjamini & Hochberg); NaN where one is not."""
     given = np.asarray(p, dtype=float)

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from atlas.metrics.drift import LEAST_TEXTS, corrected
+from atlas.metrics.drift import above, corrected
 from atlas.metrics.moments import LEVEL, Moments
 from atlas.metrics.roles import FALSE_DISCOVERIES, MAJORITY
 from atlas.metrics.shared_keys import excess
@@ -50,15 +49,8 @@ def head_scores(drilled: npt.ArrayLike, shuffled: npt.ArrayLike, *, published: b
     values, twins = np.asarray(drilled, dtype=float), np.asarray(shuffled, dtype=float)
     moments, null = Moments.of(values), Moments.of(twins).known_mean()
     lo, hi = (np.clip(end, 0.0, 1.0) for end in moments.interval(LEVEL))
-    above = values - twins
-    of_pairs = Moments.of(np.where(np.abs(above) <= ROUNDING, 0.0, above))
-    n = np.asarray(of_pairs.n, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(of_pairs.m2 / (n - 1))
-        # A head that does the same in every drill has no spread: then any difference is beyond chance.
-        p = np.where(of_pairs.mean == 0, 1.0, stats.t.sf(of_pairs.mean / (spread / np.sqrt(n)), np.maximum(n - 1, 1)))
-    tested = (n >= LEAST_TEXTS) & np.isfinite(p)
-    p = np.where(tested, p, np.nan)
+    more = values - twins
+    p = above(Moments.of(np.where(np.abs(more) <= ROUNDING, 0.0, more)))
     q = corrected(p)
     score, beyond = moments.known_mean(), excess(lo, null)
     far = (lo >= RETRIEVAL_SCORE) if published else (beyond > MAJORITY)

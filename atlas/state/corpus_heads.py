@@ -49,7 +49,7 @@ class CorpusHeadsLens(HeadsLens):
 
     def depends(self) -> Hashable:
         """On the kind and the corpus; selected heads are marked."""
-        return self.kind, name_of(self.workspace)
+        return self.kind, self.source
 
     @property
     def source(self) -> Source | None:

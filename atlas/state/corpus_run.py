@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -14,14 +14,14 @@ import param
 from atlas.errors import NotCaptured
 from atlas.state.asking import Progress
 from atlas.state.corpora import choices_of, free_name
-from atlas.state.lens import Lens, counted
+from atlas.state.lens import counted
 from atlas.state.model_key import model_key
+from atlas.state.parts import PartsLens
 from atlas.state.readers_file import digest_of
 from atlas.state.session_folder import SessionFolder
 from atlas.tracing.corpus_run import MEASURE, READ, Given
 
 if TYPE_CHECKING:
-    from atlas.trace import Trace
     from atlas.tracing.corpus import Corpus
 
 SAMPLE, FILE = "sample", "file"
@@ -29,9 +29,6 @@ SAMPLE, FILE = "sample", "file"
 
 PART_SECONDS = 2.0
 """Seconds of a part of a run. Between two parts other readers of the same model have their turn."""
-
-MOST_RUNS = 3
-"""Corpora of a session that are kept: each has some megabytes on the disk of the server."""
 
 SHOWN = 12
 """Bad rows that are listed; the table to take away has all."""
@@ -72,6 +69,11 @@ class Part(NamedTuple):
     corpus: Corpus | None
     """None: there is more to do."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether there is no more to do."""
+        return self.corpus is not None
+
 
 class Chosen(NamedTuple):
     """The texts that a run takes."""
@@ -81,20 +83,21 @@ class Chosen(NamedTuple):
     """Usable ones that are too many."""
 
 
-class CorpusRunLens(Lens):
+class CorpusRunLens(PartsLens):
     """The texts, and runs of this session. A run outlives the text on screen: another text is no reason to stop it."""
 
     key: ClassVar = "corpus_run"
     choices_type: ClassVar = CorpusRunChoices
+    kept_runs: ClassVar = 3
+    """Each has some megabytes on the disk of the server."""
 
     def __init__(self, workspace: Any, **params: Any) -> None:
         self.file = self._digest = ""
         self._data: bytes | None = None
         self._read: tuple[Hashable, Given] | None = None
-        self._wanted: set[Hashable] = set()
-        self._parts: dict[Hashable, int] = {}
         self._begun: dict[Hashable, tuple[float, int]] = {}
         self._made: dict[Hashable, str] = {}
+        """Runs that are finished, and what their corpora are called."""
         self._folder = SessionFolder()
         super().__init__(workspace, **params)
 
@@ -116,20 +119,8 @@ class CorpusRunLens(Lens):
     def run(self) -> None:
         """Measure, or go on where it was stopped."""
         if self.can_run:
-            key = self._key()
-            stopped = [each for each in self._parts if each != key and each not in self._made]
-            for old in stopped[: max(0, len(stopped) - MOST_RUNS + 1)]:
-                self._forget(old)
-            self._wanted.add(key)
-            self._parts.setdefault(key, 0)
-            self._begun.pop(key, None)
-            self._redraw()
-
-    def cancel(self) -> None:
-        """Stop; what was measured stays, and a later run goes on from there."""
-        self.drop_asked()
-        self._wanted.discard(self._key())
-        self._redraw()
+            self._begun.pop(self.request(), None)
+            super().run()
 
     def leave(self) -> None:
         """The reader has gone: the folder goes too."""
@@ -152,27 +143,14 @@ class CorpusRunLens(Lens):
             "`atlas corpus` takes any number, on several workers."
         )
 
-    @property
-    def can_run(self) -> bool:
-        """Whether there are texts, and something left to do with them."""
-        if self.workspace.trace is None or self.busy or self._given() is None:
-            return False
-        key = self._key()
-        return bool(self.chosen().texts) and key not in self._made and (key not in self._wanted or bool(self.problem))
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether a run over these texts was begun and stopped."""
-        return self.workspace.trace is not None and self._key() in self._parts
+    def can_begin(self) -> bool:
+        """Whether there are texts."""
+        return self.workspace.trace is not None and bool(self.chosen().texts)
 
     @property
     def corpus_name(self) -> str:
         """Of the corpus of these texts; empty where it was not measured."""
-        return "" if self.workspace.trace is None else self._made.get(self._key(), "")
-
-    def shown(self) -> str:
-        """The sentence about the run; asks for what is to be done next."""
-        return self.attempt(self._advance, "")
+        return "" if self.workspace.trace is None else self._made.get(self.request(), "")
 
     def chosen(self) -> Chosen:
         """The first texts, as many as fit."""
@@ -211,44 +189,35 @@ class CorpusRunLens(Lens):
 
     # -- what is done --------------------------------------------------------------------------------------------------
 
-    def arrived(self) -> None:
-        """A part is there; the next one begins also while nobody looks."""
-        if not self.awake:
-            self.attempt(self._advance, None)
-        super().arrived()
-
     def _texts_key(self) -> Hashable:
         choices = self.choices
         return (SAMPLE, self.ceiling.texts) if choices.source == SAMPLE else (self._digest, choices.column)
 
-    def _key(self) -> Hashable:
+    def request(self) -> Hashable:
+        """The model and the texts."""
         return model_key(self.trace), self._texts_key(), self.choices.most
 
     def _given(self) -> Given | None:
         """The texts, where they were read."""
         return self._read[1] if self._read is not None and self._read[0] == self._texts_key() else None
 
-    def _advance(self) -> str:
+    def check(self) -> None:
+        """A run takes the model as it is."""
         trace, tasks = self.trace, self.workspace.tasks
         if READ not in tasks or MEASURE not in tasks or trace.live is None:
             raise NotCaptured(NO_MODEL)
         if trace.provenance.get("changed"):
             raise NotCaptured(CHANGED)
+
+    def _advance(self) -> Part | None:
+        self.check()
         if self.choices.source == FILE and self._data is None:
             self.line = LOST
-            return ""
+            return None
         if self._given() is None and not self._reads():
-            return ""
-        key = self._key()
-        while key in self._wanted and key not in self._made:
-            part = self._next_part(trace, key)
-            if part is None:
-                break
-            self._parts[key] += 1
-            if part.corpus is not None:
-                self._open(key, part.corpus)
-        self.line = self._describe()
-        return self._result()
+            return None
+        found: Part | None = super()._advance()
+        return found
 
     def _reads(self) -> bool:
         """Read the texts; False while they are on their way."""
@@ -266,9 +235,10 @@ class CorpusRunLens(Lens):
             self._read = key, found
         return found is not None
 
-    def _next_part(self, trace: Trace, key: Hashable) -> Part | None:
-        """The part that was asked for; None while it is under way."""
-        task, texts, folder = self.workspace.tasks[MEASURE], self.chosen().texts, self._folder
+    def part(self, held: dict[Any, Any]) -> Callable[[Progress], Part]:  # noqa: ARG002 - the folder holds it
+        """Some seconds of the run."""
+        task, trace, key = self.workspace.tasks[MEASURE], self.trace, self.request()
+        texts, folder = self.chosen().texts, self._folder
         begun = self._begun.setdefault(key, (time.monotonic(), -1))
         done_before = [begun[1]]
         where = self._where(key)
@@ -287,8 +257,12 @@ class CorpusRunLens(Lens):
             with folder.used() as path:
                 return Part(task(trace, texts, str(path / where), PART_SECONDS, lambda done, of: report(progress, done, of)))
 
-        nothing: Part | None = None
-        return self.ask(f"{id(self)} {key} {self._parts[key]}", work, nothing, needs_model=True, keep=False)
+        return work
+
+    def _keep(self, key: Hashable, part: Any) -> None:
+        if part.corpus is not None:
+            self._open(key, part.corpus)
+        super()._keep(key, part)
 
     @staticmethod
     def _where(key: Hashable) -> str:
@@ -298,25 +272,24 @@ class CorpusRunLens(Lens):
         """Offer the corpus to all views of corpora, and show it there."""
         corpora = self.workspace.corpora
         name = free_name(Path(self.file).stem if self.choices.source == FILE else SAMPLE, corpora.opened)
-        opened = dict(corpora.opened)
         self._made[key] = name
-        for old in list(self._made)[:-MOST_RUNS]:
-            opened.pop(self._made.pop(old), None)
-            self._forget(old)
         with self.workspace.one_message():
-            corpora.opened = opened | {name: corpus}
+            corpora.opened = {**corpora.opened, name: corpus}
             choices_of(self.workspace).corpus = name
 
-    def _forget(self, key: Hashable) -> None:
-        """Take what a run has left off the disk."""
-        self._wanted.discard(key)
-        self._parts.pop(key, None)
+    def let_go(self, key: Hashable) -> None:
+        """Also of its corpus, and of what it has left on the disk."""
+        super().let_go(key)
         self._begun.pop(key, None)
+        name, corpora = self._made.pop(key, None), self.workspace.corpora
+        if name in corpora.opened:
+            corpora.opened = {each: corpus for each, corpus in corpora.opened.items() if each != name}
         self._folder.remove(self._where(key))
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
-    def _describe(self) -> str:
+    def describe(self) -> str:
+        """Which texts, and how far their run is."""
         given, chosen = self._given(), self.chosen()
         assert given is not None
         named = "the sample" if self.choices.source == SAMPLE else self.file
@@ -326,11 +299,12 @@ class CorpusRunLens(Lens):
             else counted(len(chosen.texts), "text")
         )
         bad = f", {counted(len(given.bad), 'row')} that cannot be used" if given.bad else ""
-        begun = "stopped" if self._key() not in self._wanted else "running"
+        begun = "stopped" if self.request() not in self._wanted else "running"
         state = "measured" if self.corpus_name else begun if self.is_begun else "not run yet"
         return f"{of} of {named}{bad}: {state}"
 
-    def _result(self) -> str:
+    def result(self) -> str:
+        """What came of the run; empty before its end."""
         name = self.corpus_name
         corpus = self.workspace.corpora.opened.get(name)
         if corpus is None:

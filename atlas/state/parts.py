@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, ClassVar
 
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens
-
-KEPT_RUNS = 4
-"""Runs whose results are kept: a reader goes back and forth between models and choices."""
 
 
 class PartsLens(Lens):
@@ -18,12 +15,17 @@ class PartsLens(Lens):
     A run that was stopped goes on from where it was.
     """
 
+    kept_runs: ClassVar[int] = 4
+    """Runs that are kept, finished ones and others apart: a reader goes back and forth between models and choices."""
+
     def __init__(self, workspace: Any, **params: Any) -> None:
         self._wanted: set[Hashable] = set()
         self._results: dict[Hashable, Any] = {}
         self._held: dict[Hashable, dict[Any, Any]] = {}
         """What the parts of a run hand on to each other."""
         self._parts: dict[Hashable, int] = {}
+        self._runs: dict[Hashable, None] = {}
+        """Runs that were begun, the one that went on last at the end."""
         super().__init__(workspace, **params)
 
     # -- what a lens says ----------------------------------------------------------------------------------------------
@@ -53,6 +55,7 @@ class PartsLens(Lens):
         """Run, or go on."""
         if self.can_begin():
             self._wanted.add(self.request())
+            self._goes_on(self.request())
             self._redraw()
 
     def cancel(self) -> None:
@@ -66,6 +69,11 @@ class PartsLens(Lens):
         """Whether there is something left to do."""
         found = self.found()
         return self.can_begin() and not self.busy and (found is None or not found.complete)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the run was begun, also where it was stopped or is finished."""
+        return self.workspace.trace is not None and self.request() in self._runs
 
     # -- what is found -------------------------------------------------------------------------------------------------
 
@@ -103,11 +111,22 @@ class PartsLens(Lens):
         return self._results.get(key)
 
     def _keep(self, key: Hashable, part: Any) -> None:
-        self._results.pop(key, None)
         self._results[key] = part
         if part.complete:
             self._held.pop(key, None)
-        for old in list(self._results)[:-KEPT_RUNS]:
-            del self._results[old]
-            self._held.pop(old, None)
-            self._wanted.discard(old)
+        self._goes_on(key)
+
+    def _goes_on(self, key: Hashable) -> None:
+        """Let go of what went on least lately."""
+        self._runs.pop(key, None)
+        self._runs[key] = None
+        for finished in (True, False):
+            alike = [each for each in self._runs if (each in self._results and self._results[each].complete) == finished]
+            for old in alike[: -self.kept_runs]:
+                self.let_go(old)
+
+    def let_go(self, key: Hashable) -> None:
+        """Forget a run and what it found."""
+        for kept in (self._runs, self._results, self._held):
+            kept.pop(key, None)
+        self._wanted.discard(key)

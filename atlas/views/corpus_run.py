@@ -84,7 +84,8 @@ class CorpusRunView(View):
         return Export("corpus-texts", self.measuring.table(), None)
 
     def _draw(self) -> None:
-        result, bad = self.measuring.shown(), self.measuring.bad()
+        self.measuring.shown()
+        result, bad = self.measuring.result(), self.measuring.bad()
         self.result.param.update(object=result, visible=bool(result))
         self.bad.param.update(object=bad, visible=bool(bad))
         self._free()

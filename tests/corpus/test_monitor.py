@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -213,20 +215,30 @@ def test_planted_drift_in_the_monitored_model_is_found_and_named(tmp_path: Any) 
 def test_monitors_of_one_model_add_up_and_refuse_other_folders(tmp_path: Any) -> None:
     pair = pair_of("GPT-2")
     atlas.corpus.run(atlas.load(pair), texts(2), tmp_path / "run", workers=0)
+    out, old = tmp_path / "out", []
     for _ in range(2):
-        monitor = generous(atlas.Monitor(pair, every=1, out=tmp_path / "out"))
+        monitor = generous(atlas.Monitor(pair, every=1, out=out))
         with pytest.raises(CorpusError, match="already"):
-            atlas.Monitor(pair, out=tmp_path / "out").start()
+            atlas.Monitor(pair, out=out).start()
         with torch.no_grad():
             for text in texts(3):
                 pair[0](**inputs(pair, text))
         found = monitor.stop()
+        if not old:  # the first process ended two days ago, and one was killed as it wrote
+            old = [*out.glob("tables-*"), out / ".tables-half.0"]
+            (out / "tables-of-another").mkdir()
+            old[-1].mkdir()
+            for each in old:
+                os.utime(each, (time.time() - 2 * 86_400,) * 2)
+    assert len(old) == 2
+    assert not any(each.exists() for each in old)
+    assert (out / "tables-of-another").exists()  # it may be about to be pointed to
     assert found.provenance["texts"] == 6
-    assert len(list((tmp_path / "out" / "shards").iterdir())) == 2
+    assert len(list((out / "shards").iterdir())) == 2
     with pytest.raises(CorpusError, match=r"corpus\.run"):
         atlas.Monitor(pair, out=tmp_path / "run").start()
     with pytest.raises(CorpusError, match="another model"):
-        atlas.Monitor(pair_of("Llama"), out=tmp_path / "out").start()
+        atlas.Monitor(pair_of("Llama"), out=out).start()
     with pytest.raises(UnknownName, match="in memory"):
         atlas.Monitor("gpt-mini")
     generous(atlas.Monitor(pair, out=tmp_path / "again")).stop()  # the refused ones left nothing behind

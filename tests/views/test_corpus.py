@@ -16,6 +16,7 @@ from atlas.ids import HeadId
 from atlas.metrics.layouts import tsne
 from atlas.plots.heads import point_columns
 from atlas.state.corpora import Corpora, named
+from atlas.state.heads import title_of
 from atlas.state.workspace import Workspace
 from atlas.views.catalog import TABS
 from atlas.views.corpus_heads import CorpusCloudView, CorpusMapView, CorpusProfileView, CorpusTableView
@@ -248,20 +249,17 @@ def test_depth_is_drawn_from_the_corpus():
 
 # -- the cloud ---------------------------------------------------------------------------------------------------------
 
-TOLD_APART = ["entropy_norm", "previous", "punctuation", "first_key"]
-"""Metrics in which the heads of `grouped` differ."""
+TOLD_APART = {"entropy_norm": (0.4, 0.8, 0.03), "previous": (0.8, 0.15, 0.01), "first_key": (0.15, 0.75, 0.03)}
+"""Metrics in which the heads of `grouped` differ: of the first half, of the second half, within each."""
 
 
 def grouped(heads=12):
-    """Numbers of heads that do the same but for four metrics: half of them look at the previous token, half at the first."""
+    """Numbers of heads that do the same but for three metrics: half of them look at the previous token, half at the first."""
     draw = np.random.default_rng(1)
     level = np.full((heads, len(METRICS)), 0.2)
     half = np.arange(heads) < heads // 2
-    for metric, high, low, spread in (
-        ("previous", 0.8, 0.15, 0.01), ("first_key", 0.15, 0.75, 0.03), ("entropy_norm", 0.3, 0.3, 0.03),
-        ("punctuation", 0.2, 0.2, 0.03),
-    ):  # fmt: skip
-        level[:, METRICS.index(metric)] = np.where(half, high, low) + spread * draw.standard_normal(heads)
+    for metric, (one, other, spread) in TOLD_APART.items():
+        level[:, METRICS.index(metric)] = np.where(half, one, other) + spread * draw.standard_normal(heads)
     return np.clip(level + 0.01 * draw.standard_normal((60, heads, len(METRICS))), 0, 1)
 
 
@@ -303,7 +301,7 @@ def test_the_hover_of_the_cloud_has_means_with_intervals():
         for metric in ("previous", "induction")
     }
     assert point_columns(points, **view.config())["about"][6].split("\n") == [
-        f"Previous token: {said['previous']}", f"Induction: {said['induction']}", "Role: previous token",
+        f"Previous token: {said['previous']}", f"{title_of('induction')}: {said['induction']}", "Role: previous token",
     ]  # fmt: skip
     space.display.layout = "pca"
     assert point_columns(view.heads.points(), **view.config())["about"][6].endswith(

@@ -120,7 +120,7 @@ def test_rows_that_cannot_be_used_are_listed_and_others_get_less(monkeypatch):
 
 
 def test_the_folder_goes_with_the_session_and_old_runs_before(folder, monkeypatch):
-    monkeypatch.setattr(corpus_run, "MOST_RUNS", 2)
+    monkeypatch.setattr(corpus_run.CorpusRunLens, "kept_runs", 2)
     _, lens = on()
     for at in range(3):
         lens.take(f"{at}.txt", as_file(TEXTS[at : at + 4]))
