@@ -301,11 +301,11 @@ def test_the_hover_of_the_cloud_has_means_with_intervals():
         for metric in ("previous", "induction")
     }
     assert point_columns(points, **view.config())["about"][6].split("\n") == [
-        f"Previous token: {said['previous']}", f"{title_of('induction')}: {said['induction']}", "Role: previous token",
+        f"Previous token: {said['previous']}", f"{title_of('induction')}: {said['induction']}", "role: previous token",
     ]  # fmt: skip
     space.display.layout = "pca"
     assert point_columns(view.heads.points(), **view.config())["about"][6].endswith(
-        f"Role: previous token\nPrevious token: {said['previous']}"
+        f"role: previous token\nPrevious token: {said['previous']}"
     )
     space.display.colour = "selected"
     assert view.heads.points()["value"].isna().all()
