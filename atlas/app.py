@@ -84,7 +84,9 @@ class AttentionAtlas(pn.viewable.Viewer):
             session=None if pn.state.user in {None, "", GUEST} else pn.state.user,
             tasks=TASKS,
             scheduler=self.service.scheduler,
-            corpora=Corpora(opened=dict(self.service.corpora), for_others=self.service.rules is not None),
+            corpora=Corpora(
+                opened=dict(self.service.corpora), workers=self.service.corpus_workers, for_others=self.service.rules is not None
+            ),
         )
         # Made before any view, because it puts a link's selection into a new trace, and views made before it would draw twice.
         self.shared = SharedState(self.workspace, self.where, partial(size_of_download, self.service))

@@ -15,6 +15,7 @@ import panel as pn
 
 from atlas.admission import Limits
 from atlas.app import AttentionAtlas
+from atlas.corpus.workers import has_dask
 from atlas.engine.loading.rules import EVERY_HUB_ID, ModelRules
 from atlas.engine.running.budget import free_bytes
 from atlas.engine.running.service import Service
@@ -36,6 +37,9 @@ EMBED, SECURE = "ATLAS_EMBED", "ATLAS_SECURE_COOKIES"
 
 AT_ONCE, MEMORY, SECONDS, SHARE = "ATLAS_WORK_AT_ONCE", "ATLAS_WORK_MEMORY", "ATLAS_WORK_SECONDS", "ATLAS_VISITOR_SHARE"
 """Environment variables about the work of visitors: runs at once, gigabytes of them, seconds of one, the share of one visitor."""
+
+CORPUS_WORKERS = "ATLAS_CORPUS_WORKERS"
+"""Environment variable: processes that measure a corpus for a page."""
 
 NO_HUB = NO_BOUND = "none"
 
@@ -104,6 +108,20 @@ def limits_of(
     )
 
 
+def corpus_workers_of(number: int | None = None) -> int:
+    """Processes that measure a corpus for a page, by the option, else by the environment; 0: the page's own.
+
+    None by default, also for who runs the app for themselves: each holds the model once more, and whoever has an account on this
+    machine can reach Dask's ports.
+    """
+    written = os.environ.get(CORPUS_WORKERS, "")
+    found = int(_number(CORPUS_WORKERS, written, "processes") or 0) if number is None else number
+    if found and not has_dask():
+        msg = f"--corpus-workers ({CORPUS_WORKERS}) needs the package distributed: pip install 'attention-atlas[corpus]'."
+        raise AtlasError(msg)
+    return found
+
+
 def _bound(name: str, written: str, unit: str) -> float | None:
     """A number, infinity for 'none', None where nothing is written."""
     return math.inf if written == NO_BOUND else _number(name, written, unit, least=sys.float_info.min)
@@ -134,7 +152,9 @@ def shared_service() -> Service:
 
     def made() -> Service:
         guard_pages()
-        return Service(rules=rules_of(), scheduler=Scheduler(limits=limits_of()))
+        found = Service(rules=rules_of(), scheduler=Scheduler(limits=limits_of()))
+        found.corpus_workers = corpus_workers_of()
+        return found
 
     service: Service = pn.state.as_cached("attention atlas service", made)
     return service

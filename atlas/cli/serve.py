@@ -66,7 +66,17 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
 
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
-    from atlas.serving import draw_ahead, guard_pages, limits_of, rules_of, run_ahead, session, settle, shared_service
+    from atlas.serving import (
+        corpus_workers_of,
+        draw_ahead,
+        guard_pages,
+        limits_of,
+        rules_of,
+        run_ahead,
+        session,
+        settle,
+        shared_service,
+    )
     from atlas.state.library import examples
     from atlas.state.opening import opening
 
@@ -74,6 +84,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     service = shared_service()
     service.lenses.update(lenses)
     service.corpora.update(corpora)
+    service.corpus_workers = corpus_workers_of(args.corpus_workers)
     folder = opened_folder(args.model)
     guard_pages(args.embed, secure=args.secure_cookies)
     service.rules = rules_of(args.models, args.hub, args.hub_quota, folder, always=for_others(args))

@@ -171,6 +171,14 @@ def _add_work(work: Any) -> None:
         help="part of these runs and this memory that one visitor may take at a time, up to 1 (ATLAS_VISITOR_SHARE; default for "
         "others: 0.5)",
     )
+    work.add_argument(
+        "--corpus-workers",
+        type=workers,
+        metavar="N",
+        help="measure a corpus for a page on N processes of this machine, one run at a time, as `atlas corpus --workers N` does: "
+        "each holds the model once more, and their ports on 127.0.0.1 are open to all accounts of this machine; 0: in the page's "
+        "own process, between other work (ATLAS_CORPUS_WORKERS; default: 0)",
+    )
 
 
 def bound(written: str) -> str:
@@ -221,6 +229,15 @@ def count(written: str) -> int:
     return number
 
 
+def workers(written: str) -> int:
+    """A number of processes; 0: no other than the page's own."""
+    number = int(written)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+workers.__name__ = "number from 0"
 count.__name__ = "number from 1"
 
 

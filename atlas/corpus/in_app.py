@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlas.corpus.running import Progress, Settings, run
+from atlas.corpus.running import Progress, Settings, run, source_of
 from atlas.corpus.store import SHARDS
 from atlas.engine.running.capture import Rerun
 from atlas.errors import NotCaptured
 from atlas.text.files import texts_in
 from atlas.text.sample import sample_texts
-from atlas.tracing.corpus_run import MEASURE, READ, Given
+from atlas.tracing.corpus_run import MEASURE, ON_WORKERS, REACHES_WORKERS, READ, Given
 
 if TYPE_CHECKING:
+    from atlas.engine.model import Model
     from atlas.trace import Trace
     from atlas.tracing.corpus import Corpus
 
@@ -38,15 +39,20 @@ def read(name: str, data: bytes | None, column: str, most: int) -> Given:
     return Given(tuple(text for _, text in found.texts), tuple((row, reason) for row, reason in found.bad))
 
 
+def _model_of(trace: Trace) -> Model:
+    live = trace.live
+    if not isinstance(live, Rerun):
+        raise NotCaptured(NO_MODEL)
+    live.check_weights()
+    return live.model
+
+
 def part_of_run(trace: Trace, texts: Sequence[str], out: str, seconds: float, report: Progress) -> Corpus | None:
     """Go on with a run on the model of a trace for some seconds; the corpus once it is whole, else None.
 
     A page runs a corpus in such parts, because a model serves one task at a time and other readers wait for it.
     """
-    live = trace.live
-    if not isinstance(live, Rerun):
-        raise NotCaptured(NO_MODEL)
-    live.check_weights()
+    model = _model_of(trace)
     end, told = time.monotonic() + seconds, 0
 
     def progress(done: int, of: int) -> None:
@@ -58,7 +64,7 @@ def part_of_run(trace: Trace, texts: Sequence[str], out: str, seconds: float, re
             raise _Pause
 
     try:
-        found = run(live.model, list(texts), out, workers=0, settings=Settings(shard_size=SHARD), progress=progress)
+        found = run(model, list(texts), out, workers=0, settings=Settings(shard_size=SHARD), progress=progress)
     except _Pause:
         return None
     # Nothing goes on from a whole run, and a session keeps only what is looked at.
@@ -66,5 +72,19 @@ def part_of_run(trace: Trace, texts: Sequence[str], out: str, seconds: float, re
     return found
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {READ: read, MEASURE: part_of_run}
+def run_on_workers(trace: Trace, texts: Sequence[str], out: str, workers: int, report: Progress) -> Corpus:
+    """A whole run by processes of this machine, as `atlas corpus --workers` makes it; they end with it, however it ends."""
+    found = run(_model_of(trace), list(texts), out, workers=workers, settings=Settings(shard_size=SHARD), progress=report)
+    shutil.rmtree(Path(out) / SHARDS, ignore_errors=True)
+    return found
+
+
+def reaches_workers(trace: Trace) -> bool:
+    """Whether another process can load the model of a trace."""
+    return isinstance(trace.live, Rerun) and source_of(trace.live.model) is not None
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {
+    READ: read, MEASURE: part_of_run, ON_WORKERS: run_on_workers, REACHES_WORKERS: reaches_workers,
+}  # fmt: skip
 """Work that views may request, by name."""

@@ -112,7 +112,7 @@ def run(
         raise TextError(msg)
     source = None if isinstance(model, Model | tuple) else who.ModelSource(str(model), revision, device, dtype, trust_remote_code)
     loaded = Loaded.of(model if isinstance(model, Model) else load(model) if source is None else source.load().model)
-    source = source or _source_of(loaded.model)
+    source = source or source_of(loaded.model)
     store = Store(str(out))
     plan = Plan.of(loaded, entries, settings, seed, store)
     with _doing(plan, source, client, workers, scheduler, report) as do:
@@ -126,7 +126,7 @@ def run(
     return open_corpus(store.where)
 
 
-def _source_of(model: Model) -> who.ModelSource | None:
+def source_of(model: Model) -> who.ModelSource | None:
     """How another process loads this model; None where it cannot."""
     where = model.identity.source
     if where == "memory" or model.borrowed:

@@ -87,7 +87,17 @@ class Asking:
         self.problem = ""
         """Why the key asked for last has no result; empty where nothing failed."""
 
-    def ask(self, key: str, work: Callable[[Progress], T], otherwise: T, *, needs_model: bool, keep: bool, takes: Takes) -> T:
+    def ask(
+        self,
+        key: str,
+        work: Callable[[Progress], T],
+        otherwise: T,
+        *,
+        needs_model: bool,
+        keep: bool,
+        takes: Takes,
+        lane: Hashable,
+    ) -> T:
         """See `Lens.ask`."""
         lens, trace = self._lens, self._lens.trace
         waits_for_it = self._asked is not None and (self._asked.trace, self._asked.key) == (trace, key)
@@ -108,10 +118,10 @@ class Asking:
         workspace = lens.workspace
         task = workspace.scheduler.submit(
             made,
-            lane=workspace.pipeline.lane if needs_model else trace,
+            lane=lane or (workspace.pipeline.lane if needs_model else trace),
             session=workspace.pipeline.session,
             key=(trace, kept_as),
-            in_background=not needs_model,
+            in_background=not needs_model and lane is None,
             cost=self._cost(trace, takes, needs_model=needs_model),
         )
         self._asked = Asked(trace, key, task, keep)

@@ -35,6 +35,7 @@ class Corpora(param.Parameterized):
     """Name -> opened corpus. A name is all that a link holds: no visitor can make the server open a folder."""
 
     opened = param.Dict(default={}, doc="Name -> corpus.")
+    workers = param.Integer(default=0, doc="Processes that measure a corpus for a page; 0: the page's own, between other work.")
     for_others = param.Boolean(default=False, doc="Whether others than who runs the app may be among its readers.")
 
     def of(self, trace: Trace) -> dict[str, Corpus]:

@@ -19,7 +19,7 @@ from atlas.state.model_key import model_key
 from atlas.state.parts import PartsLens
 from atlas.state.readers_file import digest_of
 from atlas.state.session_folder import SessionFolder
-from atlas.tracing.corpus_run import MEASURE, READ, Given
+from atlas.tracing.corpus_run import MEASURE, ON_WORKERS, REACHES_WORKERS, READ, Given
 
 if TYPE_CHECKING:
     from atlas.tracing.corpus import Corpus
@@ -32,6 +32,9 @@ PART_SECONDS = 2.0
 
 SHOWN = 12
 """Bad rows that are listed; the table to take away has all."""
+
+WORKERS = "corpus workers"
+"""What the runs of a server that go to workers wait for: one has them at a time, or two runs would start twice as many."""
 
 CHANGED = (
     "Heads are switched off on screen, and a corpus is of the model as it is. Switch them on again in the bar of what is "
@@ -138,10 +141,21 @@ class CorpusRunLens(PartsLens):
     def limits(self) -> str:
         """The ceiling in words."""
         found = self.ceiling
+        why = "because one run at a time has the workers of this server" if self.workspace.corpora.workers else found.why
         return (
-            f"Up to {found.texts:,} texts with {found.letters:,} letters in all are measured here, {found.why}. "
+            f"Up to {found.texts:,} texts with {found.letters:,} letters in all are measured here, {why}. "
             "`atlas corpus` takes any number, on several workers."
         )
+
+    @property
+    def workers(self) -> int:
+        """Processes that measure; 0: the page's own, in parts, as where no other can load the model."""
+        workers, reaches = int(self.workspace.corpora.workers), self.workspace.tasks.get(REACHES_WORKERS)
+        return workers if workers and reaches is not None and reaches(self.trace) else 0
+
+    def lane(self) -> Hashable:
+        """Workers have models of their own."""
+        return WORKERS if self.workers else None
 
     def can_begin(self) -> bool:
         """Whether there are texts."""
@@ -237,7 +251,7 @@ class CorpusRunLens(PartsLens):
 
     def part(self, held: dict[Any, Any]) -> Callable[[Progress], Part]:  # noqa: ARG002 - the folder holds it
         """Some seconds of the run."""
-        task, trace, key = self.workspace.tasks[MEASURE], self.trace, self.request()
+        tasks, trace, key, workers = self.workspace.tasks, self.trace, self.request(), self.workers
         texts, folder = self.chosen().texts, self._folder
         begun = self._begun.setdefault(key, (time.monotonic(), -1))
         done_before = [begun[1]]
@@ -254,8 +268,14 @@ class CorpusRunLens(PartsLens):
             progress.tell(said + (f", about {left:.0f} s left" if left >= 1 else ""))
 
         def work(progress: Progress) -> Part:
+            def tell(done: int, of: int) -> None:
+                report(progress, done, of)
+
             with folder.used() as path:
-                return Part(task(trace, texts, str(path / where), PART_SECONDS, lambda done, of: report(progress, done, of)))
+                if not workers:
+                    return Part(tasks[MEASURE](trace, texts, str(path / where), PART_SECONDS, tell))
+                progress.tell(f"Starting {workers} {'process' if workers == 1 else 'processes'}")
+                return Part(tasks[ON_WORKERS](trace, texts, str(path / where), workers, tell))
 
         return work
 

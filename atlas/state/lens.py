@@ -161,6 +161,7 @@ class Lens(Revisions):
         needs_model: bool = False,
         keep: bool = True,
         takes: Takes = ONE_PASS,
+        lane: Hashable = None,
     ) -> T:
         """The result of work that takes long or needs the model; `otherwise` until it is there.
 
@@ -184,10 +185,12 @@ class Lens(Revisions):
             many as there are gestures.
         takes
             What the work takes at most. On a server it is refused, with a sentence, where that is more than its operator allows.
+        lane
+            What only one task of the server may use at a time, where that is neither its model nor the trace.
         """
         if self.workspace.trace is None:
             return otherwise
-        return self._asking.ask(key, work, otherwise, needs_model=needs_model, keep=keep, takes=takes)
+        return self._asking.ask(key, work, otherwise, needs_model=needs_model, keep=keep, takes=takes, lane=lane)
 
     def cancel(self) -> None:
         """The reader wants no more of what the lens waits for."""

@@ -46,6 +46,10 @@ class PartsLens(Lens):
         """The line above what is shown."""
         raise NotImplementedError
 
+    def lane(self) -> Hashable:
+        """What parts wait for in place of the model, where they do not run it here; None: the model."""
+        return None
+
     def check(self) -> None:
         """Raise where nothing can be shown."""
 
@@ -102,7 +106,8 @@ class PartsLens(Lens):
             # By this lens too: another session on the same trace has results of its own to go on from.
             name = f"{id(self)} {key} {self._parts.get(key, 0)}"
             nothing: Any = None
-            part = self.ask(name, self.part(self.held()), nothing, needs_model=True, keep=False)
+            work, lane = self.part(self.held()), self.lane()
+            part = self.ask(name, work, nothing, needs_model=lane is None, keep=False, lane=lane)
             if part is None:
                 break
             self._keep(key, part)

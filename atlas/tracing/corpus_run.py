@@ -7,6 +7,9 @@ from typing import NamedTuple
 READ, MEASURE = "corpus_texts", "corpus_run"
 """Names of the tasks."""
 
+ON_WORKERS, REACHES_WORKERS = "corpus_workers", "corpus_reaches_workers"
+"""The task that lets other processes measure, and the one that says whether they can load the model of a trace."""
+
 
 class Given(NamedTuple):
     """What a file of texts holds."""

@@ -33,10 +33,11 @@ class CorpusRunView(View):
     question: ClassVar = "What do the heads do over your own texts?"
     help: ClassVar = (
         "The model on screen reads every text once, in padded batches, and what each head does is added up: the same figures as "
-        "`atlas corpus` writes. Between two parts of a run other readers have their turn. A run that was stopped goes on from "
-        "there. Rows that hold no text are listed and left out, texts that are too long are cut. Parts of speech and entities "
-        "are not tagged here, so function words, content words and entities stay unknown. The corpus is kept for this session "
-        "alone, and the newest three of them; `atlas corpus` writes one to keep."
+        "`atlas corpus` writes. Between two parts of a run other readers have their turn; where whoever runs the app lets them, "
+        "other processes do it, one run at a time. A run that was stopped goes on from there. Rows that hold no text are listed "
+        "and left out, texts that are too long are cut. Parts of speech and entities are not tagged here, so function words, "
+        "content words and entities stay unknown. The corpus is kept for this session alone, and the newest three of them; "
+        "`atlas corpus` writes one to keep."
     )
     defines: ClassVar = ("corpus_mean", "corpus_role")
     lens_type: ClassVar = CorpusRunLens

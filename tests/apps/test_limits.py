@@ -16,7 +16,7 @@ from atlas.engine.running.cost import cost_of_passes, cost_of_text
 from atlas.engine.running.service import Service
 from atlas.errors import AtlasError, TextTooLong
 from atlas.scheduler import Scheduler
-from atlas.serving import AT_ONCE, MEMORY, SECONDS, SHARE, limits_of
+from atlas.serving import AT_ONCE, CORPUS_WORKERS, MEMORY, SECONDS, SHARE, corpus_workers_of, limits_of
 from atlas.state.opening import Opening, begin
 from tests.engine.families import loaded
 
@@ -27,7 +27,7 @@ TEXT = "the doctor said that she was tired"
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch):
-    for name in (AT_ONCE, MEMORY, SECONDS, SHARE):
+    for name in (AT_ONCE, MEMORY, SECONDS, SHARE, CORPUS_WORKERS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(serving, "free_bytes", lambda: 8 * GB)
 
@@ -58,6 +58,23 @@ def test_options_come_before_the_environment_and_that_before_what_is_usual(monke
     assert served("--basic-auth", "users.json", "--work-memory", "1") == Limits(3, GB, None, 0.25)
 
 
+def test_a_corpus_goes_to_workers_only_where_the_operator_says_so(monkeypatch):
+    parse = build_parser().parse_args
+    assert corpus_workers_of(parse(["serve"]).corpus_workers) == 0
+    monkeypatch.setenv(CORPUS_WORKERS, "2")
+    assert corpus_workers_of(parse(["serve"]).corpus_workers) == 2
+    assert corpus_workers_of(parse(["serve", "--corpus-workers", "0"]).corpus_workers) == 0
+    service = Service()
+    service.corpus_workers = corpus_workers_of()
+    assert AttentionAtlas(service).workspace.corpora.workers == 2
+    monkeypatch.setattr(serving, "has_dask", lambda: False)
+    with pytest.raises(AtlasError, match=r"--corpus-workers \(ATLAS_CORPUS_WORKERS\) needs the package distributed"):
+        corpus_workers_of()
+    monkeypatch.setenv(CORPUS_WORKERS, "-1")
+    with pytest.raises(AtlasError, match="ATLAS_CORPUS_WORKERS is '-1', which is no number of processes"):
+        corpus_workers_of()
+
+
 @pytest.mark.parametrize(
     ("name", "written"), [(AT_ONCE, "0"), (AT_ONCE, "many"), (MEMORY, "-1"), (SECONDS, "nan"), (SHARE, "2"), (SHARE, "inf")]
 )
@@ -68,7 +85,14 @@ def test_a_mistake_of_the_operator_is_said_with_its_name(name, written, monkeypa
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--work-at-once", "0"], ["--work-memory", "0"], ["--work-seconds", "x"], ["--visitor-share", "1.5"]]
+    "arguments",
+    [
+        ["--work-at-once", "0"],
+        ["--work-memory", "0"],
+        ["--work-seconds", "x"],
+        ["--visitor-share", "1.5"],
+        ["--corpus-workers", "-1"],
+    ],
 )
 def test_a_wrong_option_is_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit):

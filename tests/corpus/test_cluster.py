@@ -13,10 +13,19 @@ from typing import Any
 import pytest
 
 import atlas
-from atlas.corpus import Settings
+from atlas.corpus import Settings, in_app
+from atlas.scheduler import Cancelled
+from atlas.state import session_folder
+from atlas.state.corpora import Corpora
+from atlas.state.corpus_run import CorpusRunLens
+from atlas.state.workspace import Workspace
+from atlas.tasks import TASKS
+from atlas.tracing.corpus_run import ON_WORKERS
 from tests.corpus.test_run import contents, shards, texts
+from tests.state.readers import never
 
 pytest.importorskip("distributed")
+psutil = pytest.importorskip("psutil")
 
 SHARD = 2
 COUNT = 40
@@ -78,3 +87,56 @@ def test_a_killed_client_and_a_killed_worker_leave_a_store_that_is_resumed_and_e
         name: data for name, data in kept.items() if not name.startswith(".")
     }
     assert {name for name in now if not name.startswith(".")} == set(shards(tmp_path / "whole"))
+
+
+def workers() -> list[Any]:
+    """The processes that measure for this one."""
+    return [each for each in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(each.cmdline())]
+
+
+def test_a_run_of_a_page_on_workers_is_stopped_survives_its_worker_and_leaves_none(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(session_folder.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(in_app, "SHARD", SHARD)
+    given, model = [each["text"] for each in texts(COUNT)], atlas.load("gpt-mini")
+    seen: list[tuple[int, int]] = []
+    killed: list[int] = []
+
+    def on_workers(trace: Any, texts: Any, out: str, count: int, report: Any) -> Any:
+        """The reader presses Cancel when the first worker is there; the second worker is killed."""
+        first = not seen
+
+        def told(done: int, of: int) -> None:
+            seen.append((done, len(workers())))
+            report(done, of)
+            if first:
+                raise Cancelled
+            if SHARD < done < of - SHARD and not killed:
+                (worker,) = workers()
+                killed.append(worker.pid)
+                worker.kill()
+
+        return in_app.run_on_workers(trace, texts, out, count, told)
+
+    space = Workspace(never, tasks={**TASKS, ON_WORKERS: on_workers}, corpora=Corpora(workers=1))
+    space.pipeline.show(model.trace("The cat sat on the mat.", capture=()))
+    lens = CorpusRunLens(space)
+    assert "one run at a time has the workers" in lens.limits
+    lens.take("texts.txt", "\n".join(given).encode())
+    lens.shown()
+    with pytest.raises(Cancelled):
+        lens.run()
+    assert seen == [(0, 1)]
+    assert not workers()
+    assert not space.corpora.opened
+    lens.run()
+    assert lens.problem == ""
+    assert killed
+    assert not workers()
+    expected = atlas.corpus.run(model, given, tmp_path / "plain", workers=0, settings=Settings(shard_size=SHARD))
+    found = space.corpora.opened["texts"]
+    assert found.heads.equals(expected.heads)
+    assert found.exemplars.equals(expected.exemplars)
+    # A model that is in this process alone is measured here, in parts.
+    assert in_app.reaches_workers(space.trace)
+    borrowed = atlas.load((model.hf, model.tokenizer)).trace("The cat.", capture=())
+    assert not in_app.reaches_workers(borrowed)

@@ -134,6 +134,8 @@ class Service:
         """Name of a model -> file of its tuned lens, from who runs the app."""
         self.corpora: dict[str, Corpus] = {}
         """Name -> opened corpus, from who runs the app."""
+        self.corpus_workers = 0
+        """Processes that measure a corpus for a page, from who runs the app; 0: the page's own."""
 
     def borrow(self, pair: tuple[Any, Any]) -> Model:
         """Make a Model of a model and tokenizer in memory."""
