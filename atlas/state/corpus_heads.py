@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -69,7 +70,7 @@ class CorpusHeadsLens(HeadsLens):
 
     def _of(self) -> str:
         source = self.source
-        return f" {source.where} {source.provenance.get('made')}" if isinstance(source, Corpus) else ""
+        return "" if source is None else f" {source.once('name among results', uuid.uuid4)}"
 
     def _measured(self) -> pd.DataFrame:
         name, corpus = chosen(self.workspace)

@@ -123,12 +123,14 @@ def test_a_run_of_a_page_on_workers_is_stopped_survives_its_worker_and_leaves_no
     assert "one run at a time has the workers" in lens.limits
     lens.take("texts.txt", "\n".join(given).encode())
     lens.shown()
+    lens.run()
     with pytest.raises(Cancelled):
-        lens.run()
+        lens.shown()
     assert seen == [(0, 1)]
     assert not workers()
     assert not space.corpora.opened
     lens.run()
+    lens.shown()
     assert lens.problem == ""
     assert killed
     assert not workers()
