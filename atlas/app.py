@@ -102,6 +102,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.announcer = Announcer()
         self.bar.lens.param.watch(self._announce, ["heads", "tokens", "changes", "nothing"])
         self.announcer.on_key(self._key)
+        self.notebook: Notebook | None = None
         self._page: Any = None
         self._body: Any = None
 
@@ -192,7 +193,7 @@ class AttentionAtlas(pn.viewable.Viewer):
                 pn.state.on_session_destroyed(self._leave)
             self.tabs.start_later()
             history, scheme, window = History(), Scheme(), WindowSize()
-            notebook = Notebook(self.workspace.findings, self.shared, self.param.dark)
+            notebook = self.notebook = Notebook(self.workspace.findings, self.shared, self.param.dark)
             self.shared.param.watch(lambda event: setattr(history, "state", event.new), "token")
             opened = first or Opening()
             self.opened_with = opened.model
@@ -258,6 +259,8 @@ class AttentionAtlas(pn.viewable.Viewer):
         it looks for the plots in the models of the page, and Bokeh has emptied those before.
         """
         self.workspace.leave()
+        if self.notebook is not None:
+            self.notebook.report.cancel()
         for pane in self._page.select(pn.pane.HoloViews):
             for plot in plots_of(pane):
                 plot.cleanup()

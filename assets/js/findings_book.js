@@ -27,6 +27,7 @@ export function render({model}) {
   const none = element("p", "none", "Nothing is pinned yet. The pin of a card keeps what it shows, with the whole state.")
   const open = button("open", "Findings", () => { dialog.showModal(); list.querySelector("input")?.focus() })
   const file = element("input"), tools = element("div", "tools"), help = element("details"), counted = element("span", "counted")
+  const report = element("div", "report"), told = element("p", "told"), parts = []  // of a file that comes in pieces
   const nodes = new Map()  // key of a finding -> its parts
   let known = null         // what this browser's storage holds; null: nothing
 
@@ -43,7 +44,22 @@ export function render({model}) {
     button("load", "Load a file", () => file.click()), file,
     button("close", "Close", () => dialog.close()),
   )
-  dialog.append(element("h2", "", "Findings"), tools, said, help, none, list)
+  const asked = model.asks.map(([name, words, most]) => {
+    const input = element(name === "title" ? "input" : "textarea")
+    input.maxLength = most
+    input.name = name
+    input.placeholder = words
+    input.setAttribute("aria-label", words)
+    return input
+  })
+  const make = button("make", "Report", () => {
+    model.send_msg({ask: "report", ...Object.fromEntries(asked.map(input => [input.name, input.value]))})
+  })
+  const stop = button("stop", "Cancel", () => model.send_msg({ask: "cancel"}))
+  told.setAttribute("role", "status")
+  make.title = "One HTML file of all findings, with their pictures and numbers made again"
+  report.append(...asked, make, stop, told)
+  dialog.append(element("h2", "", "Findings"), tools, said, help, report, none, list)
   root.append(open, counted, dialog)
 
   // -- the browser's own storage, which it may refuse ---------------------------------------------------------------------
@@ -140,7 +156,16 @@ export function render({model}) {
     counted.textContent = findings.length ? String(findings.length) : ""
     counted.setAttribute("aria-label", findings.length ? `${findings.length} pinned` : "")
     none.hidden = findings.length > 0
+    progress()
     store()
+  }
+
+  function progress() {
+    // Its own button is not disabled: who pressed it with a key would lose the place in the page.
+    make.setAttribute("aria-disabled", String(model.making))
+    stop.hidden = !model.making
+    told.textContent = model.told
+    report.hidden = !none.hidden && !model.making
   }
 
   // -- what the reader and other pages of this browser do -----------------------------------------------------------------------
@@ -154,13 +179,14 @@ export function render({model}) {
     }
   }
 
-  function answer({file: made, unread}) {
+  function answer({file: made, part, unread}) {
+    if (part !== undefined) { parts.push(part) }
     if (unread) {
       try { localStorage.setItem(UNREAD, known) } catch { /* said by what Python says of it */ }
     }
     if (!made) { return }
     const link = element("a")
-    link.href = URL.createObjectURL(new Blob([made.text], {type: made.kind}))
+    link.href = URL.createObjectURL(new Blob(made.text === undefined ? parts.splice(0) : [made.text], {type: made.kind}))
     link.download = made.name
     link.click()
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
@@ -177,6 +203,7 @@ export function render({model}) {
   dialog.addEventListener("keydown", event => event.stopPropagation())
   addEventListener("storage", elsewhere)
   model.on(["kept", "flags", "dark"], update)
+  model.on(["making", "told"], progress)
   model.on("said", () => { said.textContent = model.said })
   model.on("msg:custom", answer)
   model.on("remove", () => removeEventListener("storage", elsewhere))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from atlas.cli.progress import progress_bar
 from atlas.errors import AtlasError, NotCaptured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from atlas.engine.running.service import Service
     from atlas.state.link import State
     from atlas.trace import Trace
@@ -37,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from atlas.engine.running.service import Service
     from atlas.state.compact import Unusable
     from atlas.state.findings import loads
+    from atlas.state.single import alone
     from atlas.tasks import TASKS
-    from atlas.views.report import made_again, report
+    from atlas.views.report import report_of
 
     try:
         found, said = loads(args.findings.read_text(encoding="utf-8"))
@@ -49,21 +53,22 @@ def run(args: argparse.Namespace) -> int:
         msg = f"{args.findings} holds no finding. {' '.join(said)}"
         raise AtlasError(msg)
     prepare()
-    service, made = Service(), []
+    service = Service()
+
+    async def trace_of(state: State, _: Callable[[str], object]) -> Trace:
+        return traced(service, state, fetch=args.fetch)
+
     with progress_bar(quiet=args.quiet, name="Findings", unit="finding") as bar:
-        for at, finding in enumerate(found, 1):
-            made.append(made_again(finding, lambda state: traced(service, state, fetch=args.fetch), TASKS))
-            if bar is not None:
-                bar(at, len(found))
+        tell = (lambda _, __: None) if bar is None else (lambda done, _: bar(done, len(found)))
+        made = asyncio.run(report_of(found, trace_of, lambda trace: alone(trace, TASKS), tell, args.title, args.question))
     try:
-        args.output.write_text(report(made, args.title, args.question), encoding="utf-8")
+        args.output.write_text(made.html, encoding="utf-8")
     except OSError as error:
         msg = f"{args.output} cannot be written: {error}"
         raise AtlasError(msg) from error
     for words in said:
         print(words)
-    missing = sum(each.table is None for each in made)
-    print(f"{args.output}: {len(made)} findings" + (f", {missing} of them without picture and numbers" if missing else ""))
+    print(f"{args.output}: {made.said}")
     return 0
 
 
@@ -71,15 +76,13 @@ def traced(service: Service, state: State, *, fetch: bool) -> Trace:
     """The trace of a state. A file may come from anybody: a model that is not here is fetched where that was asked for."""
     from atlas.jobs import where_is, worked_out
     from atlas.scheduler import Ticket
-    from atlas.state.restore import HUB, job_of
+    from atlas.state.restore import HUB, job_of, why_not_run
 
-    if state.in_memory:
-        msg = f"The model {state.model!r} was in the memory of the session that pinned it."
-        raise NotCaptured(msg)
-    if state.private or not state.text:
-        msg = "Its text was left out."
-        raise NotCaptured(msg)
-    if not fetch and where_is(service, state.model, state.revision) == HUB:
-        msg = f"The model {state.model!r} is not on this machine; --fetch downloads it."
-        raise NotCaptured(msg)
+    def where(name: str, revision: str) -> str:
+        found = where_is(service, name, revision)
+        return "here" if fetch and found == HUB else found
+
+    why = why_not_run(state, where, "--fetch downloads it.")
+    if why:
+        raise NotCaptured(why)
     return worked_out(service, job_of(state), Ticket())

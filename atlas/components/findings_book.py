@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -10,8 +11,14 @@ from panel.custom import JSComponent
 
 from atlas.components.assets import script, style
 
-TEXTS = {"restore": ("key",), "remove": ("key",), "edit": ("key", "name", "value"), "export": ("ending",)}
+TEXTS = {
+    "restore": ("key",), "remove": ("key",), "edit": ("key", "name", "value"), "export": ("ending",),
+    "report": ("title", "question"), "cancel": (),
+}  # fmt: skip
 """What the browser may ask for -> the texts that it sends with it."""
+
+PIECE = 1_000_000
+"""Letters of a long file in a message to the browser: other messages have their turn between two of them."""
 
 LONG = frozenset({"begin", "load"})
 """What comes with all findings. It comes in pieces: a longer text than a text box takes would end the connection."""
@@ -29,6 +36,9 @@ class FindingsBook(JSComponent):
     fields = param.List(default=[], doc="What the reader writes: [name, title, letters at most].")
     claims = param.List(default=[], doc="What a hypothesis can claim: [value, words].")
     endings = param.List(default=[], doc="What the findings can be saved as: [ending, words].")
+    making = param.Boolean(default=False, doc="Whether a report is being made.")
+    told = param.String(default="", doc="How far the report is, what it has become, or why there is none.")
+    asks = param.List(default=[], doc="What the reader may write over a report: [name, words, letters at most].")
     help = param.String(default="", doc="What it is, and how contradictions are found.")
     most = param.Integer(default=0, doc="Bytes of a file that is read, at most.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
@@ -50,6 +60,13 @@ class FindingsBook(JSComponent):
     def say_unread(self) -> None:
         """Tell the browser that what it kept could not be read, so that it puts that aside before it keeps something else."""
         self._send_msg({"unread": True})
+
+    async def hand_over(self, name: str, kind: str, text: str) -> None:
+        """Hand a long file to the browser of this page, piece by piece."""
+        for start in range(0, len(text), PIECE):
+            self._send_msg({"part": text[start : start + PIECE]})
+            await asyncio.sleep(0)
+        self._send_msg({"file": {"name": name, "kind": kind}})
 
     def _handle_msg(self, data: Any) -> None:
         """Handle what the browser asks for. What it kept may come from anybody, so every value is checked."""

@@ -43,7 +43,10 @@ CLAIMS = {
 EDITED = {"title": 200, "hypothesis": 2_000, "uncertainty": 2_000, "steps": 2_000}
 """What a reader writes -> letters at most."""
 
-PROSE = frozenset({"hypothesis", "uncertainty", "steps"})
+OF_REPORT = {"title": 200, "question": 2_000}
+"""What a reader writes over a report -> letters at most."""
+
+PROSE = frozenset({"hypothesis", "uncertainty", "steps", "question"})
 """Those of several lines."""
 
 WRITTEN = {
@@ -128,7 +131,7 @@ class Findings(param.Parameterized):
         if name not in (*EDITED, "claim") or not any(each.key == key for each in self.found):
             return
         try:
-            value = _claim(value) if name == "claim" else _text(value, name, EDITED[name])
+            value = _claim(value) if name == "claim" else text_of(value, name, EDITED[name])
         except Unusable as problem:
             self.said = f"The {name} {problem}; it is not kept."
             return
@@ -226,7 +229,7 @@ def _finding(given: Any) -> Finding:
     values: dict[str, Any] = {}
     for name, most in (EDITED | WRITTEN).items():
         try:
-            values[name] = _text(given.get(name, ""), name, most)
+            values[name] = text_of(given.get(name, ""), name, most)
         except Unusable as problem:
             msg = f"its {name} {problem}"
             raise Unusable(msg) from problem
@@ -239,7 +242,8 @@ def _finding(given: Any) -> Finding:
     )  # fmt: skip
 
 
-def _text(value: Any, name: str, most: int) -> str:
+def text_of(value: Any, name: str, most: int) -> str:
+    """A text as it is kept; raises Unusable where it is none, or too long."""
     if not isinstance(value, str):
         msg = f"is no text but {quoted(value)}"
         raise Unusable(msg)

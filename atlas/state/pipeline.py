@@ -26,6 +26,7 @@ TICK = 0.1
 
 STATES = ("empty", "loading", "tracing", "ready", "failed", "cancelled")
 BUSY = ("loading", "tracing")
+ENDED = ("ready", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -173,20 +174,20 @@ class Pipeline(param.Parameterized):
         self.choice.choose(name_or_path, in_memory=in_memory)
         self.interventions.clear()
 
-    def run(self) -> None:
-        """Show the trace asked for; a job under way is dropped.
+    def run(self, job: Job | None = None) -> None:
+        """Show the trace asked for, or that of a job; a job under way is dropped.
 
         A kept one is shown at once. For another one a job begins: inside an event loop beside it, in a plain script at once.
         """
         self.asked += 1
-        job = self.job()
+        job = job or self.job()
         trace = self._kept(job)
         if trace is None:
             self.begun += 1
             self._begin(job)
         else:
             with self._one_message():
-                self.show(trace)
+                self._show(trace, job)
 
     def cancel(self) -> None:
         """Drop the job under way: its thread ends at the next layer, and what it brings is not shown."""
@@ -200,8 +201,11 @@ class Pipeline(param.Parameterized):
 
     def show(self, trace: Trace) -> None:
         """Show a trace that is there already: a recording, or one made in a notebook."""
+        self._show(trace, self.job())
+
+    def _show(self, trace: Trace, job: Job) -> None:
         self._drop()
-        self._shown = self.job()
+        self._shown = job
         self.param.update(trace=trace, status="ready", message="", error="", share=UNKNOWN)
         self._compare()
 

@@ -47,6 +47,18 @@ class Restored:
     """Whether the run would download the model."""
 
 
+def why_not_run(state: State, where: Where, fetching: str) -> str:
+    """Why what a finding says is not run for its report; empty: it is. `fetching`: how a model is fetched that is not here."""
+    if state.in_memory and where(state.model, state.revision) != MEMORY:
+        return f"The model {state.model!r} was in the memory of the session that pinned it."
+    if state.private or not state.text:
+        return "Its text was left out."
+    # A file of findings may come from anybody, who has not to choose what is fetched.
+    if where(state.model, state.revision) == HUB:
+        return f"The model {state.model!r} is not on this machine; {fetching}"
+    return ""
+
+
 def job_of(state: State) -> Job:
     """The run that a link asks for."""
     choice = ModelChoice(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})

@@ -149,16 +149,7 @@ class SecondSide(param.Parameterized):
         self.param.update(trace=None, error="", message="", busy=False)
         if job is None:
             return
-        pipeline = self._pipeline or self._begin()
-        assert pipeline.choice is not None
-        assert pipeline.input is not None
-        assert pipeline.interventions is not None
-        name, revision, device, dtype = job.model
-        pipeline.choice.param.update(name_or_path=name, revision=revision or "", device=device or "", dtype=dtype or "")
-        texts = {"text": job.text, "pair": job.pair or "", "target": job.target or "", "truncate": job.truncate}
-        pipeline.input.param.update(**texts)
-        pipeline.interventions.param.update(ablated=frozenset(job.ablate), cut=frozenset(job.knock_out))
-        pipeline.run()
+        (self._pipeline or self._begin()).run(job)
 
     def _begin(self) -> Pipeline:
         made = self._pipeline = self._make()

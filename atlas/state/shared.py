@@ -46,7 +46,7 @@ class SharedState(param.Parameterized):
     ) -> None:
         super().__init__(**params)
         self.workspace = workspace
-        self._where, self._size_of = where, size_of
+        self.where, self._size_of = where, size_of
         self._asked: Mapping[str, Any] | None = None
         self._shown: Mapping[str, Any] | None = None
         self._waiting: State | None = None
@@ -86,7 +86,7 @@ class SharedState(param.Parameterized):
             if state.private:
                 # Who was asked to keep the text out of links would put it into the next one.
                 self.private = True
-            done = put_inputs(state, self.workspace, self._shown, self._where)
+            done = put_inputs(state, self.workspace, self._shown, self.where)
             self.complaint = " ".join([*said, *done.said])
             self._waiting, self._went_on = (state if done.then in {"run", "wait"} else None), False
             if done.then == "run":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import param
@@ -38,18 +38,22 @@ def alone(
     scheduler: Scheduler | None = None,
     second: Trace | None = None,
     corpora: Mapping[str, Any] | None = None,
+    session: Hashable = None,
+    *,
+    for_others: bool = False,
 ) -> Workspace:
     """A workspace that shows a trace to nobody; what its lenses ask for is done in the calling thread.
 
-    `second` is what it is compared with, `corpora` what is known of its model by many texts, by their names.
+    `second` is what it is compared with, `corpora` what is known of its model by many texts, by their names; `session` whose
+    turn it is where what is asked for waits in the queue of the scheduler instead.
     """
-    made = Workspace(never, tasks=tasks, scheduler=scheduler, at_once=True)
+    made = Workspace(never, tasks=tasks, scheduler=scheduler, session=session, at_once=session is None)
     pipeline, texts = made.pipeline, trace.texts
     pipeline.choose(str(trace.provenance.get("model") or "a recording"), in_memory=True)
     assert pipeline.input is not None
     pipeline.input.param.update(text=texts.text or "", pair=texts.pair or "", target=texts.target or "")
     pipeline.show(trace)
-    made.corpora.opened = dict(corpora or {})
+    made.corpora.param.update(opened=dict(corpora or {}), for_others=for_others)
     if second is not None:
         made.second.used = True
         made.second.show(second)

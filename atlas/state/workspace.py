@@ -84,8 +84,8 @@ class Workspace(param.Parameterized):
         """Whether what lenses ask for is done in the calling thread, also inside the event loop of a notebook."""
         self.one_message, self.after_paint = one_message, after_paint
         self.scheduler = scheduler or Scheduler()
-        # One session for both pipelines, because they are one reader's.
-        self._make_pipeline = partial(
+        # One session for all of its pipelines, because they are one reader's.
+        self.new_pipeline = partial(
             Pipeline,
             work,
             one_message,
@@ -96,7 +96,7 @@ class Workspace(param.Parameterized):
             scheduler=self.scheduler,
             session=session if session is not None else object(),
         )
-        self.pipeline = self._make_pipeline()
+        self.pipeline = self.new_pipeline()
         self.selection = selection or Selection()
         self.display = display or Display()
         self.tasks: Tasks = tasks or {}
@@ -105,7 +105,7 @@ class Workspace(param.Parameterized):
         self.written = WrittenRecord()
         self.findings = Findings()
         self.corpora = corpora or Corpora()
-        self.second = SecondSide(self.pipeline, self._make_pipeline, one_message)
+        self.second = SecondSide(self.pipeline, self.new_pipeline, one_message)
         self.layer = LayerModel(selection=self.selection)
         self.head = HeadModel(selection=self.selection)
         self.choices: dict[str, param.Parameterized] = {}

@@ -8,21 +8,25 @@ import panel as pn
 
 from atlas.components.findings_book import FindingsBook
 from atlas.state.contradictions import HELP, contradictions
-from atlas.state.findings import CLAIMS, EDITED, MOST_LETTERS, Findings, dumps, markdown
+from atlas.state.findings import CLAIMS, EDITED, MOST_LETTERS, OF_REPORT, Findings, dumps, markdown
 from atlas.state.shared import SharedState
 from atlas.views.base import gesture
+from atlas.views.report_press import ReportPress
 
 if TYPE_CHECKING:
     import param
 
 TITLES = {"title": "Title", "hypothesis": "Hypothesis", "uncertainty": "Uncertainty", "steps": "Next steps"}
 
+ASKS = {"title": "What the report is called", "question": "The question that it answers"}
+
 ENDINGS = {"json": "Save as JSON", "md": "Save as Markdown"}
 
 ABOUT = (
     "A finding is a view as it was when you pinned it: Restore brings back its model, text, selection and choices, and the run "
     "where it is needed. Findings are kept by this browser alone, not by the server; whoever uses this browser can see them. "
-    "Save them to a file to keep them elsewhere; `atlas report findings.json -o report.html` makes a report of it."
+    "Save them to a file to keep them elsewhere. Report makes one HTML file of all of them, with every picture and number made "
+    "again; `atlas report findings.json -o report.html` makes the same of the file saved as JSON."
 )
 
 
@@ -37,15 +41,17 @@ class Notebook:
             fields=[[name, TITLES[name], most] for name, most in EDITED.items()],
             claims=[list(each) for each in CLAIMS.items()],
             endings=[list(each) for each in ENDINGS.items()],
+            asks=[[name, ASKS[name], most] for name, most in OF_REPORT.items()],
             help=f"{ABOUT} {HELP}",
             most=MOST_LETTERS,
             dark=dark,
             css_classes=["aa-findings"],
             align="center",
         )
+        self.report = ReportPress(shared, self.book)
         self.book.on_ask(
             begin=self._begin, load=findings.add, edit=findings.edit, move=findings.move, remove=findings.remove,
-            restore=self._restore, export=self._file,
+            restore=self._restore, export=self._file, report=self.report.start, cancel=self.report.cancel,
         )  # fmt: skip
         findings.param.watch(self._show, ["found", "said"])
 

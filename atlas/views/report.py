@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from atlas.errors import AtlasError, NotCaptured
+from atlas.errors import AtlasError, NotCaptured, TooLarge
 from atlas.resources import asset
 from atlas.state.contradictions import HELP, contradictions, differ
 from atlas.state.findings import CLAIMS, Finding, numbers_of
+from atlas.state.lens import counted
 from atlas.state.link import State
+from atlas.state.pipeline import TICK
 from atlas.state.recipe import beside_code, call, trace_code
-from atlas.state.restore import put_inputs, put_selection
+from atlas.state.restore import MEMORY, put_inputs, put_selection
 from atlas.state.second import side_b
 from atlas.state.share import decode
-from atlas.state.single import alone
 from atlas.state.stamp import Stamp, stamp, version
-from atlas.state.workspace import Tasks
+from atlas.state.workspace import Workspace
 from atlas.views.base import help_text
 from atlas.views.catalog import TABS
+from atlas.views.corpus_choice import CorpusView
 from atlas.views.single import shown_alone
 from atlas.views.standalone import Fragment, document, footer, fragment, scripts, table_html
 
@@ -30,8 +33,14 @@ if TYPE_CHECKING:
 
     from atlas.trace import Trace
 
-TraceOf = Callable[[State], "Trace"]
+Tell = Callable[[str], object]
+"""Is told what is happening; raises where nobody waits for it any more."""
+
+TraceOf = Callable[[State, Tell], Awaitable["Trace"]]
 """Runs what a state says; raises an AtlasError where that cannot be."""
+
+SpaceOf = Callable[["Trace"], Workspace]
+"""Makes the workspace that shows a trace to nobody; what its lenses ask for comes at once, or from the queue."""
 
 COMPARING = frozenset(view.key for tab in TABS if tab.key == "compare" for view in tab.views)
 """Views that hold a second side beside the first."""
@@ -67,32 +76,83 @@ class Made:
     """How the view is read, with its formula and its level of chance."""
     limits: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Letters of its picture."""
+        return 0 if self.picture is None else len(self.picture.html) + len(self.picture.script)
 
-def made_again(finding: Finding, trace_of: TraceOf, tasks: Tasks) -> Made:
+
+class Report(NamedTuple):
+    """A report that is made."""
+
+    html: str
+    said: str
+    """How many findings it has, and how many of them without picture and numbers."""
+
+
+async def report_of(
+    found: Sequence[Finding],
+    trace_of: TraceOf,
+    space_of: SpaceOf,
+    tell: Callable[[int, str], object],
+    title: str = "",
+    question: str = "",
+    most: int | None = None,
+) -> Report:
+    """The report of findings, each made again. `tell`: how many are made, and what is happening; `most`: letters of all plots."""
+    made: list[Made] = []
+    for at, finding in enumerate(found):
+        tell(at, "Starting")
+        made.append(await made_again(finding, trace_of, space_of, lambda words, at=at: tell(at, words)))  # type: ignore[misc]
+        if most is not None and sum(each.size for each in made) > most:
+            msg = f"The plots of the first {counted(at + 1, 'finding')} have more than {most / 1e6:.0f} MB. Delete some."
+            raise TooLarge(msg)
+    tell(len(found), "Writing the file")
+    missing = sum(each.table is None for each in made)
+    said = counted(len(made), "finding") + (f", {missing} of them without picture and numbers" if missing else "")
+    return Report(report(made, title, question), said)
+
+
+async def made_again(finding: Finding, trace_of: TraceOf, space_of: SpaceOf, tell: Tell) -> Made:
     """A finding with its picture and its numbers; where they cannot be made, the reason is among its limits."""
     state, said = decode(finding.token)
     try:
-        return _made(finding, state, trace_of, tasks, said)
+        if state == State():
+            msg = "its state cannot be read."
+            raise NotCaptured(msg)
+        compares = finding.view in COMPARING
+        if compares and not state.second:
+            msg = "it compares two sides, and has no side B."
+            raise NotCaptured(msg)
+        trace = await trace_of(state, tell)
+        beside = await trace_of(side_b(state), tell) if compares else None
+        space = space_of(trace)
+        try:
+            return await _drawn(finding, state, space, beside, said, tell)
+        finally:
+            space.leave()
     except AtlasError as problem:
         return Made(finding, limits=(*said, ONLY_PINNED.format(problem)))
 
 
-def _made(finding: Finding, state: State, trace_of: TraceOf, tasks: Tasks, said: Sequence[str]) -> Made:
-    if state == State():
-        msg = "its state cannot be read."
-        raise NotCaptured(msg)
-    compares = finding.view in COMPARING
-    if compares and not state.second:
-        msg = "it compares two sides, and has no side B."
-        raise NotCaptured(msg)
-    trace = trace_of(state)
-    space = alone(trace, tasks)
+async def _drawn(finding: Finding, state: State, space: Workspace, beside: Trace | None, said: Sequence[str], tell: Tell) -> Made:
+    """A finding drawn in a workspace. Other work of the event loop has its turn between the steps."""
+    trace = space.trace
+    assert trace is not None
     # A second side would be run by the workspace itself, before anybody has asked whether its model is here.
-    put_inputs(state if compares else replace(state, second={}), space)
-    if compares:
-        space.second.show(trace_of(side_b(state)))
+    put_inputs(state if beside is not None else replace(state, second={}), space, where=lambda *_: MEMORY)
+    # Once more, now that it knows the model as the link names it: what is asked for waits in the lane of that model.
+    space.pipeline.show(trace)
+    if beside is not None:
+        space.second.show(beside)
     lost = put_selection(state, space)
     view = shown_alone(space, finding.view)
+    while any(lens.busy for lens in space.lenses):
+        tell(next(lens.waiting for lens in space.lenses if lens.busy))
+        await asyncio.sleep(TICK)
+    if view.problem:
+        raise NotCaptured(view.problem)
+    await asyncio.sleep(0)
     table = view.export().table
     code, why = trace_code(trace)
     limits = [*said, *lost, why, *map(str, trace.provenance.get("notes", ())), view.faults.note]
@@ -100,13 +160,13 @@ def _made(finding: Finding, state: State, trace_of: TraceOf, tasks: Tasks, said:
         limits.append(OTHER_WEIGHTS)
     if differ(finding.numbers, numbers_of(table)):
         limits.append(OTHER_NUMBERS)
-    name, other, before = beside_code(space, view.lens_type, of_corpora=False)
+    name, other, before = beside_code(space, view.lens_type, of_corpora=isinstance(view, CorpusView))
     limits.append(before)
     other = f"\n{other}" if other else ""
     code = f"import atlas\n\n{code}{other}\n{call(space, finding.view, view.lens_type, name)}\nprint(figure.table)"
     stamped, reading = stamp(space, finding.view), help_text(view.help, view.defines)
-    picture = fragment(view)
-    return Made(finding, picture, table, stamped, code, reading, tuple(filter(None, limits)))
+    await asyncio.sleep(0)
+    return Made(finding, fragment(view), table, stamped, code, reading, tuple(filter(None, limits)))
 
 
 def report(made: Sequence[Made], title: str = "", question: str = "") -> str:

@@ -165,6 +165,8 @@ def test_the_reader_edits_moves_deletes_loads_and_saves(desk):
         {"ask": "load", "pieces": [5]},
         {"ask": "export", "ending": "exe"},
         {"ask": "__init__"},
+        {"ask": "report"},
+        {"ask": "report", "title": "", "question": 1},
     ],
 )
 def test_messages_that_make_no_sense_change_nothing(desk, message):
@@ -173,6 +175,7 @@ def test_messages_that_make_no_sense_change_nothing(desk, message):
     desk.book._handle_msg(message)
     assert desk.found == before
     assert len(desk.sent) == 1
+    assert desk.book.told == ""
 
 
 def test_the_help_states_the_rules(desk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import html
 import re
@@ -24,6 +25,7 @@ from atlas.state.link import State
 from atlas.state.restore import job_of
 from atlas.state.second import SecondSide, side_b
 from atlas.state.share import encode
+from atlas.state.single import alone
 from atlas.tasks import TASKS
 from atlas.views.report import ONLY_PINNED, OTHER_NUMBERS, OTHER_WEIGHTS, ROWS, made_again, report
 from atlas.views.standalone import POLICY
@@ -56,6 +58,15 @@ def pinned(view="matrix", state=None, **fields):
     held.link = lambda: encode(state)
     made = held.pin(room, view, view.title(), "a line", pd.DataFrame())
     return made._replace(**fields)
+
+
+def again(finding, trace_of):
+    """A finding made again, as the command makes it."""
+
+    async def traced(state, _):
+        return trace_of(state)
+
+    return asyncio.run(made_again(finding, traced, lambda trace: alone(trace, TASKS), lambda _: None))
 
 
 class Tags(HTMLParser):
@@ -151,7 +162,7 @@ def _number(words):
 
 
 def test_other_numbers_and_other_weights_than_those_pinned_are_said():
-    made = made_again(pinned("matrix", numbers=(1.0,) * 48, revision="another"), lambda _: mini(), TASKS)
+    made = again(pinned("matrix", numbers=(1.0,) * 48, revision="another"), lambda _: mini())
     assert {OTHER_NUMBERS, OTHER_WEIGHTS} <= {*made.limits}
     assert OTHER_NUMBERS in parsed(report([made])).words
 
@@ -162,10 +173,10 @@ def test_a_finding_that_cannot_be_made_again_keeps_its_notes_and_says_why():
         raise NotCaptured(msg)
 
     made = [
-        made_again(pinned(numbers=(0.25, None), hypothesis="kept"), refuse, TASKS),
-        made_again(pinned("nothing"), lambda _: mini(), TASKS),
-        made_again(pinned(token="v1.damaged"), lambda _: mini(), TASKS),
-        made_again(pinned("compare"), lambda _: mini(), TASKS),
+        again(pinned(numbers=(0.25, None), hypothesis="kept"), refuse),
+        again(pinned("nothing"), lambda _: mini()),
+        again(pinned(token="v1.damaged"), lambda _: mini()),
+        again(pinned("compare"), lambda _: mini()),
     ]
     words = parsed(report(made)).words
     assert {"0.25, N/A", "kept", ONLY_PINNED.format("Its text was left out.")} <= {*words}
@@ -202,9 +213,7 @@ def test_a_comparison_is_made_again_with_both_sides_and_its_call_makes_the_numbe
     second = {"used": True, "ablated": frozenset({HeadId("decoder", 0, 1)})}
     state = State(model="gpt-mini", text=TEXT, focus=HEAD, second=second)
     model = atlas.load("gpt-mini")
-    made = made_again(
-        pinned("compare_heads", state=state), lambda each: model.trace(each.text, ablate=sorted(each.ablated)), TASKS
-    )
+    made = again(pinned("compare_heads", state=state), lambda each: model.trace(each.text, ablate=sorted(each.ablated)))
     moved = atlas.compare(mini(), model.trace(TEXT, ablate=["L0 H1"])).heads["moved"].to_numpy()
     np.testing.assert_allclose(made.table.to_numpy(dtype=float).ravel(), moved, atol=1e-6)
     assert made.picture is not None
@@ -236,6 +245,6 @@ def test_side_b_of_a_link_is_what_the_page_would_run(second):
 
 
 def test_a_recording_is_shown_with_what_has_to_be_saved_first():
-    made = made_again(pinned(state=State(model="a recording", text="x")), lambda _: single(), TASKS)
+    made = again(pinned(state=State(model="a recording", text="x")), lambda _: single())
     assert made.table is not None
     assert "trace.save('trace.nc')" in made.limits[0]
