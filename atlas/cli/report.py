@@ -59,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
         return traced(service, state, fetch=args.fetch)
 
     with progress_bar(quiet=args.quiet, name="Findings", unit="finding") as bar:
-        tell = (lambda _, __: None) if bar is None else (lambda done, _: bar(done, len(found)))
+
+        def tell(done: int, _: str) -> None:
+            if bar is not None:
+                bar(done, len(found))
+
         made = asyncio.run(report_of(found, trace_of, lambda trace: alone(trace, TASKS), tell, args.title, args.question))
     try:
         args.output.write_text(made.html, encoding="utf-8")

@@ -7,6 +7,7 @@ import html
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from atlas.errors import AtlasError, NotCaptured, TooLarge
@@ -103,7 +104,7 @@ async def report_of(
     made: list[Made] = []
     for at, finding in enumerate(found):
         tell(at, "Starting")
-        made.append(await made_again(finding, trace_of, space_of, lambda words, at=at: tell(at, words)))  # type: ignore[misc]
+        made.append(await made_again(finding, trace_of, space_of, partial(tell, at)))
         if most is not None and sum(each.size for each in made) > most:
             msg = f"The plots of the first {counted(at + 1, 'finding')} have more than {most / 1e6:.0f} MB. Delete some."
             raise TooLarge(msg)

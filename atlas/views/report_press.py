@@ -51,13 +51,15 @@ class ReportPress:
             self._book.told = NOTHING
             return
         try:
-            written = [text_of(words, name, OF_REPORT[name]) for name, words in (("title", title), ("question", question))]
+            title, question = (
+                text_of(words, name, OF_REPORT[name]) for name, words in (("title", title), ("question", question))
+            )
         except Unusable as problem:
             self._book.told = f"The title or the question {problem}."
             return
         ticket = self._ticket = Ticket()
         self._book.param.update(making=True, told="Starting")
-        making = partial(self._make, found, *written, ticket)
+        making = partial(self._make, found, title, question, ticket)
         param.parameterized.async_executor(making)  # type: ignore[attr-defined]  # Panel's own
 
     def cancel(self) -> None:
