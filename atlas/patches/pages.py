@@ -13,10 +13,13 @@ from panel.custom import ReactiveESM
 from panel.io.resources import Resources
 from panel.io.state import state
 from panel.links import Callback
+from panel.pane.holoviews import HoloViews, generate_panel_bokeh_map
 from panel.reactive import ReactiveCustomBase
 from panel.util import classproperty
 from panel.viewable import Viewable
 
+from atlas.patches.defaults import patch_defaults
+from atlas.patches.parameters import patch_parameters
 from atlas.patches.private import private, replace_private
 
 PATHS = ("_esm_path", "_component_resource_path", "_render_esm")
@@ -44,6 +47,8 @@ def patch_pages() -> None:
         replace_private(ReactiveESM, name, classproperty(once_a_class(vars(ReactiveESM)[name].f)), "pages")
     replace_private(Resources, "extra_resources", _once_for_all_pages(Resources.extra_resources), "pages")
     _patch_links()
+    patch_defaults()
+    patch_parameters()
 
 
 def once_a_class(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,7 +101,7 @@ def _classes() -> int:
 
 
 def _patch_links() -> None:
-    """Look for links in JavaScript only among what was put into a page, not among all that was there before.
+    """Look for links in JavaScript only among what was put into a page, unless one leads to what was there before.
 
     Panel looks at every model of the page as soon as one link is in it, and the button that copies the link is one. With four
     cards on the page a fifth of the time of another went there.
@@ -109,10 +114,19 @@ def _patch_links() -> None:
     @wraps(process.__func__)
     def processed(cls: Any, root_view: Any, root_model: Any, changed: Any = None, old_models: Any = None) -> None:
         if changed is not None and changed is not root_view:
-            ends = {id(link.target) for links in cls.registry.values() for link in links if hasattr(link, "target")}
-            if not any(each in cls.registry or id(each) in ends for each in changed.select()):
+            inside = {id(each) for each in changed.select()}
+            links = [link for links in cls.registry.values() for link in links if any(id(end) in inside for end in ends(link))]
+            if not links:
                 return
+            drawn = generate_panel_bokeh_map(root_model, changed.select(HoloViews))
+            if all(id(end) in inside or end in drawn for link in links for end in ends(link)):
+                root_view = changed
         process.__func__(cls, root_view, root_model, changed, old_models)
 
     replace_private(Callback, "_process_callbacks", classmethod(processed), "pages")
     hooks.append(Callback._process_callbacks)  # noqa: SLF001  (the attribute just replaced)
+
+
+def ends(link: Callback) -> list[Any]:
+    """What a link in JavaScript leads from, and to where it leads anywhere."""
+    return [end for end in (link.source, getattr(link, "target", None)) if end is not None]

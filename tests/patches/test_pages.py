@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
 import pytest
@@ -72,14 +73,42 @@ def test_what_is_put_into_a_page_with_links_is_not_searched_for_them_all_over(mo
     assert seen
 
 
-def test_a_link_inside_what_is_put_into_a_page_works():
-    page = pn.Column()
+def has_link(model):
+    return any(callbacks for callbacks in model.js_property_callbacks.values())
+
+
+def test_a_link_inside_what_is_put_into_a_page_works_and_the_rest_of_the_page_is_not_searched(monkeypatch):
+    place = pn.Column()
+    page = pn.Row(pn.Spacer(), place)
     root = page.get_root(Document())
     slider, text = pn.widgets.IntSlider(), pn.widgets.StaticText()
     slider.jslink(text, value="value")
-    page.append(pn.Row(slider, text))
-    row = root.children[0]
-    assert any(callbacks for callbacks in row.children[0].js_property_callbacks.values())
+    seen = walks(monkeypatch, page)
+    place.append(pn.Row(slider, text))
+    assert has_link(root.children[1].children[0].children[0])
+    assert seen == []
+
+
+def test_a_link_to_a_plot_inside_what_is_put_into_a_page_works(monkeypatch):
+    hv.extension("bokeh", logo=False)
+    place = pn.Column()
+    page = pn.Row(pn.Spacer(), place)
+    root = page.get_root(Document())
+    plot, slider = hv.Curve([1, 2]), pn.widgets.IntSlider()
+    slider.jslink(plot, code={"value": "glyph.line_width = source.value"})
+    seen = walks(monkeypatch, page)
+    place.append(pn.Row(slider, pn.pane.HoloViews(plot)))
+    assert has_link(root.children[1].children[0].children[0])
+    assert seen == []
+
+
+def test_a_link_from_what_is_put_into_a_page_to_what_is_there_works():
+    text, place = pn.widgets.StaticText(), pn.Column()
+    root = pn.Row(text, place).get_root(Document())
+    slider = pn.widgets.IntSlider()
+    slider.jslink(text, value="value")
+    place.append(slider)
+    assert has_link(root.children[1].children[0])
 
 
 def test_bokeh_checks_no_model_of_a_page_for_mistakes_of_its_author():

@@ -1,0 +1,69 @@
+"""Param (2.4) and Panel (1.9) take long to copy the Params of an instance, and to list those that go to the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, MutableSequence, MutableSet
+from copy import copy
+from functools import wraps
+from typing import Any
+
+import param
+from panel.reactive import Syncable
+from param import parameterized
+
+from atlas.patches.private import private, replace_private
+
+MUTABLE = (MutableSequence, MutableSet, MutableMapping)
+"""Types of what is copied with a Param, so that a change for one instance changes no other."""
+
+ATOMS = frozenset({bool, int, float, str, type(None), type, tuple})
+"""Types that are certainly none of those: asking the type of most slots is enough."""
+
+
+def patch_parameters() -> None:
+    """Patch Param and Panel once for the process."""
+    copied = private(parameterized, "_instantiate_param_obj", "parameters")
+    if hasattr(copied, "__wrapped__"):
+        return
+    replace_private(parameterized, "_instantiate_param_obj", _copied_in_one_go(copied), "parameters")
+    listed = private(Syncable, "_init_params", "parameters")
+    replace_private(Syncable, "_init_params", _listed_once(listed), "parameters")
+
+
+def _copied_in_one_go(work: Callable[..., Any]) -> Callable[..., Any]:
+    """A Param of a class as one of its instances gets it. Param copies all slots, and then looks at each of them again.
+
+    A component is asked for all of its forty Params when it is put into a page, so that a page copies two thousand of them.
+    """
+    own = param.Parameter.__copy__, private(param.Parameter, "_on_set", "parameters")
+
+    @wraps(work)
+    def copied(paramobj: Any, owner: Any = None) -> Any:
+        kind = type(paramobj)
+        if paramobj.name is None or (kind.__copy__, private(kind, "_on_set", "parameters")) != own:
+            return work(paramobj, owner)
+        made = kind.__new__(kind)
+        for slot in private(kind, "_all_slots_", "parameters"):
+            value = object.__getattribute__(paramobj, slot)
+            if slot == "owner":
+                value = owner
+            elif slot == "watchers":
+                value = {}  # those of the class are called for the class
+            elif type(value) not in ATOMS and slot != "default" and isinstance(value, MUTABLE):
+                value = copy(value)
+            object.__setattr__(made, slot, value)
+        return made
+
+    return copied
+
+
+def _listed_once(work: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
+    """The values that a component sends. Panel lists the names of all of them again for each of them."""
+
+    @wraps(work)
+    def listed(self: Any) -> dict[str, Any]:
+        sent = frozenset(private(self, "_synced_params", "parameters"))
+        values = ((name, getattr(self, name)) for name in self.param if name in sent)
+        return {name: value for name, value in values if value is not None}
+
+    return listed
