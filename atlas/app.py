@@ -27,6 +27,7 @@ from atlas.patches.browser import BrowserPatches
 from atlas.patches.messages import GUEST, log_problem, patch_messages
 from atlas.patches.pages import patch_pages
 from atlas.patches.panes import plots_of
+from atlas.patches.pipelines import patch_pipelines
 from atlas.patches.requests import patch_requests
 from atlas.patches.sending import patch_sending
 from atlas.resources import asset
@@ -335,6 +336,7 @@ def prepare(*, inline: bool = False) -> None:
         # Not in a notebook, whose process may serve other apps of its owner.
         patch_messages()
         patch_pages()
+        patch_pipelines()
         patch_requests()
         pn.config.exception_handler = log_problem
     hv.extension("bokeh", inline=inline)

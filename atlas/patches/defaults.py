@@ -14,6 +14,9 @@ from atlas.patches.private import private, replace_private
 PLAIN = frozenset({bool, int, float, str, type(None)})
 """Types of defaults that are kept: nobody can change them, so that all models may have the same."""
 
+THEMED = "__themed_values__"
+"""Name of a model's attribute for what its theme says, if there is one."""
+
 
 def patch_defaults() -> None:
     """Patch the models of Bokeh once for the process."""
@@ -36,13 +39,17 @@ def _kept(work: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
     @wraps(work)
     def default(self: Any, model: Any) -> Any:
+        state = vars(model)
+        if self.name in (state.get(THEMED) or ()):
+            return work(self, model)
+        own = state["_unstable_default_values"]
+        if self.name in own:
+            return own[self.name]
         key = type(model), self
         if key in kept:
-            themed = model.themed_values()
-            return kept[key] if themed is None or self.name not in themed else work(self, model)
+            return kept[key]
         found = work(self, model)
-        themed = model.themed_values()
-        if type(found) in PLAIN and (themed is None or self.name not in themed) and not self.has_unstable_default(model):
+        if type(found) in PLAIN and not self.has_unstable_default(model):
             kept[key] = found
         return found
 
@@ -68,7 +75,7 @@ def _of_instance(work: Callable[[Any], dict[str, Any] | None]) -> Callable[[Any]
 
     @wraps(work)
     def themed_values(self: Any) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = vars(self).get("__themed_values__")
+        found: dict[str, Any] | None = vars(self).get(THEMED)
         return found
 
     return themed_values
