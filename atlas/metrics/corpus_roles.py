@@ -45,7 +45,7 @@ def main_roles(roles: pd.DataFrame, table: pd.DataFrame) -> list[str]:
 
 def _role(table: pd.DataFrame, moments: Moments, place: int, role: str) -> pd.DataFrame:
     value, uniform, lo, hi = (table[f"{role}{end}"].to_numpy(float) for end in ("", "_uniform", "_lo", "_hi"))
-    own = Moments(*(each[:, place] for each in moments))
+    own = Moments(moments.n[:, place], moments.mean[:, place], moments.m2[:, place])
     with np.errstate(divide="ignore", invalid="ignore"):
         effect = (value - uniform) / np.sqrt(own.m2 / (own.n - 1.0))
     found = table[HEAD].assign(

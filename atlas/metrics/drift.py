@@ -60,7 +60,7 @@ def welch(first: Moments, second: Moments, level: float = LEVEL) -> Comparison:
     return Comparison(difference, difference - reach, difference + reach, effect, p)
 
 
-def above(samples: Moments, number: npt.ArrayLike = 0.0) -> Values:
+def above(samples: Moments, number: Values | float = 0.0) -> Values:
     """p: chance of means as far above a number as these, by Student's t, one-sided; NaN under `LEAST_TEXTS` texts.
 
     What is the same on every text has no spread: then any difference is beyond chance.

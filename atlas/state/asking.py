@@ -118,7 +118,7 @@ class Asking:
         workspace = lens.workspace
         task = workspace.scheduler.submit(
             made,
-            lane=lane or (workspace.pipeline.lane if needs_model else trace),
+            lane=lane if lane is not None else workspace.pipeline.lane if needs_model else trace,
             session=workspace.pipeline.session,
             key=(trace, kept_as),
             in_background=not needs_model and lane is None,

@@ -123,7 +123,8 @@ def compared(corpus: Corpus, kind: str) -> pd.DataFrame:
 
     def made() -> pd.DataFrame:
         table, every = measured(corpus), roles(corpus)
-        chances = {f"{role}_p": own["q"].to_numpy() for role, own in every.groupby("role") if role in SHARED}
+        known = [role for role in SHARED if role in set(every["role"])]
+        chances = {f"{role}_p": every.loc[every["role"] == role, "q"].to_numpy() for role in known}
         return table.assign(**chances)[table["kind"] == kind].reset_index(drop=True)
 
     return _once(corpus, f"compared {kind}", made)
