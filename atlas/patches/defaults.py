@@ -25,8 +25,8 @@ def patch_defaults() -> None:
         return
     replace_private(PropertyDescriptor, "_get_default", _kept(default), "defaults")
     replace_private(PropertyDescriptor, "has_unstable_default", _asked_once(PropertyDescriptor.has_unstable_default), "defaults")
-    merged = private(HasProps, "_overridden_defaults", "defaults").__func__
-    replace_private(HasProps, "_overridden_defaults", classmethod(cache(merged)), "defaults")
+    merged: Any = cache(private(HasProps, "_overridden_defaults", "defaults").__func__)
+    replace_private(HasProps, "_overridden_defaults", classmethod(merged), "defaults")
     replace_private(HasProps, "themed_values", _of_instance(HasProps.themed_values), "defaults")
 
 

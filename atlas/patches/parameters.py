@@ -39,7 +39,7 @@ def _copied_in_one_go(work: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(work)
     def copied(paramobj: Any, owner: Any = None) -> Any:
-        kind = type(paramobj)
+        kind: Any = type(paramobj)
         if paramobj.name is None or (kind.__copy__, private(kind, "_on_set", "parameters")) != own:
             return work(paramobj, owner)
         made = kind.__new__(kind)
