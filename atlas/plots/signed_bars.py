@@ -45,10 +45,12 @@ def signed_bars(
     around, colours = theme(dark=dark), diverging(dark=dark)
     at, parts = np.arange(float(len(bars))), np.array([bar.part for bar in bars], dtype=float)
     low, high = colours[int(STRONG * len(colours))], colours[-1 - int(STRONG * len(colours))]
-    columns = (
-        np.minimum(parts, 0), at - HALF, np.maximum(parts, 0), at + HALF,
-        [bar.name for bar in bars], [bar.about for bar in bars], [low if part < 0 else high for part in parts],
-    )  # fmt: skip
+    # Objects, because a list without rows becomes a column of numbers, and HoloViews fails where that follows one of colours.
+    names, about, shades = (
+        np.array(each, dtype=object)
+        for each in ([bar.name for bar in bars], [bar.about for bar in bars], [low if part < 0 else high for part in parts])
+    )
+    columns = np.minimum(parts, 0), at - HALF, np.maximum(parts, 0), at + HALF, names, about, shades
     room = 1.04 * (largest or 1.0)
     shared = frame(
         dark=dark, x_label=label, y_label="", x_range=(-room, room), y_range=(rows - 0.4, -0.6), height=height_of(rows)
