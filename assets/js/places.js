@@ -34,26 +34,8 @@ export function render({model}) {
     tell()
   }, {rootMargin: `0px 0px -${HEADING}px 0px`})
 
-  // To the card of a place that had the focus, once it is drawn and if nothing else took the focus meanwhile; the Tab key goes on
-  // from there.
-  function handOver(key) {
-    const grid = root.getRootNode().host.parentNode
-    const taken = () => {
-      const card = grid.querySelector(`.aa-card-${key}`)
-      if (card) {
-        card.tabIndex = -1
-        card.focus({preventScroll: true})
-      }
-      return card
-    }
-    const drawn = new MutationObserver(() => {
-      if (document.activeElement !== document.body || taken()) { drawn.disconnect() }
-    })
-    if (!taken()) { drawn.observe(grid, {childList: true}) }
-  }
-
   function update() {
-    const keys = new Set(model.places.map(({key}) => key)), focused = root.getRootNode().activeElement?.dataset.key
+    const keys = new Set(model.places.map(({key}) => key))
     for (const [key, place] of frames) {
       if (!keys.has(key)) {
         watcher.unobserve(place)
@@ -69,7 +51,6 @@ export function render({model}) {
         watcher.observe(made)
       }
     }
-    if (focused && !keys.has(focused)) { handOver(focused) }
     // In the order of the page, for those who go through it by key.
     // What stays is not touched: a place that is taken out and put back loses the focus.
     model.places.forEach(({key}, at) => {

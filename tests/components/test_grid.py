@@ -64,8 +64,6 @@ def test_the_browser_says_which_places_are_on_screen_and_lays_cards_and_places_o
     # From the keyboard too.
     page.locator(".aa-card-one").focus()
     wait_until(lambda: "one" in made.places.seen, page)
-    made.put("one", pn.Column(pn.pane.Str("made"), css_classes=["aa-card-one"]))
+    made.put("one", pn.pane.Str("made"))
     wait_until(lambda: "one" not in made.places.seen, page)
     assert page.locator(".place").count() == 2
-    has_focus = "card => card.getRootNode().activeElement === card"
-    wait_until(lambda: page.locator(".aa-card-one").evaluate(has_focus), page)  # the card has what its place had
