@@ -51,7 +51,7 @@ MODELS = [entry.name for entry in embedded()]
 STRIDE = 17
 """Texts between those of two models in one round: models meet different texts, and each meets all of them in as many rounds."""
 
-LOOKS = 3
+LOOKS = 2
 """Looks of each kind of attention in a round; the others come in the next rounds. With `--all-texts` every text has one, and each
 look comes with some of the texts: all looks of all texts would take a day."""
 
