@@ -188,7 +188,8 @@ def draw_ahead(trace: Trace) -> None:
     app = AttentionAtlas(shared_service())
     app.open(trace)
     (first, *_) = app.tabs.__panel__().select(pn.pane.HoloViews)
-    hv.renderer("bokeh").get_plot(first.object)
+    # HoloViews and Bokeh list what it has drawn, and through that the page would stay as long as the process.
+    hv.renderer("bokeh").get_plot(first.object).cleanup()
 
 
 def settle() -> None:

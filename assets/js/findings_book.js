@@ -179,7 +179,8 @@ export function render({model}) {
     }
   }
 
-  function answer({file: made, part, unread}) {
+  function answer({file: made, part, first, unread}) {
+    if (first) { parts.length = 0 }  // of a file that broke off
     if (part !== undefined) { parts.push(part) }
     if (unread) {
       try { localStorage.setItem(UNREAD, known) } catch { /* said by what Python says of it */ }

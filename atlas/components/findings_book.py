@@ -64,7 +64,7 @@ class FindingsBook(JSComponent):
     async def hand_over(self, name: str, kind: str, text: str) -> None:
         """Hand a long file to the browser of this page, piece by piece."""
         for start in range(0, len(text), PIECE):
-            self._send_msg({"part": text[start : start + PIECE]})
+            self._send_msg({"part": text[start : start + PIECE], "first": not start})
             await asyncio.sleep(0)
         self._send_msg({"file": {"name": name, "kind": kind}})
 

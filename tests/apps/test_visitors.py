@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from atlas.state.opening import Opening, begin
 from atlas.state.share import encode
 from tests.engine import tiny_files
 from tests.hub_standin import StandinHub
+from tests.waiting import until
 
 TEXT = "the doctor said"
 
@@ -38,12 +38,6 @@ def standin(tmp_path, monkeypatch, folder):
 
 def link(model: str) -> str:
     return encode(State(model, text=TEXT)).token
-
-
-async def until(reached: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not reached():  # noqa: ASYNC110  (of several Params of several objects)
-            await asyncio.sleep(0.02)
 
 
 def ended(app: AttentionAtlas) -> bool:

@@ -25,6 +25,7 @@ from atlas.state.workspace import Workspace
 from atlas.tracing import windows
 from atlas.tracing.explained import COST
 from tests.state.readers import ENCODER, Listener, both, never, rows
+from tests.waiting import run, until
 
 PATIENCE = 10.0
 """Seconds until a test calls something hung."""
@@ -97,21 +98,10 @@ def room(trace):
     return made
 
 
-async def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        await asyncio.sleep(0.005)
-
-
 async def a_moment():
     """Long enough for a result that is there to be drawn, if it were to be."""
     for _ in range(5):
         await asyncio.sleep(0.01)
-
-
-def run(journey):
-    asyncio.run(asyncio.wait_for(journey, 3 * PATIENCE))
 
 
 def select(room, *rows):

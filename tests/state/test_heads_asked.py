@@ -15,7 +15,8 @@ from atlas.state.heads import HeadsLens
 from atlas.tracing import groups
 from atlas.tracing.groups import PREPARED_HEADS, UNTOLD, is_prepared
 from tests.state.readers import ENCODER, Listener, rows, workspace
-from tests.state.test_asking import PATIENCE, run, select, until
+from tests.state.test_asking import PATIENCE, select
+from tests.waiting import run, until
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from atlas.state.pipeline import BUSY, Job, Pipeline
 from atlas.state.workspace import Workspace
 from tests.places import REPO
 from tests.state.readers import Listener, single
+from tests.waiting import run, until
 
 PATIENCE = 10.0
 """Seconds until a test calls something hung."""
@@ -69,18 +70,6 @@ class Stand:
             return self.trace
         finally:
             self.ended.set()
-
-
-async def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        await asyncio.sleep(0.005)
-
-
-def run(journey):
-    """A journey inside an event loop, which waits for every thread it started."""
-    asyncio.run(asyncio.wait_for(journey, 3 * PATIENCE))
 
 
 def asks(pipeline, text):

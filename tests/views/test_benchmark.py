@@ -24,6 +24,7 @@ from atlas.views.benchmark import BenchmarkView
 from tests.bias.test_benchmarks import STEREOSET, many
 from tests.engine.families import loaded
 from tests.state.readers import single
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
@@ -144,14 +145,6 @@ def test_another_model_and_switched_off_heads_have_results_of_their_own():
     assert view.table.value["Log ratio"].tolist() == expected.examples["difference"].tolist()
     room.pipeline.show(trace())
     assert view.table.value.equals(whole)
-
-
-async def until(true):
-    """Wait for what the lens's thread brings."""
-    for _ in range(3000):
-        if true():
-            return
-        await asyncio.sleep(0.01)
 
 
 def test_a_run_is_made_in_parts_can_be_stopped_and_goes_on_with_the_same_numbers(monkeypatch):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
-import time
 from dataclasses import replace
 
 import holoviews as hv
@@ -27,13 +25,11 @@ from atlas.views import report_press
 from atlas.views.findings import Notebook
 from atlas.views.report_press import NOTHING, STOPPED
 from tests.views.test_report import HOSTILE, TEXT, parsed, pinned
+from tests.waiting import PATIENCE, run, until
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
 )
-
-PATIENCE = 60.0
-"""Seconds until a test calls something hung."""
 
 LANE = model_lane(("gpt-mini", None, None, None))
 STATE = State(model="gpt-mini", text=TEXT, focus=HeadId("decoder", 1, 2))
@@ -90,17 +86,6 @@ class Busy:
     def __init__(self, service):
         self.gate = threading.Event()
         service.scheduler.submit(lambda _: self.gate.wait(PATIENCE), lane=LANE, session="another")
-
-
-async def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        await asyncio.sleep(0.005)
-
-
-def run(journey):
-    asyncio.run(asyncio.wait_for(journey, PATIENCE))
 
 
 def settled(page):

@@ -23,7 +23,7 @@ from atlas.tracing.swap_audit import ATTENDED, DETECTED, FEW_SENTENCES, MEASURES
 from atlas.views.swap_audit import SwapAuditView
 from tests.engine.families import loaded
 from tests.state.readers import single
-from tests.views.test_benchmark import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made

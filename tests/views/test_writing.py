@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-import time
 
 import numpy as np
 import pandas as pd
@@ -26,15 +25,7 @@ from tests.engine.families import loaded
 from tests.engine.test_chat import MESSAGES, WITH_BOS, chat
 from tests.engine.test_writing import first_written, ids_of, logits_of, model, prompt_of
 from tests.state.readers import both, never, single
-
-PATIENCE = 20.0
-
-
-async def until_true(condition):
-    """Let the event loop run until something holds, or patience ends."""
-    end = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < end:  # noqa: ASYNC110  (there is no event for what a page shows)
-        await asyncio.sleep(0.02)
+from tests.waiting import PATIENCE, until
 
 
 @functools.cache
@@ -318,7 +309,7 @@ def test_tokens_appear_as_they_come_and_stay_when_the_writing_is_cancelled():
         view.writing.workspace.pipeline.trace._cache.clear()
         view._write()
         assert view.writing.busy
-        await until_true(lambda: len(view.strip.tokens) == at)
+        await until(lambda: len(view.strip.tokens) == at)
         assert len(view.strip.tokens) == at
         assert view.strip.weights == pytest.approx(free.strip.weights[:at], abs=1e-5)
         assert f"Token {at} of 20" in view.lens.waiting
@@ -329,7 +320,7 @@ def test_tokens_appear_as_they_come_and_stay_when_the_writing_is_cancelled():
         assert view.lens.line.startswith(f"cancelled after {at} token")
         pick(view, 0)
         assert view.bars.visible
-        await until_true(ended.is_set)
+        await until(ended.is_set)
         assert ended.is_set(), "the model still writes"
 
     asyncio.run(scene())
