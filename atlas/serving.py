@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import sys
@@ -190,13 +189,3 @@ def draw_ahead(trace: Trace) -> None:
     (first, *_) = app.tabs.__panel__().select(pn.pane.HoloViews)
     # HoloViews and Bokeh list what it has drawn, and through that the page would stay as long as the process.
     hv.renderer("bokeh").get_plot(first.object).cleanup()
-
-
-def settle() -> None:
-    """Take all there is out of every later search for garbage: libraries stay as long as the process.
-
-    Before anything is loaded or drawn, because of what is taken out nothing that refers to itself is ever freed.
-    Panel searches after every session that ends, and nobody is answered meanwhile: for half a second among two million objects.
-    """
-    gc.collect()
-    gc.freeze()

@@ -30,7 +30,8 @@ def patched(*events):
 @pytest.fixture
 def page():
     made = Wire(socket=None)
-    made.take({"msgtype": "PULL-DOC-REPLY", "reqid": "r1"}, {"doc": {"roots": [{"id": "p1", "children": [BUTTON]}]}})
+    column = {"type": "object", "name": "panel.models.layout.Column", "id": "p1", "attributes": {"children": [BUTTON]}}
+    made.take({"msgtype": "PULL-DOC-REPLY", "reqid": "r1"}, {"doc": {"roots": [column]}})
     return made
 
 
@@ -41,7 +42,8 @@ def test_models_are_found_by_class_and_followed_through_changes(page):
     page.take(*patched(wire.changed("p3", "label", "Stop")))
     assert page.data(run) == {"label": "Stop"}
     page.take(*patched({"kind": "ModelChanged", "model": {"id": "p1"}, "attr": "children", "new": [{**BUTTON, "id": "p9"}]}))
-    assert page.model("Button", "aa-run").id == "p9", "of two the newest"
+    assert [button.id for button in page.all("Button", "aa-run")] == ["p9"], "the other one has left the page"
+    assert set(page.models) == {"p1", "p9", "p3"}
     with pytest.raises(Lost, match=r"no Button\.aa-cancel on the page"):
         page.model("Button", "aa-cancel")
 

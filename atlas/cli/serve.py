@@ -66,6 +66,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
 
     from atlas.app import TITLE, prepare
     from atlas.jobs import listed_models
+    from atlas.patches.garbage import settle
     from atlas.serving import (
         corpus_workers_of,
         draw_ahead,
@@ -74,7 +75,6 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
         rules_of,
         run_ahead,
         session,
-        settle,
         shared_service,
     )
     from atlas.state.library import examples
@@ -209,6 +209,9 @@ def run(server: Any, *, show: bool) -> None:
     from tornado.ioloop import PeriodicCallback
     from tornado.process import task_id
 
+    from atlas.patches.garbage import search_seldom
+
+    search_seldom()
     loop = server.io_loop
     for stopping in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stopping, lambda *_: loop.asyncio_loop.call_soon_threadsafe(loop.stop))

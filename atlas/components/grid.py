@@ -35,7 +35,10 @@ class Grid:
         """`places`: each with key, title, question and wide, in order."""
         self._places = {place["key"]: {**place, "order": at} for at, place in enumerate(places)}
         self._shown: set[str] = set()
-        self._made: set[str] = set()
+        self._cards: dict[str, Any] = {}
+        """All that were ever put in, as drawn."""
+        self.there: set[str] = set()
+        """Keys of the cards that are in the grid."""
         self.places = Places()
         self.column = pn.Column(self.places, sizing_mode="stretch_width", css_classes=["aa-grid"], stylesheets=[GRID])
 
@@ -47,11 +50,20 @@ class Grid:
     def put(self, key: str, card: Any) -> None:
         """Put a card where its place is."""
         order = self._places[key]["order"]
-        drawn: Any = pn.panel(card)
-        drawn.styles = {**drawn.styles, "order": str(order)}
-        before = sum(self._places[other]["order"] < order for other in self._made)
-        self._made.add(key)
-        self.column.insert(before, drawn)
+        if key not in self._cards:
+            drawn: Any = pn.panel(card)
+            drawn.styles = {**drawn.styles, "order": str(order)}
+            self._cards[key] = drawn
+        before = sum(self._places[other]["order"] < order for other in self.there)
+        self.there.add(key)
+        self.column.insert(before, self._cards[key])
+        self._show_places()
+
+    def empty(self) -> None:
+        """Take all cards out and show their places: a tab that comes back whole would keep all readers waiting."""
+        self.there.clear()
+        self.column.objects = [self.places]
+        self.places.seen = []
         self._show_places()
 
     def show(self, *, opened: bool) -> None:
@@ -59,6 +71,6 @@ class Grid:
         self.column.param.update(visible=opened, css_classes=["aa-grid"] if opened else ["aa-grid", "aa-closed"])
 
     def _show_places(self) -> None:
-        left = [place for key, place in self._places.items() if key in self._shown and key not in self._made]
+        left = [place for key, place in self._places.items() if key in self._shown and key not in self.there]
         if left != self.places.places:
             self.places.places = left

@@ -91,8 +91,8 @@ class Tabs(pn.viewable.Viewer):
             for view_type in tab.views:
                 if view_type.key == key:
                     self._grid(tab.key)
-                    if all(view.key != key for view in self.views[tab.key]):
-                        self._make(tab.key, view_type)
+                    if key not in self._grids[tab.key].there:
+                        self._put(tab.key, view_type)
                     return next(view for view in self.views[tab.key] if view.key == key)
         msg = f"There is no view {key!r}; there are {', '.join(view.key for tab in self.tabs.values() for view in tab.views)}."
         raise KeyError(msg)
@@ -132,23 +132,24 @@ class Tabs(pn.viewable.Viewer):
             self.notice.tell(key)
             for other, grid in self._grids.items():
                 grid.show(opened=other == key)
-            for other, views in self.views.items():
-                for view in views:
-                    view.visibility.opened = other == key and not view.unfit
             self._used = [*(each for each in self._used if each != key), key]
             column = self._grid(key).column
-            if column not in list(self.stage):
+            new = column not in list(self.stage)
+            if new:
                 if self._document_complete:
                     # In one message: of two changes that follow each other quickly the browser may lose the second.
                     self._make_first(key)
                 self.stage.append(column)
             for dropped in self._used[:-KEPT_TABS]:
                 self.stage.remove(self._grids[dropped].column)
+                self._grids[dropped].empty()
             self._used = self._used[-KEPT_TABS:]
+            for other in self.views:
+                self._open_cards(other)
             self._dress(key)
             self._fit()
         if self._document_complete:
-            self._continue(key)
+            self._continue_later(key) if new and self._is_page else self._continue(key)
 
     def _grid(self, key: str) -> Grid:
         if key not in self._grids:
@@ -174,20 +175,30 @@ class Tabs(pn.viewable.Viewer):
             seen = self._grids[key].places.seen
             on_screen = [view for view in fit if view.key in seen]
             views = [*on_screen, *(view for view in fit[:FIRST] if view not in on_screen)]
-        made = {view.key for view in self.views[key]}
-        return [view for view in views if view.key not in made]
+        return [view for view in views if view.key not in self._grids[key].there]
 
-    def _make(self, key: str, view_type: type[View]) -> None:
+    def _put(self, key: str, view_type: type[View]) -> None:
+        """Put a view where its place is; it is made, if it was in no grid before."""
+        view = next((each for each in self.views[key] if each.key == view_type.key), None)
+        if view is None:
+            view = self._make(key, view_type)
+            order = [each.key for each in self.tabs[key].views]
+            self.views[key] = sorted([*self.views[key], view], key=lambda each: order.index(each.key))
+        view.visibility.opened = key == self.open and not view.unfit  # before it is drawn, or it would be drawn twice
+        self._grids[key].put(view.key, view)
+
+    def _make(self, key: str, view_type: type[View]) -> View:
         # A card that is made because its place is on screen is drawn at once.
         later = not self._is_page and len(self.views[key]) >= FIRST
         try:
-            view = view_type(self.workspace, dark=self.dark, later=later, unfit=_unfit(view_type, self.workspace))
+            return view_type(self.workspace, dark=self.dark, later=later, unfit=_unfit(view_type, self.workspace))
         except Exception as error:  # noqa: BLE001  (shown and logged by the view that stands in)
-            view = Unmade(view_type, self.workspace, error, dark=self.dark)
-        view.visibility.opened = key == self.open and not view.unfit
-        order = [each.key for each in self.tabs[key].views]
-        self.views[key] = sorted([*self.views[key], view], key=lambda each: order.index(each.key))
-        self._grids[key].put(view.key, view)
+            return Unmade(view_type, self.workspace, error, dark=self.dark)
+
+    def _open_cards(self, key: str) -> None:
+        """Views whose cards are in the open tab work, the others wait."""
+        for view in self.views[key]:
+            view.visibility.opened = key == self.open and view.key in self._grids[key].there and not view.unfit
 
     def _continue(self, key: str) -> None:
         """One card, and the next when it is painted: the reader may be busy with those that are there."""
@@ -197,17 +208,20 @@ class Tabs(pn.viewable.Viewer):
         waiting = self._unmade(key)
         if waiting:
             with one_message():
-                self._make(key, waiting[0])
+                self._put(key, waiting[0])
         if len(waiting) > 1:
-            self._continued.add(key)
-            self.workspace.after_paint(lambda: self._continue(key))
+            self._continue_later(key)
         else:
             self._fit()
 
+    def _continue_later(self, key: str) -> None:
+        self._continued.add(key)
+        self.workspace.after_paint(lambda: self._continue(key))
+
     def _make_first(self, key: str) -> None:
-        """The cards that a tab opens with; where there is no browser, all of them."""
-        for view in self._unmade(key)[: FIRST if self._is_page else None]:
-            self._make(key, view)
+        """The card that a tab opens with, alone: all readers wait while it is made. Where there is no browser, all cards."""
+        for view in self._unmade(key)[: 1 if self._is_page else None]:
+            self._put(key, view)
 
     # -- what holds for all views --------------------------------------------------------------------------------------
 
@@ -236,6 +250,6 @@ class Tabs(pn.viewable.Viewer):
             return
         for view in self.views[key]:
             view.unfit = unfit[view.key]
-            view.visibility.opened = not view.unfit
+        self._open_cards(key)
         reasons = [f"{view.title}: {unfit[view.key]}" for view in self.tabs[key].views if unfit[view.key]]
         self.left_out = "\n".join(["Not offered for this trace.", *reasons]) if reasons else ""

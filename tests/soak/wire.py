@@ -56,6 +56,7 @@ class Wire:
 
     socket: WebSocketClientConnection
     models: dict[str, Model] = field(default_factory=dict)
+    roots: list[Any] = field(default_factory=list)
     received: int = 0
     heard: int = 0
     """Messages heard so far."""
@@ -135,10 +136,13 @@ class Wire:
         if kind == "ACK" or "reqid" in header:
             self.answers[header.get("reqid", kind)] = kind
         if kind == "PULL-DOC-REPLY":
+            self.roots = content["doc"]["roots"]
             self._learn(content["doc"])
         elif kind == "PATCH-DOC":
             for event in content["events"]:
                 self._event(event)
+            if any(event.get("attr") == "children" for event in content["events"]):
+                self._forget()
 
     def _event(self, event: dict[str, Any]) -> None:
         self._learn(event)
@@ -146,6 +150,23 @@ class Wire:
             self.models[event["model"]["id"]].attributes[event["attr"]] = event.get("new")
         elif event["kind"] == "MessageSent":
             self.told.append(plain(event.get("msg_data")))
+
+    def _forget(self) -> None:
+        """Keep the models that the page still has: cards of a tab that was dropped would be taken for those on screen."""
+        there: set[str] = set()
+        waiting: list[Any] = [self.roots]
+        while waiting:
+            each = waiting.pop()
+            if isinstance(each, dict):
+                model = self.models.get(str(each.get("id")))
+                if model is not None and model.id not in there:
+                    there.add(model.id)
+                    waiting.append(model.attributes)
+                elif model is None:
+                    waiting.extend(part for part in each.values() if isinstance(part, (dict, list)))
+            elif isinstance(each, list):
+                waiting.extend(part for part in each if isinstance(part, (dict, list)))
+        self.models = {name: model for name, model in self.models.items() if name in there}
 
     def _learn(self, value: Any) -> None:
         """Note the models in what was sent; numbers are not looked at."""
@@ -180,7 +201,7 @@ class Wire:
     # -- the page ---------------------------------------------------------------------------------------------------------
 
     def all(self, kind: str, css: str = "") -> Iterator[Model]:
-        """Models of a class, the newest first: a tab that was dropped and comes back has new ones."""
+        """Models of a class, the newest first."""
         for model in reversed(list(self.models.values())):
             if model.kind == kind and (not css or css in model.classes):
                 yield model

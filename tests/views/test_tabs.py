@@ -113,6 +113,46 @@ def test_the_document_keeps_only_the_tabs_used_last():
     assert [grid.visible for grid in tabs.stage].count(True) == 1
 
 
+def test_on_a_page_one_card_is_made_at_a_time_also_of_a_tab_that_comes_back():
+    later = []
+    room = workspace(single())
+    room.after_paint = later.append
+    tabs = Tabs(room, HIDDEN)
+    tabs.start_later()
+    tabs.__panel__()
+    tabs.start()
+
+    def cards(key):
+        return [card for card in tabs._grids[key].column if card is not tabs._grids[key].places]
+
+    def painted():
+        waiting, later[:] = list(later), []
+        for work in waiting:
+            work()
+
+    assert len(cards("overview")) == 1
+    painted()
+    assert len(cards("overview")) == 2, "the others wait until their places are on screen"
+    tabs._grids["overview"].places.seen = ["overview4"]
+    assert [view.key for view in tabs.views["overview"]] == ["overview0", "overview1", "overview4"]
+    views, drawn = list(tabs.views["overview"]), cards("overview")
+    for key in ("deep", "faithfulness", "bias"):
+        tabs.bar.active = key
+        assert len(cards(key)) == 1
+        painted()
+        assert len(cards(key)) == 2
+    assert (cards("overview"), tabs._grids["overview"].places.seen) == ([], []), "left the document, and leaves its places"
+    tabs.bar.active = "overview"
+    assert cards("overview") == drawn[:1], "the card that was made before"
+    painted()
+    assert cards("overview") == drawn[:2]
+    assert tabs.views["overview"] == views
+    assert [view.visibility.opened for view in views] == [True, True, False]
+    tabs._grids["overview"].places.seen = ["overview4"]
+    assert cards("overview") == drawn
+    assert all(view.visibility.opened for view in views)
+
+
 def test_a_tab_that_a_link_names_and_that_has_no_views_is_the_first():
     room, tabs = page()
     room.display.tab = "compare"
