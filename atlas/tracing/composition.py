@@ -68,7 +68,7 @@ class Composition:
 
 
 class Weights(NamedTuple):
-    """What the shares of a head are measured along."""
+    """What the shares of a head are measured along, divided by what the parts of a path add up to."""
 
     on_scores: Array
     """(query, key): the scaled scores, each row less its mean over the keys it may see; 0 outside the selection."""
@@ -76,7 +76,10 @@ class Weights(NamedTuple):
     """(key, value width): Σ over queries of weight · what the head reads there."""
     score_size: float
     value_size: float
-    """The sums that the shares are shares of: squared scores, squared lengths of what the head reads."""
+    """1, or 0 where nothing is read: squared scores, and squared lengths of what the head reads, are one unit.
+
+    A weight may be 1e-35, and of its square the float32 of a model knows nothing.
+    """
 
 
 def weights_of(attention: Attention, layer: int, head: int, queries: Array, keys: Array) -> Weights:
@@ -95,7 +98,9 @@ def weights_of(attention: Attention, layer: int, head: int, queries: Array, keys
     on_scores[queries] = _centred(np.where(chosen, varying, 0.0), seen)
     weights = np.nan_to_num(attention.block(layer, head, queries)).astype(np.float64) * chosen
     read = weights @ here.value[here.key_head(head)].astype(np.float64)
-    return Weights(on_scores, weights.T @ read, float((varying[:, chosen] ** 2).sum()), float((read**2).sum()))
+    score_size, value_size = float((varying[:, chosen] ** 2).sum()), float((read**2).sum())
+    on_scores, on_values = on_scores / (score_size or 1.0), weights.T @ read / (value_size or 1.0)
+    return Weights(on_scores, on_values, float(score_size > 0), float(value_size > 0))
 
 
 def _centred(values: Array, seen: Array) -> Array:

@@ -45,6 +45,15 @@ def test_the_shares_of_each_path_sum_to_one(name, kind):
         assert list(values.abs()) == sorted(values.abs(), reverse=True)
 
 
+def test_what_is_read_with_a_tiny_weight_is_taken_apart_as_well():
+    trace = atlas.load("t5-mini").trace("12 345,67")
+    weights = trace.attention(layer=2, head=3, kind="encoder").values[:, 4]
+    assert 0 < np.nanmax(weights) < 1e-30, "its square is nothing in float32"
+    found = shares(composition(trace, 2, 3, "encoder", keys=(4,)), "v")
+    assert found.sum() == pytest.approx(1.0, abs=2e-3)
+    assert found.abs().max() < 10
+
+
 @pytest.mark.parametrize(("name", "kind"), [("GPT-2", "decoder"), ("BERT", "encoder"), ("Llama", "decoder"), ("T5", "cross")])
 def test_queries_and_keys_are_shared_out_as_their_edges_are_taken_apart_one_by_one(name, kind):
     trace = traced(name)
