@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import platform
 import weakref
 from unittest.mock import patch
 
+import psutil
 import pytest
 from panel.io import document
 from tornado.ioloop import PeriodicCallback
@@ -51,6 +53,18 @@ def test_a_session_that_ends_starts_no_search_and_the_clock_does(clock, monkeypa
     monkeypatch.setattr(gc, "get_count", lambda: (0, 0, garbage.FEW))
     garbage.search()
     assert ring() is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed")
+def test_what_was_freed_goes_back_to_the_machine():
+    process = psutil.Process()
+    blocks = [bytearray(b"x" * 10_000) for _ in range(20_000)]
+    last = blocks[-1]  # in the way of what glibc gives back by itself
+    del blocks
+    before = process.memory_info().rss
+    garbage.give_back()
+    assert before - process.memory_info().rss > 100e6
+    assert len(last) == 10_000
 
 
 def test_python_searches_everything_by_itself_only_after_millions_of_new_objects(clock):
