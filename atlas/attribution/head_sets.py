@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +41,15 @@ def alternatives(heads: Sequence[HeadId], every: Sequence[HeadId], draws: int, s
     return Alternatives(by_kind if wider else by_layer, same_layers=not wider)
 
 
+def number_of_alternatives(heads: Sequence[HeadId], every: Sequence[HeadId], draws: int) -> int:
+    """How many sets `alternatives` gives. Drawing them, to count them, takes a fifth of a second where heads are hundreds."""
+    chosen = set(heads)
+    by_layer, by_kind = (
+        min(_others(_counts(chosen, layers=layers), _pools(every, layers=layers)), draws) for layers in (True, False)
+    )
+    return by_layer if by_layer >= ENOUGH else max(by_layer, by_kind)
+
+
 Pool = tuple[str, int]
 """(kind, layer); layer -1: all layers."""
 
@@ -56,12 +65,20 @@ def _pools(every: Sequence[HeadId], *, layers: bool) -> dict[Pool, list[HeadId]]
     return pools
 
 
+def _counts(chosen: Iterable[HeadId], *, layers: bool) -> Counter[Pool]:
+    return Counter(_pool(head, layers=layers) for head in chosen)
+
+
+def _others(counts: Mapping[Pool, int], pools: Mapping[Pool, Sequence[HeadId]]) -> int:
+    """Sets with as many heads of each pool, without the chosen one."""
+    return math.prod(math.comb(len(pools[pool]), count) for pool, count in counts.items()) - 1
+
+
 def _drawn(
     chosen: HeadSet, pools: Mapping[Pool, Sequence[HeadId]], draws: int, seed: int, *, layers: bool
 ) -> tuple[HeadSet, ...]:
-    counts = Counter(_pool(head, layers=layers) for head in chosen)
-    others = math.prod(math.comb(len(pools[pool]), count) for pool, count in counts.items()) - 1
-    if others <= draws:
+    counts = _counts(chosen, layers=layers)
+    if _others(counts, pools) <= draws:
         return tuple(each for each in _all_sets(counts, pools) if each != chosen)
     random = np.random.default_rng(seed)
     # A dictionary, because it keeps the order in which they were drawn.

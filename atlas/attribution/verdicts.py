@@ -11,7 +11,7 @@ import numpy as np
 from atlas.attribution.agreement import looked_at, received_by
 from atlas.attribution.compare import kept_attribution
 from atlas.attribution.effects import read
-from atlas.attribution.head_sets import Alternatives, HeadSet, alternatives
+from atlas.attribution.head_sets import Alternatives, HeadSet, alternatives, number_of_alternatives
 from atlas.attribution.methods import METHODS
 from atlas.attribution.statistics import chance_of_spearman, share_at_least, spearman
 from atlas.errors import NotCaptured, TooLarge, UnknownName
@@ -91,7 +91,8 @@ def verdict(
     from atlas.engine.gradients.heads import effects_of_sets
     from atlas.engine.gradients.subject import Subject
 
-    chosen, sets = _compared(trace, heads, draws, seed)
+    chosen, every = _compared(trace, heads)
+    sets = alternatives(chosen, every, draws, seed)
     subject = Subject(trace, target)
     found, notes = _attributions(trace, target or Target(), (method, beside, OCCLUSION), progress)
     numbers = {"heads": float(len(chosen)), "layers": float(len({head.layer for head in chosen}))}
@@ -118,12 +119,13 @@ def verdict(
 
 def verdict_cost(trace: Trace, heads: Iterable[Headlike] = (), method: str = GRADIENTS, draws: int = DRAWS) -> int:
     """Texts that a verdict runs through the model at most; a backward pass counts as two."""
-    _, sets = _compared(trace, heads, draws, 0)
+    sets = number_of_alternatives(*_compared(trace, heads), draws)
     tokens = sum(map(len, trace.token_tables.values()))
-    return 2 + len(sets.sets) + sum(METHODS[each].passes(tokens) for each in (method, BESIDE, OCCLUSION))
+    return 2 + sets + sum(METHODS[each].passes(tokens) for each in (method, BESIDE, OCCLUSION))
 
 
-def _compared(trace: Trace, heads: Iterable[Headlike], draws: int, seed: int) -> tuple[HeadSet, Alternatives]:
+def _compared(trace: Trace, heads: Iterable[Headlike]) -> tuple[HeadSet, HeadSet]:
+    """The heads that are judged, and all those they are drawn from."""
     chosen = as_heads(heads, trace.kinds)
     kinds = {head.kind for head in chosen} or set(trace.kinds)
     if len(kinds) > 1:
@@ -132,12 +134,12 @@ def _compared(trace: Trace, heads: Iterable[Headlike], draws: int, seed: int) ->
         )
         raise UnknownName(msg)
     every = tuple(head for head in trace.head_ids if head.kind in kinds)
-    unknown = [head for head in chosen if head not in every]
+    there = set(every)
+    unknown = [head for head in chosen if head not in there]
     if unknown:
         msg = f"There is no head {unknown[0].label(trace.kinds)} in this trace."
         raise UnknownName(msg)
-    chosen = chosen or every
-    return chosen, alternatives(chosen, every, draws, seed)
+    return chosen or every, every
 
 
 def _attributions(

@@ -22,6 +22,9 @@ EXACT_CELLS = 2048
 """Members times keys up to which `label_bound` draws without replacement: 144 heads take 10 ms there, and above it classes have
 members enough for the looser bound."""
 
+HEADS_AT_ONCE = 128
+"""Heads whose sums are added up together: they stay in the processor's cache, which makes 1,200 heads five times as quick."""
+
 MAX_CONTROLS = 64
 """Stretches of keys that a resting place is held against, at most: with the heads of a small model they are thousands of
 comparisons already, and at 4,096 tokens all of them would take longer than the metrics."""
@@ -75,17 +78,29 @@ def label_bound(surplus: Values, members: BoolArray) -> Values:
 
 def _without_replacement(values: Values, n_drawn: int) -> Values:
     """(head, steepness) log of the mean of exp(steepness * sum) over all ways to draw so many keys, each once."""
-    # Elementary symmetric polynomials of the exponentials, key by key. What overflows is infinite: a bound that says nothing.
-    with np.errstate(over="ignore", invalid="ignore"):
-        factors = np.exp(STEEPNESS[:, None] * values[:, None, :])
-        sums = np.zeros((*factors.shape[:2], n_drawn + 1))
-        sums[..., 0] = 1.0
-        for key in range(values.shape[1]):
-            sums[..., 1:] += sums[..., :-1] * factors[..., key, None]
-        found = np.log(sums[..., -1])
+    parts = [_log_symmetric(values[start : start + HEADS_AT_ONCE], n_drawn) for start in range(0, len(values), HEADS_AT_ONCE)]
+    found = np.concatenate([np.empty((0, len(STEEPNESS))), *parts])
     n = values.shape[1]
     ways = special.gammaln(n + 1) - special.gammaln(n_drawn + 1) - special.gammaln(n - n_drawn + 1)
     return np.where(np.isnan(found), np.inf, found) - ways
+
+
+def _log_symmetric(values: Values, n_drawn: int) -> Values:
+    """(head, steepness) log of the sum over all ways; what overflows is infinite, a bound that says nothing.
+
+    These are elementary symmetric polynomials of the exponentials, made key by key.
+    """
+    n_heads, n_keys = values.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Numbers of drawn keys first, so that numpy adds long rows.
+        factors = np.exp(values.T[:, :, None] * STEEPNESS).reshape(n_keys, -1)
+        sums = np.zeros((n_drawn + 1, factors.shape[1]))
+        sums[0] = 1.0
+        for key in range(n_keys):
+            # Fewer drawn keys can no longer become as many as are wanted, and more than there were cannot be drawn.
+            low, high = max(1, n_drawn - (n_keys - 1 - key)), min(key + 1, n_drawn)
+            sums[low : high + 1] += sums[low - 1 : high] * factors[key]
+        return np.log(sums[-1]).reshape(n_heads, -1)
 
 
 def _with_replacement(values: Values, n_drawn: int) -> Values:

@@ -106,7 +106,7 @@ def excess(value: npt.ArrayLike, uniform: npt.ArrayLike) -> Values:
 def shared_chances(
     received: Values, facts: Sequence[KeyFacts], values: Mapping[str, Values], uniform: Mapping[str, Values]
 ) -> dict[str, Values]:
-    """NAME_p for `SHARED`, (layer * head,).
+    """NAME_p for `SHARED`, (layer * head,); NaN in a layer with fewer than `MIN_ROWS` informative rows.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def shared_chances(
     n_layers, n_heads, n_keys = received.shape
     found = {name: np.full(n_layers * n_heads, np.nan) for name in SHARED}
     controls: dict[str, list[Values]] = {name: [np.empty(0)] for name in RESTING_PLACES}
-    # Layers that share a mask in one go.
-    for fact in {id(fact): fact for fact in facts}.values():
+    # Layers that share a mask in one go; on so few rows no role is told, and what a selection knows of them is no sample.
+    for fact in {id(fact): fact for fact in facts if fact.plan.informative.sum() >= MIN_ROWS}.values():
         layers = [layer for layer, other in enumerate(facts) if other is fact]
         heads = (np.array(layers)[:, None] * n_heads + np.arange(n_heads)).reshape(-1)
         mass = received[layers].reshape(-1, n_keys)

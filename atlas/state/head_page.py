@@ -61,9 +61,15 @@ class HeadPageLens(Lens):
     choices_type: ClassVar = CorpusChoices
     reads: ClassVar = {"selection": ("focus",), **READS}
 
+    _found: list[Spread] | None = None
+
     def depends(self) -> Hashable:
         """On the head, the corpus and whose examples are shown."""
         return self.workspace.selection.focus, name_of(self.workspace), self.choices.exemplars
+
+    def forget(self) -> None:
+        """Drop the metrics of the head."""
+        self._found = None
 
     @property
     def head(self) -> HeadId:
@@ -78,7 +84,9 @@ class HeadPageLens(Lens):
 
     def spreads(self) -> list[Spread]:
         """Its metrics that are shares, those that are not known left out."""
-        return self.attempt(self._spreads, [])
+        if self._found is None:
+            self._found = self.attempt(self._spreads, [])
+        return self._found
 
     def distances(self) -> pd.DataFrame:
         """low, high, mass, mass_uniform, and a name for each range of distances."""

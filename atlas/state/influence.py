@@ -39,14 +39,15 @@ from atlas.tracing.zeroing import VALUE_ZEROING
 GRAPH, TREE = "graph", "tree"
 """All strongest paths at once; one path after the other, opened by the reader."""
 
-EDGES_DRAWN = 1_200
-"""Edges of all layers on screen at most: with words for each they are 150 kB, and more of them are a grey surface."""
+EDGES_DRAWN = 900
+"""Edges of all layers on screen at most: with words for each, and for their nodes, they are 190 kB, and more of them are a grey
+surface."""
 
 LEAST_A_LAYER = 12
 """Edges of a layer on screen at least, however many layers there are."""
 
-PARTS_DRAWN = 300
-"""Embeddings and feed-forward blocks on screen at most: with words for each they are 80 kB."""
+PARTS_DRAWN = 200
+"""Embeddings and feed-forward blocks on screen at most: with words for each they are 50 kB."""
 
 PARTS = "parts"
 """Stands for them among the reasons why something cannot be had."""

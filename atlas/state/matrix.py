@@ -10,7 +10,7 @@ import numpy as np
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
 from atlas.state.asking import QUICK_CELLS, Progress
-from atlas.state.ceilings import colour_ceiling, sample_of, spread_of
+from atlas.state.ceilings import SAMPLED_CELLS, SAMPLED_ROWS, colour_ceiling, sample_of, spread_of
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, TokenPlane, TokenPlaneLens, Window, edges
 from atlas.state.words import row_names, shown_token
@@ -183,7 +183,11 @@ class MatrixLens(TokenPlaneLens):
         return colour_ceiling(values, marks, display.sinks, self.kind)
 
     def _sample_rows(self) -> Array:
-        """A few rows of what is shown, all columns: the ceiling of a scale needs no more."""
-        rows = len(self.plane().rows)
-        step = max(1, rows // 16)
-        return np.concatenate([self._values(slice(row, row + 1), slice(None)) for row in range(0, rows, step)])
+        """A few rows of what is shown, all columns, the last row among them: the ceiling of a scale needs no more.
+
+        Every head is read once: row by row, the blocks of hundreds of heads would cost a gesture a third of a second.
+        """
+        rows, columns = len(self.plane().rows), len(self.plane().columns)
+        count = max(1, min(SAMPLED_ROWS, SAMPLED_CELLS // (columns * len(self.heads()))))
+        step = -(-rows // count)
+        return self._values(slice((rows - 1) % step, None, step), slice(None))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from atlas.attribution import Target, attribute, head_effects, verdict
-from atlas.attribution.head_sets import alternatives
+from atlas.attribution import Target, attribute, head_effects, verdict, verdicts
+from atlas.attribution.head_sets import alternatives, number_of_alternatives
 from atlas.attribution.statistics import chance_of_spearman, share_at_least, spearman
 from atlas.attribution.verdicts import verdict_cost
 from atlas.engine.loading.load import load
@@ -95,6 +95,17 @@ def test_sets_are_of_the_same_layers_where_these_have_enough_and_all_of_them_whe
     assert many == alternatives(every[::5], every, 50)
     assert tuple(every[::5]) not in many.sets
     assert alternatives(every, every, 50).sets == ()
+    for heads, draws in ((every[:1], 199), ([every[3], every[20]], 199), (every[::5], 50), (every, 50), (every[:7], 199)):
+        assert number_of_alternatives(heads, every, draws) == len(alternatives(heads, every, draws).sets)
+
+
+def test_what_a_verdict_costs_is_told_without_drawing_sets(monkeypatch):
+    trace = model("BERT").trace("w1 w2 w3 w4", capture=("predictions",))
+    heads = [head for head in trace.head_ids if head.head < 2]
+    costs = [verdict_cost(trace, heads, "saliency", draws) for draws in (10, 60)]
+    assert costs[1] - costs[0] == 50
+    monkeypatch.setattr(verdicts, "alternatives", None)
+    assert [verdict_cost(trace, heads, "saliency", draws) for draws in (10, 60)] == costs
 
 
 @pytest.mark.parametrize(("name", "kind"), [("BERT", "encoder"), ("GPT-2", "decoder"), ("T5", "cross"), ("Llama", "decoder")])

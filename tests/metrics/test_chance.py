@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from atlas.metrics import causal_mask, metrics_of
-from atlas.metrics.chance import label_bound, pooled, row_bound, stretches
+from atlas.metrics.chance import HEADS_AT_ONCE, label_bound, pooled, row_bound, stretches
 from atlas.metrics.shared_keys import CLASSES, MIN_ROWS
 from tests.metrics.cases import CASES, Case
 from tests.metrics.test_heads import table_of
@@ -60,6 +60,14 @@ def test_members_that_get_everything_have_the_smallest_probability_there_is():
     assert label_bound(surplus, members)[0] == pytest.approx(enumerated(surplus[0], members), rel=1e-3)
     assert label_bound(surplus, np.ones(12, dtype=bool)).tolist() == [1.0]
     assert label_bound(np.zeros((1, 12)), members)[0] == pytest.approx(1)
+
+
+def test_the_label_bound_of_a_head_hangs_on_no_other_head():
+    rng = np.random.default_rng(3)
+    surplus, members = rng.exponential(size=(2 * HEADS_AT_ONCE + 5, 20)), np.arange(20) % 3 == 0
+    bound = label_bound(surplus, members)
+    for at in (0, HEADS_AT_ONCE - 1, HEADS_AT_ONCE, len(surplus) - 1):
+        assert label_bound(surplus[at : at + 1], members)[0] == pytest.approx(bound[at], rel=1e-9)
 
 
 def test_pooled_counts_itself_and_the_controls_of_all_heads():

@@ -24,6 +24,7 @@ from atlas.state.selection_bar import BarLens
 from atlas.state.token_strip import StripLens
 from atlas.trace import Texts
 from atlas.tracing import token_scores, windows
+from atlas.tracing.record import Attention
 from atlas.tracing.restricted import OUTSIDE
 from atlas.tracing.selected_heads import selected_heads
 from atlas.tracing.statistics import block_maxima
@@ -314,6 +315,18 @@ def test_the_scale_of_the_matrix_ends_at_the_largest_value_that_counts(name, mod
         highest = np.nanmax(values[:, ~marks] if hidden else values)
         # From some rows of a long text; of a short one the largest may be in a row that was not looked at.
         assert 0.5 * highest <= lens.ceiling() <= highest * (1 + 1e-6)
+
+
+def test_the_scale_of_many_heads_reads_each_head_once(monkeypatch):
+    trace = traced("GPT-2")
+    room = workspace(trace)
+    lens = MatrixLens(room)
+    room.selection.select_heads(trace.head_ids)
+    lens.plane()
+    block, read = Attention.block, []
+    monkeypatch.setattr(Attention, "block", lambda own, *where: read.append(where[:2]) or block(own, *where))
+    lens.ceiling()
+    assert sorted(read) == [(head.layer, head.head) for head in trace.head_ids]
 
 
 # -- the Map -----------------------------------------------------------------------------------------------------------

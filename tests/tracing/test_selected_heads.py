@@ -7,6 +7,7 @@ import pytest
 from atlas.errors import UnknownName
 from atlas.metrics import METRICS
 from atlas.metrics.keysets import key_sets
+from atlas.metrics.shared_keys import MIN_ROWS, SHARED
 from atlas.tracing.recorded import from_attention
 from atlas.tracing.selected_heads import prepare, selected_heads
 from tests.engine.families import TARGET, TEXT, loaded
@@ -100,6 +101,16 @@ def test_kept_weights_and_recomputed_ones_say_the_same(name):
         for queries, keys in (([3, 5], []), ([3, 5], [0, 4]), ([], [1]), (range(2, 9), [2])):
             one, other = (selected_heads(trace, kind, queries, keys) for trace in (held, light))
             pd.testing.assert_frame_equal(one, other, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "BERT"])
+def test_chances_of_shared_keys_are_known_from_so_many_rows_as_a_role_takes(name):
+    trace = traced(name, "weights")
+    columns = [f"{role}_p" for role in SHARED]
+    few, enough = (selected_heads(trace, None, range(3, 3 + n))[columns] for n in (MIN_ROWS - 1, MIN_ROWS))
+    # Of fewer rows only some keys are read: their chances would be those of a head that leaves all others alone.
+    assert few.isna().all(axis=None)
+    assert enough.notna().any(axis=None)
 
 
 @pytest.mark.parametrize("keep", ["weights", "qk"])
