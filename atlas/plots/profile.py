@@ -39,6 +39,8 @@ class ProfileConfig(TypedDict, total=False):
     """Pixels; the width is that of the page."""
     hooks: list[Hook]
     """Hooks of the marks of heads, besides the one that sets the axes."""
+    layers: pd.DataFrame
+    """What `profile_table` says, where it was asked already."""
 
 
 def profile_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -58,20 +60,20 @@ def profile_table(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def profile_band(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Area:
     """The band that contains most heads of each layer."""
-    found = profile_table(table, metric)
+    found = _layers(table, metric, config)
     shade = {"color": SKY, "alpha": BAND_ALPHA, "line_alpha": 0.0}
     return hv.Area(found, "layer", ["low", "high"]).opts(**shade, **profile_options(table, metric, **config))
 
 
 def profile_mean(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Curve:
     """The mean of each layer's heads."""
-    found = profile_table(table, metric)
+    found = _layers(table, metric, config)
     return hv.Curve(found, "layer", "mean").opts(color=_blue(config), line_width=2.0, **profile_options(table, metric, **config))
 
 
 def profile_uniform(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Curve:
     """The value for attention spread evenly over the visible tokens, layer by layer, because masks may differ."""
-    found = profile_table(table, metric)
+    found = _layers(table, metric, config)
     around = theme(dark=config.get("dark", False))
     line = {"color": around.muted, "line_width": 1.5, "line_dash": "dashed"}
     return hv.Curve(found, "layer", "uniform").opts(**line, **profile_options(table, metric, **config))
@@ -79,12 +81,12 @@ def profile_uniform(table: pd.DataFrame, metric: str, **config: Unpack[ProfileCo
 
 def profile_layers(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Scatter:
     """A mark on the mean of each layer, whose tooltip has the numbers of the line, the band and the reference."""
-    found = profile_table(table, metric)
-    found["layer_label"] = [f"Layer {layer}" for layer in found["layer"]]
-    found["layer_about"] = [
+    found = _layers(table, metric, config)
+    about = [
         f"mean of {n:.0f} heads: {number(mean)}\nmost of them: {number(low)} to {number(high)}\nspread evenly: {number(uniform)}"
         for _, mean, low, high, uniform, n in found[["layer", "mean", "low", "high", "uniform", "n"]].to_numpy().tolist()
     ]
+    found = found.assign(layer_label=[f"Layer {layer}" for layer in found["layer"]], layer_about=about)
     # The columns have other names than those of the heads, because HoloViews merges two tooltips with the same template.
     mark = {
         "color": _blue(config),
@@ -129,6 +131,7 @@ plots. Only marks have tooltips, not lines or bands."""
 
 def layer_profile(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Overlay:
     """All parts as one overlay."""
+    config["layers"] = profile_table(table, metric)
     parts = [part(table, metric, **config) for part in PARTS]
     return hv.Overlay(parts).opts(**profile_options(table, metric, **config))
 
@@ -148,6 +151,11 @@ def profile_options(table: pd.DataFrame, metric: str, **config: Unpack[ProfileCo
     )
     step = max(1, -(-(last + 1) // TICKS))
     return options | {"xticks": [(layer, str(layer)) for layer in range(0, last + 1, step)], "default_tools": ["reset"]}
+
+
+def _layers(table: pd.DataFrame, metric: str, config: ProfileConfig) -> pd.DataFrame:
+    """Mean and spread of every layer, worked out once for all parts."""
+    return config["layers"] if "layers" in config else profile_table(table, metric)
 
 
 def _blue(config: ProfileConfig) -> str:

@@ -85,7 +85,8 @@ class HeadPageLens(Lens):
     def spreads(self) -> list[Spread]:
         """Its metrics that are shares, those that are not known left out."""
         if self._found is None:
-            self._found = self.attempt(self._spreads, [])
+            nothing: list[Spread] = []
+            self._found = self.attempt(self._spreads, nothing)
         return self._found
 
     def distances(self) -> pd.DataFrame:

@@ -101,8 +101,11 @@ class PositionsLens(PlaneLens):
         """On the layer in focus, and on the heads whose mean is drawn; vectors of positions are the same in all layers."""
         made = self._plane
         if isinstance(made, PositionsPlane) and made.rows and made.show == VECTORS:
-            return self.stream, self.choices.show
+            return self._everywhere()
         return self.stream, self.layer, self.selected_heads(), self.choices.show
+
+    def _everywhere(self) -> Hashable:
+        return self.stream, self.choices.show
 
     @property
     def signed(self) -> bool:
@@ -176,6 +179,8 @@ class PositionsLens(PlaneLens):
         else:
             assert found is not None
             made = self._vectors(found)
+            # Known only now: the first head that is picked would draw the same again, for a tenth of a second.
+            self._depended = self._everywhere()
         self.line = " ".join((self.line, *notes))
         return made
 

@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 import holoviews as hv
 import panel as pn
+import param
 
-from atlas.plots.signed_bars import Bar, height_of, signed_bars
+from atlas.plots.signed_bars import Bar, bar_columns, bar_hook, height_of, signed_bars
 from atlas.views.base import View, gesture
 from atlas.views.events import on_tap
+from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 
 
@@ -27,8 +29,11 @@ class SignedLists(View):
     label: ClassVar[str] = ""
     """What the length of a bar is."""
 
+    redrawn = param.Integer(default=0, doc="Counts the changes that only a whole new drawing can show.")
+
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
+        self._glyphs = {name: Glyph() for name in self.rows}
         self._listeners = {name: _Listener(self, name) for name in self.rows if name not in self.quiet}
         self._hears = {name: [on_tap(listener.tapped)] for name, listener in self._listeners.items()}
 
@@ -51,8 +56,9 @@ class SignedLists(View):
     def listed(self) -> dict[str, pn.Column]:
         """List -> its heading and its plot."""
         changes, lists = self.visibility.param.revision, {}
+        self.visibility.follow_revision(self._move)
         for name, rows in self.rows.items():
-            streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
+            streams = [self.follows(self, ["dark", "redrawn"])]
             drawn = hv.DynamicMap(self.drawing(self.drawer(name), partial(self._no_bars, rows)), streams=streams)
             pane = self.plot_pane(
                 drawn, sizing_mode="stretch_width", height=height_of(rows), css_classes=[f"aa-{self.key}-{name}"]
@@ -65,13 +71,27 @@ class SignedLists(View):
         """Draws one list."""
 
         def draw(**_: Any) -> hv.Overlay:
-            largest = max((abs(bar.part) for each in self.rows for bar in self.bars(each)), default=1.0)
+            bars, largest = self._all_bars()
             return signed_bars(
-                self.bars(name), rows=self.rows[name], largest=largest, label=self.label, dark=self.dark,
-                hooks=self.faults.hooks(self._hears.get(name, [])),
+                bars[name], rows=self.rows[name], largest=largest, label=self.label, dark=self.dark,
+                hooks=self.faults.hooks([self._glyphs[name].hook, *self._hears.get(name, [])]),
             )  # fmt: skip
 
         return draw
+
+    def _all_bars(self) -> tuple[dict[str, list[Bar]], float]:
+        """The rows of every list, and the longest of all bars."""
+        bars = {name: self.bars(name) for name in self.rows}
+        return bars, max((abs(bar.part) for each in bars.values() for bar in each), default=1.0)
+
+    def _move(self) -> None:
+        """Other bars on the plots that are there: to draw three of them anew takes a tenth of a second."""
+        bars, largest = self._all_bars()
+        for name, rows in self.rows.items():
+            hook = bar_hook(bars[name], rows=rows, largest=largest, dark=self.dark)
+            if not self._glyphs[name].mark(bar_columns(bars[name], dark=self.dark), hook=hook):
+                self.redrawn += 1
+                return
 
     def picture(self) -> hv.Layout:
         """All lists, below each other."""

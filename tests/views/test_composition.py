@@ -7,12 +7,15 @@ import functools
 import holoviews as hv
 import numpy as np
 import pytest
+from bokeh.document import Document
+from bokeh.models import Quad
 
 import atlas
 from atlas.attribution import composition
 from atlas.ids import HeadId
 from atlas.plots.arrows import COLUMNS, MapArrow, arrow_columns, path_colours
 from atlas.plots.frame import number
+from atlas.plots.row_words import WORDS
 from atlas.state.composition import ARROWS
 from atlas.state.why import WRITERS
 from atlas.tasks import TASKS
@@ -65,6 +68,33 @@ def test_the_lists_are_the_shares_of_the_api_and_say_chance(name, head):
     assert exported["share"].tolist() == pytest.approx(found.table["share"].tolist())
     assert exported["chance"].notna().sum() == exported["writer"].str.contains(r"H\d").sum()
     assert not view.problem
+
+
+def test_another_head_moves_the_bars_that_are_there():
+    room = room_of("gpt-mini", HEAD)
+    view = CompositionView(room)
+    plots = {path: hv.renderer("bokeh").get_plot(column[1].object) for path, column in view.listed().items()}
+    for plot in plots.values():
+        Document().add_root(plot.state)
+    for head in (HeadId("decoder", 1, 2), HeadId("decoder", 0, 1), HeadId("decoder", 1, 3)):
+        room.selection.focus_on(head)
+        lists = view.composition.shown().rows
+        largest = max(abs(row.part) for rows in lists.values() for row in rows)
+        for path, plot in plots.items():
+            figure, rows = plot.state, lists[path]
+            (bars,) = (each for each in figure.renderers if isinstance(each.glyph, Quad))
+            data = bars.data_source.data
+            assert bars.glyph.fill_color == "colour"
+            assert {name: len(values) for name, values in data.items()} == dict.fromkeys(data, len(rows))
+            assert list(data["name"]) == [row.name for row in rows]
+            assert data["left"] + data["right"] == pytest.approx([row.part for row in rows])
+            assert len(set(data["colour"])) == len({row.part < 0 for row in rows})
+            assert figure.x_range.end == pytest.approx(1.04 * largest)
+            (words,) = (axis for axis in figure.right if axis.name == WORDS)
+            assert list(words.major_label_overrides.values()) == [bar.words for bar in view.bars(path)]
+    assert view.redrawn == 0
+    for plot in plots.values():
+        plot.cleanup()
 
 
 def test_selected_tokens_restrict_what_is_shared_out():

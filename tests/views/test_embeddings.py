@@ -356,11 +356,11 @@ def test_vectors_of_positions_are_compared_over_the_whole_table_from_the_first_t
     assert view.plane.marked().rows == {2, 4}
     view.tap(0.999, 0.999)  # the text is shorter than the table
     assert room.selection.queries == {2, 4}
-    kind = view.lens.kind
-    room.selection.pick(HeadId(kind, 0, 1))
-    made = view.plane.plane()
-    room.selection.pick(HeadId(kind, 1, 0))
-    assert view.plane.plane() is made, "all layers have the same vectors"
+    kind, made, revision = view.lens.kind, view.plane.plane(), view.lens.revision
+    for layer, head in ((0, 1), (1, 0)):
+        room.selection.pick(HeadId(kind, layer, head))
+        assert view.plane.plane() is made, "all layers have the same vectors"
+    assert view.lens.revision == revision
 
 
 @pytest.mark.parametrize("stream", ["encoder", "decoder"])
