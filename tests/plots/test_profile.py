@@ -7,6 +7,7 @@ import pytest
 from bokeh.models import HoverTool, Line, Patch, Scatter
 from holoviews.streams import Stream
 
+from atlas.plots import profile
 from atlas.plots.colours import DARK
 from atlas.plots.frame import HEIGHT
 from atlas.plots.profile import TICKS, layer_profile, profile_heads, profile_table
@@ -35,6 +36,14 @@ def table(layers=3, heads=4, seed=0):
 
 def glyphs(figure, kind):
     return [renderer for renderer in figure.renderers if isinstance(renderer.glyph, kind)]
+
+
+def test_all_parts_share_one_table_of_the_layers(monkeypatch):
+    made = []
+    monkeypatch.setattr(profile, "profile_table", lambda *given: made.append(profile_table(*given)) or made[-1])
+    layer_profile(table(), "entropy")
+    assert len(made) == 1
+    assert made[0].equals(profile_table(table(), "entropy"))  # no part has written into it
 
 
 def test_numbers_of_a_layer():

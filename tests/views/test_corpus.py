@@ -16,6 +16,7 @@ from atlas.ids import HeadId
 from atlas.metrics.layouts import tsne
 from atlas.plots.heads import point_columns
 from atlas.state.corpora import Corpora, named
+from atlas.state.head_page import HeadPageLens
 from atlas.state.heads import title_of
 from atlas.state.workspace import Workspace
 from atlas.views.catalog import TABS
@@ -97,6 +98,17 @@ def test_the_head_page_says_what_is_earned_and_only_that():
     words = view.page.words()
     assert words.startswith("It has earned no role")
     assert f"{plain_mean(numbers(), 9, 'induction'):.3g} (chance 0.15)" in words
+
+
+def test_the_metrics_of_a_head_are_read_once_a_gesture(monkeypatch):
+    view, space = on(HeadPageView)
+    view.body()
+    own, read = HeadPageLens._spreads, []
+    monkeypatch.setattr(HeadPageLens, "_spreads", lambda lens: read.append(lens.head) or own(lens))
+    space.selection.focus_on(INDUCTION)
+    assert [row.mean for row in view.rows()] == [row.mean for row in own(view.page)]
+    view._drawn_spreads()
+    assert read == [INDUCTION]
 
 
 def test_the_numbers_of_the_head_page_are_those_of_the_corpus():
