@@ -16,7 +16,7 @@ from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.metrics.influence import traced_back
 from atlas.trace import Trace
 from atlas.tracing.explained import Attribution, Target
-from atlas.tracing.mixing import steps
+from atlas.tracing.mixing import CONTRIBUTION, steps
 from atlas.tracing.windows import ROLLOUT_TOKENS
 from atlas.tracing.zeroing import VALUE_ZEROING
 
@@ -205,11 +205,19 @@ def _rollout(subject: Subject, report: Report | None) -> Found:
     return Found(_from_rows(rows_read(subject), maps))
 
 
+def _contribution_rollout(subject: Subject, report: Report | None) -> Found:
+    return _by_shares(subject, CONTRIBUTION, report)
+
+
 def _value_zeroing(subject: Subject, report: Report | None) -> Found:
+    return _by_shares(subject, VALUE_ZEROING, report)
+
+
+def _by_shares(subject: Subject, shares: str, report: Report | None) -> Found:
+    """What the positions that the target is read from are made of, through the shares of all layers."""
     from atlas.engine.gradients.weights import rows_read
 
-    own = _own_kind(subject.trace)
-    made = steps(subject.trace, VALUE_ZEROING, own, report)
+    made = steps(subject.trace, shares, _own_kind(subject.trace), report)
     last = rows_read(subject)
     start, size = made[-1].start, sum(subject.sides.values())
     after = np.zeros(size)
@@ -313,6 +321,7 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "gradient_rollout": _gradient_rollout,
     "raw_attention": _raw_attention,
     "rollout": _rollout,
+    "contribution_rollout": _contribution_rollout,
     "value_zeroing": _value_zeroing,
     "attention_flow": _attention_flow,
     "value_norms": _value_norms,

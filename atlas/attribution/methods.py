@@ -13,6 +13,9 @@ from atlas.tracing.outcomes import CLASSIFIES_TEXT
 if TYPE_CHECKING:
     from atlas.engine.model import Model
 
+STREAM = ("hidden", "attention_output")
+"""The arrays of a run that what tokens write is held against."""
+
 ROUNDS = 224
 """Texts that integrated gradients run on most texts: rounds of 32, 64 and 128 steps."""
 
@@ -41,7 +44,8 @@ class Method:
         Whether a score can speak against the target.
     needs
         What the model must have: 'vectors' (a table of token vectors), 'weights' (weights that gradients pass through), 'values'
-        (what a head moves), 'rows' (the positions it is read from), 'zeroing' (values that can be set to zero in one layer).
+        (what a head moves), 'stream' (that, and the states it is added to), 'rows' (the positions it is read from), 'zeroing'
+        (values that can be set to zero in one layer).
     """
 
     name: str
@@ -71,9 +75,10 @@ def _lacks(model: Model, need: str) -> str:
         return "" if model.interface or model.task != CLASSIFIES_TEXT else outside
     if not model.interface:
         return outside
-    if need == "values" and model.group_of("output_projection") is None:
+    if need in ("values", "stream") and model.group_of("output_projection") is None:
         return f"The output projection of {model.name} was not found, so the length of what a head moves is not known."
-    return ""
+    names = STREAM if need == "stream" else ()
+    return next((model.reason(name) for name in names if model.group_of(name) is None), "")
 
 
 def _without_vectors(model: Model) -> str:
@@ -109,6 +114,7 @@ _ALL = (
     _method("gradient_rollout", ONE_GRADIENT, lambda _: 5, ("vectors", "weights")),
     _method("raw_attention", ONE_RUN, lambda _: 1, ("rows",)),
     _method("rollout", ONE_RUN, lambda _: 1, ("rows",)),
+    _method("contribution_rollout", "two forward passes, and about two more of arithmetic", lambda _: 4, ("rows", "stream")),
     _method("value_zeroing", "one forward pass for each token", lambda tokens: 2 * (2 * tokens + 1), ("rows", "zeroing")),
     _method("attention_flow", "one forward pass, and a maximum flow for each token", lambda _: 1, ("rows",)),
     _method("value_norms", ONE_RUN, lambda _: 1, ("rows", "values")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import MOHEBBI
+from atlas.definitions.references import FERRANDO, MOHEBBI
 
 AGREES = "another method for the same target: two methods that disagree cannot both be right"
 
@@ -73,6 +73,16 @@ ATTRIBUTIONS = (
         "High: attention leads back to the token through all layers, with the residual stream as half of every step. It is the "
         "same for every outcome at a position.",
         "Abnar & Zuidema 2020, Quantifying Attention Flow in Transformers",
+        "0 to 1",
+    ),
+    _attribution(
+        "contribution_rollout",
+        "Contribution rollout",
+        "row i of the product over layers of C; Cᵢⱼ: share of j in i as in “Influence by contribution” (ALTI)",
+        "High: through all layers, much of the states that the target is read from was written for the token by heads, or is the "
+        "token's own. Unlike attention rollout it counts what is moved, and by how much it outweighs the residual stream. It is "
+        "the same for every outcome at a position.",
+        FERRANDO,
         "0 to 1",
     ),
     _attribution(

@@ -62,6 +62,7 @@ ORDERS: Mapping[str, Category] = MappingProxyType({
     "gradient_rollout": Category(PURPLE, TRIANGLE),
     "raw_attention": Category(GREEN, SQUARE),
     "rollout": Category(ORANGE, TRIANGLE),
+    "contribution_rollout": Category(ORANGE, SQUARE),
     "value_zeroing": Category(ORANGE, STAR),
     "attention_flow": Category(ORANGE, DIAMOND),
     "value_norms": Category(GREEN, INVERTED_TRIANGLE),

@@ -14,7 +14,7 @@ import atlas
 from atlas.attribution import METHODS, Target, attribute, influence
 from atlas.engine.loading.load import load
 from atlas.errors import NotCaptured, UnknownName
-from tests.attribution.own import NAMES, eager, hf_of, model, plain, traced, value, vectors
+from tests.attribution.own import CLASSIFIERS, NAMES, eager, hf_of, model, plain, traced, value, vectors
 from tests.engine.families import BY_NAME, FAMILIES, TARGET, TEXT, VOCABULARY, gptj, loaded, tokenizer
 
 PAD = 0
@@ -246,18 +246,20 @@ def test_value_norms_weigh_the_last_layer_by_what_it_moves(name):
     np.testing.assert_allclose(found.tokens["score"], np.concatenate(parts), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("method", "shares"), [("contribution_rollout", "contribution"), ("value_zeroing", "value_zeroing")])
 @pytest.mark.parametrize("name", ["BERT", "GPT-2", "T5"])
-def test_value_zeroing_is_the_influence_on_the_position_of_the_target(name):
-    found, trace = of(name, "value_zeroing"), traced(name)
+def test_a_product_of_shares_is_the_influence_on_the_position_of_the_target(name, method, shares):
+    found, trace = of(name, method), traced(name)
     kind = trace.kinds[0] if len(trace.kinds) == 1 else "decoder"
-    expected = influence(trace, found.target.position, "value_zeroing", kind=kind).tokens
+    expected = influence(trace, found.target.position, shares, kind=kind).tokens
     assert list(found.tokens["side"]) == list(expected["side"])
     np.testing.assert_allclose(found.tokens["score"], expected["influence"].fillna(0), atol=1e-6)
     assert found.tokens["score"].sum() == pytest.approx(1, abs=1e-5)
 
 
 ATTENTION_METHODS = [
-    "raw_attention", "value_norms", "rollout", "value_zeroing", "attention_flow", "gradient_rollout", "attention_x_gradient",
+    "raw_attention", "value_norms", "rollout", "contribution_rollout", "value_zeroing", "attention_flow", "gradient_rollout",
+    "attention_x_gradient",
 ]  # fmt: skip
 
 
@@ -291,14 +293,27 @@ def test_every_method_works_for_every_family_or_says_why_not(family, method):
     assert list(found.tokens["side"].unique()) == (["source", "target"] if "cross" in made.kinds else ["source"])
 
 
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_works_for_labels_of_texts_and_of_tokens(name, method):
+    assert METHODS[method].reason(model(name)) == ""
+    scores = of(name, method, Target(2)).scores
+    assert np.isfinite(scores).all()
+    assert np.abs(scores).sum() > 0
+
+
 def test_what_a_model_cannot_have_is_said_with_the_reason():
     made = load((gptj(), tokenizer(special=False)))
-    assert "attention interface" in METHODS["gradient_rollout"].reason(made)
-    with pytest.raises(NotCaptured, match="attention interface"):
-        attribute(made, TEXT, method="attention_x_gradient")
-    for method in ("integrated_gradients", "occlusion", "rollout", "raw_attention"):
-        assert METHODS[method].reason(made) == ""
-        assert np.abs(attribute(made, TEXT, method=method).scores).sum() > 0
+    can = [method for method in METHODS if not METHODS[method].reason(made)]
+    assert can == [
+        "saliency", "input_x_gradient", "integrated_gradients", "raw_attention", "rollout", "attention_flow", "occlusion",
+    ]  # fmt: skip
+    for method in METHODS:
+        if method in can:
+            assert np.abs(attribute(made, TEXT, method=method).scores).sum() > 0
+        else:
+            with pytest.raises(NotCaptured, match="attention interface"):
+                attribute(made, TEXT, method=method)
 
 
 def test_targets_are_resolved_by_name_id_and_position():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas.attribution import Target, attribute, max_flow
-from atlas.attribution.flows import half
+from atlas.attribution.flows import half, rolled_out
 from atlas.errors import TooLarge
 from tests.attribution.own import model, traced
 
@@ -84,6 +84,22 @@ def test_the_flow_is_the_smallest_of_all_cuts():
         np.testing.assert_allclose(
             max_flow.flows_to(both, sinks), [smallest_cut(both, sink) for sink in sinks.tolist()], atol=EXACT
         )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 4), st.integers(2, 7), st.integers(0, 10_000), st.booleans())
+def test_rollout_is_a_distribution_that_identity_keeps_evenness_spreads_and_masks_bound(layers, tokens, seed, causal):
+    steps, encoder, cross = (weights(layers, tokens, tokens, seed + at, causal=causal and not at) for at in range(3))
+    one, two = rolled_out(steps).own, rolled_out(steps, cross, encoder)
+    np.testing.assert_allclose(one.sum(axis=1), 1)
+    np.testing.assert_allclose(two.own.sum(axis=1) + two.source.sum(axis=1), 1)
+    assert min(each.min() for each in (one, *two)) >= 0
+    if causal:
+        assert (one[np.triu_indices(tokens, 1)] == 0).all()
+        assert (two.own[np.triu_indices(tokens, 1)] == 0).all()
+    np.testing.assert_array_equal(rolled_out([np.eye(tokens)] * layers).own, np.eye(tokens))
+    even, stays = [np.full((tokens, tokens), 1 / tokens)] * layers, 0.5**layers
+    np.testing.assert_allclose(rolled_out(even).own, stays * np.eye(tokens) + (1 - stays) / tokens)
 
 
 @settings(max_examples=25, deadline=None)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from atlas.attribution import Target, attribute, head_effects, verdict, verdicts
+from atlas.attribution import Target, attribute, attribution_patching, head_effects, verdict, verdicts
 from atlas.attribution.head_sets import alternatives, number_of_alternatives
 from atlas.attribution.statistics import chance_of_spearman, share_at_least, spearman
 from atlas.attribution.verdicts import verdict_cost
@@ -18,6 +18,7 @@ from atlas.ids import HeadId
 from atlas.tracing.verdict import RULES, judge
 from tests.attribution.own import model, traced
 from tests.attribution.planted import DECIDES, DECOY, OUTCOME, planted
+from tests.attribution.test_effects import OTHER as AS_LONG
 from tests.attribution.test_effects import logits_of
 from tests.engine.families import TEXT, gptj, tokenizer
 
@@ -40,6 +41,25 @@ def test_every_intervention_finds_the_head_that_decides(how, planted_trace):
     first = found.loc[sizes.index[0]]
     assert HeadId(first["kind"], first["layer"], first["head"]) == DECIDES
     assert sizes.iloc[0] > 10 * sizes.iloc[1]
+
+
+def test_patching_measured_and_estimated_finds_it_too(planted_trace):
+    there = planted().trace(AS_LONG, capture=("predictions",))
+    found = attribution_patching(planted(), planted_trace, there, Target(outcome=OUTCOME), check=24)
+    at = (found["layer"] == DECIDES.layer) & (found["head"] == DECIDES.head)
+    for column in ("effect", "patched"):
+        assert found.loc[at, column].abs().item() > 10 * found.loc[~at, column].abs().max()
+
+
+def test_cutting_an_edge_of_each_head_finds_it_too(planted_trace):
+    """The heaviest edge from the first token, which alone is read."""
+    target, changes = Target(outcome=OUTCOME), {}
+    before = logits_of(planted(), TEXT, target)[OUTCOME]
+    for head in planted_trace.head_ids:
+        key = int(planted_trace.attention(head.kind, head.layer, head.head).to_numpy()[0].argmax())
+        after = logits_of(planted(), TEXT, target, knock_out=[((head.layer, head.head), 0, key)])[OUTCOME]
+        changes[head] = abs(float(before - after))
+    assert changes.pop(DECIDES) > 10 * max(changes.values())
 
 
 def test_a_decoy_that_attends_as_the_head_that_decides_does_not_fool_the_verdict(planted_trace):

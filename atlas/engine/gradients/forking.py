@@ -15,20 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from atlas.engine.gradients.one_position import one_position
 from atlas.engine.gradients.subject import Subject
 from atlas.engine.running.capture import fitting, logits_where_known, stacked
 from atlas.engine.running.context import Call, current, running
 from atlas.engine.running.interventions import Intervention, LayerInterventions, by_layer
 from atlas.engine.running.recorder import TextShape
-from atlas.tracing.outcomes import CLASSIFIES_TEXT
 
 if TYPE_CHECKING:
     from atlas.engine.anatomy.records import Tap
     from atlas.engine.model import Model
     from atlas.engine.running.encode import Encoded
-
-ALL_AXES = 3
-"""Axes of logits of every position: (row, position, outcome)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -65,20 +62,6 @@ class AtTap:
         return tuple(self.change(value) if at == item else value for at, value in enumerate(output))
 
 
-@dataclass(eq=False, slots=True)
-class _AtUnembedding:
-    """Hook before the last module: keeps the position of the target alone, because no other has to be unembedded."""
-
-    call: Call
-    position: int
-
-    def before(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:  # noqa: ARG002
-        """Cut the first argument."""
-        if current() is not self.call or not args:
-            return None
-        return (args[0][:, self.position : self.position + 1], *args[1:])
-
-
 def _with_copies(copies: int, state: torch.Tensor) -> torch.Tensor:
     """Copies of the first row after all rows."""
     return torch.cat([state, state[:1].expand(copies, *state.shape[1:])])
@@ -101,11 +84,9 @@ def forked(subject: Subject, changes: Sequence[Intervention | None], layers: Seq
     `layers` has the first layer that each change acts in, and is sorted.
     """
     rows = [subject.change, *changes]
-    at = None if subject.model.task == CLASSIFIES_TEXT else subject.target.position
-    logits = forked_logits(subject.model, subject.encoded, rows, layers, at)
+    logits = forked_logits(subject.model, subject.encoded, rows, layers, subject.read_at)
     subject.passes += len(rows)
-    cut_to_one = logits.ndim == ALL_AXES and logits.shape[1] == 1
-    return logits[:, 0].float() if cut_to_one else subject.at_target(logits)
+    return subject.at_target(logits)
 
 
 def forked_logits(
@@ -121,17 +102,13 @@ def forked_logits(
     found = by_layer(rows, [shape] * len(rows), model.device)
     there = [1 + sum(first <= layer for first in layers) for layer in range(len(taps) - 1)]
     call = Call(sites=model.sites, interventions=_of_rows_there(found, there))
-    last = model.last_module()
     with ExitStack() as stack:
         for layer, tap in enumerate(taps[:-1]):
             if copies := there[layer] - (there[layer - 1] if layer else 1):
                 stack.enter_context(hooked(model, AtTap(call, tap, functools.partial(_with_copies, copies))))
-        if at is not None:
-            if feed_forward := model.last_feed_forward():
-                stack.enter_context(hooked(model, AtTap(call, feed_forward, functools.partial(_cut_to, at))))
-            if last:
-                cut = _AtUnembedding(call, at)
-                stack.callback(model.hf.get_submodule(last).register_forward_pre_hook(cut.before).remove)
+        if at is not None and (feed_forward := model.last_feed_forward()):
+            stack.enter_context(hooked(model, AtTap(call, feed_forward, functools.partial(_cut_to, at))))
+        stack.enter_context(one_position(model, call, at))
         with running(call):
             logits = logits_where_known(model, model.forward(stacked(model, [encoded])))
     assert logits is not None

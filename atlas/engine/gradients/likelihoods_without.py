@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from atlas.engine.gradients.forking import ALL_AXES, can_fork, forked_logits
+from atlas.engine.gradients.forking import can_fork, forked_logits
 from atlas.engine.gradients.heads import ROWS_AT_ONCE, SAME, batches_of
+from atlas.engine.gradients.one_position import ALL_AXES
 from atlas.engine.loading.examine import alone_in_a_batch
 from atlas.engine.running.interventions import Ablation, Intervention
 from atlas.engine.running.likelihood import Likelihoods, Query, Reading, asked_of, encoded, readings_of, together

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from atlas.engine.gradients.embeddings import Vectors, replaced
+from atlas.engine.gradients.one_position import one_position, row_of
 from atlas.engine.loading.examine import alone_in_a_batch
 from atlas.engine.running.capture import Rerun, fitting, is_multi_label, logits_where_known, stacked
 from atlas.engine.running.context import Call, Watcher, running
@@ -74,6 +75,11 @@ class Subject:
         """The number of tokens of each side."""
         sizes = {"source": self.encoded.n_source, "target": self.encoded.n_target}
         return {side: size for side, size in sizes.items() if size}
+
+    @property
+    def read_at(self) -> int | None:
+        """The position whose logits are the target's; None where there is one row of logits for the whole text."""
+        return None if self.model.task == CLASSIFIES_TEXT else self.target.position
 
     @functools.cached_property
     def taps(self) -> dict[str, Tap]:
@@ -156,7 +162,9 @@ class Subject:
         # Sites are observed only where something is changed or watched: SDPA is faster, and both are compared in tests.
         sites = self.model.sites if interventions or watcher is not None else {}
         call = Call(sites, watcher, interventions, taps=states, wanted_taps=frozenset(states or ()))
-        with replaced(self.model, call, self.taps, vectors), running(call):
+        # The product of a single row is rounded otherwise than the same row of a batch, and little would be saved.
+        at = self.read_at if len(texts) > 1 else None
+        with replaced(self.model, call, self.taps, vectors), one_position(self.model, call, at), running(call):
             logits = logits_where_known(self.model, self.model.forward(stacked(self.model, texts)))
         self.passes += len(texts)
         if logits is None:
@@ -165,7 +173,7 @@ class Subject:
 
     def at_target(self, logits: torch.Tensor) -> torch.Tensor:
         """(row, outcome) of the logits of a batch."""
-        rows = logits if self.model.task == CLASSIFIES_TEXT else logits[:, self.target.position]
+        rows = logits if self.read_at is None else row_of(logits, self.read_at)
         return rows.float().reshape(len(logits), -1)
 
     def measured(self, logits: torch.Tensor, of: str | None = None) -> torch.Tensor:
