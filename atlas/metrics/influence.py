@@ -20,8 +20,12 @@ Flags = NDArray[np.bool_]
 BLOCK_BYTES = 32 << 20
 """Bytes of what heads write that exist at once: a block of keys x heads x width (270 MB for all of 512 keys in a 7B model)."""
 
-ROWS_AT_ONCE = 128
-"""Queries whose distances to one key are computed at once: their vectors, 400 kB for a width of 768, fit a core's cache."""
+PRODUCT = 1 << 18
+"""Multiplications of one product of weights and what heads write: BLAS starts threads for larger ones, and waits for them longer
+than the product takes; where the machine is busy, fifty times as long."""
+
+MOST_ROWS, LEAST_ROWS = 128, 16
+"""Queries whose distances to one key are computed at once: their vectors, 50 kB for 16 of a width of 768, fit a core's cache."""
 
 NO_HEAD = -1
 """Stands for the head of an edge that no head makes."""
@@ -94,8 +98,9 @@ def contribution_shares(
     distance = np.repeat(length[:, None], n_keys, axis=1)
     looks = (weights != 0).any(axis=0)
     ones = np.ones(output.shape[1], dtype=np.float32)
-    attended = _attended(weights, values, projection)
-    buffer = np.empty((ROWS_AT_ONCE, output.shape[1]), dtype=np.float32)
+    attended = written_by(np.stack([own @ values[head // group] for head, own in enumerate(weights)]), projection)
+    at_once = rows_at_once(n_heads * output.shape[1])
+    buffer = np.empty((at_once, output.shape[1]), dtype=np.float32)
     size = max(1, BLOCK_BYTES // (4 * n_heads * output.shape[1]))
     for first in range(0, n_keys, size):
         keys = slice(first, min(first + size, n_keys))
@@ -103,8 +108,8 @@ def contribution_shares(
         by_key = np.ascontiguousarray(weights[:, :, keys].transpose(2, 1, 0))
         for at, key in enumerate(range(keys.start, keys.stop)):
             rows = np.flatnonzero(looks[:, key])
-            for low in range(int(rows[0]), int(rows[-1]) + 1, ROWS_AT_ONCE) if len(rows) else ():
-                high = min(low + ROWS_AT_ONCE, int(rows[-1]) + 1)
+            for low in range(int(rows[0]), int(rows[-1]) + 1, at_once) if len(rows) else ():
+                high = min(low + at_once, int(rows[-1]) + 1)
                 apart = buffer[: high - low]
                 np.matmul(by_key[at, low:high], written[at], out=apart)
                 np.subtract(output[low:high], apart, out=apart)
@@ -128,6 +133,11 @@ def contribution_shares(
     return shares, residual
 
 
+def rows_at_once(of_each: int) -> int:
+    """Rows of a product with so many multiplications of each."""
+    return int(np.clip(PRODUCT // of_each, LEAST_ROWS, MOST_ROWS))
+
+
 def closeness(whole: NDArray[np.floating[Any]], without: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """(row,) ALTI's measure of a part of each row: by how much the row is longer than what differs from it, in the L1 norm.
 
@@ -140,20 +150,21 @@ def closeness(whole: NDArray[np.floating[Any]], without: NDArray[np.floating[Any
 def strongest_heads(weights: Floats, values: Floats, projection: Floats, output: Floats, to: Integers, fro: Integers) -> Integers:
     """For each edge the head whose part alone is closest to the output; `NO_HEAD` where no head looks there."""
     group, n_heads = len(weights) // len(values), len(weights)
-    found = np.full(len(to), NO_HEAD, dtype=np.int64)
-    size = max(1, BLOCK_BYTES // (4 * n_heads * output.shape[1]))
-    for first in range(0, len(to), size):
-        at, key = to[first : first + size], fro[first : first + size]
-        apart = np.stack(
-            [
-                np.abs(output[at] - weights[head, at, key][:, None] * (values[head // group, key] @ projection[head])).sum(axis=1)
-                for head in range(n_heads)
-            ]
-        )
-        looks = weights[:, at, key] != 0
-        apart[~looks] = np.inf
-        found[first : first + size] = np.where(looks.any(axis=0), apart.argmin(axis=0), NO_HEAD)
-    return found
+    apart = np.empty((n_heads, len(to)), dtype=np.float32)
+    # Many edges come from one key, so what heads write is worked out once a key.
+    keys, of_key = np.unique(fro, return_inverse=True)
+    ones = np.ones(output.shape[1], dtype=np.float32)
+    for head in range(n_heads):
+        written = values[head // group, keys] @ projection[head]
+        for first in range(0, len(to), MOST_ROWS):
+            edges = slice(first, first + MOST_ROWS)
+            left = written[of_key[edges]]
+            left *= weights[head, to[edges], fro[edges], None]
+            np.subtract(output[to[edges]], left, out=left)
+            apart[head, edges] = np.abs(left, out=left) @ ones
+    looks = weights[:, to, fro] != 0
+    apart[~looks] = np.inf
+    return np.where(looks.any(axis=0), apart.argmin(axis=0), NO_HEAD)
 
 
 def trace_back(steps: Sequence[Step], root: int, size: int, *, even: bool = False) -> Floats:
@@ -317,10 +328,7 @@ def _rescaled(steps: Sequence[Step], found: Sequence[_Kept], root: int, size: in
     return Edges(*columns[:3], *(column.astype(np.float32) for column in columns[3:])), levels
 
 
-def _attended(weights: Floats, values: Floats, projection: Floats) -> Floats:
-    """(query, d): what all heads write, from their weights."""
-    group = len(weights) // len(values)
-    total = np.zeros((weights.shape[1], projection.shape[2]), dtype=np.float32)
-    for head, own in enumerate(weights):
-        total += own @ values[head // group] @ projection[head]
-    return total
+def written_by(reads: Floats, projection: Floats) -> Floats:
+    """(query, d): what all heads write of what they read, (head, query, width), in one product."""
+    joined: Floats = reads.transpose(1, 0, 2).reshape(reads.shape[1], -1) @ projection.reshape(-1, projection.shape[2])
+    return joined

@@ -10,7 +10,7 @@ import numpy as np
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import stream_of
-from atlas.metrics.influence import Step, contribution_shares
+from atlas.metrics.influence import Step, contribution_shares, written_by
 from atlas.tracing.windows import ROLLOUT_TOKENS, halved_mean
 from atlas.tracing.writers import HALF, HeldNorm, apart, held_norm
 from atlas.tracing.zeroing import VALUE_ZEROING, distances, refuse_too_long, shares, without_zeroing
@@ -188,7 +188,7 @@ def attention_block(trace: Trace, kind: str, layer: int) -> Block:
     """
     attention, stream = trace.attention_of(kind), stream_of(kind)
     here = attention.layers[layer]
-    projection = _captured(trace, "output_projection", kind, layer).astype(np.float32)
+    projection = _captured(trace, "output_projection", kind, layer).astype(np.float32, copy=False)
     entering, written, leaving = _around(trace, kind, layer)
     assert here.value is not None  # `without_method` has looked
     values = here.value.astype(np.float32, copy=False)
@@ -203,7 +203,7 @@ def attention_block(trace: Trace, kind: str, layer: int) -> Block:
     reads = trace.arrays.get("head_read", {}).get((kind, layer))
     if reads is None:
         reads = np.stack([weights[head] @ values[here.key_head(head)] for head in range(attention.n_heads)])
-    heads_sum: Array = np.sum([reads[head] @ projection[head] for head in range(attention.n_heads)], axis=0)
+    heads_sum: Array = written_by(reads, projection)
     bias = trace.captured("output_bias").get((kind, layer)) if "output_bias" in trace.held_arrays() else None
     heads_sum = heads_sum if bias is None else heads_sum + bias
     weights[list(here.replaced)] = 0
@@ -246,7 +246,7 @@ def _around(trace: Trace, kind: str, layer: int) -> tuple[Array, Array, Array]:
         if apart(entering + written + ffn, after) > HALF:
             raise
         leaving = entering + written  # attention and feed-forward are added at once
-    return tuple(each.astype(np.float32) for each in (entering, written, leaving))  # type: ignore[return-value]
+    return tuple(each.astype(np.float32, copy=False) for each in (entering, written, leaving))  # type: ignore[return-value]
 
 
 def _captured(trace: Trace, name: str, kind: str, layer: int) -> Array:

@@ -316,6 +316,29 @@ def test_what_a_model_cannot_have_is_said_with_the_reason():
                 attribute(made, TEXT, method=method)
 
 
+@pytest.mark.parametrize(
+    ("name", "methods", "said"),
+    [
+        ("output_projection", ["contribution_rollout", "value_norms"], "output projection of .* was not found"),
+        ("hidden", ["contribution_rollout"], "'hidden'"),
+    ],
+)
+def test_a_model_without_a_part_has_all_methods_but_those_that_need_it(name, methods, said, monkeypatch):
+    made, own = loaded("GPT-2"), type(loaded("GPT-2")).group_of
+    monkeypatch.setattr(type(made), "group_of", lambda self, asked: None if asked == name else own(self, asked))
+    assert sorted(method for method in METHODS if METHODS[method].reason(made)) == methods
+    for method in methods:
+        with pytest.raises(NotCaptured, match=said):
+            attribute(made, TEXT, method=method)
+
+
+def test_a_model_without_outcomes_has_no_method():
+    base = load((BY_NAME["GPT-2"].model().transformer, tokenizer(special=False)))
+    for method in METHODS:
+        with pytest.raises(NotCaptured, match="no output that can be read"):
+            attribute(base, TEXT, method=method)
+
+
 def test_targets_are_resolved_by_name_id_and_position():
     found = of("BERT", "saliency", Target(3, "she", "he")).target
     words = model("BERT").tokenizer.convert_tokens_to_ids(["she", "he"])

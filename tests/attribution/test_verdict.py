@@ -18,7 +18,6 @@ from atlas.ids import HeadId
 from atlas.tracing.verdict import RULES, judge
 from tests.attribution.own import model, traced
 from tests.attribution.planted import DECIDES, DECOY, OUTCOME, planted
-from tests.attribution.test_effects import OTHER as AS_LONG
 from tests.attribution.test_effects import logits_of
 from tests.engine.families import TEXT, gptj, tokenizer
 
@@ -44,7 +43,7 @@ def test_every_intervention_finds_the_head_that_decides(how, planted_trace):
 
 
 def test_patching_measured_and_estimated_finds_it_too(planted_trace):
-    there = planted().trace(AS_LONG, capture=("predictions",))
+    there = planted().trace(" ".join(["the"] * len(TEXT.split())), capture=("predictions",))
     found = attribution_patching(planted(), planted_trace, there, Target(outcome=OUTCOME), check=24)
     at = (found["layer"] == DECIDES.layer) & (found["head"] == DECIDES.head)
     for column in ("effect", "patched"):

@@ -176,7 +176,7 @@ def test_blocks_of_keys_and_rows_change_nothing(monkeypatch):
     block = attention_block(traced("Llama"), "decoder", 1)
     whole, _ = contribution_shares(*block_arrays(block), own=True)
     monkeypatch.setattr(formulas, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(formulas, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(formulas, "rows_at_once", lambda _: 3)
     np.testing.assert_allclose(contribution_shares(*block_arrays(block), own=True)[0], whole, atol=1e-6)
 
 
