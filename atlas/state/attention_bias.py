@@ -135,7 +135,7 @@ class AttentionBiasLens(FlaggedLens, PlaneLens):
 
     def reading(self) -> str:
         """What the value of a cell is called."""
-        return "log2 of it"
+        return "log₂ of it"
 
     def _build_plane(self) -> Plane:
         heads = self.of_kind()

@@ -105,7 +105,7 @@ class CompareBiasLens(SecondMeasureLens):
 
     def whose(self) -> str:
         """What is subtracted."""
-        return "log2 of attention to flagged words / evenly spread"
+        return "log₂ of attention to flagged words / evenly spread"
 
     def found(self) -> Measured | None:
         """Both sides, each against the words that are flagged in its own text."""

@@ -31,7 +31,7 @@ from atlas.tracing.counterfactual import (
 RATIO, MOVED = "ratio", "moved"
 """What a cell says: the reaction over that to neutral swaps, or how far attention moved."""
 
-READINGS = {RATIO: "log2 of it", MOVED: "moved"}
+READINGS = {RATIO: "log₂ of it", MOVED: "moved"}
 
 BEYOND = 0.05
 """q up to which a head reacts beyond neutral swaps."""

@@ -17,7 +17,7 @@ from atlas.tracing.two_heads import BY_INDEX, BY_PATTERN, Partners
 if TYPE_CHECKING:
     from atlas.tracing.two_traces import TwoTraces
 
-NO_SECOND = "There is no side B yet. Choose one in the card “Compare with what?” above."
+NO_SECOND = "There is no side B yet. Choose one in the card “Sides A and B” above."
 
 RUNNING = "Side B is being run"
 

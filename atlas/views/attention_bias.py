@@ -28,7 +28,7 @@ class AttentionBiasView(BeyondChanceView):
         "A small filled square: beyond chance (q ≤ 0.05). Special tokens neither look nor are looked at here. Chance flags as "
         "many other tokens of this text, so a head that rests on one token is not called biased for it; a short text with few "
         "flagged tokens can hardly have a head beyond chance. Which words are flagged is the opinion of a detector that is often "
-        "wrong (see 'Which words sound biased?'), and attention to a word is not yet an effect on what the model says. Click a "
+        "wrong (see the card 'Biased words'), and attention to a word is not yet an effect on what the model says. Click a "
         "head to focus and select it, the name of a layer to select its heads."
     )
     defines: ClassVar = ("attention_bias",)

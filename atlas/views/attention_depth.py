@@ -106,7 +106,7 @@ def ratio_lines(layers: pd.DataFrame | None, *, dark: bool = False, hooks: Any =
         [Line(PART, x, ratio, names)],
         x_label="layer",
         x_range=(-0.5, max(len(x), 1) - 0.5),
-        label="log2 of the ratio",
+        label="log₂ of the ratio (1: twice as much)",
         reference=0.0,
         ranges=Ranges(PART, x[known], low[known], high[known]),
         ticks=[(float(at), f"{int(at)}") for at in x[::step]],

@@ -36,7 +36,7 @@ class AttributionView(View):
     help: ClassVar = (
         "Each row of bars is a method, each bar a token of the text; its height is a share of the largest score of its row. "
         "Methods with a sign have bars upwards for tokens that speak for the prediction, downwards for those against it; others "
-        "have magnitudes only. Choose the prediction in the view of predictions: a click explains it, a click with Shift holds "
+        "have magnitudes only. Choose the prediction in the card 'Predictions': a click explains it, a click with Shift holds "
         "it against another outcome. Where two methods disagree, at least one of them is wrong about this prediction; attention "
         "methods are the same for every outcome at a position. The probability saturates: where it is near 1, its gradients are "
         "near 0, so the logit is explained by default. Special tokens are kept by every baseline, so they have no score there, "

@@ -37,7 +37,7 @@ class CalibrationView(View):
 
     key: ClassVar = "calibration"
     title: ClassVar = "Calibration"
-    question: ClassVar = "How far can this detector be believed?"
+    question: ClassVar = "How far can this detector be trusted?"
     help: ClassVar = (
         "Measured on words that the detector has not seen. A point is a tenth of the probabilities: at the right how likely the "
         "detector calls the label, upwards how many of these words had it, with a 95 % interval (whole sentences resampled); "

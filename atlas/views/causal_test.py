@@ -13,7 +13,6 @@ from atlas.numbers import three
 from atlas.patches.panes import Markup
 from atlas.plots.lines import Line, Ranges, key_of_parts, part_lines
 from atlas.state.causal_test import ATTENTION, FEW, MANY, SELECTED, CausalTestLens
-from atlas.state.head_effects import MEAN, ZERO
 from atlas.state.lens import counted
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
@@ -21,14 +20,13 @@ from atlas.tracing.causal import DOSES, CausalTest, without_decision
 from atlas.tracing.verdict import p_words
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
+from atlas.views.head_effects import BECOME
 from atlas.views.plain import plain
 from atlas.views.shows import Shows
 
 ORIGIN = "causal_test"
 
 WHICH = {"those that look most": ATTENTION, "the selected ones": SELECTED}
-
-BECOME = {"zero": ZERO, "its mean": MEAN}
 
 SENTENCE_ON = {counted(dose, "head"): dose for dose in DOSES}
 
@@ -90,7 +88,7 @@ class CausalTestView(View):
         choices, look = self.tested.choices.param, {"size": "small", "margin": TIGHT}
         return [
             pmui.Select.from_param(choices.heads, label="Heads", options=WHICH, width=200, **look),
-            pmui.Select.from_param(choices.how, label="Heads become", options=BECOME, width=120, **look),
+            pmui.Select.from_param(choices.how, label="Removed heads become", options=BECOME, width=160, **look),
             pmui.Select.from_param(choices.dose, label="Sentence on", options=SENTENCE_ON, width=110, **look),
             pmui.Select.from_param(choices.draws, label="Random sets", options=DRAWS, width=110, **look),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.

@@ -1,4 +1,4 @@
-"""Compare with what: the card that sets side B."""
+"""Sides A and B: the card that sets side B."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class CompareView(View):
     """What is compared with what."""
 
     key: ClassVar = "compare"
-    title: ClassVar = "Compare with what"
-    question: ClassVar = "Compare with what?"
+    title: ClassVar = "Sides A and B"
+    question: ClassVar = "What is compared with what?"
     help: ClassVar = (
         "Side A is the text on screen, side B what it is held against: press a button, or set model, text and precision and "
         "press Run side B. What is left as it is is as on side A. All views of this tab then show both sides, and every "

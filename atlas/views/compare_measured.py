@@ -50,7 +50,7 @@ class CompareAgreementView(HeadPlaneView):
 
     key: ClassVar = "compare_agreement"
     title: ClassVar = "Agreement with what matters, B − A"
-    question: ClassVar = "Where does attention explain more?"
+    question: ClassVar = "Where does attention follow what matters more closely?"
     help: ClassVar = (
         "On either side the prediction that is explained is attributed to its tokens by the chosen method, and every head is "
         "compared with that. Each cell is Spearman's ρ of the partner on B minus that of the head of A: orange where attention "

@@ -27,7 +27,7 @@ class CorpusTableView(CorpusView, TableView):
 
     key: ClassVar = "corpus_table"
     title: ClassVar = "Heads of the corpus"
-    question: ClassVar = "Which heads do it most over many texts?"
+    question: ClassVar = "Which heads rank highest over many texts?"
     help: ClassVar = (
         "Every head measured over the corpus, ranked by the chosen metric: the mean over texts with its 95 % interval, what "
         "attention spread evenly over the same texts gives, and over how many texts it is known. The role is one that is earned "
@@ -51,7 +51,7 @@ class CorpusMapView(CorpusView, HeadPlaneView):
 
     key: ClassVar = "corpus_map"
     title: ClassVar = "Map of the corpus"
-    question: ClassVar = "Where in the model does it happen over many texts?"
+    question: ClassVar = "Where in the model is a metric high over many texts?"
     help: ClassVar = (
         "Each cell is a head of the kind on screen, its colour the mean of the chosen metric over the texts of the corpus. Point "
         "at a head for its interval, what even attention gives, and how many texts it is known of. Click a head to show and "
@@ -98,7 +98,7 @@ class CorpusProfileView(CorpusView, ProfileView):
 
     key: ClassVar = "corpus_profile"
     title: ClassVar = "Depth over the corpus"
-    question: ClassVar = "At which depth does it happen over many texts?"
+    question: ClassVar = "How does a metric change with depth over many texts?"
     defines: ClassVar = ("corpus_mean",)
     lens_type: ClassVar = CorpusHeadsLens
 

@@ -22,7 +22,7 @@ class DriftView(CorpusView, HeadPlaneView):
 
     key: ClassVar = "drift"
     title: ClassVar = "Drift"
-    question: ClassVar = "Which heads do something else in the other corpus?"
+    question: ClassVar = "Which heads behave differently in another corpus?"
     help: ClassVar = (
         "Each cell is a head: its mean in the other corpus minus that in the corpus on screen, in standard deviations between "
         "texts. Orange: more there; purple: less. The sentence below is of all metrics at once, corrected for heads × metrics; "

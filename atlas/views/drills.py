@@ -22,7 +22,7 @@ class DrillsView(CorpusView, HeadPlaneView):
 
     key: ClassVar = "drills"
     title: ClassVar = "Drills"
-    question: ClassVar = "Which heads do it on texts that are made for it?"
+    question: ClassVar = "Which heads show a skill in texts made to test it?"
     help: ClassVar = (
         "What a corpus does not hold cannot be seen in it: ordinary text plants no facts and repeats little. Drills are texts "
         "made from a seed: random tokens, the same said twice, a fact in filler that is asked for, ordered lists. Each cell is a "

@@ -48,7 +48,7 @@ class FaithfulnessView(View):
         "were found: where a method is no nearer to the best than random orders are, it does not say what this prediction hangs "
         "on. Below: both scores of each order beside those of random ones. A text without some tokens may be unusual for the "
         "model, so compare ways of taking them out: something empty in their place, leaving them out, or hiding them from "
-        "attention. Raw scores do not compare across models or texts. Choose the prediction in the view of predictions. Click a "
+        "attention. Raw scores do not compare across models or texts. Choose the prediction in the card 'Predictions'. Click a "
         "curve to select the tokens that come first up to there, or a method below the plots to select the first fifth of its "
         "tokens. Nothing runs until you press Run; then the curves follow what you choose for this text."
     )

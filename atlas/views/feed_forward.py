@@ -33,7 +33,7 @@ class FeedForwardView(View):
 
     key: ClassVar = "ffn"
     title: ClassVar = "Feed-forward"
-    question: ClassVar = "Which units fire?"
+    question: ClassVar = "Which feed-forward units fire?"
     help: ClassVar = (
         "Above: how many units of each layer's feed-forward block fire, and how few of them hold most of all activation. Below: "
         "the units of the layer in focus with the largest activation, and the tokens that each of them promotes and suppresses "

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     import holoviews as hv
 
 VALUES = {"target logit": EFFECT, "log-probability": LOG_PROBABILITY, "whole output (KL)": KL}
-REPLACED_BY = {"zero": ZERO, "its mean": MEAN, "another text": RESAMPLE}
+BECOME = {"zero": ZERO, "its mean": MEAN}
+
+REPLACED_BY = BECOME | {"another text": RESAMPLE}
 
 HOW = REPLACED_BY | {
     "all three, compared": ALL,
@@ -68,7 +70,7 @@ class HeadEffectsView(DottedPlaneView):
         "is what was measured. Integrated gradients say what the weights of a head do, from evenly spread ones on: the heads of "
         "a layer add up to what the target loses when its weights are spread evenly, and the line says how nearly. "
         "Attribution patching estimates what another text would do, and the line says how far that agrees with the heads that "
-        "were patched one by one. Choose the prediction in the view of predictions. A chance level of its own would take many "
+        "were patched one by one. Choose the prediction in the card 'Predictions'. A chance level of its own would take many "
         "runs a head, so the line says the median and the quartiles of all heads: a head inside them does no more than most. "
         "Click a head to show and select it, a name to select its layer."
     )
@@ -127,5 +129,5 @@ class HeadEffectsView(DottedPlaneView):
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
             pmui.Select.from_param(choices.value, label="Effect on", options=VALUES, width=160, **look),
-            pmui.Select.from_param(choices.how, label="Replaced by", options=HOW, width=204, **look),
+            pmui.Select.from_param(choices.how, label="Removed heads become", options=HOW, width=204, **look),
         ]

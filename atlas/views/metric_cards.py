@@ -44,7 +44,7 @@ class MetricCardsView(View):
 
     key: ClassVar = "metric_cards"
     title: ClassVar = "Metrics"
-    question: ClassVar = "What is this head like, and where does it stand among the others?"
+    question: ClassVar = "What is this head like, compared with the others?"
     help: ClassVar = (
         "A row is a metric, a grey point a head, from the lowest value at the left to the highest at the right; within a row the "
         "first layer is at the top and the last at the bottom. Coloured: the heads looked at; the upright bar is their mean. "

@@ -21,7 +21,7 @@ class NearestTokensView(TokenListsView):
 
     key: ClassVar = "nearest_tokens"
     title: ClassVar = "Nearest tokens"
-    question: ClassVar = "Which tokens does the model take for similar?"
+    question: ClassVar = "Which tokens does the model treat as similar?"
     help: ClassVar = (
         "For every selected token (without a selection, the first ones): the tokens of the whole vocabulary whose rows in the "
         "model's table point most in the direction of its vector. By its own row, or by the vector after position and segment "

@@ -26,7 +26,7 @@ class OverTimeView(CorpusView):
 
     key: ClassVar = "over_time"
     title: ClassVar = "Over time"
-    question: ClassVar = "When in training does a head begin to do it?"
+    question: ClassVar = "How do the heads change during training?"
     help: ClassVar = (
         "A line is a head (or the mean of a layer) over the corpora of checkpoints that are open here. Strong, with "
         "a band of the 95 % interval by text and a mark at every checkpoint: the selected heads, or the one in focus. Thin: the "

@@ -47,7 +47,7 @@ class ProbesView(View):
 
     key: ClassVar = "probes"
     title: ClassVar = "Probes by depth"
-    question: ClassVar = "How decodable is each category from the residual stream?"
+    question: ClassVar = "In which layers can each label be read from the model's states?"
     help: ClassVar = (
         "Every text of your file is labelled by the detector (the model on screen where it is one, else gus-mini, at the "
         "thresholds of 'Biased words') and run through the model on screen. At every depth a linear probe learns to tell words "

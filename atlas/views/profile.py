@@ -27,7 +27,7 @@ class ProfileView(View):
 
     key: ClassVar = "profile"
     title: ClassVar = "Depth"
-    question: ClassVar = "At which depth does it happen?"
+    question: ClassVar = "How does a metric change with depth?"
     help: ClassVar = (
         "The line is the mean over the heads of a layer, the band holds most of them, small marks are single heads. Dashed: the "
         "value of attention spread evenly over the visible tokens. Click a layer to select its heads; draw a box or a lasso "

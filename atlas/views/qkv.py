@@ -32,8 +32,8 @@ class QKView(PlaneView):
     """Every query with every key."""
 
     key: ClassVar = "qkv"
-    title: ClassVar = "q, k, v"
-    question: ClassVar = "What do queries and keys have in common?"
+    title: ClassVar = "Queries and keys"
+    question: ClassVar = "How well do queries and keys match?"
     help: ClassVar = (
         "The head in focus: rows are queries, columns keys, as its attention compares them (after rotation, where the model "
         "rotates them; the key a group of heads shares, where they do). Cosine leaves out how long both are; q·k × scaling is "
@@ -58,8 +58,8 @@ class VectorsView(TokenVectorsView):
     """Lengths of queries, keys and values, and queries and keys on one map."""
 
     key: ClassVar = "vectors"
-    title: ClassVar = "Vectors"
-    question: ClassVar = "How long are they, and where do they lie?"
+    title: ClassVar = "Queries, keys, values"
+    question: ClassVar = "How long are queries, keys and values, and where do they lie?"
     help: ClassVar = (
         "The head in focus. Above: the length of each token's query, key and value. A token whose value is short passes little "
         "on, however much attention it gets. Below: queries and keys together on the two axes along which they differ most (PCA "

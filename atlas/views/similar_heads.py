@@ -23,7 +23,7 @@ class SimilarHeadsView(PlaneView):
 
     key: ClassVar = "similar"
     title: ClassVar = "Similar heads"
-    question: ClassVar = "Which heads do the same?"
+    question: ClassVar = "Which heads do the same thing?"
     help: ClassVar = (
         "Every head with every other of its kind, in the order of a hierarchical clustering (average linkage): heads that do the "
         "same stand side by side and make a block on the diagonal. Compared at all tokens, or at the selected ones that look. "

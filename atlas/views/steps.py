@@ -88,7 +88,7 @@ class StepsView(View):
 
     key: ClassVar = "steps"
     title: ClassVar = "Step by step"
-    question: ClassVar = "How does one weight come about?"
+    question: ClassVar = "How is one attention weight computed?"
     help: ClassVar = (
         "The row of one query in the head in focus. A strip is a vector, a cell of it a dimension: orange is positive, purple "
         "negative, and ± says where the colour is strongest. Under q stand the keys with the largest weights, and those that are "

@@ -90,7 +90,7 @@ class TableView(View):
 
     key: ClassVar = "table"
     title: ClassVar = "Ranking"
-    question: ClassVar = "Which heads do it most?"
+    question: ClassVar = "Which heads rank highest?"
     help: ClassVar = (
         "Heads are ranked by the chosen metric, the largest value first; its chance value stands beside it. Click a column to "
         "sort by it, type under its name to filter, click a row to select the head, tick boxes to select several. With tokens "

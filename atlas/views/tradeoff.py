@@ -17,7 +17,7 @@ from atlas.plots.tradeoff import MOST_INTERVALS, Heads, tradeoff_scatter
 from atlas.state.benchmark import ENDINGS, without_likelihoods
 from atlas.state.lens import counted
 from atlas.state.readers_file import MOST_BYTES
-from atlas.state.tradeoff import MEAN, NAMES, RANKS, ZERO, TradeoffLens
+from atlas.state.tradeoff import NAMES, RANKS, TradeoffLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.benchmarks import KINDS
@@ -27,6 +27,7 @@ from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.benchmark import NOTICE
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_select
+from atlas.views.head_effects import BECOME
 from atlas.views.plain import plain
 from atlas.views.shows import Shows
 from atlas.views.table import rows_table
@@ -39,8 +40,6 @@ HINT = (
     "The model is asked about every example once with all heads and once without each, which takes a minute or more; the button "
     "says how long."
 )
-
-BECOME = {"zero": ZERO, "its mean": MEAN}
 
 MEASURED = {"the benchmark's scores": SCORE, "log-likelihoods": LOG_RATIO}
 
@@ -121,7 +120,7 @@ class TradeoffView(View):
             self.upload,
             pmui.IntInput.from_param(choices.limit, label="Examples at most", step=100, width=150, **look),
             pmui.Select.from_param(choices.by, label="Measured by", options=MEASURED, width=190, **look),
-            pmui.Select.from_param(choices.how, label="Heads become", options=BECOME, width=120, **look),
+            pmui.Select.from_param(choices.how, label="Removed heads become", options=BECOME, width=160, **look),
             self.start,
         ]
 
