@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg"
 const FONT = "Roboto, Helvetica, Arial, sans-serif"
 
 // Pixels: of a row of tokens at least and at most, of all rows wanted, of a name, from a name to its lines.
-const LEAST = 4, MOST = 18, WANTED = 900, NAME = 11, BESIDE = 10
+const LEAST = 4, MOST = 18, WANTED = 900, FRAME = 636, READABLE = 14, NAME = 11, BESIDE = 10
 // Lines of a token that the words under the plot name.
 const NAMED = 6
 // Opacity of the strongest line; the share of its own that a line keeps which has one selected end of two, or none.
@@ -27,7 +27,7 @@ const decoded = (text, type) => {
   return new type(bytes.buffer)
 }
 
-const three = value => value >= 1e-4 ? String(Number(value.toPrecision(3))) : value.toExponential(1)
+const three = value => value >= 1e-4 ? String(Number(value.toPrecision(3))) : "< 0.0001"
 
 export function render({model}) {
   const root = element("div", "aa-lines"), heads = element("div", "heads"), frame = element("div", "frame")
@@ -45,7 +45,11 @@ export function render({model}) {
   // The token under the pointer or under the arrow keys: {side, at}; null: none.
   const names = side => side === "left" ? model.left : model.right
   const rows = () => Math.max(model.left.length, model.right.length, 1)
-  const row = () => Math.max(LEAST, Math.min(MOST, WANTED / rows()))
+  // No row is cut where all of them fit in the frame without scrolling.
+  const row = () => {
+    const fitting = Math.min(MOST, FRAME / rows())
+    return fitting >= READABLE ? fitting : Math.max(LEAST, Math.min(READABLE, WANTED / rows()))
+  }
   const margin = width => Math.min(150, Math.max(60, width * 0.22))
 
   function unpack() {

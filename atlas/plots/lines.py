@@ -128,11 +128,11 @@ def part_lines(
     return hv.Overlay(drawn).opts(**options, show_legend=False)
 
 
-def depth_lines(lines: Sequence[Line], *, n_layers: int, label: str, **look: Any) -> hv.Overlay:
-    """Lines over the layers; what leaves the last one stands at the end."""
+def depth_lines(lines: Sequence[Line], *, n_layers: int, label: str, end: bool = True, **look: Any) -> hv.Overlay:
+    """Lines over the layers; what leaves the last one stands at the end, where something is known of it."""
     step = max(1, -(-n_layers // TICKS))
-    ticks = [*((float(layer), str(layer)) for layer in range(0, n_layers, step)), (float(n_layers), "end")]
-    return part_lines(lines, x_label="layer", x_range=(-0.5, n_layers + 0.5), label=label, ticks=ticks, **look)
+    ticks = [*((float(layer), str(layer)) for layer in range(0, n_layers, step)), *([(float(n_layers), "end")] if end else [])]
+    return part_lines(lines, x_label="layer", x_range=(-0.5, n_layers - 0.5 + end), label=label, ticks=ticks, **look)
 
 
 def token_lines(lines: Sequence[Line], *, n_tokens: int, label: str, **look: Any) -> hv.Overlay:

@@ -21,6 +21,9 @@ HALF = 0.36
 STRONG = 0.12
 """Place of a bar's colour on the ramp of differences, from its end: a short bar is still seen on the paper."""
 
+TICKS = 4
+"""Numbers along the axis, about."""
+
 PLACE = ["x0", "y0", "x1", "y1"]
 
 COLUMNS = ("left", "bottom", "right", "top", "name", "about", "colour")
@@ -48,7 +51,8 @@ def signed_bars(
     columns, around, hook = bar_columns(bars, dark=dark), theme(dark=dark), bar_hook(bars, rows=rows, largest=largest, dark=dark)
     x_range, y_range = _ranges(rows, largest)
     shared = frame(dark=dark, x_label=label, y_label="", x_range=x_range, y_range=y_range, height=height_of(rows))
-    shared |= {"default_tools": [], "toolbar": None}
+    # Few, because three of these stand beside each other.
+    shared |= {"default_tools": [], "toolbar": None, "xticks": TICKS}
     drawn = hv.Rectangles(tuple(columns[name] for name in COLUMNS), PLACE, ["name", "about", "colour"]).opts(
         **(shared | {"hooks": [*shared["hooks"], coloured_by_column, *hooks]}), line_alpha=0, tools=["hover"],
         hover_tooltips=tooltip("name", "about"),

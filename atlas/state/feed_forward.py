@@ -88,7 +88,8 @@ class FeedForwardLens(Lens):
         if not found.promotes:
             return "What the units promote is not known: the unembedding does not read this stream as tokens."
         words = [
-            [", ".join(outcome_labels(part[at])) for part in (found.promotes, found.suppresses)] for at in range(len(found.units))
+            [", ".join(f"'{token}'" for token in outcome_labels(part[at])) for part in (found.promotes, found.suppresses)]
+            for at in range(len(found.units))
         ]
         lines = [
             f"unit {unit} promotes {promoted}; suppresses {suppressed}"

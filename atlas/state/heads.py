@@ -12,6 +12,7 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.ids import HeadId
+from atlas.numbers import component
 from atlas.state.asking import Progress
 from atlas.state.display import METRICS, SELECTED
 from atlas.state.lens import Lens, counted
@@ -202,7 +203,7 @@ class HeadsLens(Lens):
         if display.layout == "tsne" or source is None:
             return "", ""
         shares = components(source, self.kind).explained
-        return f"component 1 ({shares[0]:.0%} of the variance)", f"component 2 ({shares[1]:.0%} of the variance)"
+        return component(1, shares[0]), component(2, shares[1])
 
     def groups(self) -> list[dict[str, Any]]:
         """Clusters, roles and layers as things to press."""

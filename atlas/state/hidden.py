@@ -11,6 +11,7 @@ import pandas as pd
 import param
 
 from atlas.ids import stream_of
+from atlas.numbers import component
 from atlas.state.asking import Progress
 from atlas.state.lens import Lens, counted
 from atlas.state.words import shown_token, token_names
@@ -123,8 +124,7 @@ class HiddenLens(Lens):
         """What the axes are."""
         found = self.cloud()
         shares = (math.nan, math.nan) if found is None else found.explained
-        first, second = (f" ({share:.0%} of the variance)" if math.isfinite(share) else "" for share in shares)
-        return f"component 1{first}", f"component 2{second}"
+        return component(1, shares[0]), component(2, shares[1])
 
     def words(self) -> str:
         """How alike the states are at the layer, and which are nearest to a selected token."""

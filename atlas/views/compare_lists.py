@@ -172,7 +172,7 @@ class ComparePredictionsView(View):
 
     def tools(self) -> list[Any]:
         """How many outcomes."""
-        return [pmui.IntInput.from_param(self.predictions.choices.param.k, label="Top k", size="small", margin=TIGHT, width=92)]
+        return [pmui.IntInput.from_param(self.predictions.choices.param.k, label="Top k", size="small", margin=TIGHT, width=108)]
 
     def body(self) -> Any:
         """A group of bars for each place."""

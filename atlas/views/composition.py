@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 
@@ -76,7 +77,9 @@ class CompositionView(SignedLists):
         shown = self.composition.shown()
         if shown is None:
             return ""
-        return f"Through its {NAMES[name]} ({name}); an earlier head by chance ±{number(shown.found.chance[name])}"
+        chance = shown.found.chance[name]
+        beside = "there is no earlier head" if np.isnan(chance) else f"an earlier head by chance ±{number(chance)}"
+        return f"Through its {NAMES[name]} ({name}); {beside}"
 
     def focus(self, name: str, place: int) -> None:
         """Focus the head of a row."""

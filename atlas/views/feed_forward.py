@@ -61,7 +61,9 @@ class FeedForwardView(View):
         streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
         drawn = hv.DynamicMap(self.drawing(self._shares, no_shares), streams=streams)
         pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-ffn-shares"])
-        key = Markup(key_of_parts({FIRING: FIRING, HOLDING: HOLDING}), sizing_mode="stretch_width", margin=(0, 8))
+        key = Markup(
+            key_of_parts({FIRING: FIRING, HOLDING: f"{HOLDING} of the activation"}), sizing_mode="stretch_width", margin=(0, 8)
+        )
         note = self.bound(lambda _: self.units.note(), self.visibility.param.revision)
         return pn.Column(pane, key, self.bars, plain(note, "aa-ffn-note"), sizing_mode="stretch_width")
 
@@ -82,7 +84,13 @@ class FeedForwardView(View):
             for part, values in ((FIRING, found.firing), (HOLDING, found.holding))
         ]
         return depth_lines(
-            lines, n_layers=n, label="share of units", dark=self.dark, height=HEIGHT, hooks=self.faults.hooks(self._hears)
+            lines,
+            n_layers=n,
+            end=False,
+            label="share of units",
+            dark=self.dark,
+            height=HEIGHT,
+            hooks=self.faults.hooks(self._hears),
         )
 
     @gesture
@@ -92,4 +100,4 @@ class FeedForwardView(View):
 
 def no_shares() -> hv.Overlay:
     """No layers at all."""
-    return depth_lines([], n_layers=1, label="share of units", height=HEIGHT)
+    return depth_lines([], n_layers=1, end=False, label="share of units", height=HEIGHT)

@@ -109,7 +109,7 @@ class InfluenceView(View):
         return [
             pmui.Select.from_param(choices.method, label="Shares by", options=METHODS, size="small", margin=TIGHT, width=190),
             pmui.Select.from_param(choices.form, label="Form", options=FORMS, size="small", margin=TIGHT, width=100),
-            pmui.FloatSlider.from_param(choices.mass, label="Influence shown", size="small", margin=TIGHT, width=150),
+            pmui.FloatSlider.from_param(choices.mass, label="Influence shown", size="small", margin=TIGHT, width=200),
             pmui.Switch.from_param(choices.parts, label="Embeddings and feed-forward", size="small", margin=TIGHT),
         ]
 

@@ -102,7 +102,7 @@ class MapView(RasterView):
             pmui.Select.from_param(choices.param.show, label="Show", options=CHOICES, width=84, **look),
             pmui.Select.from_param(choices.param.number, label="Number", options=numbered, width=120, visible=numbers, **look),
             pmui.Select.from_param(display.param.scale, label="Colours", width=88, **look),
-            pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", width=112, visible=weights, **look),
+            pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", width=136, visible=weights, **look),
         ]
 
     def body(self) -> Any:

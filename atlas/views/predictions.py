@@ -73,7 +73,7 @@ class PredictionsView(View):
             space.selection.param.heads, choices.without, space.param.revision,
         )  # fmt: skip
         return [
-            pmui.IntInput.from_param(choices.k, label="Top k", size="small", margin=TIGHT, width=92),
+            pmui.IntInput.from_param(choices.k, label="Top k", size="small", margin=TIGHT, width=108),
             pmui.Select.from_param(choices.shown, label="Positions", options=POSITIONS, size="small", margin=TIGHT, width=172),
             pmui.Select.from_param(
                 choices.mask, label="Masked", options=MASKING, size="small", margin=TIGHT, width=176, visible=can_mask

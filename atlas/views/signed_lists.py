@@ -18,6 +18,9 @@ from atlas.views.events import on_tap
 from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 
+APART = 14
+"""Pixels between the numbers of a list and the names of the next."""
+
 
 class SignedLists(View):
     """Several lists of bars; the axes of all of them end at the same value."""
@@ -64,7 +67,7 @@ class SignedLists(View):
                 drawn, sizing_mode="stretch_width", height=height_of(rows), css_classes=[f"aa-{self.key}-{name}"]
             )
             words = plain(self.bound(lambda _, name=name: self._headed(name), changes), f"aa-{self.key}-{name}-words")
-            lists[name] = pn.Column(words, pane, sizing_mode="stretch_width", margin=0)
+            lists[name] = pn.Column(words, pane, sizing_mode="stretch_width", margin=(0, APART, 0, 0))
         return lists
 
     def drawer(self, name: str) -> Callable[..., hv.Overlay]:

@@ -8,8 +8,8 @@ import holoviews as hv
 import numpy as np
 import panel as pn
 
+from atlas.numbers import component
 from atlas.patches.panes import Markup
-from atlas.plots.frame import number
 from atlas.plots.lines import Line, token_lines
 from atlas.plots.vectors import ROLE, Points, vector_points
 from atlas.views.base import Export, View, gesture
@@ -93,7 +93,7 @@ class TokenVectorsView(View):
         points = self.points()
         if points is None:
             return no_map()
-        labels = [f"component {at}: {number(100 * share)} %" for at, share in enumerate(self.shares(), 1)]
+        labels = [component(at, share) for at, share in enumerate(self.shares(), 1)]
         return vector_points(
             points, colour=self.coloured_by(), labels=(labels[0], labels[1]), dark=self.dark, height=MAP,
             hooks=self.faults.hooks([self.marks.hook, *self._hears]),

@@ -77,11 +77,11 @@ class WritingView(View):
         choices = self.writing.choices.param
         drawn = {"size": "small", "margin": TIGHT, "visible": choices.sample}
         return [
-            pmui.IntInput.from_param(choices.tokens, label="Tokens", size="small", margin=TIGHT, width=92),
+            pmui.IntInput.from_param(choices.tokens, label="Tokens", size="small", margin=TIGHT, width=116),
             pmui.Switch.from_param(choices.sample, label="Sample", size="small", margin=TIGHT, css_classes=["aa-sample"]),
-            pmui.FloatInput.from_param(choices.temperature, label="Temperature", step=0.1, width=112, **drawn),
-            pmui.FloatInput.from_param(choices.top_p, label="Top-p", step=0.05, width=92, **drawn),
-            pmui.IntInput.from_param(choices.seed, label="Seed", width=92, **drawn),
+            pmui.FloatInput.from_param(choices.temperature, label="Temperature", step=0.1, width=116, **drawn),
+            pmui.FloatInput.from_param(choices.top_p, label="Top-p", step=0.05, width=116, **drawn),
+            pmui.IntInput.from_param(choices.seed, label="Seed", width=116, **drawn),
             # Here and not in the body, which is hidden while there is a problem: they are the way out of one.
             self.write,
             self.anew,

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from atlas.ids import HeadId
 from atlas.metrics.layouts import tsne
+from atlas.numbers import component
 from atlas.plots.heads import point_columns
 from atlas.state.corpora import Corpora, named
 from atlas.state.head_page import HeadPageLens
@@ -285,7 +286,7 @@ def test_the_cloud_stands_where_sklearn_puts_the_means_and_has_its_clusters():
     upwards = np.sign(fitted.components_[[0, 1], np.abs(fitted.components_).argmax(1)])
     points = view.heads.points()
     np.testing.assert_allclose(points[["x", "y"]], fitted.transform(values) * upwards, atol=1e-9)
-    assert view.heads.axes()[0] == f"component 1 ({fitted.explained_variance_ratio_[0]:.0%} of the variance)"
+    assert view.heads.axes()[0] == component(1, fitted.explained_variance_ratio_[0])
     assert view.lens.line == "12 heads, means over 60 texts of stories; a text counts once"
     labels = {k: KMeans(k, n_init=10, random_state=0).fit(values).labels_ for k in range(2, 9)}
     scores = {k: silhouette_score(values, found) for k, found in labels.items()}

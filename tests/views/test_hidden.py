@@ -15,6 +15,7 @@ from bokeh.events import Tap
 from bokeh.models import GlyphRenderer, Plot
 
 from atlas.ids import HeadId
+from atlas.numbers import component
 from atlas.plots.hidden import FRAME, GAP, LABELLED, LETTER, LINE, MOST_PATHS, marked_columns, names_apart, point_places
 from atlas.state import hidden as state
 from atlas.state.hidden import FOLLOWS
@@ -66,7 +67,7 @@ def test_layers_scales_and_selected_tokens_change_what_is_on_screen_without_draw
         np.testing.assert_allclose(column(root, "at_x")[0], here[:, 0], rtol=1e-5)
         np.testing.assert_allclose(column(root, "at_y")[0], here[:, 1], rtol=1e-5)
         axes = {model.axis_label for model in root.references() if getattr(model, "axis_label", None)}
-        assert f"component 1 ({expected.explained[0]:.0%} of the variance)" in axes
+        assert component(1, expected.explained[0]) in axes
         assert list(column(root, "mark_x")[0]) == [view.states.layer]
         lines = sorted(len(lines) for lines in column(root, "xs"))
         n_tokens, chosen = len(here), len(view.states.selected())
@@ -94,7 +95,7 @@ def test_a_page_that_opens_before_its_text_is_drawn_when_the_trace_comes_and_hea
         np.testing.assert_allclose(column(root, "at_x")[0], expected.positions[0, :, 0], rtol=1e-5)
         axes = [model for model in root.references() if getattr(model, "axis_label", None)]
         assert [list(axis.ticker.ticks) for axis in axes if axis.axis_label.startswith("layer")] == [ticks]
-        assert f"component 1 ({expected.explained[0]:.0%} of the variance)" in {axis.axis_label for axis in axes}
+        assert component(1, expected.explained[0]) in {axis.axis_label for axis in axes}
         figures = [model for model in root.references() if isinstance(model, Plot)]
         (alike,) = (each for each in figures if each.below[0].axis_label.startswith("layer"))
         document.callbacks.trigger_event(Tap(alike, sx=1, sy=1, x=1.2, y=0.2))
@@ -177,7 +178,7 @@ def test_no_name_covers_another_and_of_many_tokens_the_selected_are_named():
 
 def test_a_long_text_through_many_layers_is_a_gesture():
     points, places = tokens(2048, chosen=range(2048)), np.random.default_rng(0).normal(size=(25, 2048, 2))
-    columns = [*marked_columns(points, places).values(), point_places(points, ("component 1 (7% of the variance)",) * 2)]
+    columns = [*marked_columns(points, places).values(), point_places(points, ("component 1 (7 % of the variance)",) * 2)]
     assert len(columns[2]["xs"]) == MOST_PATHS
     size = sum(
         sum(len(str(value)) + 3 for value in values) if isinstance(values, list) and isinstance(values[0] if values else "", str)

@@ -123,7 +123,7 @@ def _shape(chain: Chain) -> tuple[object, ...]:
 
 
 def _form(layer: Layer, chain: Chain) -> str:
-    writes = f"{len(chain.writes)} writes a layer"
+    writes = f"{len(chain.writes)} additions a layer"
     if chain.parallel:
         return f"parallel: attention and feed-forward added at once, {writes}"
     if any(write.norm is not None for write in chain.writes):
@@ -136,7 +136,7 @@ def _form(layer: Layer, chain: Chain) -> str:
         return f"{style}, inside the addition, {writes}"
     factors = {round(write.factor, 6) for write in chain.writes}
     scaled = "" if factors == {1.0} else f", each multiplied by {', '.join(map(str, sorted(factors)))}"
-    return f"pre-norm: sequential, {writes}{scaled}"
+    return f"pre-norm: a norm before each block, {writes}{scaled}"
 
 
 def _sums(kind: str, chain: Chain) -> list[Sum]:
