@@ -63,8 +63,14 @@ TICKS = 16
 RANGE_ALPHA = 0.35
 """Opacity of a range, through which the lines are seen."""
 
-MARK = 7.0
-"""Pixels across."""
+MARK, SMALL_MARK = 7.0, 3.0
+"""Pixels across; the small one where there are many."""
+
+MANY = 100
+"""Marks of one line from which on they would cover it and each other."""
+
+LOW, FEW = 240, 4
+"""Plots of fewer pixels have about so many numbers at their upright axis, which else lie on each other."""
 
 
 class Line(NamedTuple):
@@ -105,16 +111,19 @@ def part_lines(
     y_range = limits(np.append(values, [reference, 0.0]))
     options = frame(dark=dark, x_label=x_label, y_label=label, x_range=x_range, y_range=y_range, height=height)
     options["default_tools"] = ["reset"]
+    if height < LOW:
+        options["yticks"] = FEW
     if ticks:
         options["xticks"] = list(ticks)
     dashed = [(x_range[0], reference, x_range[1], reference)] if np.isfinite(reference) else []
     pieces, points = _pieces(lines), _points(lines, label)
+    size = SMALL_MARK if any(len(line.x) > MANY for line in lines) else MARK
     # A column of no colours would be taken for numbers by HoloViews, which fails where there were colours before.
     parts = [
         hv.Segments(dashed, ["x0", "y0", "x1", "y1"]).opts(color=around.muted, line_dash="dashed", line_width=1.0),
         hv.Segments(pieces, ["x0", "y0", "x1", "y1"], "colour").opts(color="colour" if pieces else around.muted, line_width=2.0),
         hv.Points(points, ["x", "y"], ["name", "about", "colour", "marker"]).opts(
-            color="colour" if points else around.muted, marker="marker" if points else "circle", size=MARK,
+            color="colour" if points else around.muted, marker="marker" if points else "circle", size=size,
             line_color=around.paper, line_width=0.5, tools=["hover"], hover_tooltips=tooltip("name", "about"),
         ),
     ]  # fmt: skip

@@ -110,4 +110,4 @@ def _about(table: pd.DataFrame, x_label: str, y_label: str, colour_label: str) -
 
 
 def _with_interval(value: float, lo: float, hi: float) -> str:
-    return f"{number(value)} [{number(lo)}, {number(hi)}]" if np.isfinite(lo) else number(value)
+    return f"{number(value)} ({number(lo)} to {number(hi)})" if np.isfinite(lo) else number(value)

@@ -262,7 +262,7 @@ def _values(row: Mapping[Hashable, Any], *, triples: bool) -> dict[str, tuple[fl
 
 def in_words(value: float, lo: float, hi: float) -> str:
     """A score with its interval."""
-    return f"{value:.1f}" if np.isnan(lo) else f"{value:.1f} [{lo:.1f}, {hi:.1f}]"
+    return f"{value:.1f}" if np.isnan(lo) else f"{value:.1f} ({lo:.1f} to {hi:.1f})"
 
 
 def without_likelihoods(trace: Trace) -> str:

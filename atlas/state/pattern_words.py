@@ -23,11 +23,22 @@ SHORT = {DIRECTIONS[0]: "d→h", DIRECTIONS[1]: "h→d", "": ""}
 
 ALL = "all"
 
+MEANINGS = {
+    "acl": "clause of a noun", "advcl": "adverbial clause", "advmod": "adverb", "amod": "adjective", "appos": "apposition",
+    "aux": "auxiliary", "case": "preposition", "cc": "and, or, but", "ccomp": "clause as object", "compound": "compound",
+    "conj": "conjunct", "cop": "form of be", "csubj": "clause as subject", "det": "determiner", "iobj": "indirect object",
+    "mark": "conjunction", "nmod": "noun of a noun", "nsubj": "subject", "nummod": "number", "obj": "object",
+    "obl": "noun of a verb", "pobj": "noun of a preposition", "prep": "preposition", "punct": "punctuation",
+    "xcomp": "open complement",
+}  # fmt: skip
+"""What frequent relations are, for a reader who does not know the names of parsers."""
+
 
 def title_of_pattern(name: str, *, relation: bool) -> str:
     """What the screen calls a pattern; a relation has the name that the parser gives it."""
     if relation:
-        return "all relations" if name == ALL else name
+        meaning = MEANINGS.get(name) or MEANINGS.get(name.split(":", maxsplit=1)[0])
+        return "all relations" if name == ALL else f"{name} ({meaning})" if meaning else name
     return DEFINITIONS[name].title
 
 

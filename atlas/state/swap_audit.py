@@ -325,7 +325,7 @@ def exchange(one: str, other: str) -> str:
 
 
 def _interval(lo: float, hi: float) -> str:
-    return f" [{three(lo)}, {three(hi)}]" if np.isfinite(lo) else ""
+    return f" ({three(lo)} to {three(hi)})" if np.isfinite(lo) else ""
 
 
 def without_pairs(trace: Trace) -> str:

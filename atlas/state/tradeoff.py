@@ -342,7 +342,7 @@ class TradeoffLens(PressedLens):
 
     def _describe(self, found: Tradeoff) -> str:
         whole, table = found.whole, found.table
-        edges = "" if np.isnan(whole["score_lo"]) else f" [{three(whole['score_lo'])}, {three(whole['score_hi'])}]"
+        edges = "" if np.isnan(whole["score_lo"]) else f" ({three(whole['score_lo'])} to {three(whole['score_hi'])})"
         score = f"{found.measures.score} {three(whole['score'])}{edges}"
         performance = f"{found.measures.performance} {three(whole['performance'])}"
         beyond = int((table["score_change_q"] <= ALPHA).sum())

@@ -70,7 +70,7 @@ def test_scores_intervals_and_examples_are_those_of_the_api():
     assert view.start.disabled
     assert view.table.value["Log ratio"].tolist() == expected.examples["difference"].tolist()
     overall = expected.scores.iloc[-1]
-    assert f"score {overall['score']:.1f} [{overall['lo']:.1f}, {overall['hi']:.1f}]" in view.lens.line
+    assert f"score {overall['score']:.1f} ({overall['lo']:.1f} to {overall['hi']:.1f})" in view.lens.line
     pd.testing.assert_frame_equal(view.export().table, expected.examples)
 
 
