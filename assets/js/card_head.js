@@ -72,6 +72,8 @@ export function render({model, view}) {
     title.textContent = model.title
     question.textContent = model.question
     line.textContent = model.line
+    // A line of plain words begins like a sentence; names of models and files are written as they are.
+    line.classList.toggle("words", /^\p{Ll}+ /u.test(model.line))
     help.replaceChildren(...prose(model.help))
     ask.hidden = model.help === ""
     enlarge.hidden = !model.can_enlarge

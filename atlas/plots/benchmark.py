@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from atlas.plots.colours import BLUE, CIRCLE, GREEN, SKY, SQUARE, TRIANGLE, VERMILION, Category, theme
 from atlas.plots.frame import frame, limits, number, tooltip
+from atlas.plots.lines import key_of_marks
 from atlas.plots.row_words import row_words
 
 HEIGHT = 420
@@ -115,6 +116,8 @@ def spread(differences: npt.ArrayLike, *, label: str, height: int = HEIGHT, dark
     return hv.Overlay([bars, fair]).opts(**shared, show_legend=False)
 
 
-def letters(measures: Sequence[str], titles: Mapping[str, str]) -> str:
-    """What the shapes mean, as a line of text."""
-    return "   ".join(f"{LOOKS[measure].letter} {titles[measure]}" for measure in measures)
+def key_of_measures(measures: Sequence[str], titles: Mapping[str, str]) -> str:
+    """What shapes, colours and the numbers beside the rows mean, as HTML."""
+    return key_of_marks(
+        {titles[measure]: LOOKS[measure] for measure in measures}, said="at the right: ● with its interval, and n examples"
+    )

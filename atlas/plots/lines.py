@@ -154,13 +154,14 @@ def key_of_parts(parts: Mapping[str, str]) -> str:
     return key_of_marks({words: PARTS[part] for part, words in parts.items()})
 
 
-def key_of_marks(marks: Mapping[str, Category]) -> str:
-    """The same of any categories; the words are the app's, because a reader's would have to be escaped."""
+def key_of_marks(marks: Mapping[str, Category], said: str = "") -> str:
+    """The same of any categories, and what else is drawn; the words are the app's: a reader's would have to be escaped."""
     items = "".join(
         f'<span style="white-space:nowrap"><span style="color:{how.colour}" aria-hidden="true">{how.letter}</span> {words}</span>'
         for words, how in marks.items()
     )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{items}</div>'
+    rest = f"<span>{said}</span>" if said else ""
+    return f'<div style="display:flex;flex-wrap:wrap;gap:2px 12px;font-size:0.8rem">{items}{rest}</div>'
 
 
 def _pieces(lines: Sequence[Line]) -> list[tuple[float, float, float, float, str]]:

@@ -15,7 +15,7 @@ from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, pooled, pooled_
 NAME = 14
 """Pixels that a name needs along its axis."""
 
-TICK_LETTERS = 12
+TICK_LETTERS = 14
 """Most letters of a name on an axis; the line under the plot has the whole name."""
 
 SLANT = 1.05
@@ -24,7 +24,7 @@ SLANT = 1.05
 LETTER, WIDE = 6.5, 11.0
 """Pixels of a letter on an axis, and of a letter of a wide script."""
 
-BESIDE = 42
+BESIDE = 48
 """Pixels to the right of the plane, where slanted names end: room for the longest name over the last column."""
 
 Window = Callable[[float, float, float, float], tuple[Array, float, float, float, float]]

@@ -93,7 +93,8 @@ def mean_changes(rows: Sequence[Change], *, label: str, reference: float, dark: 
         color="colour", line_color="line", size=9, line_width=2.0, tools=["hover"], hover_tooltips=tooltip("name", "about")
     )
     said = [
-        f"{number(row.value)} ({number(row.lo)} to {number(row.hi)})" if np.isfinite(row.lo) else number(row.value) for row in rows
+        f"{number(row.value)} ({number(row.lo)} to {number(row.hi)})" if np.isfinite(row.lo) else number(row.value)
+        for row in rows
     ]
     hook = row_words(names, said, around)
     return hv.Overlay([fair, bars, points]).opts(**(shared | {"hooks": [*shared["hooks"], hook]}), show_legend=False)

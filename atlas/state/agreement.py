@@ -120,8 +120,8 @@ class AgreementLens(HeadPlaneLens):
         corrected = f"q ≤ {BEYOND}, corrected over {counted(len(found.table), 'head')}"
         mean = three(float(np.mean(known)))
         return (
-            f"{compared}: {len(beyond):,} of {self.of_kind()} beyond chance{ways}, {corrected}; mean ρ {mean}, 0 of a random "
-            f"head by permutation; {tokens}, special ones left out"
+            f"{compared}: {len(beyond):,} of {self.of_kind()} beyond chance{ways}, {corrected}; mean ρ {mean} (by chance 0); "
+            f"{tokens}, special ones left out"
         )
 
 

@@ -30,8 +30,8 @@ LEAST_RATIO = 1 / 64
 """Ratios under this have the colour of this: a head that never looks there has no logarithm."""
 
 NOTHING_FLAGGED = (
-    "No word of this text is flagged{with_}, so there is nothing to hold attention against. Lower a threshold in 'Which words "
-    "sound biased?', or analyse another text."
+    "No word of this text is flagged{with_}, so there is nothing to hold attention against. Lower a threshold in the "
+    "card 'Biased words', or analyse another text."
 )
 
 OTHER_SIDE = "These heads look at the target, and the flagged words are in the source. Choose encoder or cross."

@@ -117,5 +117,5 @@ class CalibrationLens(Lens):
 
 def _rate(label: str, rate: Rate, of: int) -> dict[str, Any]:
     """A row with an interval, and of how many words it is."""
-    edges = "" if np.isnan(rate.lo) else f"{rate.lo:.2f}–{rate.hi:.2f} "
+    edges = "" if np.isnan(rate.lo) else f"{rate.lo:.2f} to {rate.hi:.2f} "
     return {"label": label, "shares": [rate.value], "number": three(rate.value), "note": f"{edges}of {of:,}"}

@@ -74,7 +74,7 @@ class CompareStreamsLens(SecondLens, PlaneLens):
         words = counted(found.words, "word")
         some = f"{words} of {found.all_words:,}, evenly spread" if found.words < found.all_words else words
         mean, chance = (_mean(np.diag(each[:n, :n])) for each in (found.found.values, found.found.chance))
-        return f"Linear CKA over {some}: mean of layers of one number {three(mean)}, by chance {three(chance)}"
+        return f"Linear CKA over {some}: mean over layers of the same number {three(mean)}, by chance {three(chance)}"
 
     # -- selection -----------------------------------------------------------------------------------------------------
 

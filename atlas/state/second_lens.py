@@ -74,6 +74,8 @@ class SecondLens(Lens):
                 msg = f"Side B: {second.error}"
                 raise NotCaptured(msg)
             self.line = RUNNING
+        elif self.line == RUNNING:
+            self.line = ""  # a view that finds a problem writes no line of its own
         return two
 
     def key_of(self, two: TwoTraces, *parts: object) -> str:
@@ -94,4 +96,4 @@ def pairs_in_words(pairs: Partners) -> str:
     mean = float(known.mean()) if len(known) else float("nan")
     without = f", {counted(alone, 'head')} without partner" if alone else ""
     words = f"{pairs.rows:,} of {counted(pairs.all_rows, 'word')}" if pairs.rows < pairs.all_rows else counted(pairs.rows, "word")
-    return f"heads paired {how}{without}; mean similarity {three(mean)} over {words}, of random pairs {three(pairs.chance)}"
+    return f"heads paired {how}{without} (similarity {three(mean)} over {words}, random pairs {three(pairs.chance)})"

@@ -28,6 +28,10 @@ class Place(NamedTuple):
     """The unit whose word is predicted, or that was read last."""
 
 
+DOES = {CLASSIFIES_TEXT: "classifies the text", LABELS: "labels tokens", MASKED: "fills masks"}
+"""What a model does, for a reader who does not know the names of tasks."""
+
+
 class Beside(NamedTuple):
     """One outcome on both sides; NaN: not among the outcomes that are kept."""
 
@@ -44,7 +48,8 @@ def without_both(two: TwoTraces) -> str:
             return f"The {which} side has no predictions: {reason}"
     tasks = task_of(two.a), task_of(two.b)
     if tasks[0] != tasks[1] and {CLASSIFIES_TEXT, LABELS} & set(tasks):
-        return f"One side predicts other things than the other ({tasks[0]}, {tasks[1]}), so no outcome is in both."
+        does = [DOES.get(task, "predicts tokens") for task in tasks]
+        return f"Side A {does[0]} and side B {does[1]}, so no outcome is in both."
     if side_of_predictions(two.a) != side_of_predictions(two.b):
         return "One side goes on with the text and the other writes one of its own, so no position stands for another."
     return ""

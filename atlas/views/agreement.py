@@ -41,7 +41,7 @@ class AgreementView(DottedPlaneView):
     def tools(self) -> list[Any]:
         """What heads are compared with."""
         method = self.agreement.choices.param.method
-        return [pmui.Select.from_param(method, label="Method", options=TITLES, size="small", margin=TIGHT, width=212)]
+        return [pmui.Select.from_param(method, label="Method", options=TITLES, size="small", margin=TIGHT, width=245)]
 
     def said_of_colours(self) -> str:
         """What a dot says."""

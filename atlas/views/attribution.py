@@ -62,9 +62,9 @@ class AttributionView(View):
         choices = self.attribution.choices.param
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.first, label="Method", options=TITLES, width=212, **look),
-            pmui.Select.from_param(choices.second, label="Beside it", options=TITLES, width=212, **look),
-            pmui.Select.from_param(choices.of, label="Explains", options=EXPLAINED, width=124, **look),
+            pmui.Select.from_param(choices.first, label="Method", options=TITLES, width=245, **look),
+            pmui.Select.from_param(choices.second, label="Beside it", options=TITLES, width=245, **look),
+            pmui.Select.from_param(choices.of, label="Explains", options=EXPLAINED, width=128, **look),
         ]
 
     def body(self) -> Any:

@@ -9,7 +9,8 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
-from atlas.plots.benchmark import Score, height_of, letters, score_points, spread
+from atlas.patches.panes import Markup
+from atlas.plots.benchmark import Score, height_of, key_of_measures, score_points, spread
 from atlas.plots.frame import number
 from atlas.state.benchmark import ALL, ENDINGS, MEASURES, BenchmarkLens, Row, in_words, without_likelihoods
 from atlas.state.readers_file import MOST_BYTES
@@ -125,12 +126,12 @@ class BenchmarkView(View):
         distribution = self.plot_pane(
             hv.DynamicMap(self.drawing(self._spread, no_spread), streams=streams), css_classes=["aa-benchmark-spread"], **look
         )
-        shapes = self.bound(lambda _: letters(self.benchmark.measures(), MEASURES), self.visibility.param.revision)
+        shapes = self.bound(lambda _: key_of_measures(self.benchmark.measures(), MEASURES), self.visibility.param.revision)
         notes = self.bound(lambda _: self.benchmark.notes(), self.visibility.param.revision)
         self._plots = [scores, distribution]
         self.results.objects = [
             pn.Row(*self._plots, sizing_mode="stretch_width"),
-            plain(shapes, "aa-benchmark-key"),
+            Markup(shapes, sizing_mode="stretch_width", margin=(0, 8)),
             plain(notes, "aa-benchmark-notes"),
             pn.FlexBox(self.category, self.target, sizing_mode="stretch_width", margin=(12, 0, 0, 0)),
             self.table,

@@ -65,7 +65,7 @@ class CompareMetricsView(View):
     def tools(self) -> list[Any]:
         """The metric."""
         metric = self.heads.choices.param.metric
-        return [pmui.Select.from_param(metric, label="Metric", options=METRIC_NAMES, size="small", margin=TIGHT, width=240)]
+        return [pmui.Select.from_param(metric, label="Metric", options=METRIC_NAMES, size="small", margin=TIGHT, width=282)]
 
     def body(self) -> Any:
         """The scatter, its key, and the ranking."""

@@ -70,4 +70,4 @@ class CompareAgreementView(HeadPlaneView):
     def tools(self) -> list[Any]:
         """What heads are compared with."""
         method = self.plane.choices.param.method
-        return [pmui.Select.from_param(method, label="Compared with", options=TITLES, size="small", margin=TIGHT, width=212)]
+        return [pmui.Select.from_param(method, label="Compared with", options=TITLES, size="small", margin=TIGHT, width=245)]

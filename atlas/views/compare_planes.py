@@ -44,7 +44,7 @@ class CompareHeadsView(HeadPlaneView):
     def tools(self) -> list[Any]:
         """What a cell says."""
         value = self.plane.choices.param.value
-        return [pmui.Select.from_param(value, label="Differ in", options=VALUES, size="small", margin=TIGHT, width=240)]
+        return [pmui.Select.from_param(value, label="Differ in", options=VALUES, size="small", margin=TIGHT, width=282)]
 
 
 class CompareGroupsView(PlaneView):

@@ -66,7 +66,7 @@ class CorpusMapView(CorpusView, HeadPlaneView):
         options = CorpusHeadsLens.metrics()
         return [
             self.corpus,
-            pmui.Select.from_param(metric, label="Metric", options=options, size="small", margin=TIGHT, width=200),
+            pmui.Select.from_param(metric, label="Metric", options=options, size="small", margin=TIGHT, width=216),
         ]
 
 

@@ -65,7 +65,7 @@ class CorpusRunView(View):
         """The texts, how many of them, and the press."""
         choices, look = self.measuring.choices.param, {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.source, label="Texts", options=SOURCES, width=170, **look),
+            pmui.Select.from_param(choices.source, label="Texts", options=SOURCES, width=174, **look),
             self.upload,
             pmui.TextInput.from_param(choices.column, label="Column of texts", width=150, **look),
             pmui.IntInput.from_param(choices.most, label="Texts at most", step=100, width=130, **look),

@@ -82,7 +82,7 @@ class CounterfactualsView(BeyondChanceView):
             pmui.TextInput.from_param(
                 choices.own, label="Your swap", placeholder="doctor -> nurse", width=200, max_length=LONGEST_NAME, **look
             ),
-            pmui.Select.from_param(choices.value, label="Attention moved", options=VALUES, width=180, **look),
+            pmui.Select.from_param(choices.value, label="Attention moved", options=VALUES, width=220, **look),
             # Here and not in the body, which is hidden while there is a problem.
             self.compare,
             self.analyse,

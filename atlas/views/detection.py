@@ -64,7 +64,7 @@ class DetectionView(PlaneView):
         given = self.workspace.thresholds.param
         sliders = [
             pmui.FloatSlider.from_param(
-                given[field], label=f"{TITLES[label]} from", step=0.01, size="small", margin=TIGHT, width=180
+                given[field], label=f"{TITLES[label]} from", step=0.01, size="small", margin=TIGHT, width=220
             )
             for label, field in FIELDS.items()
         ]

@@ -59,7 +59,7 @@ class EmbeddingsView(PlaneView):
         """Which vectors, and what is shown of them."""
         choices, look = self.plane.choices.param, {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.part, label="Vectors", options=VECTORS, width=150, **look),
+            pmui.Select.from_param(choices.part, label="Vectors", options=VECTORS, width=166, **look),
             pmui.Select.from_param(choices.show, label="Show", options=SHOWN, width=140, **look),
         ]
 
@@ -90,7 +90,7 @@ class EmbeddingVectorsView(TokenVectorsView):
         """Which vectors are on the map, and what colours them."""
         choices, look = self.vectors.choices.param, {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.part, label="On the map", options=VECTORS, width=150, **look),
+            pmui.Select.from_param(choices.part, label="On the map", options=VECTORS, width=166, **look),
             pmui.Select.from_param(choices.colour, label="Colour", options=COLOURED, width=150, **look),
         ]
 

@@ -78,10 +78,10 @@ class FaithfulnessView(View):
         choices = self.curves.choices.param
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.first, label="Method", options=METHOD_TITLES, width=190, **look),
-            pmui.Select.from_param(choices.second, label="Beside it", options=NONE | METHOD_TITLES, width=190, **look),
-            pmui.Select.from_param(choices.third, label="And", options=NONE | METHOD_TITLES, width=190, **look),
-            pmui.Select.from_param(choices.remove, label="Takes a token out by", options=REMOVED, width=150, **look),
+            pmui.Select.from_param(choices.first, label="Method", options=METHOD_TITLES, width=245, **look),
+            pmui.Select.from_param(choices.second, label="Beside it", options=NONE | METHOD_TITLES, width=245, **look),
+            pmui.Select.from_param(choices.third, label="And", options=NONE | METHOD_TITLES, width=245, **look),
+            pmui.Select.from_param(choices.remove, label="Takes a token out by", options=REMOVED, width=158, **look),
             self.run,
         ]
 

@@ -76,7 +76,7 @@ class FlowView(View):
         choices = self.links.choices.param
         return [
             pmui.Select.from_param(choices.through, label="Through", options=THROUGH, size="small", margin=TIGHT, width=150),
-            pmui.Select.from_param(choices.colour, label="Colour", options=COLOURS, size="small", margin=TIGHT, width=140),
+            pmui.Select.from_param(choices.colour, label="Colour", options=COLOURS, size="small", margin=TIGHT, width=144),
         ]
 
     def body(self) -> Any:

@@ -128,6 +128,6 @@ class HeadEffectsView(DottedPlaneView):
         choices = self.plane.choices.param
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.value, label="Effect on", options=VALUES, width=160, **look),
+            pmui.Select.from_param(choices.value, label="Effect on", options=VALUES, width=172, **look),
             pmui.Select.from_param(choices.how, label="Removed heads become", options=HOW, width=204, **look),
         ]

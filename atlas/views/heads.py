@@ -69,15 +69,15 @@ class HeadsView(View):
         coloured = {name: name for name in (*CATEGORIES, "layer")} | metrics
         sized = {"all alike": ""} | metrics
         return [
-            pmui.Select.from_param(display.param.layout, label="Places", options=LAYOUTS, size="small", margin=TIGHT, width=158),
+            pmui.Select.from_param(display.param.layout, label="Places", options=LAYOUTS, size="small", margin=TIGHT, width=209),
             pmui.Select.from_param(
                 display.param.x, label="Across", options=metrics, size="small", margin=TIGHT, width=140, visible=two
             ),
             pmui.Select.from_param(
                 display.param.y, label="Upwards", options=metrics, size="small", margin=TIGHT, width=140, visible=two
             ),
-            pmui.Select.from_param(display.param.colour, label="Colour", options=coloured, size="small", margin=TIGHT, width=120),
-            pmui.Select.from_param(display.param.size, label="Size", options=sized, size="small", margin=TIGHT, width=120),
+            pmui.Select.from_param(display.param.colour, label="Colour", options=coloured, size="small", margin=TIGHT, width=130),
+            pmui.Select.from_param(display.param.size, label="Size", options=sized, size="small", margin=TIGHT, width=110),
         ]
 
     def body(self) -> Any:

@@ -77,7 +77,7 @@ class LogitLensView(PlaneView):
         choices, look = self.logit_lens.choices.param, {"size": "small", "margin": TIGHT}
         given = pn.bind(lambda *_: self.can_choose(), self.workspace.param.revision, choices.lens)
         return [
-            pmui.Select.from_param(choices.show, label="Colour", options=SHOWN, width=260, **look),
+            pmui.Select.from_param(choices.show, label="Colour", options=SHOWN, width=268, **look),
             pmui.Select.from_param(choices.lens, label="Lens", options=LENSES, width=150, visible=given, **look),
         ]
 

@@ -99,10 +99,10 @@ class MapView(RasterView):
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
             pmui.Select.from_param(display.param.order, label="Order of heads", options=orders, width=112, **look),
-            pmui.Select.from_param(choices.param.show, label="Show", options=CHOICES, width=84, **look),
+            pmui.Select.from_param(choices.param.show, label="Show", options=CHOICES, width=121, **look),
             pmui.Select.from_param(choices.param.number, label="Number", options=numbered, width=120, visible=numbers, **look),
-            pmui.Select.from_param(display.param.scale, label="Colours", width=88, **look),
-            pmui.Select.from_param(display.param.sinks, label="Sinks in the scale", width=136, visible=weights, **look),
+            pmui.Select.from_param(display.param.scale, label="Colours", width=114, **look),
+            pmui.Select.from_param(display.param.sinks, label="Sinks", width=100, visible=weights, **look),
         ]
 
     def body(self) -> Any:

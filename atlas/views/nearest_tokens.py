@@ -40,4 +40,4 @@ class NearestTokensView(TokenListsView):
     def tools(self) -> list[Any]:
         """Which vectors are looked up."""
         part = self.listed.choices.param.part
-        return [pmui.Select.from_param(part, label="By the vector", options=SHOWN, size="small", margin=TIGHT, width=220)]
+        return [pmui.Select.from_param(part, label="By the vector", options=SHOWN, size="small", margin=TIGHT, width=230)]

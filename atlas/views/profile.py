@@ -52,7 +52,7 @@ class ProfileView(View):
                 options=self.heads.metrics(),
                 size="small",
                 margin=TIGHT,
-                width=200,
+                width=216,
             )
         ]
 

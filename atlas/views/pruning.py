@@ -67,7 +67,7 @@ class PruningView(View):
         """What is left of, and what heads become."""
         choices, look = self.pruning.choices.param, {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.show, label="What is left of", options=SHOWN, width=190, **look),
+            pmui.Select.from_param(choices.show, label="What is left of", options=SHOWN, width=238, **look),
             pmui.Select.from_param(choices.how, label="Removed heads become", options=REPLACED_BY, width=160, **look),
             pmui.Switch.from_param(choices.integrated, label="Integrated gradients", size="small", margin=(14, 8, 0, 8)),
         ]

@@ -40,19 +40,24 @@ LABELS = {
 
 RATIO = "times as far as by neutral swaps"
 
+PLOTS = (
+    "Left, bars: pairs of a text and its counterfactual; dashed: their neutral swaps. Right: the mean of each exchange with its "
+    "95 % interval, filled where it is beyond chance; dashed: no change, or no more than by neutral swaps."
+)
+
 ROWS = 10
 """Pairs of a page."""
 
 TITLES = {
     "row": "Row", "swaps": "Exchanged", "value": "Change", "neutral": "Neutral", "ratio": "Ratio", "q": "q", "flagged": "Flagged",
-    "flagged_new": "Then", "counterfactual": "Counterfactual",
+    "flagged_new": "Flagged after", "counterfactual": "Counterfactual",
 }  # fmt: skip
 
 NUMBERS = ("Change", "Neutral", "Ratio", "q")
 
 WIDE = {
-    "Row": 60, "Exchanged": 190, "Change": 80, "Neutral": 80, "Ratio": 70, "q": 70, "Flagged": 76, "Then": 66,
-    "Counterfactual": 460,
+    "Row": 60, "Exchanged": 190, "Change": 80, "Neutral": 80, "Ratio": 70, "q": 70, "Flagged": 80, "Flagged after": 96,
+    "Counterfactual": 430,
 }  # fmt: skip
 
 LETTERS = 160
@@ -126,7 +131,7 @@ class SwapAuditView(View):
             ),
             self.upload,
             self.column,
-            pmui.Select.from_param(choices.category, label="Exchange", options=categories, width=170, **look),
+            pmui.Select.from_param(choices.category, label="Exchange", options=categories, width=188, **look),
             pmui.TextInput.from_param(
                 choices.own, label="Your swap instead", placeholder="doctor -> nurse", width=180, max_length=LONGEST_NAME, **look
             ),
@@ -134,7 +139,7 @@ class SwapAuditView(View):
                 choices.measure,
                 label="What may change",
                 options={said: name for name, said in MEASURES.items()},
-                width=210,
+                width=218,
                 **look,
             ),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
@@ -157,6 +162,7 @@ class SwapAuditView(View):
         self._plots = [spread, means]
         self.results.objects = [
             pn.Row(*self._plots, sizing_mode="stretch_width"),
+            plain(PLOTS, "aa-swaps-key"),
             self.notes,
             self.table,
             self.bars,

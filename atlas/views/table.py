@@ -128,7 +128,7 @@ class TableView(View):
         """Which metric ranks the heads."""
         metric = self.workspace.display.param.metric
         return [
-            pmui.Select.from_param(metric, label="Metric", options=self.heads.metrics(), size="small", margin=TIGHT, width=200)
+            pmui.Select.from_param(metric, label="Metric", options=self.heads.metrics(), size="small", margin=TIGHT, width=216)
         ]
 
     def body(self) -> Any:

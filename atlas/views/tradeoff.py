@@ -50,8 +50,8 @@ FRONT_LABEL = "on the front, share of samples"
 TITLES = {
     "name": "Head", "composite": "Composite", RANKS[ATTENTION]: "Attention × bias", RANKS[PERFORMANCE]: "Performance",
     RANKS[FAIRNESS]: "Fairness",
-    "bias_removed": "Bias removed", "score_change": "Score change", "score_change_q": "its q",
-    "performance_change": "Performance change", "performance_change_q": "q of it", "front_share": "On the front",
+    "bias_removed": "Bias removed", "score_change": "Score change", "score_change_q": "q of score",
+    "performance_change": "Performance change", "performance_change_q": "q of performance", "front_share": "On the front",
 }  # fmt: skip
 """Columns of the table, and what they are called."""
 
@@ -119,7 +119,7 @@ class TradeoffView(View):
             ),
             self.upload,
             pmui.IntInput.from_param(choices.limit, label="Examples at most", step=100, width=150, **look),
-            pmui.Select.from_param(choices.by, label="Measured by", options=MEASURED, width=190, **look),
+            pmui.Select.from_param(choices.by, label="Measured by", options=MEASURED, width=220, **look),
             pmui.Select.from_param(choices.how, label="Removed heads become", options=BECOME, width=160, **look),
             self.start,
         ]

@@ -46,7 +46,7 @@ class WhyView(SignedLists):
 
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
-        self._cut = pmui.Select(label="Run without", options={"nothing": ""}, value="", size="small", margin=TIGHT, width=220)
+        self._cut = pmui.Select(label="Run without", options={"nothing": ""}, value="", size="small", margin=TIGHT, width=230)
         self._cut.param.watch(self._chosen, "value")
 
     @classmethod

@@ -50,7 +50,7 @@ def test_diagrams_and_rates_are_those_of_the_table_at_the_threshold_of_the_slide
         group = next(each for each in view.numbers.groups if each["name"].startswith("Generalisation"))
         rows, errors = {row["label"]: row for row in group["rows"]}, known.labels["GEN"].errors(threshold)
         assert rows["right when flagged"]["number"] == three(errors.precision.value)
-        edges = f"{errors.precision.lo:.2f}–{errors.precision.hi:.2f}"
+        edges = f"{errors.precision.lo:.2f} to {errors.precision.hi:.2f}"
         assert rows["right when flagged"]["note"] == f"{edges} of {errors.flagged:,}"
         assert rows["found when labelled"]["number"] == three(errors.recall.value)
         assert rows["false alarms"]["number"] == three((errors.flagged - errors.hits) / (5844 - known.labels["GEN"].positives))

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import holoviews as hv
 import panel as pn
+import panel_material_ui as pmui
 import param
 import pytest
 
@@ -263,11 +264,26 @@ def test_every_view_keeps_the_contract(view_type):
     room.second.show(room.trace)  # what compares has something to compare
     view = view_type(room)
     view.__panel__()
+    assert cut_choices(view) == []
     exported = view.export()
     assert isinstance(exported, Export)
     assert len(exported.table)
     assert exported.name
     assert isinstance(view.param.dark, param.Parameter)
+
+
+LETTER, AROUND = 7.1, 44
+"""Pixels of a letter of a choice, and of what stands around it in its field."""
+
+LONG = {"Order of heads", "Number", "Across", "Upwards", "Colour", "Size", "Texts"}
+"""Fields whose longest choices are names of metrics or sentences, in rows without room for them."""
+
+
+def cut_choices(view):
+    """The longest choices of the tools of a view that do not fit in their fields."""
+    fields = [field for tool in view.tools() for field in tool.select(pmui.Select) if field.width and field.label not in LONG]
+    longest = ((field, max(map(str, field.options), key=len, default="")) for field in fields)
+    return [(field.label, name) for field, name in longest if len(name) * LETTER + AROUND > field.width]
 
 
 def test_keys_of_views_are_unique():
