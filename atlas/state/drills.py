@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NONE = (
-    "The heads of this corpus were not drilled. `atlas drills {model} --corpus {where}` does it, in a minute for a small model."
+    "The heads of this corpus were not drilled. `atlas drills {model} --corpus FOLDER` does it in a minute for a small model, where "
+    "`atlas corpus` has written the corpus to FOLDER."
 )
 
 FIGURES = {"value": "score", "from": "lo", "to": "hi", "shuffled": "null", "q": "q"}
@@ -47,7 +48,7 @@ class DrillsLens(HeadPlaneLens):
         _, corpus = chosen(self.workspace)
         held = drills(corpus)
         if held is None:
-            raise NotCaptured(NONE.format(model=corpus.provenance["model"], where=name_of(self.workspace)))
+            raise NotCaptured(NONE.format(model=corpus.provenance["model"]))
         return held
 
     def said(self) -> str:
