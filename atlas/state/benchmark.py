@@ -33,7 +33,7 @@ OVERALL = "overall"
 
 LOST = "The file is no longer here. Choose it again."
 
-MEASURES = {"ss": "Stereotype score (ideal 50)", "lms": "Language modelling score (ideal 100)", "icat": "both as ICAT (ideal 100)",
+MEASURES = {"ss": "Stereotype score (ideal 50)", "lms": "Language model score (ideal 100)", "icat": "both as ICAT (ideal 100)",
             "score": "More stereotyped is likelier (ideal 50)"}  # fmt: skip
 """Columns of the scores, and what they are called."""
 

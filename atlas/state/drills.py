@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NONE = (
-    "The heads of this corpus were not drilled. `atlas drills {model} --corpus FOLDER` does it in a minute for a small model, where "
-    "`atlas corpus` has written the corpus to FOLDER."
+    "The heads of this corpus were not drilled. `atlas drills {model} --corpus FOLDER` does it in a minute for a small model, "
+    "where `atlas corpus` has written the corpus to FOLDER."
 )
 
 FIGURES = {"value": "score", "from": "lo", "to": "hi", "shuffled": "null", "q": "q"}

@@ -18,7 +18,7 @@ def outcome_labels(names: Sequence[str]) -> list[str]:
     plain = [shown_token(name.removeprefix(" ") or name) for name in names]
     several = Counter(plain)
     return [
-        f"␠{short}" if several[short] > 1 and name.startswith(" ") else short for name, short in zip(names, plain, strict=True)
+        f"␣{short}" if several[short] > 1 and name.startswith(" ") else short for name, short in zip(names, plain, strict=True)
     ]
 
 

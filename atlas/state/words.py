@@ -89,7 +89,7 @@ def shown_token(token: str) -> str:
     """A token without the marks of its tokenizer that stand for a space, and with what cannot be seen made visible."""
     plain = token.removeprefix("Ġ").removeprefix("▁").removeprefix("##").replace("Ċ", "↵").replace("Ġ", " ").replace("▁", " ")
     seen = "".join(visible(character) for character in plain)
-    return seen or "␠"
+    return seen or "␣"
 
 
 def visible(character: str) -> str:

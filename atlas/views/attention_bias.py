@@ -6,17 +6,17 @@ from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.state.attention_bias import AMONG, RECEIVED, AttentionBiasLens
+from atlas.state.attention_bias import AMONG, BEYOND, RECEIVED, AttentionBiasLens
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT
-from atlas.views.beyond import BeyondChanceView
+from atlas.views.dotted import DottedPlaneView
 from atlas.views.shows import Shows
 
 DIRECTIONS = {"all words": RECEIVED, "flagged words": AMONG}
 
 
-class AttentionBiasView(BeyondChanceView):
+class AttentionBiasView(DottedPlaneView):
     """How much more than evenly heads look at flagged words."""
 
     key: ClassVar = "attention_bias"
@@ -25,7 +25,7 @@ class AttentionBiasView(BeyondChanceView):
     help: ClassVar = (
         "Rows are layers, columns heads. The paper's colour: the flagged words get what evenly spread attention under the same "
         "mask would give them (ratio 1); orange more, purple less, by the logarithm to the base 2: 1 is twice as much, −1 half. "
-        "A small filled square: beyond chance (q ≤ 0.05). Special tokens neither look nor are looked at here. Chance flags as "
+        "A dot: beyond chance (q ≤ 0.05). Special tokens neither look nor are looked at here. Chance flags as "
         "many other tokens of this text, so a head that rests on one token is not called biased for it; a short text with few "
         "flagged tokens can hardly have a head beyond chance. Which words are flagged is the opinion of a detector that is often "
         "wrong (see the card 'Biased words'), and attention to a word is not yet an effect on what the model says. Click a "
@@ -48,6 +48,10 @@ class AttentionBiasView(BeyondChanceView):
             pmui.Select.from_param(choices.direction, label="Looked at by", options=DIRECTIONS, width=150, **look),
         ]
 
-    def beyond_chance(self) -> frozenset[tuple[int, int]]:
+    def said_of_colours(self) -> str:
+        """What a dot says."""
+        return f"dot: beyond chance, q ≤ {BEYOND}"
+
+    def dotted(self) -> frozenset[tuple[int, int]]:
         """The heads whose ratio is beyond chance."""
         return self.bias.beyond()

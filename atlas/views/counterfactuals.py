@@ -8,13 +8,13 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
-from atlas.state.counterfactuals import MOVED, RATIO, CounterfactualsLens
+from atlas.state.counterfactuals import BEYOND, MOVED, RATIO, CounterfactualsLens
 from atlas.state.validate import LONGEST_NAME
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT, gesture
-from atlas.views.beyond import BeyondChanceView
+from atlas.views.dotted import DottedPlaneView
 from atlas.views.plain import plain
 from atlas.views.shows import Shows
 
@@ -29,7 +29,7 @@ HIGH = 280
 """Pixels of the list, downwards: a nationality has a dozen counterparts, and the numbers stand below."""
 
 
-class CounterfactualsView(BeyondChanceView):
+class CounterfactualsView(DottedPlaneView):
     """What changes where an identity is exchanged."""
 
     key: ClassVar = "counterfactuals"
@@ -44,7 +44,7 @@ class CounterfactualsView(BeyondChanceView):
         "bar the text, second bar the counterfactual. Below, each cell is a head: how far its attention between words moved "
         "(words aligned; special tokens are looked at and do not look), over what neutral words (“visitor”, “quiet”, names for "
         "pronouns) of the same kind and number of tokens at the same places do. The paper's colour: as much; orange more, purple "
-        "less, by the logarithm to the base 2. A small filled square: beyond neutral swaps (q ≤ 0.05). A difference in one text "
+        "less, by the logarithm to the base 2. A dot: beyond neutral swaps (q ≤ 0.05). A difference in one text "
         "is no proof of bias: compare several texts. Click a head to show and select it, the name of a layer to select its heads."
     )
     defines: ClassVar = ("counterfactual_likelihood", "counterfactual_reaction", "bias_label")
@@ -71,7 +71,11 @@ class CounterfactualsView(BeyondChanceView):
         """Words are exchanged in a text."""
         return without_text(trace) or (TWO_TEXTS if trace.texts.pair is not None else "")
 
-    def beyond_chance(self) -> frozenset[tuple[int, int]]:
+    def said_of_colours(self) -> str:
+        """What a dot says."""
+        return f"dot: beyond neutral swaps, q ≤ {BEYOND}"
+
+    def dotted(self) -> frozenset[tuple[int, int]]:
         """The heads that react beyond neutral swaps."""
         return self.counterfactuals.beyond()
 

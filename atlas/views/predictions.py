@@ -38,7 +38,7 @@ class PredictionsView(View):
         "ones together. Click an outcome: it is the prediction that is explained, here step by step and by other views. Click "
         "another one with Shift: the first is held against it. Click again to let go. Click a heading to select its token. "
         "In text: what the text itself has there; #8: it is the eighth likeliest. Without these heads: the text is run again "
-        "with the selected heads switched off (their output is zero); each outcome has two bars, before and after. ␠: the "
+        "with the selected heads switched off (their output is zero); each outcome has two bars, before and after. ␣: the "
         "outcome begins with a space, and another one differs by it alone."
     )
     defines: ClassVar = ("prediction_probability", "prediction_difference")

@@ -113,8 +113,8 @@ def test_many_tokens_are_counted(room):
 @pytest.mark.parametrize(
     ("token", "shown"),
     [
-        ("doctor", "doctor"), ("Ġdoctor", "doctor"), ("▁doctor", "doctor"), ("##tor", "tor"), ("Ġ", "␠"), ("▁", "␠"),
-        ("", "␠"), ("Ċ", "↵"), ("\n", "↵"), ("\x00", "␀"), ("a\tb", "a␉b"), ("\x7f", "␡"), ("<script>", "<script>"),
+        ("doctor", "doctor"), ("Ġdoctor", "doctor"), ("▁doctor", "doctor"), ("##tor", "tor"), ("Ġ", "␣"), ("▁", "␣"),
+        ("", "␣"), ("Ċ", "↵"), ("\n", "↵"), ("\x00", "␀"), ("a\tb", "a␉b"), ("\x7f", "␡"), ("<script>", "<script>"),
         ("&amp;", "&amp;"), ("**bold**", "**bold**"), ("דוקטור", "דוקטור"), ("👩‍👩‍👧", "👩‍👩‍👧"), ("x" * 10_000, "x" * 10_000),
     ],
 )  # fmt: skip

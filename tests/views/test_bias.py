@@ -127,7 +127,7 @@ def test_the_plane_is_the_logarithm_of_the_ratio_of_every_head_and_those_beyond_
     np.testing.assert_allclose(view.bias.plane().whole, values, atol=1e-6)
     beyond = {(row.layer, row.head) for row in mine.itertuples() if row.q <= 0.05}
     assert view.bias.beyond() == beyond
-    assert len(view.dots()) == len(beyond)
+    assert len(view.dotted()) == len(beyond)
     assert f"{len(flagged_tokens(of))} tokens flagged by gus-mini" in view.lens.line
     assert f"{len(beyond)} of {len(mine)} " in view.lens.line
     pd.testing.assert_frame_equal(view.export().table, mine)

@@ -73,7 +73,7 @@ def test_after_a_press_the_plane_has_the_reaction_of_every_head_over_that_to_neu
     assert not view.counterfactuals.can_compare
     beyond = {(row.layer, row.head) for row in mine.itertuples() if row.q <= 0.05}
     assert view.counterfactuals.beyond() == beyond
-    assert len(view.dots()) == len(beyond)
+    assert len(view.dotted()) == len(beyond)
     assert f"{len(beyond)} of " in view.lens.line
     cell = view.plane.cell(1, 1)
     assert cell["moved"] == pytest.approx(mine["moved"][shape[1] + 1], abs=1e-6)

@@ -256,4 +256,4 @@ def test_a_problem_is_said_in_the_card_and_goes_when_its_cause_goes():
 
 
 def test_names_that_differ_by_a_space_alone_are_told_apart():
-    assert outcome_labels([" him", "her", " her"]) == ["him", "her", "␠her"]
+    assert outcome_labels([" him", "her", " her"]) == ["him", "her", "␣her"]
