@@ -295,7 +295,7 @@ def _no_structure(k: int, score: float, chance: float) -> str:
     start = f"No clusters: the best division, into {k}, has a mean silhouette of {score:.2f}"
     if np.isnan(chance):
         return f"{start}; up to {STRUCTURE} there is no substantial structure. All heads are shown as one group."
-    return f"{start}, which {chance:.0%} of single clouds of the same shape reach too. All heads are shown as one group."
+    return f"{start}, which {100 * chance:.0f} % of single clouds of the same shape reach too. All heads are shown as one group."
 
 
 def _summary(k: int, score: float, stability: Stability) -> str:

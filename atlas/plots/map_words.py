@@ -50,7 +50,7 @@ def brief(value: float) -> str:
     """A number in a square: three digits at most, and no power of ten."""
     if 0 < abs(value) < LEAST:
         return f"<{LEAST}"
-    return f"{value:.3f}" if abs(value) < 1 else number(value)
+    return f"{value:.3f}" if 0 < abs(value) < 1 else number(value)
 
 
 def fits(text: str, squares: Squares) -> bool:

@@ -54,7 +54,7 @@ def steps_in_words(row: RowSteps, key: int, key_name: str, query_name: str, foun
         ("weight", digits(weight), f"exponent / sum = {digits(power)} / {digits(row.total)}{small}"),
     ]
     return {
-        "name": f"{query_name} → {key_name}: how its weight comes about",
+        "name": f"{query_name} → {key_name}: how its weight is computed",
         "rows": [{"label": label, "number": value, "note": note} for label, value, note in [*rows, *_mixed(row, key, found)]],
     }
 

@@ -84,7 +84,7 @@ class StripsPlot:
 
 
 class StepsView(View):
-    """How one weight comes about, and what is done with it."""
+    """How one weight is computed, and what is done with it."""
 
     key: ClassVar = "steps"
     title: ClassVar = "Step by step"
