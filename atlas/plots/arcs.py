@@ -167,6 +167,6 @@ def on_paper(paper: str) -> Hook:
 
     def hook(plot: Any, _: Any) -> None:
         if "glyph_renderer" in plot.handles:
-            plot.handles["glyph_renderer"].glyph.update(background_fill_color=paper, background_fill_alpha=0.85)
+            plot.handles["glyph_renderer"].glyph.update(background_fill_color=paper, background_fill_alpha=1.0)
 
     return hook

@@ -10,6 +10,9 @@ from bokeh.models import FixedTicker, LinearAxis
 from atlas.plots.colours import FONT, Theme
 from atlas.plots.frame import Hook
 
+SIZE = "12px"
+"""Of the words at both sides."""
+
 WORDS = "words"
 """Name of the axis at the right, whose labels show the values."""
 
@@ -25,7 +28,7 @@ def row_words(titles: Sequence[str], words: Sequence[str], around: Theme) -> Hoo
         figure = plot.state
         if not any(axis.name == WORDS for axis in figure.right):
             axis = LinearAxis(name=WORDS, axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
-            axis.update(major_label_text_font=FONT, major_label_text_font_size="12px")
+            axis.update(major_label_text_font=FONT)
             figure.add_layout(axis, "right")
         (right,) = (axis for axis in figure.right if axis.name == WORDS)
         for axis, texts in ((figure.left[0], titles), (right, words)):
@@ -34,6 +37,6 @@ def row_words(titles: Sequence[str], words: Sequence[str], around: Theme) -> Hoo
                 axis.ticker = FixedTicker(ticks=list(names))
             if axis.major_label_overrides != names:
                 axis.major_label_overrides = names
-            axis.major_label_text_color = around.ink
+            axis.update(major_label_text_color=around.ink, major_label_text_font_size=SIZE)
 
     return hook

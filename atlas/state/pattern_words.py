@@ -97,7 +97,7 @@ def _about(part: pd.DataFrame, *, relation: bool, follow: int) -> str:
         return f"{on}, too few to test"
     if part["q"].isna().all():
         return f"{on}, not tested"
-    return f"{on}; {follow:,} of {counted(heads, 'head')} beyond chance"
+    return f"{on}; {follow:,} of {heads:,} beyond chance"
 
 
 def arcs_in_words(found: Arcs, relations: pd.DataFrame, head: HeadId, direction: str) -> str:
