@@ -23,7 +23,7 @@ from atlas.state.detection import thresholds_of, under
 from atlas.state.library import examples
 from atlas.state.pipeline import model_lane
 from atlas.state.restore import apply
-from atlas.state.second_lens import NO_SECOND
+from atlas.state.second_lens import NO_SECOND, RUNNING
 from atlas.state.share import encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
@@ -252,6 +252,17 @@ def test_a_model_that_fills_masks_is_asked_with_the_word_masked_and_the_other_af
     assert table["position_b"].unique().tolist() == [3]
     seen = room.trace.predictions(1)
     assert table["a"].max() < float(seen.loc[seen["position"] == 5, "probability"].iloc[0])
+
+
+def test_models_that_predict_other_things_are_told_apart_in_words_and_no_line_says_that_side_b_still_runs():
+    room = room_of("bert-mini")
+    view = ComparePredictionsView(room)
+    view.predictions.line = RUNNING
+    room.second.put(model="gus-mini")
+    view.__panel__()
+    assert view.predictions.groups() == []
+    assert view.problem == "Side A fills masks and side B labels tokens, so no outcome is in both."
+    assert view.predictions.line == ""
 
 
 def test_a_row_of_the_streams_selects_the_heads_that_read_it():

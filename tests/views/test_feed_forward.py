@@ -146,11 +146,12 @@ def test_the_view_shows_the_layer_in_focus_and_a_tap_moves_it():
     assert group["rows"][0]["number"] == f"{found.activations[0]:.3g}".replace("-", "−")
     said = view.units.note().splitlines()
     assert len(said) == len(found.units)
-    assert said[0].startswith(f"unit {found.units[0]} promotes {found.promotes[0][0].strip()}, ")
-    assert said[0].endswith(f", {found.suppresses[0][-1].strip()}")
+    assert said[0].startswith(f"unit {found.units[0]} promotes '{found.promotes[0][0].strip()}', ")
+    assert said[0].endswith(f", '{found.suppresses[0][-1].strip()}'")
     assert view.lens.line.startswith("Layer 0: 128 units, gelu_new; mean of")
     marks = view._shares().Points.I.data
     np.testing.assert_allclose(marks["y"], np.concatenate([found.firing, found.holding]))
+    assert hv.render(view._shares()).x_range.end == len(found.firing) - 0.5, "no place is left for an end that no unit has"
     before = view.lens.revision
     room.selection.focus_on(HeadId("decoder", 0, 2))
     assert view.lens.revision == before  # another head of the same layer

@@ -32,7 +32,7 @@ from atlas.plots.arcs import (
     word_under,
 )
 from atlas.state.outcome_line import percent
-from atlas.state.pattern_words import BEST, share
+from atlas.state.pattern_words import BEST, share, title_of_pattern
 from atlas.state.patterns import TOO_SHORT
 from atlas.tracing.patterns import DIRECTIONS, arcs, pages, place_patterns, relation_patterns
 from atlas.tracing.selected_heads import selected_heads
@@ -91,6 +91,11 @@ def test_of_every_pattern_the_best_heads_are_listed_with_score_chance_and_verdic
                     assert found["note"] == ", ".join(filter(None, [direction, verdict]))
         if kind == "decoder":
             assert "next" not in [group["rows"][0]["key"].split(" ")[1] for group in view.places.groups]
+
+
+def test_a_relation_has_the_name_of_the_parser_and_what_it_means():
+    assert title_of_pattern("nsubj:pass", relation=True) == "nsubj:pass (subject)"
+    assert title_of_pattern("dep", relation=True) == "dep"
 
 
 def test_a_pressed_head_is_selected_and_a_heading_selects_those_beyond_chance():
