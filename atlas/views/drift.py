@@ -47,7 +47,7 @@ class DriftView(CorpusView, HeadPlaneView):
     def tools(self) -> list[Any]:
         """Which corpora, and which metric."""
         metric = self.workspace.display.param.metric
-        look: dict[str, Any] = {"size": "small", "margin": TIGHT, "width": 200}
+        look: dict[str, Any] = {"size": "small", "margin": TIGHT, "width": 216}
         options = CorpusHeadsLens.metrics()
         return [self.corpus, self.other, pmui.Select.from_param(metric, label="Metric", options=options, **look)]
 

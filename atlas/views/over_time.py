@@ -41,7 +41,7 @@ class OverTimeView(CorpusView):
 
     def tools(self) -> list[Any]:
         """Which corpus, which metric, heads or layers."""
-        look: dict[str, Any] = {"size": "small", "margin": TIGHT, "width": 200}
+        look: dict[str, Any] = {"size": "small", "margin": TIGHT, "width": 216}
         metric, followed = self.workspace.display.param.metric, self.time.choices.param.followed
         return [
             self.corpus,

@@ -90,7 +90,7 @@ def test_nothing_runs_before_the_press_and_then_the_numbers_are_those_of_the_api
     assert not view.hint.visible
     assert view.tradeoff.shown().table.equals(found().table)
     whole = found().whole
-    assert f"stereotype score {whole['score']:.3g} [{whole['score_lo']:.3g}, {whole['score_hi']:.3g}]" in view.lens.line
+    assert f"stereotype score {whole['score']:.3g} ({whole['score_lo']:.3g} to {whole['score_hi']:.3g})" in view.lens.line
     beyond = int((found().table["score_change_q"] <= 0.05).sum())
     assert f"Of 24 heads {beyond} change" in view.lens.line
     exported = view.export().table
@@ -114,7 +114,7 @@ def test_the_scatter_has_every_head_the_front_chance_and_the_intervals_of_select
     np.testing.assert_allclose(points.data["at_y"], table["bias_removed"])
     at = found().heads.index(PREJUDICED)
     assert points.selected.indices == [at]
-    assert f"[{table['bias_removed_lo'][at]:.3g}, {table['bias_removed_hi'][at]:.3g}]" in points.data["about"][at]
+    assert f"({table['bias_removed_lo'][at]:.3g} to {table['bias_removed_hi'][at]:.3g})" in points.data["about"][at]
     segments = [np.array([source.data[name] for name in ("x0", "y0", "x1", "y1")]) for source in sources if "y1" in source.data]
     row = table.select_dtypes("number").iloc[at].astype(float)
     own = next(each for each in segments if each.shape[1] == 2 and each[0, 0] == pytest.approx(row["performance_change_lo"]))
