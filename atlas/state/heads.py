@@ -314,7 +314,11 @@ class HeadsLens(Lens):
         table["cluster"] = self._clusters(trace, len(table))
         table["role"] = roles(table)
         said = tokens_in_words(self.workspace)
-        self.line = f"{counted(len(table), 'head')}, measured on " + (said or "all tokens") + _about_rows(table)
+        self.line = (
+            f"{counted(len(table), 'head')}, measured on "
+            + (f"the selection ({said})" if said else "all tokens")
+            + _about_rows(table)
+        )
         if said and not set(table["role"]) <= {UNTOLD}:
             self.line += "; clusters are of the whole text"
         self.kind_shown = self.kind

@@ -264,7 +264,7 @@ class MetricCardsLens(Lens):
         else:
             who = f"Head in focus, {heads[0]}, among {every:,} heads"
         said = tokens_in_words(self.workspace) if self.workspace.selection.queries else ""
-        return f"{who}; measured on the rows of {said}" if said else f"{who}; measured on all rows"
+        return f"{who}; measured on the rows of the selection ({said})" if said else f"{who}; measured on all rows"
 
 
 def _mean(values: Array) -> float:

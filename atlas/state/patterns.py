@@ -260,7 +260,7 @@ class PatternsLens(Lens):
     def _say(self, places: pd.DataFrame, relations: pd.DataFrame) -> None:
         heads = places.groupby(["layer", "head"]).ngroups
         said = tokens_in_words(self.workspace) if self.workspace.selection.queries else ""
-        rows = f"the rows of {said}" if said else "all rows"
+        rows = f"the rows of the selection ({said})" if said else "all rows"
         parts = [f"{counted(heads, 'head')}; {len(PLACES)} patterns of places, measured on {rows}"]
         if len(relations):
             arcs_read = (

@@ -654,8 +654,8 @@ def test_heads_are_measured_anew_for_selected_tokens_and_not_for_selected_heads(
         np.testing.assert_allclose(narrow[name], expected[name])
     assert not np.allclose(narrow["entropy"], whole["entropy"])
     assert (
-        lens.line
-        == "8 heads, measured on tokens: doctor, she: too few rows for a role (2; it takes 5); clusters are of the whole text"
+        lens.line == "8 heads, measured on the selection (tokens: doctor, she): too few rows for a role (2; it takes 5); "
+        "clusters are of the whole text"
     )
     room.selection.show_kind(CROSS)
     assert set(lens.table()["kind"]) == {CROSS}
@@ -871,7 +871,7 @@ def test_of_rows_that_see_one_token_only_no_job_and_no_place_is_known():
     points = lens.points()
     assert len(points) == 12
     assert points[["x", "y"]].isna().all(axis=None)
-    assert lens.line.startswith("12 heads, measured on from: [CLS]")
+    assert lens.line.startswith("12 heads, measured on the selection (from: [CLS]")
     assert "where a row sees one token only, heads cannot differ" in lens.line
     assert [chip["label"] for group in lens.groups() if group["name"] == "Roles" for chip in group["chips"]] == ["N/A"]
     room.selection.select_tokens([0, 3], axis="from")  # one row that sees more is enough
