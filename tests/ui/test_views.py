@@ -284,7 +284,7 @@ def test_the_largest_of_several_heads_instead_of_their_mean(seat):
     seat.do(lambda: setattr(seat.display, "aggregate", "max"))
     expected = np.maximum(W[0, 0], W[2, 1])
     seat.until(lambda: np.abs(whole_matrix(seat) - level(expected, expected.max())).max() <= 1)
-    assert seat.text(".aa-card-matrix .line").startswith("largest of 2 heads")
+    assert seat.text(".aa-card-matrix .line").lower().startswith("largest of 2 heads")
 
 
 def test_columns_of_the_matrix_each_by_their_sum(seat):
@@ -299,7 +299,7 @@ def test_rollout_up_to_the_layer_of_the_head(seat):
     for layer in range(3):
         flow = (W[layer].mean(axis=0) + np.eye(N)) / 2 @ flow
     seat.until(lambda: np.abs(whole_matrix(seat) - level(flow, flow.max())).max() <= 1)
-    assert seat.text(".aa-card-matrix .line") == "rollout from the first layer to layer 2"
+    assert seat.text(".aa-card-matrix .line").lower() == "rollout from the first layer to layer 2"
 
 
 def test_what_a_recording_does_not_hold_is_said_where_the_matrix_would_be_and_only_there(seat):
