@@ -64,7 +64,8 @@ export function render({model}) {
     const rows = model.groups.flatMap(group => group.rows)
     for (const [name, most] of [["label", model.letters], ["number", 30], ["note", 30]]) {
       const longest = Math.max(0, ...rows.map(row => row[name].length))
-      root.style.setProperty(`--${name}`, `${Math.min(longest, most)}ch`)
+      // One more for names: a letter may be wider than the digit that "ch" is.
+      root.style.setProperty(`--${name}`, `${Math.min(longest, most) + (name === "label" ? 1 : 0)}ch`)
     }
   }
 

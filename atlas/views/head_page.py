@@ -145,7 +145,7 @@ class HeadPageView(CorpusView):
             }
             for token, mass, count, each in found[["token", "mass", "count", "each"]].itertuples(index=False, name=None)
         ]
-        return {"name": SIDES[side], "note": "mean of one occurrence; sum of all (the bar) in how many", "rows": rows}
+        return {"name": SIDES[side], "note": "mean; sum (the bar) in how many", "rows": rows}
 
     def _examples(self) -> list[dict[str, Any]]:
         rows = [
