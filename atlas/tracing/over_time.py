@@ -118,7 +118,7 @@ class OverTime:
         lines = [self._line(role, new[new["role"] == role], kinds) for role in dict.fromkeys(new["role"])]
         lost = int(found["step"].isna().sum())
         if lost:
-            lines.append(f"{lost:,} {'role was' if lost == 1 else 'roles were'} had by a head and lost again.")
+            lines.append(f"{lost:,} {'role was' if lost == 1 else 'roles were'} earned and lost again.")
         return "\n".join([*(lines or ["No head has earned a role at the last checkpoint."]), RULE])
 
     def _line(self, role: str, rows: pd.DataFrame, kinds: list[str]) -> str:

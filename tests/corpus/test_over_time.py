@@ -35,7 +35,7 @@ def test_a_role_appears_where_a_head_keeps_it_and_not_where_it_was_lost_again():
     lost = over_time([at(step, amount) for step, amount in ((0, 0.2), (1, 0.8), (2, 0.2))])
     assert lost.appears["step"].isna().all()
     assert lost.appears["first"].tolist() == [1]
-    assert "1 role was had by a head and lost again" in lost.sentence
+    assert "1 role was earned and lost again" in lost.sentence
 
 
 def test_the_table_has_the_figures_of_every_corpus():
