@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import panel as pn
 import pytest
-from panel.tests.util import serve_component
-from panel.tests.util import wait_until as panel_wait_until
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from panel.tests.util import serve_and_wait
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, expect, sync_playwright
 
 from atlas.patches.sending import patch_sending
 
@@ -37,11 +39,64 @@ def launch() -> Iterator[Browser]:
         browser.close()
 
 
+class Chromium:
+    """The browser of a process: it is started when a file first asks for it, and anew once it has died.
+
+    Playwright keeps an event loop in the thread of the tests, and marks it as running after each of its calls. Nobody else could
+    run a loop there, so that the mark stands only as long as a file has the browser.
+    """
+
+    def __init__(self) -> None:
+        self._open = contextlib.ExitStack()
+        self._browser: Browser | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @contextmanager
+    def lent(self) -> Iterator[Browser]:
+        """The browser, for a file."""
+        asyncio._set_running_loop(self._loop)
+        try:
+            if not self._answers():
+                self._start()
+            yield self._browser
+        finally:
+            asyncio._set_running_loop(None)
+
+    def stop(self) -> None:
+        """End it."""
+        asyncio._set_running_loop(self._loop)
+        self._browser = None
+        try:
+            self._open.close()
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _answers(self) -> bool:
+        """Whether there is one that still opens pages; what an earlier file left open is closed."""
+        browser, self._browser = self._browser, None  # one that hangs here is not asked a second time
+        if browser is None:
+            return False
+        try:
+            browser.new_context()
+            for each in browser.contexts:
+                each.close()
+        except Error:
+            return False
+        self._browser = browser
+        return True
+
+    def _start(self) -> None:
+        with contextlib.suppress(Error):  # of one that has died, and cannot be closed
+            self.stop()
+        self._browser = self._open.enter_context(launch())
+        self._loop = asyncio.get_running_loop()
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for the tests of a file."""
-    with launch() as started:
-        yield started
+def browser(chromium: Chromium) -> Iterator[Browser]:
+    """The browser of this process, for the tests of a file."""
+    with chromium.lent() as found:
+        yield found
 
 
 def faults(page: Page) -> list[str]:
@@ -72,14 +127,27 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def wait_until(condition: Callable[[], Any], page: Page, patience: int = PATIENCE) -> None:
     """Wait until a condition holds; it returns whether it does, or asserts."""
-    panel_wait_until(condition, page, timeout=patience, interval=25)
+    deadline = time.monotonic() + patience / 1000
+    while True:
+        missing = None
+        try:
+            found = condition()
+        except AssertionError as error:
+            missing = error
+        else:
+            if found is None or found:
+                return
+        if time.monotonic() > deadline:
+            msg = f"after {patience} ms it still does not hold: {missing or condition}"
+            raise TimeoutError(msg) from missing
+        page.wait_for_timeout(25)
 
 
-def served(page: Page, app: object, ready: str, **how: Any) -> Locator:
+def served(page: Page, app: object, ready: str, suffix: str = "", **how: Any) -> Locator:
     """Serve an app, open it, and wait for what a selector names."""
     patch_sending()
     earlier = set(pn.state._browsers)  # documents of other tests may live on, with browsers that never said what they are
-    serve_component(page, app, **how)
+    page.goto(f"http://localhost:{serve_and_wait(app, **how)}{suffix}", wait_until="domcontentloaded")
     found = page.locator(ready)
     found.first.wait_for(state="attached")
     # What Python changes while the page is still being put together reaches the document and not the page.

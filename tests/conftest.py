@@ -82,6 +82,16 @@ def shared_data() -> Callable[..., Path]:
     return find
 
 
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all files of a process: `tests.browser.browser` lends it to a file."""
+    from tests.browser import Chromium
+
+    found = Chromium()
+    yield found
+    found.stop()
+
+
 @pytest.fixture
 def plant():
     """Makes planted work, and lets all of it end with the test."""

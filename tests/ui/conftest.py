@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from atlas.engine.running.service import Service
 from atlas.state.opening import Opening
 from tests.browser import browser
 
@@ -36,10 +37,16 @@ def opening() -> Opening:
     return Opening("planted", TEXT)
 
 
+@pytest.fixture(scope="session")
+def known() -> Service:
+    """The models, and what files before this one have run: the heads of a text are measured once a process."""
+    return service()
+
+
 @pytest.fixture(scope="module")
-def visit(browser, opening) -> Iterator[Seat]:
+def visit(browser, opening, known) -> Iterator[Seat]:
     """The page, open for all tests of a file."""
-    with seated(browser, opening, service()) as seat:
+    with seated(browser, opening, known) as seat:
         yield seat
 
 

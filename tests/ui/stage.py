@@ -104,12 +104,7 @@ class Seat:
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Wait for something on either end; the condition says whether it holds, or asserts."""
-
-        def holds() -> bool:
-            found = condition()
-            return found is None or bool(found)
-
-        wait_until(holds, self.page, self.patience)
+        wait_until(condition, self.page, self.patience)
 
     # -- opening ----------------------------------------------------------------------------------------------------------
 
@@ -327,8 +322,9 @@ def _page(context: BrowserContext) -> Page:
 
 @contextmanager
 def seated(
-    browser: Browser, first: Opening, service: Service, size: dict[str, int] = LARGE, patience: int = PATIENCE, tabs: Any = TABS
-) -> Iterator[Seat]:
+    browser: Browser, first: Opening, service: Service, size: dict[str, int] = LARGE, patience: int = PATIENCE, tabs: Any = TABS,
+    query: str = "",
+) -> Iterator[Seat]:  # fmt: skip
     """Serve the app, open it in a browser, and clean up; nothing may have gone wrong in the browser."""
     prepare()
     sessions: list[Session] = []
@@ -345,7 +341,7 @@ def seated(
     port = serve_and_wait(page)
     seat = Seat(opened, sessions, found, f"http://localhost:{port}", first, patience)
     try:
-        seat.open()
+        seat.open(query)
         yield seat
     finally:
         context.close()

@@ -8,14 +8,14 @@ import pytest
 
 from atlas.ids import HeadId
 from atlas.views.catalog import TABS, Tab
-from tests.ui.planted import HEADS, LAYERS, service
+from tests.ui.planted import HEADS, LAYERS
 from tests.ui.shown import Wanted, profile_selected
 from tests.ui.stage import head_place, seated
 
 pytestmark = pytest.mark.ui
 
 MORE = ("deep", "bias")
-SWITCHES = 20
+SWITCHES = 12
 
 
 def copies(key: str) -> Tab:
@@ -25,8 +25,8 @@ def copies(key: str) -> Tab:
 
 
 @pytest.fixture(scope="module")
-def visit(browser, opening):
-    with seated(browser, opening, service(), tabs=(*TABS, *map(copies, MORE))) as seat:
+def visit(browser, opening, known):
+    with seated(browser, opening, known, tabs=(*TABS, *map(copies, MORE))) as seat:
         yield seat
 
 
