@@ -54,20 +54,23 @@ class Chromium:
     @contextmanager
     def lent(self) -> Iterator[Browser]:
         """The browser, for a file."""
-        asyncio._set_running_loop(self._loop)
-        try:
+        with self._loop_marked():
             if not self._answers():
                 self._start()
             yield self._browser
-        finally:
-            asyncio._set_running_loop(None)
 
     def stop(self) -> None:
         """End it."""
-        asyncio._set_running_loop(self._loop)
         self._browser = None
-        try:
+        with self._loop_marked():
             self._open.close()
+
+    @contextmanager
+    def _loop_marked(self) -> Iterator[None]:
+        # One whose driver has died runs no more.
+        asyncio._set_running_loop(self._loop if self._loop is not None and self._loop.is_running() else None)
+        try:
+            yield
         finally:
             asyncio._set_running_loop(None)
 
