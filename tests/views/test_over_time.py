@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state.corpora import Corpora, named
 from atlas.state.workspace import Workspace
 from atlas.tracing.corpus_heads import drills
@@ -170,7 +171,7 @@ def test_the_head_page_and_the_finder_know_the_drills(space):
     own = scores(space).iloc[9]
     assert words[-1] == (
         f"Induction (drill): {own['score']:.3g} (95 % interval {own['lo']:.3g} to {own['hi']:.3g}, 16 drills), where it has "
-        f"{own['null']:.3g} on the same drills shuffled; q {own['q']:.3g}.".replace("e-", "e−")
+        f"{own['null']:.3g} on the same drills shuffled; q {three(own['q'])}."
     )
     finder = FinderView(space)
     finder.finder.look_for("drill_induction > 0.5", "finder")
