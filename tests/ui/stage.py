@@ -118,6 +118,7 @@ class Seat:
         """Do what makes a new session, and take it for this page's."""
         before = len(self.sessions)
         go()
+        self.page.wait_for_load_state("networkidle")  # to be asked every 25 ms while it reads its scripts holds a page up
         self.until(lambda: len(self.sessions) == before + 1)
         self.visits.append(self.sessions[before])
 
