@@ -72,7 +72,7 @@ def test_every_name_is_there_or_explained(subject: Body) -> None:
             assert anatomy.schema[kind].startswith("post-norm") == (subject.name in POST_NORM or subject.name.startswith("BERT"))
     if "decoder" in anatomy.streams and "encoder" in anatomy.streams:
         assert {"cross_output", "residual_cross"} <= anatomy.names("decoder")
-        assert "3 writes" in anatomy.schema["decoder"]
+        assert "3 additions" in anatomy.schema["decoder"]
     for name in ALL_TAPS:
         assert name in anatomy.names() or anatomy.absent[name], f"{name} is neither there nor explained"
 
