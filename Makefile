@@ -49,7 +49,7 @@ lab: $(STAMP) ## open JupyterLab on the notebooks
 # One worker keeps a whole file, so that what its tests share (a wheel, a model) is made once; files begin in the order of
 # tests/conftest.py, the longest first, and not by their number of tests. What failed in a browser, and nothing else, is run again
 # alone at the end.
-test: $(STAMP) browser ## run all tests (20 minutes on two cores)
+test: $(STAMP) browser ## run all tests (25 minutes on two cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) || $(BIN)/python -m tests.again
 
 bench: $(STAMP) ## measure speed and size, beside the plain model and BertViz, and how faithful explanations are
