@@ -51,7 +51,7 @@ TAP = "tap a head to select it, Shift+click to add it, draw a box to select seve
 POINT = f"Point at a cell for its weight; {TAP}"
 POINT_AT_NUMBER = f"Point at a head for its number; {TAP}"
 
-CHOICES = {"auto": AUTO, "attention": THUMBNAILS, "one number": NUMBER}
+CHOICES = {"auto": AUTO, "weights": THUMBNAILS, "number": NUMBER}
 
 
 class MapView(RasterView):
@@ -92,16 +92,16 @@ class MapView(RasterView):
     def tools(self) -> list[Any]:
         """Order of heads, what is shown of them, and how it becomes colours."""
         display, choices, titles = self.workspace.display, self.map.choices, self.map.metrics()
-        orders = {"number": "index", "cluster": "cluster"} | {title: name for name, title in titles.items()}
-        numbered = {"automatic": ""} | {titles.get(name, title_of(name)): name for name in choices.param.number.objects if name}
+        orders = {"layer": "index", "cluster": "cluster"} | {title: name for name, title in titles.items()}
+        numbered = {"auto": ""} | {titles.get(name, title_of(name)): name for name in choices.param.number.objects if name}
         numbers = pn.bind(lambda *_: self.map.shows_numbers, self.visibility.param.revision)
         weights = pn.bind(lambda *_: not self.map.shows_numbers, self.visibility.param.revision)
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(display.param.order, label="Order of heads", options=orders, width=112, **look),
-            pmui.Select.from_param(choices.param.show, label="Show", options=CHOICES, width=121, **look),
-            pmui.Select.from_param(choices.param.number, label="Number", options=numbered, width=120, visible=numbers, **look),
-            pmui.Select.from_param(display.param.scale, label="Colours", width=114, **look),
+            pmui.Select.from_param(display.param.order, label="Order", options=orders, width=98, **look),
+            pmui.Select.from_param(choices.param.show, label="Show", options=CHOICES, width=94, **look),
+            pmui.Select.from_param(choices.param.number, label="Number", options=numbered, width=108, visible=numbers, **look),
+            pmui.Select.from_param(display.param.scale, label="Colours", width=108, **look),
             pmui.Select.from_param(display.param.sinks, label="Sinks", width=100, visible=weights, **look),
         ]
 

@@ -275,7 +275,7 @@ def test_every_view_keeps_the_contract(view_type):
 LETTER, AROUND = 7.1, 44
 """Pixels of a letter of a choice, and of what stands around it in its field."""
 
-LONG = {"Order of heads", "Number", "Across", "Upwards", "Colour", "Size", "Texts"}
+LONG = {"Order", "Number", "Across", "Upwards", "Colour", "Size", "Texts"}
 """Fields whose longest choices are names of metrics or sentences, in rows without room for them."""
 
 
