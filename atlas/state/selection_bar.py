@@ -13,7 +13,7 @@ from atlas.state.workspace import Workspace
 
 SWITCH_OFF = "Switch off"
 
-NOTHING = "Nothing is selected: text and matrices show the head in focus, {focus}."
+NOTHING = "Nothing is selected: text and matrix show {focus}."
 
 
 class BarLens(Lens):

@@ -18,7 +18,7 @@ from atlas.state.workspace import Workspace
 from tests.engine.families import TEXT, loaded
 from tests.state.readers import CROSS, DECODER, ENCODER, both, never, single, workspace
 
-NOTHING = "Nothing is selected: text and matrices show the head in focus, L0 H0."
+NOTHING = "Nothing is selected: text and matrix show L0 H0."
 
 
 def heads(*places, kind=ENCODER):
@@ -39,7 +39,7 @@ def test_where_no_head_is_selected_the_one_in_focus_is_shown(room):
     room.selection.show_kind(CROSS)
     room.selection.step(1, 1)
     assert heads_in_words(room) == "cross L1 H1, the head in focus"
-    assert BarLens(room).said() == "Nothing is selected: text and matrices show the head in focus, L1 H1."
+    assert BarLens(room).said() == "Nothing is selected: text and matrix show L1 H1."
     assert heads_in_words(workspace(single())) == "L0 H0, the head in focus"
 
 
