@@ -135,7 +135,7 @@ def _masked(trace: Trace, outcomes: Predictions) -> str:
     at = int(chances.argmin())
     said = percent(float(chances[at])) if known[at] else f"under {percent(float(chances[at]))}"
     return (
-        f"Least expected token, though the model sees it: {_quoted(tokens['token'].iloc[at])} ({at}) {said}; "
+        f"Least expected, though seen: {_quoted(tokens['token'].iloc[at])} ({at}) {said}; "
         f"likeliest there: {_ranked([_quoted(names[at, 0])], shares[at, :1])}"
     )
 

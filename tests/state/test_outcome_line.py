@@ -81,7 +81,7 @@ def test_without_a_mask_the_least_expected_token_is_named_and_said_to_be_seen():
     own = {at: float(chances[at, tokens["id"].iloc[at]]) for at in range(len(tokens)) if not tokens["special"].iloc[at]}
     at = min(own, key=own.get)
     said = outcome_in_words(found)
-    assert said.startswith(f"Least expected token, though the model sees it: '{tokens['token'].iloc[at]}' ({at}) ")
+    assert said.startswith(f"Least expected, though seen: '{tokens['token'].iloc[at]}' ({at}) ")
     assert said.endswith(f"likeliest there: '{first(found)[at][0]}' {percent(first(found)[at][1])}")
     kept = found.predictions(50).query("position == @at")
     own_kept = kept[kept["id"] == tokens["id"].iloc[at]]["probability"]
