@@ -144,7 +144,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "do not carry it",
         CONCLUSION,
-        "none of these",
+        "no other rule holds",
         "Without {these}, {decision} {changes}, no more than without {others} ({random}; {p}): nothing shows that {carry} it.",
         lambda _: True,
     ),

@@ -140,7 +140,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "order by chance",
         AGREEMENT,
-        "none of these",
+        "no other rule holds",
         "the attention of {these} follows neither the gradients ({gradients}) nor occlusion ({occlusion}) more than chance does",
         _always,
     ),
@@ -176,7 +176,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "not needed",
         REMOVAL,
-        "none of these",
+        "no other rule holds",
         "removing {them} changes the prediction no more than removing {others} (p = {p})",
         _always,
     ),
@@ -225,7 +225,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "not shown",
         CONCLUSION,
-        "none of these",
+        "no other rule holds",
         "nothing shows that it is the reason",
         _always,
     ),

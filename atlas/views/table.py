@@ -52,10 +52,12 @@ ENDS = 102
 NUMBER = JSCode("""cell => {
   const value = cell.getValue()
   if (value === null || Number.isNaN(value)) { return "N/A" }
-  return value !== 0 && Math.abs(value) < 0.0005 ? value.toExponential(1) : value.toFixed(3)
+  if (value === 0 || Math.abs(value) >= 0.0005) { return value.toFixed(3).replace("-", "−") }
+  const [digits, power] = value.toExponential(1).split("e-")
+  return `${digits}·10⁻${[...power].map(digit => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`.replace("-", "−")
 }""")
-"""Three digits after the point, so that numbers stand under each other; what these would make 0 has its power of ten. Bokeh's own
-formatters drop zeros at the end or know no powers."""
+"""Three digits after the point, so that numbers stand under each other; what these would make 0 has its power of ten, as `three`
+writes it. Bokeh's own formatters drop zeros at the end or know no powers."""
 
 FILTER = {"type": "input", "func": "like", "placeholder": "filter"}
 

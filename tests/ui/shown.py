@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,6 +157,12 @@ def table(seat: Seat) -> list[dict[str, str]]:
     return [row for row in found if "Head" in row]  # a row that is being drawn has no cells yet
 
 
+def number(written: str) -> float:
+    """What a cell of the table says: '0.123', or '1.2·10⁻⁹' of what is smaller."""
+    digits, _, power = unicodedata.normalize("NFKC", written).replace("−", "-").partition("·10")
+    return float(f"{digits}e{power or 0}")
+
+
 def pressed(seat: Seat, name: str) -> set[str]:
     """The chips of a row of them that are pressed."""
     chosen = seat.page.locator(f'{name} .chip[aria-pressed="true"]')
@@ -259,7 +266,7 @@ def table_numbers(seat: Seat, wanted: Wanted) -> None:
     titles = {"previous": "Previous token", "self": "Self", "selected": "Weight on selected keys"}
     rows, at = table(seat), {str(head): place for place, head in enumerate(EVERY)}
     for name, values in wanted.metrics().items():
-        written = [float(row[titles[name]]) for row in rows]
+        written = [number(row[titles[name]]) for row in rows]
         np.testing.assert_allclose(written, [values[at[row["Head"]]] for row in rows], atol=6e-4, err_msg=name)
 
 

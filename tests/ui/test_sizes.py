@@ -7,6 +7,7 @@ import pytest
 from atlas.ids import HeadId
 from atlas.views.base import LEAST
 from atlas.views.frame import NARROW
+from atlas.views.table import NUMBER
 from tests.ui.stage import LARGE
 
 pytestmark = pytest.mark.ui
@@ -121,6 +122,14 @@ def test_the_bar_is_as_high_with_something_selected_as_without(seat):
     seat.do(lambda: seat.selection.select_heads([HeadId("encoder", 1, 1)]))
     seat.page.locator(".aa-clear-heads").wait_for()
     assert bar.bounding_box()["height"] == before
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.12345, "0.123"), (-0.5, "−0.500"), (0.0, "0.000"), (1.24e-39, "1.2·10⁻³⁹"), (-4e-5, "−4.0·10⁻⁵"), (12.5, "12.500")],
+)
+def test_the_table_writes_numbers_as_the_rest_of_the_page(seat, value, said):
+    assert seat.page.evaluate(f"value => ({NUMBER.js_code})({{getValue: () => value}})", value) == said
 
 
 def test_the_table_shows_three_metrics_beside_the_head(seat):
