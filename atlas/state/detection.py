@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from atlas.state.workspace import Workspace
     from atlas.tracing.calibration import Calibration
 
-FIELDS = {"GEN": "generalisation", "UNFAIR": "unfairness", "STEREO": "stereotype"}
-"""The threshold of every label, as `BiasThresholds` names it."""
+FIELDS = {"STEREO": "stereotype", "GEN": "generalisation", "UNFAIR": "unfairness"}
+"""The threshold of every label, as `BiasThresholds` names it; in the order in which the detectors of GUS name them."""
 
-TITLES = {"GEN": "Generalisation", "UNFAIR": "Unfair", "STEREO": "Stereotype"}
+TITLES = {"STEREO": "Stereotype", "GEN": "Generalisation", "UNFAIR": "Unfair"}
 """What the screen calls a label."""
 
 NO_DETECTOR = "A detector runs in the app alone."

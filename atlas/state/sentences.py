@@ -102,7 +102,8 @@ class SentencesLens(SentencePlaneLens):
 
     def _describe(self, found: Sentences) -> str:
         shown = "attention mass above uniform attention" if self.signed else "attention mass"
-        size = f"{len(found.rows):,} × {counted(len(found.columns), self.by)}"
+        single = len(found.rows) == len(found.columns) == 1
+        size = f"a single {self.by} on each axis" if single else f"{len(found.rows):,} × {counted(len(found.columns), self.by)}"
         return f"{self.heads_said()}: {shown} from a token of the row's {self.by}, {size}"
 
     def titles(self) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
 from atlas.metrics.between import NO_HEAD, matched, moved, similarity_between
 from atlas.metrics.similarity import PAIRS
-from atlas.tracing.roles import UNLIKELY, profile_of
+from atlas.tracing.groups import FEW_ROWS, NOT_NAMED, UNTOLD, roles
 from atlas.tracing.selected_heads import selected_heads
 from atlas.tracing.two_traces import NO_WORDS
 
@@ -154,7 +154,7 @@ def head_differences(
 ) -> pd.DataFrame:
     """One row a head of the first side: its partner and how far both differ, and for each metric NAME_a, NAME_b, NAME (b − a).
 
-    Also role_a and role_b, the role in which the head stands out most among all heads of its side ('' where in none).
+    Also role_a and role_b, the role of the head and of its partner, as everywhere ('' where there is none).
     `queries`, `keys`: positions of the first side; the metrics are recomputed for them and for what stands for them. `medians`:
     with exact medians, which take as long as a run, where nothing is selected.
     """
@@ -176,8 +176,7 @@ def head_differences(
         "head_b": taken["head"].where(there).astype("Int64"),
         "similarity": pairs.similarity, "moved": pairs.moved, "unpaired_a": pairs.unpaired, "unpaired_b": pairs.unpaired_beside,
     }  # fmt: skip
-    roles = [_roles(table) for table in (own, other)]
-    made |= {"role_a": roles[0], "role_b": np.where(there, roles[1][np.where(there, pairs.head, 0)], "")}
+    made |= {"role_a": _roles(own), "role_b": np.where(there, _roles(other)[np.where(there, pairs.head, 0)], "")}
     for name in metric_names(own):
         one = own[name].to_numpy(float)
         second = taken[name].to_numpy(float) if name in taken else np.full(len(own), np.nan)
@@ -194,12 +193,8 @@ def _table(trace: Trace, kind: str, queries: Iterable[int], keys: Iterable[int],
 
 
 def _roles(table: pd.DataFrame) -> Array:
-    """(head,) the role in which each head stands out most and beyond chance."""
-    profile = profile_of(table)
-    z = np.where((profile.q <= UNLIKELY) & np.isfinite(profile.z), profile.z, -np.inf)
-    best = z.argmax(axis=0)
-    names = np.array(profile.roles, dtype=object)[best]
-    return np.where(np.isfinite(z.max(axis=0)) & (z.max(axis=0) > 0), names, "")
+    """(head,) the role of each head; '' where it has none, or none can be told."""
+    return np.array(["" if role in (NOT_NAMED, FEW_ROWS, UNTOLD) else role for role in roles(table)], dtype=object)
 
 
 # -- matrices ----------------------------------------------------------------------------------------------------------

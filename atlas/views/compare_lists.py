@@ -45,8 +45,8 @@ class CompareMetricsView(View):
     help: ClassVar = (
         "A point is a head of side A with its partner: across its metric on A, upwards on B. On the line both are equal; the "
         "colour says how far its attention moved. Below, the heads that changed most: A → B, the change, the partner where it "
-        "is not the head of the same number, and the role where it changed (a role stands only where it is beyond chance). Draw "
-        "a lasso or a box, or click a point or a row, to select heads."
+        "is not the head of the same number, and the role where it changed. Draw a lasso or a box, or "
+        "click a point or a row, to select heads."
     )
     defines: ClassVar = ("metric_difference", "pattern_moved")
     lens_type: ClassVar = CompareMetricsLens

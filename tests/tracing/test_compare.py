@@ -10,6 +10,7 @@ import pytest
 
 import atlas
 from atlas.errors import NotCaptured, UnknownName
+from atlas.state.compare_groups import NO_ROLE
 from atlas.text.align import token_table
 from atlas.tracing.groups import clusters, roles
 from atlas.tracing.selected_heads import selected_heads
@@ -246,6 +247,14 @@ def test_groups_of_both_sides_are_those_of_either_alone_at_paired_heads(of):
     for at, (one, other) in enumerate(zip(*names, strict=True)):
         assert (found.found.rows[found.row[at]], found.found.columns[found.column[at]]) == (one, other)
     assert found.found.counts.sum() == len(names[0])
+
+
+def test_a_head_has_the_role_beside_its_partner_that_it_has_everywhere():
+    encoders = bert_like(), hand_built(np.roll(np.eye(20), 1, axis=0) * 0.9 + rows((6, 8, 20, 20), 1) * 0.1, ENCODER, special=1)
+    found = atlas.compare(*encoders).heads
+    for name, trace in zip(("role_a", "role_b"), encoders, strict=True):
+        assert list(found[name]) == ["" if role in NO_ROLE else role for role in roles(selected_heads(trace, ENCODER))]
+    assert set(found["role_b"]) == {"previous token"}
 
 
 def test_of_sides_that_differ_in_shape_only_paired_heads_are_grouped():

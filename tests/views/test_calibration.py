@@ -44,7 +44,7 @@ def test_diagrams_and_rates_are_those_of_the_table_at_the_threshold_of_the_slide
     room, view = shown()
     known = calibration_of_embedded("gus-mini")
     words = words_of(labels_of_trace(trace()))
-    assert [each["name"].split(":")[0] for each in view.numbers.groups] == ["Generalisation", "Unfair", "Stereotype"]
+    assert [each["name"].split(":")[0] for each in view.numbers.groups] == ["Stereotype", "Generalisation", "Unfair"]
     for threshold in (0.5, 0.2):
         room.thresholds.generalisation = threshold
         group = next(each for each in view.numbers.groups if each["name"].startswith("Generalisation"))
