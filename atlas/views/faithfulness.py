@@ -141,7 +141,7 @@ class FaithfulnessView(View):
         names = [curve.name for curve in (*found.found, *found.bounds) if not curve.reason]
         return key_markup(
             [(title_of(name), ORDERS[name]) for name in names],
-            after="grey band: random orders; best and worst: by what is taken out",
+            after="grey: random orders (dashed: their mean); best and worst: by what is taken out",
         )
 
     def _list(self, *_: object) -> None:
