@@ -139,7 +139,7 @@ class SwapAuditView(View):
                 choices.measure,
                 label="What may change",
                 options={said: name for name, said in MEASURES.items()},
-                width=218,
+                width=240,
                 **look,
             ),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
