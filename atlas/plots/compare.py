@@ -19,8 +19,12 @@ HEIGHT = 320
 
 LINE = ("x0", "y0", "x1", "y1")
 
-MOVED_LIMITS = (0.0, 1.0)
-"""Ends of the colours: one scale for all pairs of sides."""
+
+def moved_limits(data: pd.DataFrame) -> Limits:
+    """Ends of the colours: up to the head whose attention moved most, because most pairs of sides differ little."""
+    known = data["value"][np.isfinite(data["value"])]
+    most = float(known.max()) if len(known) else 0.0
+    return 0.0, most if most > 0 else 1.0
 
 
 def two_sided_config(data: pd.DataFrame, *, metric: str, dark: bool) -> ScatterConfig:
@@ -28,7 +32,7 @@ def two_sided_config(data: pd.DataFrame, *, metric: str, dark: bool) -> ScatterC
     both = limits(np.append(data["x"], data["y"]))
     return ScatterConfig(
         dark=dark, x_label=f"{metric}, A", y_label=f"{metric}, B", x_range=both, y_range=both, height=HEIGHT,
-        colour_label="attention moved", colour_limits=MOVED_LIMITS,
+        colour_label="attention moved", colour_limits=moved_limits(data),
     )  # fmt: skip
 
 

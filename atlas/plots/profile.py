@@ -22,7 +22,7 @@ TICKS = 16
 HEAD_SIZE, LAYER_SIZE = 5.0, 8.0
 """Diameters in pixels."""
 
-BAND_ALPHA, FADED = 0.22, 0.15
+BAND_ALPHA, FADED = 0.22, 0.3
 """Opacity of the band, and of heads that are not selected."""
 
 

@@ -13,7 +13,7 @@ import param
 
 from atlas.components.bar_list import BarList, Press
 from atlas.patches.panes import Markup
-from atlas.plots.compare import MOVED_LIMITS, equal_line, two_sided_config, two_sided_scatter
+from atlas.plots.compare import equal_line, moved_limits, two_sided_config, two_sided_scatter
 from atlas.plots.frame import hold
 from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, point_columns
 from atlas.state.compare_heads import title_of
@@ -128,7 +128,7 @@ class CompareMetricsView(View):
             return ""
         points = self.heads.points()
         return (
-            key_markup(colour_key(points, dark=self.dark, colour_limits=MOVED_LIMITS), "attention moved:", "")
+            key_markup(colour_key(points, dark=self.dark, colour_limits=moved_limits(points)), "attention moved:", "")
             if len(points)
             else ""
         )

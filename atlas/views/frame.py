@@ -17,10 +17,12 @@ THEME: dict[str, Any] = {
     "components": {
         "MuiMenu": {"defaultProps": {"transitionDuration": 0}},
         "MuiToolbar": {"defaultProps": {"variant": "dense"}},
+        "MuiInputAdornment": {"styleOverrides": {"root": {"& .MuiIconButton-root": {"color": "inherit"}}}},
     }
 }
 """Lists close at once: a click on one that is fading out opens it again (panel-material-ui 0.16), and it would lie in the way of
-whoever chooses an order and then taps a head."""
+whoever chooses an order and then taps a head. The signs beside a number have the colour of words: its own is hardly seen on a
+dark page."""
 
 BAR = "40px"
 """Height of the header."""

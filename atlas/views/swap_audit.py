@@ -55,6 +55,8 @@ TITLES = {
 
 NUMBERS = ("Change", "Neutral", "Ratio", "q")
 
+COUNTS = ("Row", "Flagged", "Flagged after")
+
 WIDE = {
     "Row": 60, "Exchanged": 190, "Change": 80, "Neutral": 80, "Ratio": 70, "q": 70, "Flagged": 80, "Flagged after": 96,
     "Counterfactual": 430,
@@ -99,7 +101,9 @@ class SwapAuditView(View):
         self.column = pmui.TextInput.from_param(
             self.swaps.choices.param.column, label="Column of texts", width=150, max_length=LONGEST_NAME, **look
         )
-        self.table = rows_table(self._rows(), "aa-swaps-table", NUMBERS, size=ROWS, pagination="remote", widths=WIDE)
+        self.table = rows_table(
+            self._rows(), "aa-swaps-table", NUMBERS, counts=COUNTS, size=ROWS, pagination="remote", widths=WIDE
+        )
         self.hint = plain(HINT, "aa-swaps-hint")
         self.notes = plain("", "aa-swaps-notes")
         self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-swaps-sides"])

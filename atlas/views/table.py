@@ -76,13 +76,18 @@ DENSE = """
 """
 
 
-def rows_table(rows: pd.DataFrame, name: str, numbers: Iterable[str], *, size: int, **look: Any) -> Table:
-    """A page of some rows at a time, of which a click opens one: numbers stand under each other, and nothing is edited."""
+def rows_table(
+    rows: pd.DataFrame, name: str, numbers: Iterable[str], *, size: int, counts: Iterable[str] = (), **look: Any
+) -> Table:
+    """A page of some rows at a time, of which a click opens one: numbers stand under each other, and nothing is edited.
+
+    `counts`: columns of whole numbers, which are written as they are.
+    """
     numbers = tuple(numbers)
     return Table(
         rows, show_index=False, disabled=True, page_size=size, layout="fit_data_stretch", selectable=False,
         sizing_mode="stretch_width", height=ENDS + ROW * size, css_classes=[name], stylesheets=[DENSE],
-        formatters=dict.fromkeys(numbers, NUMBER), text_align=dict.fromkeys(numbers, "right"),
+        formatters=dict.fromkeys(numbers, NUMBER), text_align=dict.fromkeys((*numbers, *counts), "right"),
         editors=dict.fromkeys(rows.columns), **look,
     )  # fmt: skip
 

@@ -17,6 +17,8 @@ from atlas.engine.running.service import Service
 from atlas.errors import ModelNotFound
 from atlas.ids import HeadId
 from atlas.jobs import run_of
+from atlas.plots.compare import moved_limits
+from atlas.plots.frame import number
 from atlas.scheduler import Ticket
 from atlas.state.compare import COUNTERFACTUAL, HALF, NO_TERMS, OTHER_MODEL, OTHER_TEXT, PRESETS, WITHOUT_HEADS
 from atlas.state.detection import thresholds_of, under
@@ -156,6 +158,9 @@ def test_heads_are_linked_both_ways_in_plane_scatter_and_ranking():
     points = metrics.heads.points()
     assert points.loc[points["selected"], ["layer", "head"]].to_numpy().tolist() == [[3, 2]]
     np.testing.assert_array_equal(points["x"], table["entropy_norm_a"])
+    np.testing.assert_allclose(moved_limits(points), (0.0, table["moved"].max()))
+    assert f"</span> {number(table['moved'].max())}</span>" in metrics._key()
+    np.testing.assert_array_equal(moved_limits(points.assign(value=np.nan)), (0.0, 1.0))
     (group,) = metrics.ranking.groups
     order = np.argsort(-table["entropy_norm"].abs(), kind="stable")[:12]
     assert [row["key"] for row in group["rows"]] == [f"{table['layer'][at]}.{table['head'][at]}" for at in order]
