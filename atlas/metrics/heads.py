@@ -55,6 +55,9 @@ METRICS = (
 COUNTED = (*ROW_MEANS, *KEY_SETS)
 """Metrics that speak of targets, which some rows have and others have not: NAME_rows says on how many rows they rest."""
 
+ROUNDING = 1e-14
+"""Share of the squared mean weight below which a variance is what is left of two equal sums: uniform attention has none."""
+
 INFORMATIVE_ROWS = "informative_rows"
 """Column: how many rows the other metrics rest on."""
 
@@ -177,13 +180,14 @@ def _spread_metrics(stats: Mapping[str, Values], plan: RowPlan) -> dict[str, Val
     n_cells = float(plan.n_visible[rows].sum()) or np.nan
     centre = stats["mass"][:, rows].sum(-1) / n_cells
     variance = stats["square_sum"][:, rows].sum(-1) / n_cells - centre**2
+    variance = np.where(variance < ROUNDING * centre**2, 0.0, variance)
     return {
         "entropy": _mean(stats["entropy"], rows),
         "entropy_norm": _mean(stats["entropy"] / most, rows),
         "confidence_max": stats["maximum"][:, rows].max(-1) if rows.any() else _unknown(len(centre)),
         "confidence_mean": _mean(stats["maximum"], rows),
         "sparsity": stats["below_uniform"][:, rows].sum(-1) / n_cells,
-        "uniformity": np.sqrt(np.clip(variance, 0.0, None)),
+        "uniformity": np.sqrt(variance),
     }
 
 

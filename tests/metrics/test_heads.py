@@ -67,6 +67,15 @@ def test_uniform_and_bounds_at_any_length(seed, n, name):
         assert table[list(METRICS)].isna().all(axis=None)
 
 
+@pytest.mark.parametrize("n", [7, 20, 22, 49, 512])
+def test_even_weights_of_one_length_have_no_spread_at_all_and_a_little_more_on_one_key_has(n):
+    tokens = token_table(n, np.random.default_rng(0))
+    even = np.full((1, 1, n, n), 1 / n)
+    assert metrics_of(even, tokens)["uniformity"][0] == 0
+    even[..., 0] += 1e-5 / n
+    assert metrics_of(even, tokens)["uniformity"][0] == pytest.approx(1e-5 / n * np.sqrt(n - 1) / n, rel=1e-3)
+
+
 def test_columns_are_defined_and_definitions_are_columns():
     table = table_of(Case("bidirectional"))
     beside = {f"{name}_uniform" for name in METRICS} | {f"{name}_rows" for name in COUNTED}
