@@ -83,8 +83,13 @@ def continuation(piece: str, slice_: str) -> str:
     bare = piece.lstrip(_BYTE_BEGINS + _BEGINS)
     made = piece_bytes(bare)
     if made is not None and made in slice_.encode("utf-8"):
-        return "".join(f"<0x{byte:02X}>" for byte in made)
+        return spelled_bytes(made)
     return readable(surface(piece).strip() or piece)
+
+
+def spelled_bytes(made: bytes) -> str:
+    """Bytes that are a part of a character alone, as SentencePiece writes them."""
+    return "".join(f"<0x{byte:02X}>" for byte in made)
 
 
 def begins_word(pieces: Sequence[str]) -> list[bool]:

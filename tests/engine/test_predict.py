@@ -206,3 +206,14 @@ def test_what_cannot_be_run_says_why():
     recording = atlas.from_attention(np.full((1, 1, 2, 2), 0.5, np.float32), ["a", "b"])
     with pytest.raises(NotCaptured, match="not here to run its text again"):
         predict_again(recording)
+
+
+def test_a_part_of_a_character_is_named_by_its_bytes_and_a_letter_by_itself():
+    gpt, bert = atlas.load("gpt-mini"), atlas.load("bert-mini")
+    quote = gpt.tokenizer("’", add_special_tokens=False).input_ids
+    named = "".join(map(str, gpt.outcome_names(np.array(quote))))
+    assert bytes.fromhex(named.replace("<0x", "").replace(">", "")).decode() == "’"
+    (letter,) = bert.tokenizer.convert_tokens_to_ids(["æ"])
+    assert list(bert.outcome_names(np.array([letter]))) == ["æ"]
+    names = gpt.outcome_names(np.arange(gpt.size.n_outcomes))
+    assert len(set(names)) == len(names)

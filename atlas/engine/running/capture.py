@@ -19,7 +19,7 @@ from atlas.engine.running.encode import INPUTS, Encoded
 from atlas.engine.running.interventions import Intervention, Shape, by_layer
 from atlas.engine.running.recorder import Keep, Recorder, TextShape, own_array, to_numpy
 from atlas.errors import NotCaptured, UnknownName
-from atlas.text.pieces import surface
+from atlas.text.pieces import piece_bytes, spelled_bytes, surface
 from atlas.trace import Place, Texts, Trace
 from atlas.tracing.outcomes import CLASSIFIES_TEXT, Predictions
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 OUTCOMES_KEPT = 50
 """Likeliest outcomes kept at every position, because a vocabulary of 50,000 at 4,000 tokens would take 800 MB."""
+
+NO_CHARACTER = "\ufffd"
+"""What a tokenizer writes for bytes that are no character."""
 
 ROWS_AT_ONCE = 16
 """Rows of logits summed at once: 2 MB for a vocabulary of 30,000, which fits a core's cache."""
@@ -252,9 +255,22 @@ def token_names(tokenizer: Any, ids: np.ndarray) -> np.ndarray:
     pieces = tokenizer.convert_ids_to_tokens([int(i) for i in different])
     # An output matrix may be padded beyond the vocabulary; such an outcome is named by its number.
     names = np.array(
-        [f"<{i}>" if piece is None else surface(piece) for i, piece in zip(different, pieces, strict=True)], dtype=object
+        [f"<{i}>" if piece is None else _named(tokenizer, piece) for i, piece in zip(different, pieces, strict=True)],
+        dtype=object,
     )
     return names[places].reshape(ids.shape)
+
+
+def _named(tokenizer: Any, piece: str) -> str:
+    """The text of a piece. A part of a character, such as one byte of a curly quote, has none: its bytes are said."""
+    shown = surface(piece)
+    if shown == piece and not piece.isascii():
+        bare = piece.removeprefix("Ġ")
+        made = piece_bytes(bare)
+        # In a vocabulary of letters the same piece is a letter.
+        if made is not None and NO_CHARACTER in tokenizer.convert_tokens_to_string([piece]):
+            return " " * (len(piece) - len(bare)) + spelled_bytes(made)
+    return shown
 
 
 @dataclass(frozen=True)
