@@ -8,7 +8,6 @@ from collections.abc import Sequence
 THOUSAND = 999.5
 """What three digits round to 1,000: from here on Python would write 1e+03."""
 
-
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -19,10 +18,16 @@ def three(value: float) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     digits = f"{value:.3g}"
-    if "e-" in digits:
-        mantissa, exponent = digits.split("e-")
-        return f"{mantissa}·10⁻{exponent.lstrip('0').translate(RAISED)}".replace("-", "−")
-    return (f"{float(digits):,.0f}" if abs(value) >= THOUSAND else digits).replace("-", "−")
+    return f"{float(digits):,.0f}".replace("-", "−") if abs(value) >= THOUSAND else raised(digits)
+
+
+def raised(digits: str) -> str:
+    """A number as Python writes it, with its minus and its power of ten as print has them: '−4.02e-07' is '−4.02·10⁻⁷'."""
+    mantissa, power, exponent = digits.partition("e")
+    if power:
+        minus = "⁻" if exponent.startswith("-") else ""
+        mantissa += f"·10{minus}{exponent.lstrip('+-0').translate(RAISED)}"
+    return mantissa.replace("-", "−")
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:

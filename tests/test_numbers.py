@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from atlas.numbers import component, three
+from atlas.numbers import component, raised, three
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,13 @@ from atlas.numbers import component, three
 )  # fmt: skip
 def test_three_digits(value, said):
     assert three(value) == said
+
+
+@pytest.mark.parametrize(
+    ("written", "said"), [("2.23731e-36", "2.23731·10⁻³⁶"), ("-1.5e+20", "−1.5·10²⁰"), ("-0.25", "−0.25"), ("inf", "inf")]
+)
+def test_powers_of_ten_are_raised(written, said):
+    assert raised(written) == said
 
 
 def test_an_axis_says_its_share_of_the_variance_where_it_is_known():

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from atlas.numbers import three
+from atlas.numbers import raised, three
 from atlas.state.lens import counted
 from atlas.state.outcome_line import percent, points
 from atlas.state.words import shown_token
@@ -92,4 +92,4 @@ def _name(found: Distribution, at: int) -> str:
 
 def digits(value: float) -> str:
     """Six significant digits: the next number can be worked out from this one to the three that are shown elsewhere."""
-    return f"{value:.6g}".replace("-", "−")
+    return raised(f"{value:.6g}")

@@ -228,7 +228,7 @@ def _value_strips(shown: ShownRow, key: int, found: Written | None) -> Strips:
     assert row.mix is not None
     weighted = row.v[key] * row.weights[key]
     vectors = np.stack([row.v[key], weighted, row.mix])
-    lengths = np.linalg.norm(vectors, axis=-1)
+    lengths = np.linalg.norm(vectors.astype(float), axis=-1)  # in single precision the squares of tiny weights are 0
     written = np.array([np.nan, np.nan, np.nan] if found is None else [np.nan, found.by_key[key], found.mix])
     name = shown.names[shown.chosen or 0]
     return Strips(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from atlas.ids import HeadId
 from atlas.plots.colours import LEVELS, raster_palette, sequential
 from atlas.state.heads import HeadsLens
+from tests.printed import number
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS, TEXT, weights
 from tests.ui.stage import Seat
 
@@ -155,12 +155,6 @@ def table(seat: Seat) -> list[dict[str, str]]:
           selected: row.classList.contains('tabulator-selected') ? 'yes' : 'no'}))"""
     )
     return [row for row in found if "Head" in row]  # a row that is being drawn has no cells yet
-
-
-def number(written: str) -> float:
-    """What a cell of the table says: '0.123', or '1.2·10⁻⁹' of what is smaller."""
-    digits, _, power = unicodedata.normalize("NFKC", written).replace("−", "-").partition("·10")
-    return float(f"{digits}e{power or 0}")
 
 
 def pressed(seat: Seat, name: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 import holoviews as hv
 import numpy as np
@@ -21,7 +22,8 @@ from atlas.plots.steps import STRIP_LINES, block_edges, strip_pixels, strip_rang
 from atlas.state.prediction_words import digits
 from atlas.state.steps import MOST_KEYS, MOST_SELECTED
 from atlas.tracing.steps import row_steps
-from atlas.views.steps import POINT, StepsView
+from atlas.views.steps import POINT, StepsView, _value_strips
+from tests import printed
 from tests.engine.families import TARGET, TEXT, loaded
 from tests.state.readers import single, workspace
 
@@ -99,7 +101,7 @@ def test_the_list_leads_from_number_to_number_to_the_weight_shown(name, kind):
     said, shown = numbers_in(group), view.steps.shown()
     key = shown.keys[0]
     assert group["name"].startswith(f"{shown.query_name} → {shown.names[0]}")
-    as_number = {label: float(value.replace("−", "-")) for label, (value, _) in said.items()}
+    as_number = {label: printed.number(value) for label, (value, _) in said.items()}
     score = as_number["q·k"]
     row = shown.row
     if "scaled" in said:
@@ -117,6 +119,13 @@ def test_the_list_leads_from_number_to_number_to_the_weight_shown(name, kind):
         "weight"
     ] == pytest.approx(float(row.weights[key]), abs=1e-5)
     assert ("sink" in said["sum"][1]) == (name == "GPT-OSS")
+
+
+def test_a_weight_whose_square_single_precision_cannot_hold_still_gives_a_length():
+    v = np.full((2, 4), 3.0, np.float32)
+    row = SimpleNamespace(v=v, weights=np.array([1.0, 2e-36], np.float32), mix=v[0])
+    below = _value_strips(SimpleNamespace(row=row, names=["one", "other"], chosen=1), 1, None)
+    assert below.numbers["length"] == ["6", "1.2·10⁻³⁵", "6"]
 
 
 def test_pixels_are_the_colours_of_the_numbers_and_strips_do_not_touch():
