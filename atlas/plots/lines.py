@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import holoviews as hv
 import numpy as np
 import numpy.typing as npt
+from bokeh.models import AdaptiveTicker
 
 from atlas.plots.colours import (
     BLUE,
@@ -133,8 +134,20 @@ def part_lines(
         parts.insert(0, hv.Segments(upright, ["x0", "y0", "x1", "y1"]).opts(**look))
     drawn = [part.opts(**options) for part in parts]
     # On one element alone: every element has a plot, and a tap reported by each of them would be several.
-    drawn[-1] = drawn[-1].opts(hooks=[*options["hooks"], *hooks])
+    whole = all(np.equal(np.mod(line.x, 1), 0).all() for line in lines)
+    drawn[-1] = drawn[-1].opts(hooks=[*options["hooks"], at_least_apart(1.0 if whole else 0.0), *hooks])
     return hv.Overlay(drawn).opts(**options, show_legend=False)
+
+
+def at_least_apart(interval: float) -> Hook:
+    """HoloViews hook: ticks across are no nearer than this. Between two positions of a short text there is nothing."""
+
+    def hook(plot: Any, _: Any) -> None:
+        ticker = plot.handles["xaxis"].ticker
+        if isinstance(ticker, AdaptiveTicker):
+            ticker.min_interval = interval
+
+    return hook
 
 
 def depth_lines(lines: Sequence[Line], *, n_layers: int, label: str, end: bool = True, **look: Any) -> hv.Overlay:

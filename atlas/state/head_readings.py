@@ -73,7 +73,8 @@ class HeadReadingsLens(Lens):
         )
         if found is not None:
             which = "selected tokens" if self.workspace.selection.keys else "tokens it looks at most"
-            self.line = f"{head}, the head in focus: what it adds to the logits for {counted(len(keys), 'token')} ({which})"
+            shown = f"{head.label(trace.kinds)}, the head in focus"
+            self.line = f"{shown}: what it adds to the logits for {counted(len(keys), 'token')} ({which})"
         return found
 
     def groups(self) -> list[dict[str, Any]]:
