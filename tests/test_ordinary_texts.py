@@ -75,7 +75,7 @@ KNOWN_PROBLEMS = (
     r"Select tokens that are looked at, to see how much attention they get on either side, or choose another metric\.",
     r"None of the selected tokens that .+ stands for anything of the second text\. Select other tokens\.",
     r"Nothing of the two texts could be aligned: .+",
-    r"\d words of both texts stand for each other, and comparing layers takes 3\.",
+    r"Comparing layers takes 3 words that stand for each other; these two texts have \d\.",
     r"No metric tells the heads apart on these tokens\. Select other tokens, or analyse a longer text\.",
     r"Integrated gradients say how the scores of the heads of a layer add up to the logit\. .+",
     r"No head is selected\. Select heads, or test those that look most at flagged words\.",

@@ -24,7 +24,7 @@ FOCUS_SIZE = 13.0
 ALPHA = 0.88
 """Opacity of a point, so that overlapping points can be seen."""
 
-FAINTEST = 0.12
+FAINTEST = 0.25
 """Share of the magnitude colours that no point uses, because a point in the colour of the background looks hollow."""
 
 KEY_STEPS = 5

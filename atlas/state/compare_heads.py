@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,11 @@ from atlas.tracing.two_traces import TwoTraces
 
 MOVED = "moved"
 """How far the pattern of a head differs from that of its partner."""
+
+NO_DIFFERENCE = "no difference"
+
+SAID = 3
+"""Heads that a line names."""
 
 NO_KEYS = "Select tokens that are looked at, to see how much attention they get on either side, or choose another metric."
 
@@ -84,14 +89,19 @@ class SecondHeadsLens(SecondLens):
         two = self.both()
         assert two is not None
         values = found[name].to_numpy(dtype=float)
-        most = ", ".join(
-            f"L{found['layer'].iloc[at]} H{found['head'].iloc[at]} {three(values[at])}" for at in most_changed(values)[:3]
-        )
+        most = largest_in_words(values, lambda at: f"L{found['layer'].iloc[at]} H{found['head'].iloc[at]}")
         selection = self.workspace.selection
         chosen = " at the selected tokens" if selection.queries or selection.keys else ""
         of = title_of(name) if name == MOVED else f"{title_of(name)}{chosen}, B − A"
         heads = counted(len(found), f"{self.kind} head" if len(self.trace.kinds) > 1 else "head")
-        return f"{of}: most {most or 'nowhere'}; {heads}, {pairs_in_words(partners(two, self.kind, self.by))}"
+        return (
+            f"{of}: {f'most {most}' if most else 'no difference'}; {heads}, {pairs_in_words(partners(two, self.kind, self.by))}"
+        )
+
+
+def largest_in_words(values: np.ndarray, name: Callable[[int], str]) -> str:
+    """'L0 H1 0.21, L2 H0 −0.1': the largest differences; empty where nothing differs."""
+    return ", ".join(f"{name(at)} {three(values[at])}" for at in most_changed(values)[:SAID] if values[at])
 
 
 def most_changed(values: np.ndarray) -> list[int]:

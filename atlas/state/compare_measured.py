@@ -10,12 +10,11 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
-from atlas.numbers import three
 from atlas.state.agreement import check_ranking
 from atlas.state.asking import Progress
 from atlas.state.attention_bias import ANY, LEAST_RATIO, NOTHING_FLAGGED, OTHER_SIDE, flagged_tokens
 from atlas.state.attribution import METHODS, explained_target
-from atlas.state.compare_heads import most_changed
+from atlas.state.compare_heads import NO_DIFFERENCE, largest_in_words
 from atlas.state.detection import FIELDS, NO_DETECTOR, thresholds_of
 from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
@@ -72,8 +71,9 @@ class SecondMeasureLens(SecondLens, HeadPlaneLens):
             return Plane()
         change = found.b - found.a
         each = self.trace.n_heads(self.kind)
-        most = ", ".join(f"L{at // each} H{at % each} {three(change[at])}" for at in most_changed(change)[:3])
-        self.line = f"{found.about}; most changed {most or 'none'}; {pairs_in_words(found.pairs)}"
+        most = largest_in_words(change, lambda at: f"L{at // each} H{at % each}")
+        said = f"most changed {most}" if most else NO_DIFFERENCE
+        self.line = f"{found.about}; {said}; {pairs_in_words(found.pairs)}"
         return self.of_heads(change)
 
     def _numbers(self, row: int, column: int) -> Cell:

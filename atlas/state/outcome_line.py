@@ -70,7 +70,7 @@ def percent(probability: float) -> str:
 
 def points(change: float) -> str:
     """'−1.2 points': by how much a probability changes."""
-    return f"{100 * change:+.3g} points".replace("-", "−")
+    return f"{'+' if change > 0 else ''}{three(100 * change + 0.0)} points"  # no −0
 
 
 def _quoted(token: Any) -> str:

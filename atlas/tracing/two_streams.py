@@ -44,7 +44,7 @@ def _aligned(two: TwoTraces, kind: str, report: Callable[[float], None]) -> Stre
     units = two.units(kind, "query").units
     possible = np.flatnonzero(units.words)
     if len(possible) < LEAST_WORDS:
-        msg = f"{len(possible)} words of both texts stand for each other, and comparing layers takes {LEAST_WORDS}."
+        msg = f"Comparing layers takes {LEAST_WORDS} words that stand for each other; these two texts have {len(possible)}."
         raise NotCaptured(msg)
     chosen = possible[np.unique(np.linspace(0, len(possible) - 1, min(MOST_WORDS, len(possible))).round().astype(int))]
     one, other = _of_words(two.a, kind, units.old, chosen), _of_words(two.b, beside, units.new, chosen)

@@ -14,7 +14,7 @@ from atlas.plots.frame import number
 from atlas.state.corpora import name_of
 from atlas.state.head_page import SIDES, SPREADS, HeadPageLens, decile_words, inside, link_words
 from atlas.state.heads import title_of
-from atlas.state.words import shown_token
+from atlas.state.prediction_words import outcome_labels
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.corpus_choice import CorpusView
@@ -79,7 +79,7 @@ class HeadPageView(CorpusView):
         )  # fmt: skip
         self._away = self.plot_pane(
             hv.DynamicMap(self.drawing(self._drawn_distances, no_distances), streams=streams), height=HEIGHT,
-            css_classes=["aa-head-distances"], **look,
+            css_classes=["aa-head-distances"], visible=self._has_distances(), **look,
         )  # fmt: skip
         words = self.bound(lambda _: self.page.words(), self.visibility.param.revision)
         self.results.objects = [
@@ -113,6 +113,10 @@ class HeadPageView(CorpusView):
         found = self.page.distances()
         return distances(list(found["name"]), found["mass"], found["mass_uniform"], dark=self.dark)
 
+    def _has_distances(self) -> bool:
+        """Between two texts there are none."""
+        return bool(self.page.distances()["mass"].notna().any())
+
     def _needed(self) -> int:
         return height_of(len(self.page.spreads()) if name_of(self.workspace) else len(SPREADS))
 
@@ -132,18 +136,24 @@ class HeadPageView(CorpusView):
         self.tokens.groups = [self._tokens(side) for side in SIDES]
         self.examples.groups = self._examples()
         self.set_height(self._needed(), self._spreads)
+        if self._away is not None:
+            self._away.visible = self._has_distances()
 
     def _tokens(self, side: str) -> dict[str, Any]:
         found = self.page.tokens(side)
         most = float(found["mass"].max()) if len(found) else 1.0
         rows = [
             {
-                "label": shown_token(str(token)),
+                "label": label,
                 "shares": [mass / most],
                 "number": number(each),
                 "note": f"{number(mass)} in {count:,}",
             }
-            for token, mass, count, each in found[["token", "mass", "count", "each"]].itertuples(index=False, name=None)
+            for label, (mass, count, each) in zip(
+                outcome_labels(list(map(str, found["token"]))),
+                found[["mass", "count", "each"]].itertuples(index=False, name=None),
+                strict=True,
+            )
         ]
         return {"name": SIDES[side], "note": "mean; sum (the bar) in how many", "rows": rows}
 

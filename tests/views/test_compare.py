@@ -161,6 +161,9 @@ def test_heads_are_linked_both_ways_in_plane_scatter_and_ranking():
     np.testing.assert_allclose(moved_limits(points), (0.0, table["moved"].max()))
     assert f"</span> {number(table['moved'].max())}</span>" in metrics._key()
     np.testing.assert_array_equal(moved_limits(points.assign(value=np.nan)), (0.0, 1.0))
+    first = table.loc[table["entropy_norm"].abs().idxmax()]
+    assert f"B − A: most L{first['layer']} H{first['head']} " in metrics.heads.describe(table, "entropy_norm")
+    assert "B − A: no difference; " in metrics.heads.describe(table.assign(entropy_norm=0.0), "entropy_norm")
     (group,) = metrics.ranking.groups
     order = np.argsort(-table["entropy_norm"].abs(), kind="stable")[:12]
     assert [row["key"] for row in group["rows"]] == [f"{table['layer'][at]}.{table['head'][at]}" for at in order]

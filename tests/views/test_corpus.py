@@ -112,7 +112,7 @@ def test_the_metrics_of_a_head_are_read_once_a_gesture(monkeypatch):
     assert read == [INDUCTION]
 
 
-def test_the_numbers_of_the_head_page_are_those_of_the_corpus():
+def test_the_numbers_of_the_head_page_are_those_of_the_corpus(monkeypatch):
     view, _ = on(HeadPageView)
     held = made_corpus()
     own = of_head(held.heads, PREVIOUS).iloc[0]
@@ -137,6 +137,15 @@ def test_the_numbers_of_the_head_page_are_those_of_the_corpus():
     np.testing.assert_array_equal(bars.dimension_values("y1"), away["mass"])
     assert list(view.page.distances()["name"]) == ["−7 to −3", "−2", "−1", "0"]
     view.body()
+    assert view._away.visible
+    monkeypatch.setattr(HeadPageLens, "_distances", lambda _: away.assign(name="", mass=np.nan))
+    view.lens.workspace.selection.focus_on(INDUCTION)
+    view._draw()
+    assert not view._away.visible
+    monkeypatch.undo()
+    view.lens.workspace.selection.focus_on(PREVIOUS)
+    view._draw()
+    assert view._away.visible
     tokens = of_head(held.tokens, PREVIOUS)
     for side, group in zip(("query", "key"), view.tokens.groups, strict=True):
         top = tokens[tokens["side"] == side].sort_values("mass", ascending=False)
