@@ -10,7 +10,7 @@ import torch
 
 import atlas
 from atlas.state.library import examples
-from atlas.state.outcome_line import OutcomeLens, outcome_in_words, percent
+from atlas.state.outcome_line import OutcomeLens, outcome_in_words, percent, points
 from atlas.state.words import shown_token
 from tests.state.readers import single, workspace
 
@@ -170,3 +170,11 @@ def test_the_line_follows_the_trace():
     assert lens.line.startswith("Class: positive")
     space.pipeline.show(trace("gpt-mini"))
     assert lens.line.startswith("Next token: 'him'")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(-0.012, "−1.2 points"), (0.00163, "+0.163 points"), (0.0, "0 points"), (-0.0, "0 points"),
+                         (4e-9, "+4·10⁻⁷ points")]
+)  # fmt: skip
+def test_a_change_of_a_probability_has_a_sign_where_there_is_one(change, said):
+    assert points(change) == said
