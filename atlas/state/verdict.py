@@ -176,7 +176,8 @@ class VerdictLens(PressedLens):
         names = listed([head.label(self.trace.kinds) for head in request.heads])
         if request.queries:
             tokens = self.trace.token_tables[self.trace.side(self.kind, "query")]["token"]
-            names += f"; attention from {listed([shown_token(str(tokens.iloc[at])) for at in request.queries])}"
+            quoted = [f"'{shown_token(str(tokens.iloc[at]))}'" for at in request.queries]
+            names += f"; attention from {listed(quoted)}"
         if found is None or found.target is None:
             return names
         return f"{names}. {target_in_words(self.workspace, found.target.words)}"

@@ -90,7 +90,7 @@ def test_other_heads_or_another_target_have_a_verdict_of_their_own_and_the_first
     view.button.clicks += 1
     heads, target = [("decoder", 1, 2), ("decoder", 2, 2)], Target(view.judged.request().target.position)
     assert view.sentence.object == verdict(traced("GPT-2"), target, heads, queries=[4, 6], method="saliency").sentence
-    assert "attention from" in view.lens.line
+    assert "; attention from '" in view.lens.line
     room.selection.clear("tokens", origin="test")
     room.target.param.update(position=7, outcome="she", against="he")
     assert not view.sentence.visible

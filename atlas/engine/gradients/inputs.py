@@ -15,6 +15,7 @@ from atlas.engine.gradients.embeddings import Vectors, mean_vector
 from atlas.engine.gradients.subject import Subject
 from atlas.engine.running.recorder import to_numpy
 from atlas.errors import NotCaptured, UnknownName
+from atlas.numbers import three
 
 Report = Callable[[int, int], None]
 """(texts run, all texts)"""
@@ -91,7 +92,7 @@ def integrated_gradients(
         return sum(float(each.sum()) for each in values.values())
 
     found, share, used, tried = until_complete(along, total, difference, steps, most_steps, gap)
-    note = f"Scores add up to the target within {100 * share:.3g} % at {used} steps, from a baseline of {said_of(away.name)}."
+    note = f"Scores add up to the target within {three(100 * share)} % at {used} steps, from a baseline of {said_of(away.name)}."
     if share > gap:
         note += f" The gap did not close: it is more than {100 * gap:.3g} % after {tried} steps in all, so read scores with care."
     facts = {
