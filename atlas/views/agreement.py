@@ -44,8 +44,8 @@ class AgreementView(DottedPlaneView):
         return [pmui.Select.from_param(method, label="Method", options=TITLES, size="small", margin=TIGHT, width=245)]
 
     def said_of_colours(self) -> str:
-        """What a dot says."""
-        return f"dot: beyond chance, q ≤ {BEYOND}"
+        """What a number and a dot say."""
+        return f"Spearman's ρ; dot: beyond chance, q ≤ {BEYOND}"
 
     def dotted(self) -> frozenset[tuple[int, int]]:
         """The heads beyond chance."""

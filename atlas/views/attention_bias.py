@@ -49,8 +49,8 @@ class AttentionBiasView(DottedPlaneView):
         ]
 
     def said_of_colours(self) -> str:
-        """What a dot says."""
-        return f"dot: beyond chance, q ≤ {BEYOND}"
+        """What a number and a dot say."""
+        return f"log₂ of the ratio to even attention (1: twice as much); dot: beyond chance, q ≤ {BEYOND}"
 
     def dotted(self) -> frozenset[tuple[int, int]]:
         """The heads whose ratio is beyond chance."""

@@ -72,8 +72,9 @@ class CounterfactualsView(DottedPlaneView):
         return without_text(trace) or (TWO_TEXTS if trace.texts.pair is not None else "")
 
     def said_of_colours(self) -> str:
-        """What a dot says."""
-        return f"dot: beyond neutral swaps, q ≤ {BEYOND}"
+        """What a number and a dot say."""
+        number = "log₂ of the ratio to neutral swaps (1: twice as much)" if self.plane.signed else "attention of words that moved"
+        return f"{number}; dot: beyond neutral swaps, q ≤ {BEYOND}"
 
     def dotted(self) -> frozenset[tuple[int, int]]:
         """The heads that react beyond neutral swaps."""
