@@ -59,6 +59,8 @@ class HeadPageView(CorpusView):
         self.metric = pmui.Select(label="Examples of", options={}, size="small", margin=TIGHT, width=200)
         self.metric.param.watch(self._chosen, "value")
         self.results = pn.Column(sizing_mode="stretch_width", margin=0)
+        self.distances = pn.Column(sizing_mode="stretch_width", margin=0)
+        """A place for the plot that can be hidden: a plot itself cannot (Panel 1.9 tells its figure of a design it has not)."""
         self._spreads: Any = None
         self._away: Any = None
         self._echo = False
@@ -79,14 +81,15 @@ class HeadPageView(CorpusView):
         )  # fmt: skip
         self._away = self.plot_pane(
             hv.DynamicMap(self.drawing(self._drawn_distances, no_distances), streams=streams), height=HEIGHT,
-            css_classes=["aa-head-distances"], visible=self._has_distances(), **look,
+            css_classes=["aa-head-distances"], **look,
         )  # fmt: skip
+        self.distances.objects = [self._away]
         words = self.bound(lambda _: self.page.words(), self.visibility.param.revision)
         self.results.objects = [
             plain(words, "aa-head-words"),
             pn.Row(
                 pn.Column(self._spreads, plain(KEY, "aa-head-key"), sizing_mode="stretch_width"),
-                pn.Column(self._away, self.tokens, sizing_mode="stretch_width"),
+                pn.Column(self.distances, self.tokens, sizing_mode="stretch_width"),
                 sizing_mode="stretch_width",
             ),
             self.examples,
@@ -136,8 +139,7 @@ class HeadPageView(CorpusView):
         self.tokens.groups = [self._tokens(side) for side in SIDES]
         self.examples.groups = self._examples()
         self.set_height(self._needed(), self._spreads)
-        if self._away is not None:
-            self._away.visible = self._has_distances()
+        self.distances.visible = self._has_distances()
 
     def _tokens(self, side: str) -> dict[str, Any]:
         found = self.page.tokens(side)

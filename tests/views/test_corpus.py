@@ -137,15 +137,15 @@ def test_the_numbers_of_the_head_page_are_those_of_the_corpus(monkeypatch):
     np.testing.assert_array_equal(bars.dimension_values("y1"), away["mass"])
     assert list(view.page.distances()["name"]) == ["−7 to −3", "−2", "−1", "0"]
     view.body()
-    assert view._away.visible
+    assert view.distances.visible
     monkeypatch.setattr(HeadPageLens, "_distances", lambda _: away.assign(name="", mass=np.nan))
     view.lens.workspace.selection.focus_on(INDUCTION)
     view._draw()
-    assert not view._away.visible
+    assert not view.distances.visible
     monkeypatch.undo()
     view.lens.workspace.selection.focus_on(PREVIOUS)
     view._draw()
-    assert view._away.visible
+    assert view.distances.visible
     tokens = of_head(held.tokens, PREVIOUS)
     for side, group in zip(("query", "key"), view.tokens.groups, strict=True):
         top = tokens[tokens["side"] == side].sort_values("mass", ascending=False)

@@ -15,6 +15,7 @@ from scipy.stats import pearsonr
 import atlas
 from atlas.attribution import Target, agreement, attribute, attribution_patching, compare_effects, head_effects, head_importance
 from atlas.ids import HeadId
+from atlas.numbers import three
 from atlas.state import agreement as agreement_state
 from atlas.state import head_effects as effects_state
 from atlas.state.head_effects import other_text, other_texts
@@ -95,7 +96,7 @@ def test_effects_are_those_of_the_api_for_every_choice(name, kind):
     view.plane.choices.param.update(how="integrated_gradients", value="effect")
     found = head_effects(model(name), trace, usual(name), "integrated_gradients", [h for h in trace.head_ids if h.kind == kind])
     np.testing.assert_allclose(view.plane.plane().whole, grid(trace, kind, found, "effect"), atol=1e-4, rtol=1e-3)
-    assert f"the largest gap is {100 * max(found.attrs['layers']['gap']):.3g} %" in view.lens.line
+    assert f"the largest gap is {three(100 * max(found.attrs['layers']['gap']))} %" in view.lens.line
     for value in ("kl", "log_probability"):
         view.plane.choices.value = value
         assert "Choose the logit" in view.problem
