@@ -27,7 +27,7 @@ TYPES = {
 query or key here."""
 
 SIZE = 8.0
-FADED = 0.25
+FADED = 0.4
 
 
 class Points(NamedTuple):
