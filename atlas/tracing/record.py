@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from atlas.tracing.lazy import protect
 
 Array = np.ndarray
 Index = np.ndarray | slice
+Heads = int | np.ndarray
+"""One head, or an array of heads: what is made of an array has an axis of heads before all others."""
+
+OneOrMore = TypeVar("OneOrMore", int, np.ndarray)
 ALL = slice(None)
 
 
@@ -33,11 +38,11 @@ class Mask:
         """Equal for layers that share a mask."""
         return int(self.causal) if self.cells is None else id(self.cells)
 
-    def visible(self, n_queries: int, n_keys: int, head: int = 0, rows: Index = ALL, columns: Index = ALL) -> Array | None:
-        """Boolean block of what is visible; None where all of it is."""
+    def visible(self, n_queries: int, n_keys: int, head: Heads = 0, rows: Index = ALL, columns: Index = ALL) -> Array | None:
+        """Boolean block of what is visible, without an axis of heads where they do not differ; None where all of it is."""
         if self.cells is not None:
             cells = self.cells if self.cells.ndim == 2 else self.cells[head % len(self.cells)]
-            return cells[rows][:, columns]
+            return cells[..., rows, :][..., columns]
         if not self.causal:
             return None
         return np.arange(n_keys)[columns][None, :] <= np.arange(n_queries)[rows][:, None]
@@ -52,15 +57,15 @@ class Bias:
     cells: Array | None = None
     """(head, query, key)."""
 
-    def block(self, n_queries: int, n_keys: int, head: int, rows: Index = ALL, columns: Index = ALL) -> Array:
-        """The bias of one head for some queries and keys."""
+    def block(self, n_queries: int, n_keys: int, head: Heads, rows: Index = ALL, columns: Index = ALL) -> Array:
+        """The bias of one head or several for some queries and keys."""
         if self.cells is not None:
-            return self.cells[head % len(self.cells)][rows][:, columns]
+            return self.cells[head % len(self.cells)][..., rows, :][..., columns]
         if self.diagonals is None:
             msg = "A bias holds diagonals or cells."
             raise ValueError(msg)
         distance = np.arange(n_keys)[columns][None, :] - np.arange(n_queries)[rows][:, None]
-        return self.diagonals[head % len(self.diagonals)][distance + n_queries - 1]
+        return self.diagonals[head % len(self.diagonals)][..., distance + n_queries - 1]
 
 
 NO_MASK = Mask()
@@ -110,7 +115,7 @@ class Layer:
         """Whether scores can be recomputed."""
         return self.query is not None and self.key is not None
 
-    def key_head(self, head: int) -> int:
+    def key_head(self, head: OneOrMore) -> OneOrMore:
         """The key/value head that a query head shares with its group (grouped-query attention)."""
         if self.key is None:
             return head
@@ -197,18 +202,19 @@ class Attention:
         steps = self.score_steps(layer, head, rows, columns)
         return {"dot": steps["dot"], "scaled": steps.get("capped", steps["scaled"]), "masked": steps["masked"]}
 
-    def score_steps(self, layer: int, head: int, rows: Index = ALL, columns: Index = ALL) -> dict[str, Array]:
-        """Each operation on the scores of one head by itself, in order: `dot`, `scaled`, `capped`, `biased`, `masked`.
+    def score_steps(self, layer: int, head: Heads, rows: Index = ALL, columns: Index = ALL) -> dict[str, Array]:
+        """Each operation on the scores by itself, in order: `dot`, `scaled`, `capped`, `biased`, `masked`.
 
         `capped` is there only in a model with a softcap, `biased` only where positions have a bias. `masked` is as in `scores`.
+        Of several heads none may have lost an edge.
         """
         here = self.layers[layer]
         if here.query is None or here.key is None or here.scaling is None:
             msg = "This trace holds weights only (recorded attention, or a model outside the attention interface), no q and k."
             raise NotCaptured(msg)
-        query = here.query[head][rows].astype(np.float32, copy=False)
-        key = here.key[here.key_head(head)][columns].astype(np.float32, copy=False)
-        dot = query @ key.T
+        query = here.query[head][..., rows, :].astype(np.float32, copy=False)
+        key = here.key[here.key_head(head)][..., columns, :].astype(np.float32, copy=False)
+        dot = query @ key.swapaxes(-1, -2)
         score = dot * np.float32(here.scaling)
         steps = {"dot": dot, "scaled": score}
         if here.softcap is not None:
@@ -217,7 +223,7 @@ class Attention:
         if here.bias is not None:
             score = steps["biased"] = score + here.bias.block(self.n_queries, self.n_keys, head, rows, columns)
         visible = here.mask.visible(self.n_queries, self.n_keys, head, rows, columns)
-        cut = here.cut_cells(head, self.n_queries, self.n_keys, rows, columns)
+        cut = here.cut_cells(head, self.n_queries, self.n_keys, rows, columns) if isinstance(head, int) else None
         if cut is not None:
             score = np.where(cut, np.float32(-np.inf), score)
         if visible is not None:
@@ -242,39 +248,54 @@ class Attention:
             weights[~visible] = np.nan
         return weights
 
-    def _recomputed(self, layer: int, head: int, rows: Index, columns: Index) -> Array:
+    def blocks(self, layer: int, heads: Array, rows: Index, columns: Index) -> Array:
+        """(head, row, column) `block` of several heads, all at once where the run changed none of the layer's heads."""
+        here = self.layers[layer]
+        if here.edges is not None or here.patterns:
+            return np.stack([self.block(layer, head, rows, columns) for head in heads.tolist()])
+        if here.weights is None:
+            weights = self._recomputed(layer, heads, rows, columns)
+        else:
+            weights = here.weights[heads][:, rows][..., columns].astype(np.float32)
+        visible = here.mask.visible(self.n_queries, self.n_keys, heads, rows, columns)
+        if visible is not None:
+            np.copyto(weights, np.float32(np.nan), where=~visible)
+        return weights
+
+    def _recomputed(self, layer: int, head: Heads, rows: Index, columns: Index) -> Array:
         """Weights from q and k: a softmax where whole rows are asked for, else through the row's kept log-sum-exp."""
         here = self.layers[layer]
         scores = self._cut_scores(layer, head, rows, columns)
         if isinstance(columns, slice) and columns == ALL:
             powers, total, _ = self._softmax_parts(here, head, scores)
             # A row whose every edge was knocked out has no total to divide by.
-            return powers / np.where(total > 0, total, np.float32(1.0))[:, None]
+            return powers / np.where(total > 0, total, np.float32(1.0))[..., None]
         kept = self.stats.get("log_sum_exp")
-        lse = kept[layer, head][rows] if kept is not None else self._rows_log_sum_exp(layer, head, rows)
+        lse = kept[layer, head][..., rows] if kept is not None else self._rows_log_sum_exp(layer, head, rows)
         # In float64: at scores of thousands, float32 loses in the difference what the weight is made of.
         safe = np.where(np.isfinite(lse), lse, 0.0).astype(np.float64)
-        return np.exp(scores - safe[:, None]).astype(np.float32)
+        return np.exp(scores - safe[..., None]).astype(np.float32)
 
-    def _cut_scores(self, layer: int, head: int, rows: Index, columns: Index) -> Array:
+    def _cut_scores(self, layer: int, head: Heads, rows: Index, columns: Index) -> Array:
         """Scores with -inf where nothing may be seen or the run cut the edge."""
-        masked = self.scores(layer, head, rows, columns)["masked"]
+        masked = self.score_steps(layer, head, rows, columns)["masked"]
         return np.where(np.isnan(masked), np.float32(-np.inf), masked)
 
-    def _rows_log_sum_exp(self, layer: int, head: int, rows: Index) -> Array:
+    def _rows_log_sum_exp(self, layer: int, head: Heads, rows: Index) -> Array:
         _, total, top = self._softmax_parts(self.layers[layer], head, self._cut_scores(layer, head, rows, ALL))
         with np.errstate(divide="ignore"):
             return top.astype(np.float64) + np.log(total.astype(np.float64))
 
     @staticmethod
-    def _softmax_parts(here: Layer, head: int, scores: Array) -> tuple[Array, Array, Array]:
+    def _softmax_parts(here: Layer, head: Heads, scores: Array) -> tuple[Array, Array, Array]:
         """exp(score - top), its sum over the row with the sink's share, and top."""
         top = scores.max(axis=-1)
-        if here.sinks is not None:
-            top = np.maximum(top, here.sinks[head])
+        sinks = None if here.sinks is None else here.sinks[head][..., None]
+        if sinks is not None:
+            top = np.maximum(top, sinks)
         top = np.where(np.isfinite(top), top, np.float32(0.0))
-        powers = np.exp(scores - top[:, None])
+        powers = np.exp(scores - top[..., None])
         total = powers.sum(axis=-1)
-        if here.sinks is not None:
-            total = total + np.exp(here.sinks[head] - top)
+        if sinks is not None:
+            total = total + np.exp(sinks - top)
         return powers, total, top

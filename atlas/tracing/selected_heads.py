@@ -145,7 +145,7 @@ def _received(
         inside = rows[cutter.plan.informative[rows]]
         outside = np.setdiff1d(np.flatnonzero(cutter.plan.informative), inside)
         fewer = inside if len(inside) <= len(outside) else outside
-        sums = np.stack([_column_sums(attention, layer, head, fewer, columns) for head in heads])
+        sums = _column_sums(attention, layer, np.array(heads), fewer, columns)
         if fewer is outside:
             total = stats["received_informative"][at][:, columns].astype(np.float64)
             sums = np.clip(total - sums, 0.0, None)
@@ -153,11 +153,17 @@ def _received(
     return found
 
 
-def _column_sums(attention: Attention, layer: int, head: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _column_sums(attention: Attention, layer: int, heads: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(head, column) sums of the weights of these rows; of a few rows for many heads at once, which is as quick as for one."""
+    query = attention.layers[layer].query
+    numbers = 1 if query is None else query.shape[-1]
     step = max(1, BLOCK_CELLS // max(len(columns), 1))
-    total = np.zeros(len(columns))
-    for start in range(0, len(rows), step):
-        total += np.nansum(attention.block(layer, head, rows[start : start + step], columns), axis=0, dtype=np.float64)
+    together = max(1, step // max(len(rows), numbers, 1))
+    total = np.zeros((len(heads), len(columns)))
+    for some in range(0, len(heads), together):
+        for start in range(0, len(rows), step):
+            weights = attention.blocks(layer, heads[some : some + together], rows[start : start + step], columns)
+            total[some : some + together] += np.nansum(weights, axis=1, dtype=np.float64)
     return total
 
 
