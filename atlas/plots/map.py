@@ -10,7 +10,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from atlas.plots.raster import GAP, Array, Box, Viewport, coded, maxima, pooled, spans
+from atlas.plots.raster import GAP, HIDDEN, Array, Box, Viewport, coded, maxima, pooled, spans
 
 THUMBNAIL_CELLS = 32
 """The cells of smaller thumbnails are repeated up to this number, so that the gap of one cell beside them is thin."""
@@ -25,8 +25,9 @@ def mosaic(thumbnails: Array) -> xr.DataArray:
     down, across = -(-THUMBNAIL_CELLS // rows), -(-THUMBNAIL_CELLS // columns)
     height, width = rows * down + 2, columns * across + 2
     squares = np.full((layers, height, heads, width), GAP, np.float32)
-    large = coded(thumbnails) if down == across == 1 else np.repeat(np.repeat(coded(thumbnails), down, axis=2), across, axis=3)
+    large = thumbnails if down == across == 1 else np.repeat(np.repeat(thumbnails, down, axis=2), across, axis=3)
     squares[:, 1:-1, :, 1:-1] = large.transpose(0, 2, 1, 3)
+    np.copyto(squares, HIDDEN, where=np.isnan(squares))
     plane = squares.reshape(layers * height, heads * width)
     y, x = (np.arange(layers * height) + 0.5) / height, (np.arange(heads * width) + 0.5) / width
     about = {"squares": (layers, heads), "cells": (rows, columns), "repeated": (down, across)}

@@ -121,7 +121,7 @@ def maxima(values: Array, start: Array, stop: Array, axis: int) -> Array:
 
 def coded(block: Array) -> Array:
     """A block with HIDDEN for NaN."""
-    return np.where(np.isnan(block), HIDDEN, block).astype(np.float32)
+    return np.where(np.isnan(block), HIDDEN, block).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import ClassVar, NamedTuple
+from weakref import ref
 
 import numpy as np
 import pandas as pd
@@ -139,6 +140,10 @@ class MapLens(Lens):
         if small is None:
             return np.empty((0, 0, 0, 0), np.float32)
         return layout.arranged(small)
+
+    def thumbnails_of(self) -> Hashable:
+        """What the thumbnails hang on: selected tokens show numbers, and once they are let go the thumbnails are as before."""
+        return ref(self.trace), self.layout(), self.workspace.selection.queries, self.workspace.selection.keys
 
     def numbers(self) -> Numbers:
         """One number of every head and its chance value, in the order of the layout."""

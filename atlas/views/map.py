@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -84,7 +85,7 @@ class MapView(RasterView):
         super().__init__(workspace, **params)
         self.under = readout(POINT)
         self._pointer: tuple[float | None, float | None] = (None, None)
-        self._mosaic: tuple[Layout, Any] | None = None
+        self._mosaic: tuple[Hashable, Any] | None = None
         self.framed, self.focused, self.named = Glyph(), Glyph(), Glyph()
         self.arrows = MapArrows(self)
         self.visibility.follow_revision(self.read_out)
@@ -132,8 +133,9 @@ class MapView(RasterView):
         coarse = max(shape) > THUMBNAIL
         if coarse and large and map_plot.cells_in_view(view, shape, gaps) <= FINE_CELLS:
             return map_plot.exact(self._window, view, shape, gaps)
-        if self._mosaic is None or self._mosaic[0] is not layout:
-            self._mosaic = (layout, map_plot.mosaic(self.map.thumbnails()))
+        wanted = self.map.thumbnails_of()
+        if self._mosaic is None or self._mosaic[0] != wanted:
+            self._mosaic = (wanted, map_plot.mosaic(self.map.thumbnails()))
         return map_plot.overview(self._mosaic[1], view, shape)
 
     def scale(self) -> Scale:

@@ -177,3 +177,16 @@ def test_what_is_kept_goes_with_its_trace():
     del trace, cutters
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2", "T5", "Llama", "Gemma2", "GPT-OSS"])
+@pytest.mark.parametrize("keep", ["weights", "qk"])
+def test_blocks_of_several_heads_are_those_of_each(name, keep):
+    trace = traced(name, keep)
+    for kind in trace.kinds:
+        attention = trace.attention_of(kind)
+        rows, columns = np.array([1, 3]), np.arange(1, attention.n_keys)
+        for layer in range(len(attention.layers)):
+            heads = np.arange(attention.n_heads)
+            expected = [attention.block(layer, head, rows, columns) for head in heads.tolist()]
+            np.testing.assert_allclose(attention.blocks(layer, heads, rows, columns), expected, atol=1e-6)
