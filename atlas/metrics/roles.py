@@ -105,7 +105,7 @@ def role_chances(table: pd.DataFrame, role: str) -> npt.NDArray[np.float64]:
     p = table[f"{role}_p"].to_numpy(float) if shared else row_bound(table[role], table[f"{role}_uniform"], rows)
     tested = ~np.isnan(p) & (rows >= MIN_ROWS)
     found = np.full(len(table), np.nan)
-    for kind in set(table["kind"]) if "kind" in table.columns else {None}:
+    for kind in table["kind"].unique() if "kind" in table.columns else [None]:
         here = tested if kind is None else tested & (table["kind"] == kind).to_numpy()
         if here.any():
             found[here] = stats.false_discovery_control(p[here], method="bh")

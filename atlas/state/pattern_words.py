@@ -59,7 +59,7 @@ def groups_of(table: pd.DataFrame, beyond: float) -> list[dict[str, Any]]:
         best = part.sort_values(["score", "chance"], ascending=[False, True], kind="stable").head(BEST)
         relation = bool((part["direction"] != "").any())
         follow = part[part["q"] <= beyond]
-        count = follow.groupby(["layer", "head"]).ngroups
+        count = _heads_of(follow)
         groups.append({
             "key": f"pattern {name}" if count else "",
             "name": title_of_pattern(str(name), relation=relation),
@@ -91,13 +91,18 @@ def share(value: float) -> str:
 def _about(part: pd.DataFrame, *, relation: bool, follow: int) -> str:
     """On how many rows or arcs a pattern rests, and how many heads follow it."""
     most = int(part["n"].max()) if part["n"].notna().any() else 0
-    heads = part.groupby(["layer", "head"]).ngroups
+    heads = _heads_of(part)
     on = f"{counted(most, 'arc' if relation else 'row')}"
     if most < (MIN_ARCS if relation else MIN_ROWS):
         return f"{on}, too few to test"
     if part["q"].isna().all():
         return f"{on}, not tested"
     return f"{on}; {follow:,} of {heads:,} beyond chance"
+
+
+def _heads_of(part: pd.DataFrame) -> int:
+    """How many heads are in some rows, each counted once."""
+    return len(set(zip(part["layer"].tolist(), part["head"].tolist(), strict=True)))
 
 
 def arcs_in_words(found: Arcs, relations: pd.DataFrame, head: HeadId, direction: str) -> str:

@@ -70,16 +70,19 @@ def without_patterns(trace: Trace) -> str:
 
 def place_patterns(table: pd.DataFrame) -> pd.DataFrame:
     """The heads of a head table of one kind by place: score, share under uniform attention, rows, corrected chance."""
-    parts = []
-    for name in PLACES:
-        part = table[["layer", "head"]].copy()
-        part["pattern"], part["direction"], part["offset"] = name, "", np.nan
-        part["score"] = table[name].to_numpy(dtype=float, na_value=np.nan)
-        part["chance"] = table[f"{name}_uniform"].to_numpy(dtype=float, na_value=np.nan)
-        part["n"] = table[f"{name}_rows"].to_numpy(dtype=float, na_value=np.nan)
-        part["q"] = np.where(part["n"] >= MIN_ROWS, role_chances(table, name), np.nan)
-        parts.append(part[np.isfinite(part["score"])])
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+
+    def stacked(suffix: str) -> np.ndarray:
+        return np.concatenate([table[f"{name}{suffix}"].to_numpy(dtype=float, na_value=np.nan) for name in PLACES])
+
+    # Stacked first and made a table once: a table for each place takes three times as long.
+    score, n = stacked(""), stacked("_rows")
+    chances = np.concatenate([role_chances(table, name) for name in PLACES])
+    found = pd.DataFrame({
+        "pattern": np.repeat(PLACES, len(table)), "direction": "",
+        "layer": np.tile(table["layer"], len(PLACES)), "head": np.tile(table["head"], len(PLACES)),
+        "score": score, "chance": stacked("_uniform"), "n": n, "q": np.where(n >= MIN_ROWS, chances, np.nan), "offset": np.nan,
+    })  # fmt: skip
+    return found[np.isfinite(score)].reset_index(drop=True)
 
 
 def check_size(trace: Trace, kind: str) -> None:

@@ -410,13 +410,14 @@ def main() -> None:
     """Weigh some views, and print each as soon as it is weighed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("views", nargs="*", help="keys of views; none: all")
-    parser.add_argument("--cases", default="", help="such as 'GPT-2 64,BERT 8'; none: all")
+    parser.add_argument("--cases", default="", help="such as 'GPT-2 64,T5 512'; none: all of the table")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="after which what a lens asked for is given up")
     given = parser.parse_args()
     prepare()
     warm()  # as a server does before it answers
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    wanted = [(name, tokens) for name, tokens in CASES if not given.cases or f"{name} {tokens}" in given.cases.split(",")]
+    asked = [each.rsplit(" ", 1) for each in given.cases.split(",") if each]
+    wanted = [(name, int(tokens)) for name, tokens in asked] or CASES
     print(HEADING)
     for found in weighed(given.views or list(VIEWS), wanted, given.seconds):
         print(told(found), flush=True)
