@@ -65,14 +65,14 @@ class Rows:
     @functools.cached_property
     def ids(self) -> list[HeadId]:
         """The head of every row."""
-        rows = zip(self.table["kind"], self.table["layer"], self.table["head"], strict=True)
+        rows = zip(*(self.table[name].tolist() for name in ("kind", "layer", "head")), strict=True)
         return [HeadId(str(kind), int(layer), int(head)) for kind, layer, head in rows]
 
     @functools.cached_property
     def groups(self) -> list[Group]:
         """Clusters, roles and layers."""
         columns = [("cluster", "Clusters"), ("role", "Roles"), ("layer", "Layers")]
-        if UNTOLD in set(self.table["cluster"]):  # not divided yet
+        if UNTOLD in self.table["cluster"].unique():  # not divided yet
             columns = columns[1:]
         return [(title, [self._chip(column, value) for value in self._values(column)]) for column, title in columns]
 
@@ -81,7 +81,7 @@ class Rows:
         return sorted(set(values)) if column == "layer" else list(values.value_counts().index)
 
     def _chip(self, column: str, value: object) -> tuple[Chip, frozenset[HeadId]]:
-        members = frozenset(head for head, own in zip(self.ids, self.table[column], strict=True) if own == value)
+        members = frozenset(head for head, own in zip(self.ids, self.table[column].tolist(), strict=True) if own == value)
         chip: Chip = {"key": f"{column}:{value}", "label": str(value), "count": len(members)}
         if column == "cluster":
             chip["title"] = self._about_cluster(str(value))
@@ -157,12 +157,10 @@ class HeadsLens(Lens):
     def points(self) -> pd.DataFrame:
         """Where each head stands, what colours and sizes it, whether it is selected: as the scatter takes it."""
         table, display = self.table(), self.workspace.display
-        data = pd.DataFrame({"kind": table["kind"], "layer": table["layer"], "head": table["head"]})
+        data = table[["kind", "layer", "head"]].copy()
         data["x"], data["y"] = self._places(table)
-        if display.colour in CATEGORIES:
-            data["category"] = list(table[display.colour])
-        else:
-            data["value"] = column_of(table, display.colour)
+        for name, column in self.coloured().items():
+            data[name] = column
         shown = {"value": display.colour, "size": display.size}
         if display.layout == "metrics":
             shown |= {"x": display.x, "y": display.y}
@@ -171,6 +169,11 @@ class HeadsLens(Lens):
                 data[f"{place}_{name}"] = column
         marked = self.marked()
         return data.assign(**{str(name): marked[name].to_numpy() for name in marked})
+
+    def coloured(self) -> dict[str, Any]:
+        """What colours each head: a category or a value."""
+        table, colour = self.table(), self.workspace.display.colour
+        return {"category": table[colour].tolist()} if colour in CATEGORIES else {"value": column_of(table, colour)}
 
     @staticmethod
     def _behind(table: pd.DataFrame, metric: str) -> dict[str, np.ndarray]:
@@ -319,7 +322,7 @@ class HeadsLens(Lens):
             + (f"the selection ({said})" if said else "all tokens")
             + _about_rows(table)
         )
-        if said and not set(table["role"]) <= {UNTOLD}:
+        if said and not set(table["role"].unique()) <= {UNTOLD}:
             self.line += "; clusters are of the whole text"
         self.kind_shown = self.kind
         return table
@@ -332,7 +335,7 @@ def column_of(table: pd.DataFrame, name: str) -> np.ndarray:
 
 def _about_rows(table: pd.DataFrame) -> str:
     """What the number of rows forbids to say of the heads; empty where it forbids nothing."""
-    roles_there = set(table["role"])
+    roles_there = set(table["role"].unique())
     if roles_there == {UNTOLD}:
         return ": where a row sees one token only, heads cannot differ"
     few = few_rows(table)

@@ -148,7 +148,7 @@ class HeadsView(View):
         display = self.workspace.display
         title = f"{title_of(display.colour)}:" if display.colour not in CATEGORIES else ""
         size = f"larger: more {title_of(display.size).lower()}" if display.size else ""
-        return key_markup(colour_key(self.heads.points(), **self.config()), title, size)
+        return key_markup(colour_key(pd.DataFrame(self.heads.coloured()), **self.config()), title, size)
 
     def _note(self, *_: object) -> str:
         display = self.workspace.display
