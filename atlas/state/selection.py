@@ -66,7 +66,7 @@ class Selection(param.Parameterized):
 
     def heads_of(self, kind: str) -> tuple[HeadId, ...]:
         """The selected heads of a kind, in order; none where none is selected, which means all."""
-        return tuple(sorted(head for head in self.heads if head.kind == kind))
+        return tuple(sorted((head for head in self.heads if head.kind == kind), key=lambda head: (head.layer, head.head)))
 
     def side(self, axis: str, kind: str | None = None) -> str:
         """Whose tokens 'query' or 'key' are in a kind of attention: those of the source or of the target."""

@@ -34,7 +34,7 @@ class MatrixView(PlaneView):
         """Layer and head of the one shown large; reading, level and aggregate."""
         display, space = self.workspace.display, self.workspace
         # Several heads are shown together, whichever of them is the one in focus.
-        several = pn.bind(lambda *_: len(self.matrix.heads()) > 1, *(space.selection.param[name] for name in ("heads", "focus")))
+        several = pn.bind(lambda _: len(self.matrix.heads()) > 1, self.visibility.param.revision)
         look: dict[str, Any] = {
             "width": 50, "height": 40, "sizing_mode": "fixed", "margin": (4, 6, 4, 2), "tooltips": False, "disabled": several,
         }  # fmt: skip

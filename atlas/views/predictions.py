@@ -68,10 +68,7 @@ class PredictionsView(View):
         """How many outcomes, where, how tokens are masked, and the run without the selected heads."""
         choices, space = self.predictions.choices.param, self.workspace
         can_mask = pn.bind(lambda *_: self.predictions.can_mask(), space.param.revision)
-        idle = pn.bind(
-            lambda heads, on, _: not on and not (heads and self.predictions.can_run),
-            space.selection.param.heads, choices.without, space.param.revision,
-        )  # fmt: skip
+        idle = pn.bind(lambda _: self._idle(), self.visibility.param.revision)
         return [
             pmui.IntInput.from_param(choices.k, label="Top k", size="small", margin=TIGHT, width=108),
             pmui.Select.from_param(choices.shown, label="Positions", options=POSITIONS, size="small", margin=TIGHT, width=172),
@@ -87,6 +84,11 @@ class PredictionsView(View):
                 css_classes=["aa-without"],
             ),
         ]
+
+    def _idle(self) -> bool:
+        """Whether there is no run without heads to ask for."""
+        heads = self.workspace.selection.heads and self.predictions.can_run
+        return not self.predictions.choices.without and not heads
 
     def body(self) -> Any:
         """Bars, and under them the steps of one."""
