@@ -272,9 +272,10 @@ class Attention:
             return powers / np.where(total > 0, total, np.float32(1.0))[..., None]
         kept = self.stats.get("log_sum_exp")
         lse = kept[layer, head][..., rows] if kept is not None else self._rows_log_sum_exp(layer, head, rows)
-        # In float64: at scores of thousands, float32 loses in the difference what the weight is made of.
+        # The difference in float64: at scores of thousands, float32 loses in it what the weight is made of. The power in float32,
+        # which takes an eighth of the time and is as exact as the weight.
         safe = np.where(np.isfinite(lse), lse, 0.0).astype(np.float64)
-        return np.exp(scores - safe[..., None]).astype(np.float32)
+        return np.exp((scores - safe[..., None]).astype(np.float32))
 
     def _cut_scores(self, layer: int, head: Heads, rows: Index, columns: Index) -> Array:
         """Scores with -inf where nothing may be seen or the run cut the edge."""
