@@ -21,7 +21,7 @@ Index = np.ndarray | slice
 Heads = int | np.ndarray
 """One head, or an array of heads: what is made of an array has an axis of heads before all others."""
 
-OneOrMore = TypeVar("OneOrMore", int, np.ndarray)
+OneOrMore = TypeVar("OneOrMore", int, np.ndarray, Heads)
 ALL = slice(None)
 
 
