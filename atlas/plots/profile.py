@@ -102,7 +102,7 @@ def profile_layers(table: pd.DataFrame, metric: str, **config: Unpack[ProfileCon
 def profile_heads(table: pd.DataFrame, metric: str, **config: Unpack[ProfileConfig]) -> hv.Scatter:
     """One mark for each head, in the order of the rows; with a boolean column `selected` the other heads fade."""
     drawn = table[["kind", "layer", "head"]].assign(value=table[metric].to_numpy(float))
-    drawn["label"] = [f"L{row.layer} H{row.head}" for row in table.itertuples()]
+    drawn["label"] = [f"L{layer} H{head}" for layer, head in zip(drawn["layer"].tolist(), drawn["head"].tolist(), strict=True)]
     drawn["about"] = [f"{config.get('label', metric)}: {number(value)}" for value in drawn["value"]]
     around = theme(dark=config.get("dark", False))
     mark = {
