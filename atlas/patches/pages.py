@@ -19,6 +19,7 @@ from panel.util import classproperty
 from panel.viewable import Viewable
 
 from atlas.patches.defaults import patch_defaults
+from atlas.patches.models import patch_models
 from atlas.patches.parameters import patch_parameters
 from atlas.patches.private import private, replace_private
 
@@ -48,6 +49,7 @@ def patch_pages() -> None:
     replace_private(Resources, "extra_resources", _once_for_all_pages(Resources.extra_resources), "pages")
     _patch_links()
     patch_defaults()
+    patch_models()
     patch_parameters()
 
 
