@@ -22,6 +22,7 @@ from atlas.patches.defaults import patch_defaults
 from atlas.patches.models import patch_models
 from atlas.patches.parameters import patch_parameters
 from atlas.patches.private import private, replace_private
+from atlas.patches.ranges import patch_ranges
 
 PATHS = ("_esm_path", "_component_resource_path", "_render_esm")
 """Methods that look for the files of a component's class and read them; a page has a hundred components of twenty classes."""
@@ -51,6 +52,7 @@ def patch_pages() -> None:
     patch_defaults()
     patch_models()
     patch_parameters()
+    patch_ranges()
 
 
 def once_a_class(work: Callable[..., Any]) -> Callable[..., Any]:

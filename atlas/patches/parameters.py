@@ -1,13 +1,15 @@
-"""Param (2.4) and Panel (1.9) take long to copy the Params of an instance, and to list those that go to the browser."""
+"""Param (2.4) and Panel (1.9) take long to read a Param, to copy those of an instance, and to look through them."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, MutableMapping, MutableSequence, MutableSet
 from copy import copy
 from functools import wraps
 from typing import Any
 
 import param
+from panel.custom import Child, Children, ReactiveESM
 from panel.reactive import Syncable
 from param import parameterized
 
@@ -28,6 +30,8 @@ def patch_parameters() -> None:
     replace_private(parameterized, "_instantiate_param_obj", _copied_in_one_go(copied), "parameters")
     listed = private(Syncable, "_init_params", "parameters")
     replace_private(Syncable, "_init_params", _listed_once(listed), "parameters")
+    replace_private(param.Parameter, "__get__", _read_quickly(param.Parameter.__get__), "parameters")
+    replace_private(ReactiveESM, "select", _selected_quickly(ReactiveESM.select), "parameters")
 
 
 def _copied_in_one_go(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,3 +71,53 @@ def _listed_once(work: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[
         return {name: value for name, value in values if value is not None}
 
     return listed
+
+
+def _read_quickly(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The value of a Param. Param looks at every slot of a Param in Python, three for each value that is read.
+
+    A page reads ninety thousand values.
+    """
+    slot = object.__getattribute__
+
+    @wraps(work)
+    def read(self: Any, obj: Any, objtype: Any = None) -> Any:
+        name = slot(self, "name")
+        if obj is None or name is None:
+            return work(self, obj, objtype)
+        try:
+            return obj._param__private.values[name]  # noqa: SLF001  (Param's own way)
+        except (AttributeError, KeyError):
+            return slot(self, "default")
+
+    return read
+
+
+def _selected_quickly(work: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """The parts of a component. Panel asks all of its Params whether they hold parts; its class alone decides that."""
+    known: weakref.WeakKeyDictionary[type, tuple[int, list[tuple[str, bool]]]] = weakref.WeakKeyDictionary()
+
+    def holders(kind: Any) -> list[tuple[str, bool]]:
+        """Names of the Params that hold parts, and whether each holds several."""
+        count = len(list(kind.param))
+        if kind not in known or known[kind][0] != count:
+            params = kind.param.objects(instance=False).items()
+            found = [(name, isinstance(each, Children)) for name, each in params if isinstance(each, (Child, Children))]
+            known[kind] = count, found
+        return known[kind][1]
+
+    @wraps(work)
+    def selected(self: Any, selector: Any = None) -> list[Any]:
+        if selector is None:
+            wanted = True
+        else:
+            wanted = isinstance(self, selector) if isinstance(selector, type) else callable(selector) and selector(self)
+        found = [self] if wanted else []
+        for name, several in holders(type(self)):
+            value = getattr(self, name, None)
+            for each in (value or []) if several else [value]:
+                if each is not None:
+                    found += each.select(selector)
+        return found
+
+    return selected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import holoviews as hv
 import numpy as np
@@ -57,15 +57,18 @@ def reliability_diagram(found: Reliability | None, *, dark: bool = False) -> hv.
     middle = (of.low + of.high) / 2
     counts = [f"{n / FORWARD:.1f}k" if n >= FORWARD else f"{n:,}" for n in of.n]
     limit = [(of.threshold, 0.0, of.threshold, 1.0)] if np.isfinite(of.threshold) else []
-    parts = [
-        hv.Segments([(0.0, 0.0, 1.0, 1.0)], PLACE).opts(color=around.muted, line_dash="dashed", line_width=1.0),
-        hv.Segments(limit, PLACE).opts(color=VERMILION, line_width=1.5),
-        hv.Segments((of.mean[known], of.lo[known], of.mean[known], of.hi[known]), PLACE).opts(color=BLUE, line_width=2.0),
-        hv.Labels((middle, np.full(len(middle), -ROOM / 2), counts), ["x", "y"], "text").opts(
-            text_color=around.muted, text_font_size="9px"
+    hover = {"tools": ["hover"], "hover_tooltips": tooltip("name", "about")}
+    looks: list[tuple[hv.Element, dict[str, Any]]] = [
+        (hv.Segments([(0.0, 0.0, 1.0, 1.0)], PLACE), {"color": around.muted, "line_dash": "dashed", "line_width": 1.0}),
+        (hv.Segments(limit, PLACE), {"color": VERMILION, "line_width": 1.5}),
+        (hv.Segments((of.mean[known], of.lo[known], of.mean[known], of.hi[known]), PLACE), {"color": BLUE, "line_width": 2.0}),
+        (
+            hv.Labels((middle, np.full(len(middle), -ROOM / 2), counts), ["x", "y"], "text"),
+            {"text_color": around.muted, "text_font_size": "9px"},
         ),
-        hv.Points((of.mean[known], of.share[known], names, about), ["x", "y"], ["name", "about"]).opts(
-            color=BLUE, size=7, line_color=around.paper, line_width=0.5, tools=["hover"], hover_tooltips=tooltip("name", "about")
+        (
+            hv.Points((of.mean[known], of.share[known], names, about), ["x", "y"], ["name", "about"]),
+            {"color": BLUE, "size": 7, "line_color": around.paper, "line_width": 0.5, **hover},
         ),
     ]
-    return hv.Overlay([part.opts(**options) for part in parts]).opts(**options, show_legend=False)
+    return hv.Overlay([part.opts(**options, **look) for part, look in looks]).opts(**options, show_legend=False)
