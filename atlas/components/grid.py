@@ -47,16 +47,20 @@ class Grid:
         self._shown = set(keys)
         self._show_places()
 
-    def put(self, key: str, card: Any) -> None:
-        """Put a card where its place is."""
-        order = self._places[key]["order"]
+    def draw(self, key: str, card: Any) -> Any:
+        """What is put in for a card; made once."""
         if key not in self._cards:
             drawn: Any = pn.panel(card)
-            drawn.styles = {**drawn.styles, "order": str(order)}
+            drawn.styles = {**drawn.styles, "order": str(self._places[key]["order"])}
             self._cards[key] = drawn
+        return self._cards[key]
+
+    def put(self, key: str, card: Any) -> None:
+        """Put a card where its place is."""
+        drawn, order = self.draw(key, card), self._places[key]["order"]
         before = sum(self._places[other]["order"] < order for other in self.there)
         self.there.add(key)
-        self.column.insert(before, self._cards[key])
+        self.column.insert(before, drawn)
         self._show_places()
 
     def empty(self) -> None:

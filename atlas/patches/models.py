@@ -6,10 +6,10 @@ Most properties are as their class has them, and such a property refers to nothi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from functools import cache, wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from bokeh.core.has_props import HasProps
 from bokeh.core.property.descriptors import PropertyDescriptor
@@ -22,6 +22,15 @@ from atlas.patches.private import private, replace_private
 
 OTHER, MODEL, PROPERTIES, SEQUENCE, MAPPING, FIELDS = range(6)
 """What a value is to a search for models."""
+
+
+Found = TypeVar("Found")
+
+
+def _once(work: Callable[[type[Any]], Found]) -> Callable[[type[Any]], Found]:
+    """A function of a class, called once for each class."""
+    kept: Any = cache(work)
+    return kept
 
 
 def patch_models() -> None:
@@ -48,42 +57,43 @@ def _found_quickly(work: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
         models: list[Any] = []
         waiting: deque[Any] = deque()
 
-        def look(value: Any) -> None:
-            kind = kind_of(type(value))
-            if kind == OTHER:
-                return
-            if kind == MODEL:
-                if value.id not in known and not (callable(discard) and discard(value)):
-                    waiting.append(value)
-            elif kind == SEQUENCE:
-                for each in value:
-                    look(each)
-            elif kind == MAPPING:
-                for name, each in value.items():
-                    look(name)
-                    look(each)
-            elif kind == PROPERTIES:
-                for each in referring_values(value):
-                    look(each)
-            else:
-                for field in fields(value):
-                    look(getattr(value, field.name, None))
+        def meet(model: Any) -> None:
+            if model.id not in known and not (callable(discard) and discard(model)):
+                waiting.append(model)
 
         for value in values:
-            look(value)
+            _visit(value, meet)
         while waiting:
             model = waiting.popleft()
             if model.id not in known:
                 known.add(model.id)
                 models.append(model)
                 for value in referring_values(model):
-                    look(value)
+                    _visit(value, meet)
         return models
 
     return found
 
 
-@cache
+def _visit(value: Any, meet: Callable[[Any], None]) -> None:
+    """Call `meet` with every model in a value, and with none that these models refer to."""
+    kind = kind_of(type(value))
+    if kind == OTHER:
+        return
+    if kind == MODEL:
+        meet(value)
+        return
+    if kind == MAPPING:
+        parts: Iterable[Any] = (part for pair in value.items() for part in pair)
+    elif kind == FIELDS:
+        parts = (getattr(value, field.name, None) for field in fields(value))
+    else:
+        parts = value if kind == SEQUENCE else referring_values(value)
+    for part in parts:
+        _visit(part, meet)
+
+
+@_once
 def kind_of(kind: type) -> int:
     """What values of a type are to a search for models."""
     for base, what in ((Model, MODEL), (HasProps, PROPERTIES), ((list, tuple), SEQUENCE), (dict, MAPPING)):
@@ -108,7 +118,7 @@ def referring_values(model: Any) -> list[Any]:
     return found
 
 
-@cache
+@_once
 def _referring(kind: type[HasProps]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Names of properties that can refer to models, and those of them that refer to none unless they are set."""
     names = tuple(kind.properties_with_refs())
@@ -125,7 +135,8 @@ def _stays_silent(kind: type[HasProps], name: str) -> bool:
 
 def _unstable(kind: type[HasProps], descriptor: PropertyDescriptor[Any]) -> bool:
     """Whether the default of a property is made anew for every model."""
-    return descriptor.has_unstable_default(kind)  # type: ignore[arg-type]  (looks at nothing that an instance has of its own)
+    model: Any = kind  # nothing is asked of it that an instance has of its own
+    return descriptor.has_unstable_default(model)
 
 
 def _made_quickly(work: Callable[..., None]) -> Callable[..., None]:
@@ -148,7 +159,7 @@ def _made_quickly(work: Callable[..., None]) -> Callable[..., None]:
     return made
 
 
-@cache
+@_once
 def _made_anew(kind: type[HasProps]) -> tuple[PropertyDescriptor[Any], ...]:
     """The properties of a class whose defaults are made anew for every model."""
     return tuple(each for each in map(kind.lookup, kind.properties(_with_props=True)) if _unstable(kind, each))
@@ -178,7 +189,7 @@ def _queried_quickly(work: Callable[..., dict[str, Any]]) -> Callable[..., dict[
     return queried
 
 
-@cache
+@_once
 def _required(kind: type[HasProps]) -> frozenset[str]:
     """The properties of a class that have no default."""
     descriptors = ((name, kind.lookup(name)) for name in kind.properties(_with_props=True))

@@ -9,8 +9,9 @@ from functools import wraps
 from typing import Any
 
 import param
-from panel.custom import Child, Children, ReactiveESM
+from panel.custom import ReactiveESM
 from panel.reactive import Syncable
+from panel.viewable import Child, Children
 from param import parameterized
 
 from atlas.patches.private import private, replace_private
@@ -95,16 +96,14 @@ def _read_quickly(work: Callable[..., Any]) -> Callable[..., Any]:
 
 def _selected_quickly(work: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     """The parts of a component. Panel asks all of its Params whether they hold parts; its class alone decides that."""
-    known: weakref.WeakKeyDictionary[type, tuple[int, list[tuple[str, bool]]]] = weakref.WeakKeyDictionary()
+    known: weakref.WeakKeyDictionary[type, list[tuple[str, bool]]] = weakref.WeakKeyDictionary()
 
     def holders(kind: Any) -> list[tuple[str, bool]]:
         """Names of the Params that hold parts, and whether each holds several."""
-        count = len(list(kind.param))
-        if kind not in known or known[kind][0] != count:
+        if kind not in known:
             params = kind.param.objects(instance=False).items()
-            found = [(name, isinstance(each, Children)) for name, each in params if isinstance(each, (Child, Children))]
-            known[kind] = count, found
-        return known[kind][1]
+            known[kind] = [(name, isinstance(each, Children)) for name, each in params if isinstance(each, (Child, Children))]
+        return known[kind]
 
     @wraps(work)
     def selected(self: Any, selector: Any = None) -> list[Any]:

@@ -10,9 +10,10 @@ import param
 
 from atlas.components.grid import Grid
 from atlas.components.tab_bar import TabBar
+from atlas.patches.plot_pane import PlotPane, page_of
 from atlas.state.lens import sentence
 from atlas.state.workspace import Workspace
-from atlas.views.base import View, bind_rule, one_message
+from atlas.views.base import View, after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.plain import plain
 from atlas.views.tab_notice import TabNotice
@@ -179,13 +180,16 @@ class Tabs(pn.viewable.Viewer):
 
     def _put(self, key: str, view_type: type[View]) -> None:
         """Put a view where its place is; it is made, if it was in no grid before."""
+        self._grids[key].put(view_type.key, self._made(key, view_type))
+
+    def _made(self, key: str, view_type: type[View]) -> View:
         view = next((each for each in self.views[key] if each.key == view_type.key), None)
         if view is None:
             view = self._make(key, view_type)
             order = [each.key for each in self.tabs[key].views]
             self.views[key] = sorted([*self.views[key], view], key=lambda each: order.index(each.key))
         view.visibility.opened = key == self.open and not view.unfit  # before it is drawn, or it would be drawn twice
-        self._grids[key].put(view.key, view)
+        return view
 
     def _make(self, key: str, view_type: type[View]) -> View:
         # A card that is made because its place is on screen is drawn at once.
@@ -207,9 +211,36 @@ class Tabs(pn.viewable.Viewer):
             return  # it goes on when the tab is opened again
         waiting = self._unmade(key)
         if waiting:
+            self._continued.add(key)
+            self._draw_ahead(key, waiting[0])
+        else:
+            self._fit()
+
+    def _draw_ahead(self, key: str, view_type: type[View]) -> None:
+        """Make a card, draw its plots, and put it in, each in its turn: nobody is answered while one of them is done."""
+        page = page_of(self.stage) if self._is_page else None
+        plots: list[PlotPane] = []
+
+        def next_plot() -> None:
+            if page is not None and plots and key == self.open:
+                plots.pop(0).draw_ahead(page)
+                after_paint(next_plot, 0)
+                return
+            self._continued.discard(key)
+            if key == self.open:
+                with one_message():
+                    self._put(key, view_type)
+                self._go_on(key)
+
+        if page is not None:
             with one_message():
-                self._put(key, waiting[0])
-        if len(waiting) > 1:
+                view = self._made(key, view_type)
+                plots += self._grids[key].draw(view.key, view).select(PlotPane)
+        after_paint(next_plot, 0) if page is not None else next_plot()
+
+    def _go_on(self, key: str) -> None:
+        """With the next card when this one is painted."""
+        if self._unmade(key):
             self._continue_later(key)
         else:
             self._fit()
