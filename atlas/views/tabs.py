@@ -124,33 +124,50 @@ class Tabs(pn.viewable.Viewer):
                 self.workspace.display.tab = event.new
 
     def _show(self) -> None:
-        """Show the cards of the open tab, hide the others, and drop tabs that were not used lately from the document."""
+        """Open the tab that is to be open."""
         key = self.open
         if not key:
             return
+        new: list[type[View]] = []
         with one_message():
             self.bar.active = key
             self.notice.tell(key)
-            for other, grid in self._grids.items():
-                grid.show(opened=other == key)
             self._used = [*(each for each in self._used if each != key), key]
-            column = self._grid(key).column
-            new = column not in list(self.stage)
+            self._grid(key)
+            if self._is_page and self._document_complete and not self._has(key):
+                new = self._unmade(key)[:1]
             if new:
-                if self._document_complete:
-                    # In one message: of two changes that follow each other quickly the browser may lose the second.
-                    self._make_first(key)
-                self.stage.append(column)
-            for dropped in self._used[:-KEPT_TABS]:
+                self._open_cards_of_all()
+            else:
+                self._enter(key)
+        if new and key not in self._continued:
+            # Its grid comes with its first card: of two changes that follow each other quickly the browser may lose the second.
+            # Until then the tab before stays on screen.
+            self._draw_ahead(key, new[0])
+        elif not new and self._document_complete:
+            self._continue(key)
+
+    def _has(self, key: str) -> bool:
+        """Whether the document has the grid of a tab."""
+        return self._grids[key].column in list(self.stage)
+
+    def _enter(self, key: str) -> None:
+        """Show the grid of the open tab, hide the others, and drop tabs that were not used lately from the document."""
+        for other, grid in self._grids.items():
+            grid.show(opened=other == key)
+        if not self._has(key):
+            if self._document_complete and not self._is_page:
+                for view in self._unmade(key):
+                    self._put(key, view)
+            self.stage.append(self._grids[key].column)
+        for dropped in self._used[:-KEPT_TABS]:
+            if self._has(dropped):  # a reader may have left it before it was there
                 self.stage.remove(self._grids[dropped].column)
                 self._grids[dropped].empty()
-            self._used = self._used[-KEPT_TABS:]
-            for other in self.views:
-                self._open_cards(other)
-            self._dress(key)
-            self._fit()
-        if self._document_complete:
-            self._continue_later(key) if new and self._is_page else self._continue(key)
+        self._used = self._used[-KEPT_TABS:]
+        self._open_cards_of_all()
+        self._dress(key)
+        self._fit()
 
     def _grid(self, key: str) -> Grid:
         if key not in self._grids:
@@ -199,6 +216,10 @@ class Tabs(pn.viewable.Viewer):
         except Exception as error:  # noqa: BLE001  (shown and logged by the view that stands in)
             return Unmade(view_type, self.workspace, error, dark=self.dark)
 
+    def _open_cards_of_all(self) -> None:
+        for key in self.views:
+            self._open_cards(key)
+
     def _open_cards(self, key: str) -> None:
         """Views whose cards are in the open tab work, the others wait."""
         for view in self.views[key]:
@@ -229,7 +250,9 @@ class Tabs(pn.viewable.Viewer):
             self._continued.discard(key)
             if key == self.open:
                 with one_message():
-                    self._put(key, view_type)
+                    if view_type.key not in self._grids[key].there:
+                        self._put(key, view_type)
+                    self._enter(key)
                 self._go_on(key)
 
         if page is not None:
@@ -248,11 +271,6 @@ class Tabs(pn.viewable.Viewer):
     def _continue_later(self, key: str) -> None:
         self._continued.add(key)
         self.workspace.after_paint(lambda: self._continue(key))
-
-    def _make_first(self, key: str) -> None:
-        """The card that a tab opens with, alone: all readers wait while it is made. Where there is no browser, all cards."""
-        for view in self._unmade(key)[: 1 if self._is_page else None]:
-            self._put(key, view)
 
     # -- what holds for all views --------------------------------------------------------------------------------------
 

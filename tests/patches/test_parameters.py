@@ -6,6 +6,7 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 import pytest
+from panel.custom import ReactiveESM
 from panel.reactive import Syncable
 from param import parameterized
 
@@ -69,3 +70,24 @@ def test_a_component_sends_the_params_it_sent_without_the_patch(shown):
     own = Syncable._init_params.__wrapped__(shown)
     assert list(shown._init_params()) == list(own)
     assert shown._init_params() == own
+
+
+def test_a_param_has_the_value_it_had_without_the_patch():
+    own, one = param.Parameter.__get__.__wrapped__, Kinds(number=2.5, words=[3])
+    for name, each in Kinds.param.objects(instance=False).items():
+        assert getattr(one, name) == own(each, one, Kinds)
+        assert getattr(Kinds, name) == own(each, None, Kinds)
+    assert (one.number, Kinds().number, Kinds.number) == (2.5, 1.0, 1.0)
+    with pytest.raises(ValueError, match="name"):
+        param.Parameter(default=1).__get__(one, Kinds)
+
+
+@pytest.mark.parametrize("selector", [None, pn.widgets.Widget, pmui.Button, lambda part: isinstance(part, pn.pane.Markdown)])
+def test_a_component_has_the_parts_it_had_without_the_patch(selector):
+    inside = pmui.Button(label="b")
+    shown = pmui.Card(pn.pane.Markdown("a"), pmui.Row(inside), pn.Column(pn.widgets.IntSlider()), header=pmui.Button(label="c"))
+    own = ReactiveESM.select.__wrapped__
+    assert ReactiveESM.select(shown, selector) == own(shown, selector)
+    assert inside in shown.select(pmui.Button)
+    for part in shown.select(ReactiveESM):
+        assert ReactiveESM.select(part, selector) == own(part, selector)
