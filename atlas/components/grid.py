@@ -35,8 +35,8 @@ class Grid:
         """`places`: each with key, title, question and wide, in order."""
         self._places = {place["key"]: {**place, "order": at} for at, place in enumerate(places)}
         self._shown: set[str] = set()
-        self._cards: dict[str, Any] = {}
-        """All that were ever put in, as drawn."""
+        self.cards: dict[str, Any] = {}
+        """All that were ever made, as drawn."""
         self.there: set[str] = set()
         """Keys of the cards that are in the grid."""
         self.places = Places()
@@ -49,11 +49,11 @@ class Grid:
 
     def draw(self, key: str, card: Any) -> Any:
         """What is put in for a card; made once."""
-        if key not in self._cards:
+        if key not in self.cards:
             drawn: Any = pn.panel(card)
             drawn.styles = {**drawn.styles, "order": str(self._places[key]["order"])}
-            self._cards[key] = drawn
-        return self._cards[key]
+            self.cards[key] = drawn
+        return self.cards[key]
 
     def put(self, key: str, card: Any) -> None:
         """Put a card where its place is."""

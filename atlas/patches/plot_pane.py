@@ -58,6 +58,12 @@ class PlotPane(pn.pane.HoloViews):
         """The plot that no page has asked for yet; None: there is none."""
         return private(self, "_restore_plot", "plot_pane")
 
+    def leave_ahead(self) -> None:
+        """Free what was drawn for a page that did not ask for it: HoloViews lists it for as long as the process lives."""
+        plot, self._restore_plot = self.drawn_ahead, None
+        if plot is not None:
+            plot.cleanup()
+
     def try_again(self) -> None:
         """Draw the plot again if it could not be drawn before."""
         if self.failed:

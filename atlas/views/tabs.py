@@ -248,7 +248,10 @@ class Tabs(pn.viewable.Viewer):
                 after_paint(next_plot, 0)
                 return
             self._continued.discard(key)
-            if key == self.open:
+            if key != self.open:
+                for plot in self._plots_of(key, view_type):
+                    plot.leave_ahead()
+            else:
                 with one_message():
                     if view_type.key not in self._grids[key].there:
                         self._put(key, view_type)
@@ -257,9 +260,22 @@ class Tabs(pn.viewable.Viewer):
 
         if page is not None:
             with one_message():
-                view = self._made(key, view_type)
-                plots += self._grids[key].draw(view.key, view).select(PlotPane)
+                self._grids[key].draw(view_type.key, self._made(key, view_type))
+                plots += self._plots_of(key, view_type)
         after_paint(next_plot, 0) if page is not None else next_plot()
+
+    def _plots_of(self, key: str, view_type: type[View]) -> list[PlotPane]:
+        """The plots of a card; none where it is not made."""
+        card = self._grids[key].cards.get(view_type.key)
+        found: list[PlotPane] = [] if card is None else card.select(PlotPane)
+        return found
+
+    def leave(self) -> None:
+        """Free the plots that wait for their turn, after the browser has left."""
+        for grid in self._grids.values():
+            for card in grid.cards.values():
+                for plot in card.select(PlotPane):
+                    plot.leave_ahead()
 
     def _go_on(self, key: str) -> None:
         """With the next card when this one is painted."""

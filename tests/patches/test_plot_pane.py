@@ -61,6 +61,18 @@ def test_a_plot_drawn_ahead_is_the_one_that_its_page_shows():
     assert pane.drawn_ahead is None, "it is there already"
 
 
+def test_a_plot_drawn_ahead_that_no_page_asks_for_is_freed(monkeypatch):
+    page = pn.Column()
+    page.get_root(Document())
+    pane, freed = PlotPane(plot([]), print), []
+    pane.draw_ahead(page_of(page))
+    ahead = pane.drawn_ahead
+    monkeypatch.setattr(ahead, "cleanup", lambda: freed.append(ahead))
+    pane.leave_ahead()
+    pane.leave_ahead()
+    assert (freed, pane.drawn_ahead, plots_of(pane)) == ([ahead], None, [])
+
+
 def test_a_plot_that_cannot_be_drawn_ahead_says_so_once_in_its_place():
     broken, told, document, page = ["plus"], [], Document(), pn.Column()
     root = page.get_root(document)
