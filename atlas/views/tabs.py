@@ -61,7 +61,7 @@ class Tabs(pn.viewable.Viewer):
         """Views made so far, by tab."""
         self._grids: dict[str, Grid] = {}
         self._continued: set[str] = set()
-        """Keys of tabs whose next card is made when the browser has painted the one before."""
+        """Keys of tabs whose next card is being drawn, or is made when the browser has painted the one before."""
         self._used: list[str] = []
         """Keys of the tabs in the document, the one used last at the end."""
         self._is_page = False
@@ -196,10 +196,11 @@ class Tabs(pn.viewable.Viewer):
         return [view for view in views if view.key not in self._grids[key].there]
 
     def _put(self, key: str, view_type: type[View]) -> None:
-        """Put a view where its place is; it is made, if it was in no grid before."""
+        """Put a view where its place is."""
         self._grids[key].put(view_type.key, self._made(key, view_type))
 
     def _made(self, key: str, view_type: type[View]) -> View:
+        """A view of a tab, made if it was in no grid before."""
         view = next((each for each in self.views[key] if each.key == view_type.key), None)
         if view is None:
             view = self._make(key, view_type)
@@ -232,13 +233,13 @@ class Tabs(pn.viewable.Viewer):
             return  # it goes on when the tab is opened again
         waiting = self._unmade(key)
         if waiting:
-            self._continued.add(key)
             self._draw_ahead(key, waiting[0])
         else:
             self._fit()
 
     def _draw_ahead(self, key: str, view_type: type[View]) -> None:
         """Make a card, draw its plots, and put it in, each in its turn: nobody is answered while one of them is done."""
+        self._continued.add(key)
         page = page_of(self.stage) if self._is_page else None
         plots: list[PlotPane] = []
 
