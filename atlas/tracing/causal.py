@@ -198,7 +198,7 @@ def _in_words(numbers: Numbers, test: CausalTest) -> dict[str, str]:
         "others": f"a random head of {layers}" if alone else f"{count:,} random heads of {layers}",
         "random": f"mean fall {three(numbers['random'])}, 95 % {three(numbers['lo'])} to {three(numbers['hi'])}",
         "sets": f"{int(numbers['sets']):,}",
-        "p": f"p = {p_words(numbers['p'])}",
+        "p": f"p = {p_words(numbers['p'])} by the size of the change",
         "carry": "this head carries" if alone else "these heads carry",
         "hold": "this head holds" if alone else "these heads hold",
     }
