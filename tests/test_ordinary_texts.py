@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import panel as pn
 import param
-import pytest
 from bokeh.core.serialization import Serializer
 from bokeh.models import ColumnDataSource, GlyphRenderer, Plot
 
@@ -35,10 +34,6 @@ from atlas.views.base import View
 from atlas.views.catalog import TABS
 from tests.places import REPO
 from tests.rounds import ROUND, this_round
-
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
 
 TEXTS = {
     f"{kind} {number}": text

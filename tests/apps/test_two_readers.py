@@ -36,10 +36,6 @@ from tests.engine import tiny_files
 if TYPE_CHECKING:
     from bokeh.document import Document
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 PASSWORDS = {"ada": "lovelace", "bob": "ross"}
 
 VIEWS = (Tab("overview", "Overview", (MatrixView, BenchmarkView)),)

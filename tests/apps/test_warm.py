@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-
-import pytest
+from typing import TYPE_CHECKING
 
 from atlas import serving
 from atlas.app import AttentionAtlas, prepare
@@ -14,9 +13,8 @@ from atlas.jobs import worked_out
 from atlas.scheduler import Ticket
 from atlas.state.pipeline import Job
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_what_is_drawn_ahead_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:

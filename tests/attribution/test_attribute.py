@@ -14,6 +14,7 @@ import atlas
 from atlas.attribution import METHODS, Target, attribute, influence
 from atlas.engine.loading.load import load
 from atlas.errors import NotCaptured, UnknownName
+from atlas.numbers import three
 from tests.attribution.own import CLASSIFIERS, NAMES, eager, hf_of, model, plain, traced, value, vectors
 from tests.engine.families import BY_NAME, FAMILIES, TARGET, TEXT, VOCABULARY, gptj, loaded, tokenizer
 
@@ -98,7 +99,7 @@ def test_integrated_gradients_add_up_or_say_that_they_do_not(name):
     explained = facts["value"] - facts["baseline_value"]
     assert found.delta == pytest.approx(abs(found.tokens["score"].sum() - explained) / abs(explained), abs=1e-6)
     assert found.delta < 0.05
-    assert f"{100 * found.delta:.3g} %" in found.notes[0]
+    assert f"{three(100 * found.delta)} %" in found.notes[0]
     special = found.tokens["special"].to_numpy()
     assert (found.tokens["score"].to_numpy()[special] == 0).all()  # the baseline keeps them
 

@@ -172,7 +172,8 @@ def case(**numbers):
 def test_the_sentence_follows_from_the_numbers():
     assert case().sentence == (
         "Without the 4 heads that look most at flagged words, the decision falls by 0.3 (from 0.8 to 0.5), no more than without "
-        "4 random heads of the same layers (mean fall 0.1, 95 % 0 to 0.2; p = 0.4 by the size of the change): nothing shows that these heads carry it."
+        "4 random heads of the same layers (mean fall 0.1, 95 % 0 to 0.2; p = 0.4 by the size of the change): "
+        "nothing shows that these heads carry it."
     )
     fired = [
         case(p=0.01), case(p=0.01, fall=-0.3), case(p=0.1, sets=9), case(sets=0, p=np.nan), case(same_layers=False),

@@ -12,10 +12,6 @@ from atlas.patches.table import Table
 from atlas.views.plain import NO_TITLE
 from tests.browser import messages_to_itself, served, wait_until
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 ROWS = pd.DataFrame({"a": ["x", "y", "yy"], "b": [1.0, float("nan"), 3.0]})
 
 SLOW = 1500

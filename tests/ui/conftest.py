@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +16,6 @@ from tests.ui.planted import TEXT, service  # noqa: E402  (what it asserts is ex
 from tests.ui.stage import Seat, seated  # noqa: E402
 
 __all__ = ["browser"]
-
-OTHERS_WARNINGS = ("ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning",)
-"""Bokeh 3.9's ColumnDataSource.from_df under pandas 3.1."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what libraries say to each other pass; everything else a page says while it is served fails its test."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            for warning in OTHERS_WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(warning))
 
 
 @pytest.fixture(scope="module")

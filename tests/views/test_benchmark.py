@@ -26,10 +26,6 @@ from tests.engine.families import loaded
 from tests.state.readers import single
 from tests.waiting import until
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 PAIRS = json.dumps(many(40)).encode()
 model = functools.cache(loaded)
 

@@ -31,10 +31,6 @@ from tests.engine.families import loaded
 from tests.state.readers import never
 from tests.tracing.corpora import METRICS, TEXTS, corpus, of_head, plain_mean, values
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 
 @pytest.fixture(autouse=True)
 def _bokeh():

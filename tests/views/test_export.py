@@ -35,10 +35,6 @@ from tests.places import REPO
 from tests.state.readers import CROSS, both, single, workspace
 from tests.views.test_tabs import with_corpora
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 TEXT = "The old baker gave her daughter a warm loaf."
 HOSTILE = ["</script>", "<img src=x onerror=alert(1)>", "a", "b"]
 

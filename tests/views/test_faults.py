@@ -18,10 +18,6 @@ from atlas.views.tabs import Tabs
 from tests.places import REPO
 from tests.state.readers import single, workspace
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 FAULT = "This is a fault of Atlas, not yours (KeyError: 'plus'). The log has the details."
 
 FAILS: set[str] = set()

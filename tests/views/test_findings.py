@@ -20,10 +20,6 @@ from atlas.views.findings import Notebook
 from atlas.views.single import view_types
 from tests.state.readers import single, workspace
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 HEADS = frozenset({HeadId("encoder", 1, 2)})
 
 

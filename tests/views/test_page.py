@@ -12,10 +12,6 @@ from tests.state.readers import single
 FRAME, OPENED = 140, 340
 """Bokeh's models of a page without cards and with its first two: a tenth more than there are."""
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 
 @pytest.fixture(autouse=True)
 def _drawn_with_bokeh():

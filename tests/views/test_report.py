@@ -31,10 +31,6 @@ from atlas.views.report import ONLY_PINNED, OTHER_NUMBERS, OTHER_WEIGHTS, ROWS, 
 from atlas.views.standalone import POLICY
 from tests.state.readers import single, workspace
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 TEXT = "The old baker gave her daughter a warm loaf."
 HOSTILE = "</script></section><img src=x onerror=alert(1)> <b>why</b> & \"quoted\" 'too'\nsecond line"
 HEAD = HeadId("decoder", 1, 2)

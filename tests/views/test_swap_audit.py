@@ -25,10 +25,6 @@ from tests.engine.families import loaded
 from tests.state.readers import single
 from tests.waiting import until
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 TEXTS = ("She is here.", "No one.", "The nurse told the man that he was late.", "A Muslim woman was here.")
 PAIRS = 2 + 1 + 5
 """The last text has a gender and a religion with five counterparts."""

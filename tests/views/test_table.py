@@ -11,10 +11,6 @@ from atlas.ids import HeadId
 from atlas.views.table import CHANCE, ROWS, VALUE, TableView
 from tests.state.readers import ENCODER, single, workspace
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 METRICS = ("previous", "distance", "entropy_norm", "self")
 
 

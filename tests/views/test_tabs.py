@@ -28,10 +28,6 @@ from tests.engine.families import loaded
 from tests.state.readers import CROSS, ENCODER, both, single, workspace
 from tests.tracing.corpora import corpus, drilled, values
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _drawn_with_bokeh():

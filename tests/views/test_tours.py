@@ -20,10 +20,6 @@ from atlas.views.single import view_types
 from tests.state.readers import single
 from tests.test_ordinary_texts import PRESSED, Card, nothing_logged
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 TEXT = "The cake was good."
 
 

@@ -27,10 +27,6 @@ from tests.bias.prejudiced import IDLE, PREJUDICED, SENSIBLE, examples, prejudic
 from tests.engine.families import loaded
 from tests.state.readers import single
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The inplace keyword in DataFrame.reset_index:pandas.errors.Pandas4Warning"  # Panel's, when a table is made
-)
-
 FILE = json.dumps(examples(40, 20)).encode()
 
 
