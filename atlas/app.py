@@ -262,7 +262,6 @@ class AttentionAtlas(pn.viewable.Viewer):
         self.workspace.leave()
         if self.notebook is not None:
             self.notebook.report.cancel()
-        self.tabs.leave()
         for pane in self._page.select(pn.pane.HoloViews):
             for plot in plots_of(pane):
                 plot.cleanup()

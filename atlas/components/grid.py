@@ -35,8 +35,8 @@ class Grid:
         """`places`: each with key, title, question and wide, in order."""
         self._places = {place["key"]: {**place, "order": at} for at, place in enumerate(places)}
         self._shown: set[str] = set()
-        self.cards: dict[str, Any] = {}
-        """All that were ever made, as drawn."""
+        self._cards: dict[str, Any] = {}
+        """All that were ever put in, as drawn."""
         self.there: set[str] = set()
         """Keys of the cards that are in the grid."""
         self.places = Places()
@@ -47,20 +47,16 @@ class Grid:
         self._shown = set(keys)
         self._show_places()
 
-    def draw(self, key: str, card: Any) -> Any:
-        """What is put in for a card; made once."""
-        if key not in self.cards:
-            drawn: Any = pn.panel(card)
-            drawn.styles = {**drawn.styles, "order": str(self._places[key]["order"])}
-            self.cards[key] = drawn
-        return self.cards[key]
-
     def put(self, key: str, card: Any) -> None:
         """Put a card where its place is."""
-        drawn, order = self.draw(key, card), self._places[key]["order"]
+        order = self._places[key]["order"]
+        if key not in self._cards:
+            drawn: Any = pn.panel(card)
+            drawn.styles = {**drawn.styles, "order": str(order)}
+            self._cards[key] = drawn
         before = sum(self._places[other]["order"] < order for other in self.there)
         self.there.add(key)
-        self.column.insert(before, drawn)
+        self.column.insert(before, self._cards[key])
         self._show_places()
 
     def empty(self) -> None:

@@ -11,13 +11,12 @@ from atlas.patches.private import private
 
 
 def plots_of(pane: Any) -> list[Any]:
-    """The HoloViews plots that a pane has drawn, one for each page, and what it drew ahead. Panel has no public access to them.
+    """The HoloViews plots that a pane has drawn, one for each page. Panel has no public access to them.
 
     They are needed to change a plot's height with its card, and to free plots when the reader leaves: HoloViews lists the
     callbacks of plots on a class, and Panel looks for the plots in the models of the page after Bokeh has emptied those.
     """
-    ahead = private(pane, "_restore_plot", "panes")
-    return [*(plot for plot, _ in private(pane, "_plots", "panes").values()), *([] if ahead is None else [ahead])]
+    return [plot for plot, _ in private(pane, "_plots", "panes").values()]
 
 
 class _TextAlone:

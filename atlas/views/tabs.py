@@ -10,10 +10,9 @@ import param
 
 from atlas.components.grid import Grid
 from atlas.components.tab_bar import TabBar
-from atlas.patches.plot_pane import PlotPane, page_of
 from atlas.state.lens import sentence
 from atlas.state.workspace import Workspace
-from atlas.views.base import View, after_paint, bind_rule, one_message
+from atlas.views.base import View, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.plain import plain
 from atlas.views.tab_notice import TabNotice
@@ -61,7 +60,7 @@ class Tabs(pn.viewable.Viewer):
         """Views made so far, by tab."""
         self._grids: dict[str, Grid] = {}
         self._continued: set[str] = set()
-        """Keys of tabs whose next card is being drawn, or is made when the browser has painted the one before."""
+        """Keys of tabs whose next card is made when the browser has painted the one before."""
         self._used: list[str] = []
         """Keys of the tabs in the document, the one used last at the end."""
         self._is_page = False
@@ -124,50 +123,33 @@ class Tabs(pn.viewable.Viewer):
                 self.workspace.display.tab = event.new
 
     def _show(self) -> None:
-        """Open the tab that is to be open."""
+        """Show the cards of the open tab, hide the others, and drop tabs that were not used lately from the document."""
         key = self.open
         if not key:
             return
-        new: list[type[View]] = []
         with one_message():
             self.bar.active = key
             self.notice.tell(key)
+            for other, grid in self._grids.items():
+                grid.show(opened=other == key)
             self._used = [*(each for each in self._used if each != key), key]
-            self._grid(key)
-            if self._is_page and self._document_complete and not self._has(key):
-                new = self._unmade(key)[:1]
+            column = self._grid(key).column
+            new = column not in list(self.stage)
             if new:
-                self._open_cards_of_all()
-            else:
-                self._enter(key)
-        if new and key not in self._continued:
-            # Its grid comes with its first card: of two changes that follow each other quickly the browser may lose the second.
-            # Until then the tab before stays on screen.
-            self._draw_ahead(key, new[0])
-        elif not new and self._document_complete:
-            self._continue(key)
-
-    def _has(self, key: str) -> bool:
-        """Whether the document has the grid of a tab."""
-        return self._grids[key].column in list(self.stage)
-
-    def _enter(self, key: str) -> None:
-        """Show the grid of the open tab, hide the others, and drop tabs that were not used lately from the document."""
-        for other, grid in self._grids.items():
-            grid.show(opened=other == key)
-        if not self._has(key):
-            if self._document_complete and not self._is_page:
-                for view in self._unmade(key):
-                    self._put(key, view)
-            self.stage.append(self._grids[key].column)
-        for dropped in self._used[:-KEPT_TABS]:
-            if self._has(dropped):  # a reader may have left it before it was there
+                if self._document_complete:
+                    # In one message: of two changes that follow each other quickly the browser may lose the second.
+                    self._make_first(key)
+                self.stage.append(column)
+            for dropped in self._used[:-KEPT_TABS]:
                 self.stage.remove(self._grids[dropped].column)
                 self._grids[dropped].empty()
-        self._used = self._used[-KEPT_TABS:]
-        self._open_cards_of_all()
-        self._dress(key)
-        self._fit()
+            self._used = self._used[-KEPT_TABS:]
+            for other in self.views:
+                self._open_cards(other)
+            self._dress(key)
+            self._fit()
+        if self._document_complete:
+            self._continue_later(key) if new and self._is_page else self._continue(key)
 
     def _grid(self, key: str) -> Grid:
         if key not in self._grids:
@@ -196,18 +178,14 @@ class Tabs(pn.viewable.Viewer):
         return [view for view in views if view.key not in self._grids[key].there]
 
     def _put(self, key: str, view_type: type[View]) -> None:
-        """Put a view where its place is."""
-        self._grids[key].put(view_type.key, self._made(key, view_type))
-
-    def _made(self, key: str, view_type: type[View]) -> View:
-        """A view of a tab, made if it was in no grid before."""
+        """Put a view where its place is; it is made, if it was in no grid before."""
         view = next((each for each in self.views[key] if each.key == view_type.key), None)
         if view is None:
             view = self._make(key, view_type)
             order = [each.key for each in self.tabs[key].views]
             self.views[key] = sorted([*self.views[key], view], key=lambda each: order.index(each.key))
         view.visibility.opened = key == self.open and not view.unfit  # before it is drawn, or it would be drawn twice
-        return view
+        self._grids[key].put(view.key, view)
 
     def _make(self, key: str, view_type: type[View]) -> View:
         # A card that is made because its place is on screen is drawn at once.
@@ -216,10 +194,6 @@ class Tabs(pn.viewable.Viewer):
             return view_type(self.workspace, dark=self.dark, later=later, unfit=_unfit(view_type, self.workspace))
         except Exception as error:  # noqa: BLE001  (shown and logged by the view that stands in)
             return Unmade(view_type, self.workspace, error, dark=self.dark)
-
-    def _open_cards_of_all(self) -> None:
-        for key in self.views:
-            self._open_cards(key)
 
     def _open_cards(self, key: str) -> None:
         """Views whose cards are in the open tab work, the others wait."""
@@ -233,54 +207,9 @@ class Tabs(pn.viewable.Viewer):
             return  # it goes on when the tab is opened again
         waiting = self._unmade(key)
         if waiting:
-            self._draw_ahead(key, waiting[0])
-        else:
-            self._fit()
-
-    def _draw_ahead(self, key: str, view_type: type[View]) -> None:
-        """Make a card, draw its plots, and put it in, each in its turn: nobody is answered while one of them is done."""
-        self._continued.add(key)
-        page = page_of(self.stage) if self._is_page else None
-        plots: list[PlotPane] = []
-
-        def next_plot() -> None:
-            if page is not None and plots and key == self.open:
-                plots.pop(0).draw_ahead(page)
-                after_paint(next_plot, 0)
-                return
-            self._continued.discard(key)
-            if key != self.open:
-                for plot in self._plots_of(key, view_type):
-                    plot.leave_ahead()
-            else:
-                with one_message():
-                    if view_type.key not in self._grids[key].there:
-                        self._put(key, view_type)
-                    self._enter(key)
-                self._go_on(key)
-
-        if page is not None:
             with one_message():
-                self._grids[key].draw(view_type.key, self._made(key, view_type))
-                plots += self._plots_of(key, view_type)
-        after_paint(next_plot, 0) if page is not None else next_plot()
-
-    def _plots_of(self, key: str, view_type: type[View]) -> list[PlotPane]:
-        """The plots of a card; none where it is not made."""
-        card = self._grids[key].cards.get(view_type.key)
-        found: list[PlotPane] = [] if card is None else card.select(PlotPane)
-        return found
-
-    def leave(self) -> None:
-        """Free the plots that wait for their turn, after the browser has left."""
-        for grid in self._grids.values():
-            for card in grid.cards.values():
-                for plot in card.select(PlotPane):
-                    plot.leave_ahead()
-
-    def _go_on(self, key: str) -> None:
-        """With the next card when this one is painted."""
-        if self._unmade(key):
+                self._put(key, waiting[0])
+        if len(waiting) > 1:
             self._continue_later(key)
         else:
             self._fit()
@@ -288,6 +217,11 @@ class Tabs(pn.viewable.Viewer):
     def _continue_later(self, key: str) -> None:
         self._continued.add(key)
         self.workspace.after_paint(lambda: self._continue(key))
+
+    def _make_first(self, key: str) -> None:
+        """The card that a tab opens with, alone: all readers wait while it is made. Where there is no browser, all cards."""
+        for view in self._unmade(key)[: 1 if self._is_page else None]:
+            self._put(key, view)
 
     # -- what holds for all views --------------------------------------------------------------------------------------
 

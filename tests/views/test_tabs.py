@@ -10,19 +10,14 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 import pytest
-from bokeh.document import Document
 
 from atlas.ids import HeadId
-from atlas.patches.panes import plots_of
-from atlas.patches.plot_pane import PlotPane
 from atlas.state.corpora import named
 from atlas.state.lens import Lens
 from atlas.tasks import TASKS
 from atlas.views.base import Export, View
-from atlas.views.calibration import CalibrationView
 from atlas.views.catalog import TABS, Tab
 from atlas.views.corpus_choice import CorpusView
-from atlas.views.matrix import MatrixView
 from atlas.views.tabs import KEPT_TABS, Tabs
 from tests.engine.families import loaded
 from tests.state.readers import CROSS, ENCODER, both, single, workspace
@@ -336,64 +331,6 @@ def test_a_card_that_is_scrolled_away_before_its_turn_is_not_made_and_what_is_on
     while waiting:
         waiting.pop()()
     assert made(tabs) == ["one", "two", "three"]
-
-
-def test_a_page_draws_the_plots_of_a_card_in_turns_and_puts_it_in_whole(monkeypatch):
-    turns = []
-    monkeypatch.setattr("atlas.views.tabs.after_paint", lambda work, _: turns.append(work))
-    room = workspace(single())
-    tabs = Tabs(room, [Tab("explore", "Explore", (MatrixView, CalibrationView)), *HIDDEN])
-    tabs.start_later()
-    page = pn.Column(tabs)
-    page.get_root(Document())
-    tabs.start()
-    grid = tabs._grids["explore"]
-    assert (made(tabs), grid.there, len(turns)) == (["matrix"], set(), 1)
-    turns.pop()()
-    (pane,) = grid.draw("matrix", tabs.views["explore"][0]).select(PlotPane)
-    ahead = pane.drawn_ahead
-    assert ahead is not None
-    assert grid.there == set(), "others have their turn before it is put in"
-    turns.pop()()
-    assert (grid.there, plots_of(pane), pane.drawn_ahead) == ({"matrix"}, [ahead], None)
-    for plot in plots_of(pane):
-        plot.cleanup()
-
-
-def test_a_tab_that_is_left_before_its_first_card_is_drawn_comes_whole_the_next_time(monkeypatch):
-    turns = []
-    monkeypatch.setattr("atlas.views.tabs.after_paint", lambda work, _: turns.append(work))
-    room = workspace(single())
-    room.after_paint = turns.append
-    tabs = Tabs(room, HIDDEN)
-    tabs.start_later()
-    page = pn.Column(tabs)
-    page.get_root(Document())
-    tabs.start()
-
-    def all_turns():
-        while turns:
-            turns.pop(0)()
-
-    def on_screen():
-        return [key for key, grid in tabs._grids.items() if grid.column in list(tabs.stage) and grid.column.visible]
-
-    all_turns()
-    assert on_screen() == ["overview"]
-    tabs.bar.active = "deep"
-    assert (room.display.tab, on_screen()) == ("deep", ["overview"]), "the tab before stays until the other has a card"
-    assert not any(view.visibility.opened for view in tabs.views["overview"])
-    tabs.bar.active = "bias"
-    all_turns()
-    assert on_screen() == ["bias"]
-    tabs.bar.active = "deep"
-    tabs.bar.active = "overview"
-    tabs.bar.active = "deep"
-    all_turns()
-    assert on_screen() == ["deep"]
-    assert tabs._grids["deep"].there == {"deep0", "deep1"}
-    cards = [card for card in tabs._grids["deep"].column if card is not tabs._grids["deep"].places]
-    assert len(cards) == 2, "each once"
 
 
 def test_a_view_that_a_trace_cannot_have_has_no_place_until_another_can():
