@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from atlas.app import AttentionAtlas
 from tests.state.readers import single
-from tests.views.test_page import pytestmark  # noqa: F401  (a warning of Panel's)
 
 
 def test_every_part_of_the_page_becomes_dark_and_light_with_it():

@@ -91,18 +91,21 @@ class Busy:
 NUMBERS = re.compile(r'"data": "(H4sI[^"]*)"\}, "shape": \[[\d, ]*\], "dtype": "(float\d\d)"')
 """Arrays of decimal numbers, as Bokeh packs them into a file."""
 
+CELLS = re.compile(r"<td>(-?\d+\.\d+(?:e-?\d+)?)</td>")
+"""Decimal numbers of tables."""
+
 
 def numbers_of(page):
-    """All numbers of the arrays of a report: two runs of a model may differ in the last digit."""
+    """All decimal numbers of a report: two runs of a model may differ in the last digit."""
     found = [np.frombuffer(gzip.decompress(base64.b64decode(data)), dtype) for data, dtype in NUMBERS.findall(page)]
-    return np.concatenate(found).astype(float)
+    return np.concatenate([*found, np.array(CELLS.findall(page), float)]).astype(float)
 
 
 def settled(page):
-    """A report without what differs between any two: dates, names that are counted or drawn by chance, arrays; and no Bokeh."""
+    """A report without Bokeh, decimal numbers, and what differs between any two: dates, names counted or drawn by chance."""
     assert scripts() in page
     page = page.replace(scripts(), "")  # millions of letters to look for names in
-    page = NUMBERS.sub("NUMBERS", page)
+    page = CELLS.sub("NUMBER", NUMBERS.sub("NUMBERS", page))
     page = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00|Z)?", "DATE", page)
     names = {}
     return re.sub(
