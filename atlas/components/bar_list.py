@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NotRequired, TypedDict
 import param
 
 from atlas.components.assets import script, style
-from atlas.patches.sending import OneWay
+from atlas.patches.one_way import OneWay
 
 LIMIT = 500
 """Most rows sent in all groups together. A screen shows 40 of them, and a vocabulary has 50,000."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypedDict
 import param
 
 from atlas.components.assets import script, style
-from atlas.patches.sending import OneWay
+from atlas.patches.one_way import OneWay
 
 LIMIT = 200
 """Most chips of a group. A long text has thousands of sentences, which are of no use as buttons."""

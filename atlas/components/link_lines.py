@@ -11,7 +11,7 @@ import numpy.typing as npt
 import param
 
 from atlas.components.assets import script, style
-from atlas.patches.sending import OneWay
+from atlas.patches.one_way import OneWay
 
 SIDES = ("left", "right")
 ACTIONS = ("toggle", "only", "select", "all")

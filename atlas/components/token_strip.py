@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypedDict
 import param
 
 from atlas.components.assets import script, style
-from atlas.patches.sending import OneWay
+from atlas.patches.one_way import OneWay
 
 LIMIT = 16_384
 """Most tokens shown, each as one element. At this number the browser lays out the text in a quarter of a second and repaints it

@@ -1,88 +1,90 @@
-"""Panel (1.9) leaves messages to the browser unsent, and takes some changes of the server for changes of the browser."""
+"""Panel (1.9) and Bokeh (3.9) send messages to a browser in another order than they made them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any
 
-from panel.custom import JSComponent
+from bokeh.server.views.ws import WSHandler
 from panel.io import document
-from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
+from tornado.locks import Lock
 
 from atlas.patches.private import private, replace_private
 
-Dispatch = Callable[[Any], Coroutine[Any, Any, None]]
-"""Panel's function that sends the waiting messages of a document to its browser."""
+Send = Callable[[Any, Any], Awaitable[None]]
+"""Bokeh's own sending of a message over a websocket."""
 
 
-def until_nothing_waits(dispatch: Dispatch) -> Dispatch:
-    """Panel's own dispatch, repeated until no message waits.
+class Outbox:
+    """The messages that wait for one websocket, sent in the order in which they were made.
 
-    While it awaits the socket, more messages may be queued. Panel then removes the mark that messages wait, so the next dispatch
-    finds no mark and sends nothing, and the browser gets the messages only with the next change, if there is one.
+    A message describes a model only once; those made after it give its id alone, and a browser that gets one of them first does
+    not know the model and leaves the change out. Bokeh sends at the end of a callback what was changed outside Panel's `hold`;
+    Panel sends at once what was changed inside, or a hundredth of a second later if the websocket is at work just then.
     """
 
-    @wraps(dispatch)
-    async def dispatched(doc: Any) -> None:
-        waiting, blocked = private(document, "_WRITE_MSGS", "sending"), private(document, "_WRITE_BLOCK", "sending")
-        try:
-            await dispatch(doc)
-            while doc in waiting and doc not in blocked:
-                blocked[doc] = True
-                await dispatch(doc)
-        except WebSocketClosedError:
-            # Its reader has left in the middle of a message. Nobody waits for the rest, and the next visit has its own document.
-            blocked.pop(doc, None)
+    def __init__(self) -> None:
+        self._waiting: deque[Any] = deque()
+        self._turn = Lock()
 
-    return dispatched
+    def add(self, message: Any) -> None:
+        """Put a message behind those that wait; called as soon as it is made."""
+        self._waiting.append(message)
+
+    async def empty(self, socket: Any, send: Send) -> None:
+        """Send all that waits."""
+        with await self._turn.acquire():
+            while self._waiting:
+                await send(socket, self._waiting.popleft())
 
 
-def noticed(write: Callable[..., Any]) -> Callable[..., Any]:
-    """Tornado's own writing; that a reader has left is no error to be logged with a traceback for every part of a message.
+def outbox_of(socket: Any) -> Outbox:
+    """The one outbox of a websocket."""
+    if not hasattr(socket, "atlas_outbox"):
+        socket.atlas_outbox = Outbox()
+    outbox: Outbox = socket.atlas_outbox
+    return outbox
 
-    Panel writes a message in three parts or more, and looks at no part if a later one cannot be written.
-    """
+
+def sent_in_order(send: Send) -> Send:
+    """Bokeh's own sending of a message, after all that were made before it."""
+
+    @wraps(send)
+    def sent(self: Any, message: Any) -> Awaitable[None]:
+        outbox = outbox_of(self)
+        outbox.add(message)
+        return outbox.empty(self, send)
+
+    return sent
+
+
+def written_in_order(write: Callable[..., None], send: Send) -> Callable[..., None]:
+    """Panel's own writing of changes, after all messages that were made before."""
 
     @wraps(write)
-    def written(self: Any, message: Any, binary: bool = False) -> Any:  # noqa: FBT001, FBT002 - Tornado's signature
-        future = write(self, message, binary)
-        future.add_done_callback(lambda each: each.cancelled() or each.exception())
-        return future
+    def written(doc: Any, connections: Iterable[Any], events: list[Any]) -> None:
+        others = []
+        for connection in connections:
+            socket = private(connection, "_socket", "sending")
+            if not isinstance(socket, WSHandler):  # another web server, or a notebook
+                others.append(connection)
+                continue
+            outbox_of(socket).add(connection.protocol.create("PATCH-DOC", events))
+            private(document, "_dispatch_write_task", "sending")(doc, outbox_of(socket).empty, socket, send)
+        if others:
+            write(doc, others, events)
 
     return written
 
 
 def patch_sending() -> None:
-    """Patch Panel once for the process, before anything is served."""
-    dispatch = private(document, "_dispatch_msgs", "sending")
-    if not hasattr(dispatch, "__wrapped__"):
-        for name in ("_WRITE_MSGS", "_WRITE_BLOCK"):
-            private(document, name, "sending")  # raise now, not at the first message, if this version lacks them
-        replace_private(document, "_dispatch_msgs", until_nothing_waits(dispatch), "sending")
-    if not hasattr(WebSocketProtocol13.write_message, "__wrapped__"):
-        replace_private(WebSocketProtocol13, "write_message", noticed(WebSocketProtocol13.write_message), "sending")
-
-
-class OneWay(JSComponent):
-    """A component that sends some Params in a different form, and never takes them from the browser."""
-
-    one_way: ClassVar[frozenset[str]] = frozenset()
-    """Params that the browser never sets."""
-
-    def to_browser(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Convert changed Params into the form in which they are sent. Panel has no public method for this."""
-        return params
-
-    def _process_param_change(self, params: dict[str, Any]) -> dict[str, Any]:
-        sent: dict[str, Any] = super()._process_param_change(self.to_browser(params))
-        return sent
-
-    def _process_property_change(self, msg: dict[str, Any]) -> dict[str, Any]:
-        """Ignore changes of one-way Params that Panel attributes to the browser.
-
-        Panel takes changes made between the opening of the connection and that of the page for the browser's. It then wrote the
-        sent form back into the Param, so that weights were multiplied by a thousand.
-        """
-        changed: dict[str, Any] = super()._process_property_change(msg)
-        return {name: value for name, value in changed.items() if name not in self.one_way}
+    """Patch Bokeh and Panel once for the process, before anything is served."""
+    send = WSHandler.send_message
+    if hasattr(send, "__wrapped__"):
+        return
+    private(document, "_dispatch_write_task", "sending")  # raise now, not at the first message, if this version lacks it
+    for name in ("write_events", "schedule_write_events"):
+        replace_private(document, name, written_in_order(private(document, name, "sending"), send), "sending")
+    replace_private(WSHandler, "send_message", sent_in_order(send), "sending")

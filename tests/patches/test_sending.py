@@ -1,153 +1,152 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 from types import SimpleNamespace
 
 import pytest
 from bokeh.document import Document
+from bokeh.server.views.ws import WSHandler
+from hypothesis import given
+from hypothesis import strategies as st
 from panel.io import document
-from tornado.websocket import WebSocketClosedError, WebSocketProtocol13
+from tornado.locks import Lock
+from tornado.websocket import WebSocketHandler
 
-from atlas.components.chips import Chips
 from atlas.errors import LibraryChanged
-from atlas.patches.sending import noticed, patch_sending, until_nothing_waits
+from atlas.patches.sending import patch_sending, sent_in_order, written_in_order
 
-PANELS = inspect.unwrap(document._dispatch_msgs)
+BOKEHS = inspect.unwrap(WSHandler.send_message)
+PANELS = {name: inspect.unwrap(getattr(document, name)) for name in ("write_events", "schedule_write_events")}
+
+
+class Message:
+    """A message of one part, as Bokeh's is sent."""
+
+    _buffers = ()
+    metadata_json = content_json = ""
+
+    def __init__(self, events):
+        (self.header_json,) = events
+
+    async def send(self, socket):
+        with await socket.write_lock.acquire():
+            await socket.write_message(self.header_json, locked=False)
 
 
 class Connection:
-    """A connection whose socket takes its time."""
+    """What Bokeh and Panel know of a browser."""
 
     def __init__(self):
-        self.sent, self.open = [], []
-        self._socket = SimpleNamespace(send=self.send)
-        self.protocol = SimpleNamespace(create=self.create)
+        self.heard = []
+        self._socket = object.__new__(WSHandler)
+        self._socket.write_lock = Lock()
+        self._socket.ws_connection = SimpleNamespace(is_closing=lambda: False)
+        self.protocol = SimpleNamespace(create=lambda _, events: Message(events))
 
-    @staticmethod
-    def create(_, events):
-        return SimpleNamespace(header_json="header", metadata_json="metadata", content_json=events[0], _buffers=[])
-
-    def send(self, text_data):
-        self.sent.append(text_data)
-        self.open.append(asyncio.get_running_loop().create_future())
-        return self.open[-1]
-
-    def through(self):
-        for each in self.open:
-            if not each.done():
-                each.set_result(None)
-
-    @property
-    def heard(self):
-        return self.sent[2::3]
+    def hear(self, part):
+        if part:
+            self.heard.append(part)
+        return asyncio.ensure_future(asyncio.sleep(0))
 
 
-async def said_while_writing():
-    """Two things to say, the second while the first is being written."""
-    doc, to = Document(), Connection()
-    document.schedule_write_events(doc, [to], ["first"])
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert to.heard == ["first"]
-    to.through()
-    document.schedule_write_events(doc, [to], ["second"])
+@pytest.fixture(params=["in order", "as they do it"])
+def in_order(request, monkeypatch):
+    """With the patch, and without: if theirs keep the order too, go without it."""
+    mended = request.param == "in order"
+    monkeypatch.setattr(WSHandler, "send_message", sent_in_order(BOKEHS) if mended else BOKEHS)
+    for name, write in PANELS.items():
+        monkeypatch.setattr(document, name, written_in_order(write, BOKEHS) if mended else write)
+    monkeypatch.setattr(WebSocketHandler, "write_message", lambda socket, part, *_: socket.connection.hear(part))
+    return mended
+
+
+def connected():
+    connection = Connection()
+    connection._socket.connection = connection
+    return connection
+
+
+async def all_sent():
     for _ in range(20):
-        to.through()
-        await asyncio.sleep(0)
-    document.schedule_write_events(doc, [to], ["third"])
-    heard = list(to.heard)
-    for _ in range(20):
-        to.through()
-        await asyncio.sleep(0)
-    return heard, to.heard
+        await asyncio.sleep(0.002)  # Panel looks again after a hundredth of a second
 
 
-@pytest.mark.parametrize(("dispatch", "at_once"), [(until_nothing_waits(PANELS), ["first", "second"]), (PANELS, ["first"])])
-def test_what_is_said_while_something_is_written_is_heard_without_waiting_for_the_next(monkeypatch, dispatch, at_once):
-    """If Panel's own does not leave it lying any more, go without the mend."""
-    monkeypatch.setattr(document, "_dispatch_msgs", dispatch)
-    assert asyncio.run(said_while_writing()) == (at_once, ["first", "second", "third"])
+def test_what_bokeh_sends_at_the_end_of_a_callback_comes_before_what_panel_sends_in_it(in_order):
+    async def callback():
+        to = connected()
+        pending = to._socket.send_message(Message(["first"]))
+        document.write_events(Document(), [to], ["second"])
+        await pending
+        await all_sent()
+        return to.heard
+
+    assert asyncio.run(callback()) == (["first", "second"] if in_order else ["second", "first"])
 
 
-def test_it_is_mended_once(monkeypatch):
-    monkeypatch.setattr(document, "_dispatch_msgs", PANELS)
+def test_what_panel_sends_to_a_busy_websocket_comes_before_what_bokeh_sends_later(in_order):
+    async def callback():
+        doc, to = Document(), connected()
+        with await to._socket.write_lock.acquire():
+            document.schedule_write_events(doc, [to], ["first"])
+            await asyncio.sleep(0)
+            pending = asyncio.ensure_future(to._socket.send_message(Message(["second"])))
+            await asyncio.sleep(0)
+        await pending
+        await all_sent()
+        return to.heard
+
+    assert asyncio.run(callback()) == (["first", "second"] if in_order else ["second", "first"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["send_message", *PANELS]), st.integers(0, 3))))
+def test_all_that_is_said_is_heard_in_order_whoever_sends_it(said):
+    """Each by one of them, some turns of the loop after the one before."""
+    send = sent_in_order(BOKEHS)
+    write = {name: written_in_order(panels, BOKEHS) for name, panels in PANELS.items()}
+
+    async def callback():
+        doc, to, pending = Document(), connected(), []
+        for number, (how, turns) in enumerate(said):
+            if how == "send_message":
+                pending.append(send(to._socket, Message([str(number)])))
+            else:
+                write[how](doc, [to], [str(number)])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        for each in pending:
+            await each
+        await all_sent()
+        return to.heard
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WebSocketHandler, "write_message", lambda socket, part, *_: socket.connection.hear(part))
+        assert asyncio.run(callback()) == [str(number) for number in range(len(said))]
+
+
+def test_another_web_server_s_websocket_is_left_to_panel():
+    passed = []
+    elsewhere = SimpleNamespace(_socket=object())
+    write = written_in_order(lambda _, connections, events: passed.append((connections, events)), BOKEHS)
+    write(Document(), [elsewhere], ["said"])
+    assert passed == [([elsewhere], ["said"])]
+
+
+def test_it_is_patched_once(monkeypatch):
+    monkeypatch.setattr(WSHandler, "send_message", BOKEHS)
+    for name, write in PANELS.items():
+        monkeypatch.setattr(document, name, write)
     patch_sending()
-    mended, written = document._dispatch_msgs, WebSocketProtocol13.write_message
+    patched = WSHandler.send_message, document.write_events, document.schedule_write_events
     patch_sending()
-    assert document._dispatch_msgs is mended
-    assert WebSocketProtocol13.write_message is written
-    assert not hasattr(written.__wrapped__, "__wrapped__")
-    assert inspect.unwrap(mended) is PANELS
-
-
-def echoed(kind):
-    """What the messages of a browser that repeats what it was sent leave in a component of `tokens`."""
-    component = kind(groups=[{"name": "a", "chips": [{"key": "k", "label": "l", "active": True}]}])
-    model = component.get_root()
-    component._process_events({"groups": model.data.groups, "inline": True})
-    return component.groups, component.inline
-
-
-def test_what_is_sent_in_another_form_is_not_taken_back_and_other_params_are():
-    groups, inline = echoed(Chips)
-    assert groups == [{"name": "a", "chips": [{"key": "k", "label": "l", "active": True}]}]
-    assert inline is True
-
-
-def test_panel_takes_back_what_it_sent():
-    """If it does not any more, go without OneWay's filter."""
-    taken, _ = echoed(type("Believing", (Chips,), {"one_way": frozenset()}))
-    assert taken != [{"name": "a", "chips": [{"key": "k", "label": "l", "active": True}]}]
+    assert (WSHandler.send_message, document.write_events, document.schedule_write_events) == patched
+    assert [inspect.unwrap(each) for each in patched] == [BOKEHS, *PANELS.values()]
+    assert not any(hasattr(each.__wrapped__, "__wrapped__") for each in patched)
 
 
 def test_a_panel_without_its_queue_is_refused_before_anything_is_served(monkeypatch):
-    monkeypatch.setattr(document, "_dispatch_msgs", PANELS)
-    monkeypatch.delattr(document, "_WRITE_BLOCK")
-    with pytest.raises(LibraryChanged, match=r"panel\.io\.document\._WRITE_BLOCK, which atlas/patches/sending\.py needs"):
+    monkeypatch.setattr(WSHandler, "send_message", BOKEHS)
+    monkeypatch.delattr(document, "_dispatch_write_task")
+    with pytest.raises(LibraryChanged, match=r"panel\.io\.document\._dispatch_write_task, which atlas/patches/sending\.py needs"):
         patch_sending()
-    assert document._dispatch_msgs is PANELS
-
-
-async def left_while_writing():
-    """A reader leaves between two parts of a message."""
-    doc, to = Document(), Connection()
-    send = to._socket.send
-
-    def leave(text_data):
-        if len(to.sent) == 1:
-            raise WebSocketClosedError
-        return send(text_data)
-
-    to._socket = SimpleNamespace(send=leave)
-    unheard = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
-    document.schedule_write_events(doc, [to], ["first"])
-    for _ in range(10):
-        to.through()
-        await asyncio.sleep(0)
-    gc.collect()
-    return unheard, doc in document._WRITE_BLOCK
-
-
-@pytest.mark.parametrize(("dispatch", "errors"), [(until_nothing_waits(PANELS), 0), (PANELS, 1)])
-def test_a_reader_who_leaves_in_the_middle_of_a_message_leaves_no_traceback(monkeypatch, dispatch, errors):
-    monkeypatch.setattr(document, "_dispatch_msgs", dispatch)
-    unheard, blocked = asyncio.run(left_while_writing())
-    assert (len(unheard), blocked) == (errors, bool(errors))
-
-
-def test_a_part_that_could_not_be_written_is_no_error_nobody_looked_at():
-    async def part():
-        raise WebSocketClosedError
-
-    async def written():
-        unheard = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
-        noticed(lambda *_: asyncio.ensure_future(part()))(None, "part")
-        await asyncio.sleep(0.01)
-        gc.collect()
-        return unheard
-
-    assert asyncio.run(written()) == []
+    assert WSHandler.send_message is BOKEHS
