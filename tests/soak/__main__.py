@@ -54,12 +54,12 @@ async def crowd(server: Server, soak: Soak, think: float, pages: float) -> None:
 
 async def minutes(server: Server, soak: Soak, readers: list[Reader]) -> None:
     """Note what there is, minute by minute; the first line is that of the beginning."""
-    worked, gestures, when = server.worked(), 0, time.monotonic()
-    for minute in range(10_000):
+    worked, gestures, when = server.worked(), len(soak.log.gestures), time.monotonic()
+    for minute in range(len(soak.minutes), 10_000):
         now, made = server.worked(), len(soak.log.gestures)
         since = max(time.monotonic() - when, 1e-9)
         there = sum(reader.wire is not None for reader in readers)
-        busy = (now - worked) / since if minute else 0.0
+        busy = (now - worked) / since if since > 1 else 0.0
         soak.minutes.append(Minute(minute, there, made - gestures, server.memory(), busy, os.getloadavg()[0]))
         print(soak.minutes[-1], file=sys.stderr, flush=True)
         worked, gestures, when = now, made, time.monotonic()
@@ -91,14 +91,22 @@ def main() -> int:
     parser.add_argument(
         "--pages", type=float, default=0.03, help="share of gestures after which a page is closed (default: %(default)s)"
     )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        help="times that all come, read and close; memory is printed for each (default: %(default)s)",
+    )
     parser.add_argument("options", nargs="*", help="options of `atlas serve`, after --")
     args = parser.parse_args()
     setting = f"`atlas serve {' '.join(args.options)}`".replace(" `", "`")
     soak = Soak(args.readers, MINUTE * args.minutes, setting, Log())
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "log", *args.options) as server:
-        asyncio.run(crowd(server, soak, args.think, args.pages))
-        soak.left = asyncio.run(alive(server))
-        soak.minutes.append(Minute(len(soak.minutes), 0, 0, server.memory(), 0.0, os.getloadavg()[0]))
+        for _ in range(args.rounds):
+            asyncio.run(crowd(server, soak, args.think, args.pages))
+            soak.left = asyncio.run(alive(server))
+            soak.minutes.append(Minute(len(soak.minutes), 0, 0, server.memory(), 0.0, os.getloadavg()[0]))
+            soak.closed.append(server.memory())
         soak.complaints = server.complaints()
     print(soak.markdown())
     return int(soak.failed)

@@ -41,6 +41,8 @@ class Soak:
     """Errors that the server has logged."""
     left: dict[str, int] = field(default_factory=dict)
     """Objects of sessions that were alive after all had closed."""
+    closed: list[int] = field(default_factory=list)
+    """Bytes of the server after all had closed, round by round."""
 
     @property
     def failed(self) -> bool:
@@ -56,7 +58,8 @@ class Soak:
         """The tables."""
         log = self.log
         count = len(log.gestures)
-        what = f"{self.readers} readers for {self.seconds / 60:.3g} minutes, {self.setting}"
+        rounds = f"{len(self.closed)} rounds of " if len(self.closed) > 1 else ""
+        what = f"{rounds}{self.readers} readers for {self.seconds / 60:.3g} minutes, {self.setting}"
         seen = (
             f"{log.sessions} sessions, {count:,} gestures, {len(log.problems)} lost, {len(self.complaints)} errors of the server"
         )
@@ -74,6 +77,8 @@ class Soak:
             "",
             f"Memory over the second half: {words(self.grown())}. Alive after all had closed: {left}.",
         ]
+        if rounds:
+            lines.append(f"Memory after all had closed: {', '.join(f'{each / 1e6:,.0f} MB' for each in self.closed)}.")
         found = [*log.problems, *self.complaints]
         return "\n".join([*lines, *([""] if found else []), *(f"- {each}" for each in found[:MOST_LINES])])
 
