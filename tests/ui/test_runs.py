@@ -54,6 +54,8 @@ def seat(seat):
         seat.do(again)
         seat.until(lambda: seat.pipeline.status == "ready" and seat.app.trace.texts.text == TEXT)
     seat.until(lambda: _on_screen(seat, TEXT))
+    # The box is drawn by another library than the strip: what is typed before it shows this text would be written over.
+    seat.until(lambda: seat.page.locator(".aa-text textarea").first.input_value() == TEXT)
     return seat
 
 
