@@ -137,7 +137,7 @@ class AttentionAtlas(pn.viewable.Viewer):
         if isinstance(model_or_trace, Trace):
             pipeline.choose(str(model_or_trace.provenance.get("model") or "a recording"), in_memory=True)
             own = model_or_trace.texts
-            pipeline.input.param.update(text=own.text or "", pair=own.pair or "", target=own.target or "")
+            pipeline.input.put(own.text or "", own.pair or "", own.target or "")
             pipeline.show(model_or_trace)
             return
         if isinstance(model_or_trace, str):
@@ -150,7 +150,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             )
             pipeline.choose(name, in_memory=True)
         if text is not None:
-            pipeline.input.param.update(text=text, **texts)
+            pipeline.input.put(text, **texts)
             if in_notebook():
                 # Computed before the cell ends, because the next cell may use the trace.
                 pipeline.show(worked_out(self.service, pipeline.job(), Ticket()))

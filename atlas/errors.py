@@ -10,6 +10,12 @@ CAN_BE_CUT = "Shorten it, or pass truncate=True to have the end cut off."
 """What to do about a text that is too long, for who writes Python; the page has a box to tick instead."""
 
 
+SET_A_TEMPLATE = (
+    "Give the conversation as one text, or set model.tokenizer.chat_template to the template that the model was trained with."
+)
+"""What to do about messages for a model without a chat template; the page has a box to untick instead."""
+
+
 class AtlasError(Exception):
     """Something the caller can mend; the message says how."""
 

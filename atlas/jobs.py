@@ -41,7 +41,9 @@ def worked_out(service: Service, job: Job, ticket: Ticket) -> Trace:
 
 def run_of(job: Job) -> Run:
     """The engine's run for a job."""
-    return Run(job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out, job.regenerate, job.spans)
+    return Run(
+        job.model, job.text, job.pair, job.target, job.truncate, job.ablate, job.knock_out, job.regenerate, job.spans, job.chat
+    )
 
 
 def where_is(service: Service, name: str, revision: str) -> str:

@@ -108,6 +108,7 @@ class Model(Parts):
         target: str | None = None,
         *,
         messages: Sequence[Message] | None = None,
+        answer: bool = False,
         spans: Sequence[Span] = (),
         keep: str = "auto",
         capture: Sequence[str] = capture.DEFAULT_CAPTURE,
@@ -131,6 +132,8 @@ class Model(Parts):
         messages
             Instead of a text: `{'role': ..., 'content': ...}` one after another, written out by the tokenizer's chat template.
             `tokens()` then has a column `span` with the role of every token; '' for those the template adds.
+        answer
+            End the messages where the assistant's answer begins; after a last message of the assistant, in that message.
         spans
             (side, start, end, name) of stretches of characters, such as ('source', 0, 12, 'prompt'): `tokens()` then has a
             column `span`. Tokens of 'written' ones have the probability with which the model writes them.
@@ -153,7 +156,7 @@ class Model(Parts):
             Called with the number of finished layers and the number of all layers.
         """
         change = Intervention(ablate, knock_out, patch)
-        encoded = read(self, text, pair, messages, truncate=truncate)
+        encoded = read(self, text, pair, messages, truncate=truncate, answer=answer)
         encoded = spanned(with_target(self, encoded, target, change, regenerate=regenerate), spans)
         (trace,) = self.traced([encoded], [change or None], keep, capture, progress)
         return with_written(self, trace, encoded, change) if spans else trace

@@ -215,7 +215,7 @@ class BenchmarkLens(PartsLens):
         given = self.workspace.pipeline.input
         assert given is not None
         if texts:
-            given.param.update(text=texts[column or next(iter(texts))], pair="", target="")
+            given.put(texts[column or next(iter(texts))])
             self.workspace.pipeline.run()
         self._redraw()
 

@@ -67,8 +67,8 @@ def _same_run(one: Finding, other: Finding, state: State, beside: State) -> bool
 def _run(state: State) -> Hashable:
     """What a trace is made of."""
     return (
-        state.model, state.revision, state.text, state.pair, state.target, state.truncate, state.spans, state.ablated, state.cut,
-        state.regenerate,
+        state.model, state.revision, state.text, state.pair, state.target, state.truncate, state.chat, state.spans, state.ablated,
+        state.cut, state.regenerate,
     )  # fmt: skip
 
 

@@ -194,7 +194,7 @@ class CounterfactualsLens(HeadPlaneLens):
         """Make the chosen counterfactual the text of the Atlas, and run it."""
         found, given = self.attempt(self.chosen, None), self.workspace.pipeline.input
         if found is not None and given is not None:
-            given.param.update(text=found.text)
+            given.put(found.text, given.pair, given.target)
             self.workspace.pipeline.run()
 
     # -- what is shown -------------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class HeadPageLens(Lens):
         row = exemplars(self._corpus()).loc[int(key)]
         given = self.workspace.pipeline.input
         assert given is not None
-        given.param.update(text=str(row["text"]), pair=str(row["pair"] or ""), target=str(row["target"] or ""))
+        given.put(str(row["text"]), str(row["pair"] or ""), str(row["target"] or ""))
         self.workspace.selection.pick(self.head, origin="head_page")
         self.workspace.pipeline.run()
 

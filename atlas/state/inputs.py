@@ -31,7 +31,12 @@ class InputModel(param.Parameterized):
     pair = param.String(default="", doc="A second segment, for models that take pairs; empty: none.")
     target = param.String(default="", doc="What the decoder of an encoder-decoder reads; empty: what the model writes itself.")
     truncate = param.Boolean(default=False, doc="Cut a text that is too long instead of refusing it.")
+    chat = param.Boolean(default=False, doc="The text is a conversation, which the model's chat template writes out.")
     spans = param.ClassSelector(class_=SpansOf, default=NO_SPANS, doc="What of the text was the prompt, and what was written.")
+
+    def put(self, text: str, pair: str = "", target: str = "", spans: SpansOf = NO_SPANS) -> None:
+        """Another text, which is no conversation."""
+        self.param.update(text=text, pair=pair, target=target, spans=spans, chat=False)
 
     def known_spans(self) -> tuple[Span, ...]:
         """The spans of the texts as they are now; none of a text that was changed by hand."""

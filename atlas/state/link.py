@@ -39,6 +39,8 @@ class State:
     pair: str = ""
     target: str = ""
     truncate: bool = False
+    chat: bool = False
+    """The text is a conversation."""
     private: bool = False
     """The texts were left out."""
     ablated: frozenset[HeadId] = NO_HEADS
@@ -140,6 +142,7 @@ FIELDS: dict[str, Field] = {
     "pair": Field("second text", _whole(_long_text)),
     "target": Field("decoder's text", _whole(_long_text)),
     "truncate": Field("switch for long texts", _whole(flag)),
+    "chat": Field("mark of a conversation", _whole(flag)),
     "private": Field("mark of a left-out text", _whole(flag)),
     "ablated": Field("list of switched-off heads", _whole(unpack_heads), pack_heads),
     "cut": Field("list of cut edges", _whole(_uncut), _edges),

@@ -92,5 +92,5 @@ def begin(shared: SharedState, first: Opening) -> None:
         return
     assert pipeline.input is not None
     pipeline.choose(first.model)
-    pipeline.input.param.update(text=first.text, pair=first.pair, target=first.target)
+    pipeline.input.put(first.text, first.pair, first.target)
     pipeline.error = first.problem

@@ -44,6 +44,8 @@ class Job:
     """Whether a target that the model writes is written under the changes."""
     spans: tuple[Span, ...] = ()
     """Stretches of the texts that have a name: what was the prompt, and what the model wrote."""
+    chat: bool = False
+    """Whether the text is a conversation."""
 
 
 Work = Callable[[Job, Ticket], Trace]
@@ -165,7 +167,7 @@ class Pipeline(param.Parameterized):
         assert choice is not None
         assert given is not None
         assert changes is not None
-        return Job(choice.request(), *given.texts(), **changes.of_job(), spans=given.known_spans())
+        return Job(choice.request(), *given.texts(), **changes.of_job(), spans=given.known_spans(), chat=given.chat)
 
     def choose(self, name_or_path: str, *, in_memory: bool = False) -> None:
         """Another model, with all of its heads and edges: what was switched off was switched off in the model before."""

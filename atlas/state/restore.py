@@ -23,7 +23,7 @@ Where = Callable[[str, str], str]
 
 MEMORY, HUB = "memory", "hub"
 
-TEXTS = ("text", "pair", "target", "truncate")
+TEXTS = ("text", "pair", "target", "truncate", "chat")
 CHOICE = ("revision", "device", "dtype", "in_memory")
 
 
@@ -64,7 +64,7 @@ def job_of(state: State) -> Job:
     choice = ModelChoice(name_or_path=state.model, **{name: getattr(state, name) for name in CHOICE})
     given = InputModel(**{name: getattr(state, name) for name in TEXTS}, spans=SpansOf(state.text, state.target, state.spans))
     changes = Interventions(ablated=state.ablated, cut=state.cut, regenerate=state.regenerate)
-    return Job(choice.request(), *given.texts(), **changes.of_job(), spans=given.known_spans())
+    return Job(choice.request(), *given.texts(), **changes.of_job(), spans=given.known_spans(), chat=given.chat)
 
 
 def put_inputs(

@@ -85,7 +85,7 @@ class SecondSide(param.Parameterized):
         model = (self.model, None, device, self.dtype or None) if own else (name, revision, device, self.dtype or dtype)
         made = replace(base, model=model, spans=(), regenerate=False)
         if self.text:
-            made = replace(made, text=self.text, pair=self.pair or None, target=self.target or None, knock_out=())
+            made = replace(made, text=self.text, pair=self.pair or None, target=self.target or None, knock_out=(), chat=False)
         kept = () if own else base.ablate
         return replace(made, ablate=tuple(sorted({*kept, *self.ablated})), knock_out=() if own else made.knock_out)
 

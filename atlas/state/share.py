@@ -59,8 +59,8 @@ def run_of(pipeline: Pipeline) -> dict[str, Any]:
     return {
         "model": choice.name_or_path, "revision": choice.revision, "device": choice.device, "dtype": choice.dtype,
         "in_memory": choice.in_memory, "text": given.text, "pair": given.pair, "target": given.target,
-        "truncate": given.truncate, "spans": given.known_spans(), "ablated": changes.ablated, "cut": changes.cut,
-        "regenerate": changes.regenerate,
+        "truncate": given.truncate, "chat": given.chat, "spans": given.known_spans(), "ablated": changes.ablated,
+        "cut": changes.cut, "regenerate": changes.regenerate,
     }  # fmt: skip
 
 

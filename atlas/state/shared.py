@@ -138,7 +138,9 @@ class SharedState(param.Parameterized):
             return
         asked, self._asked = self._asked, None
         # A trace that was shown, not run, ends the run that was asked for before.
-        self._shown = asked if asked is not None and asked["text"] == trace.texts.text else run_of(pipeline)
+        # The template writes more into the text of a conversation than was asked for.
+        ran = asked is not None and (asked["chat"] or asked["text"] == trace.texts.text)
+        self._shown = asked if ran else run_of(pipeline)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             with self._alone():

@@ -51,7 +51,7 @@ def alone(
     pipeline, texts = made.pipeline, trace.texts
     pipeline.choose(str(trace.provenance.get("model") or "a recording"), in_memory=True)
     assert pipeline.input is not None
-    pipeline.input.param.update(text=texts.text or "", pair=texts.pair or "", target=texts.target or "")
+    pipeline.input.put(texts.text or "", texts.pair or "", texts.target or "")
     pipeline.show(trace)
     made.corpora.param.update(opened=dict(corpora or {}), for_others=for_others)
     if second is not None:

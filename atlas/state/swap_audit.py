@@ -276,7 +276,7 @@ class SwapAuditLens(PartsLens):
         texts = {name: text for name, _, text in self.sides()}
         given = self.workspace.pipeline.input
         if given is not None and side in texts:
-            given.param.update(text=texts[side], pair="", target="")
+            given.put(texts[side])
             self.workspace.pipeline.run()
         self._redraw()
 

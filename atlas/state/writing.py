@@ -15,6 +15,7 @@ from atlas.state.outcome_line import percent
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.words import shown_token
 from atlas.state.written import CANCELLED, WritingChoices, Written
+from atlas.text.conversation import with_answer
 from atlas.trace import Trace
 from atlas.tracing.spans import WRITTEN, prompt_spans, spans_of, written_positions
 from atlas.tracing.writing import (
@@ -274,7 +275,13 @@ class WritingLens(Lens):
             whole = text + text_of(tokens)
             spans = (*spans, ("source", len(text), len(whole), WRITTEN))
         text, target = (text, whole) if two_sides else (whole, "")
-        given.param.update(text=text, pair="", target=target, spans=SpansOf(text, target, spans))
+        ran = self.workspace.pipeline.shown
+        if ran is not None and ran.chat:
+            # The template writes the conversation out again, answer included, so that the model reads what it wrote on.
+            answered = {"target": whole} if two_sides else {"text": with_answer(ran.text, text_of(tokens)), "target": ""}
+            given.param.update(**answered, chat=True)
+        else:
+            given.put(text, "", target, SpansOf(text, target, spans))
         self.workspace.pipeline.run()
 
     @property

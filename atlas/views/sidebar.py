@@ -10,7 +10,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.notice import Notice
-from atlas.errors import CAN_BE_CUT
+from atlas.errors import CAN_BE_CUT, SET_A_TEMPLATE
 from atlas.patches.inputs import take_at_once
 from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.library import NOTHING, Example, Listed
@@ -31,6 +31,11 @@ WRITE_A_NAME = "Write a folder, or owner/name of a model on the hub."
 UNLISTED = "{name} is not in the catalog: it is read from that folder, or fetched from the hub."
 
 CUT = "Cut a text that is too long"
+
+CONVERSATION = "The text is a conversation"
+
+LINES = "Each line that begins with system:, user: or assistant: begins a message; the model's chat template writes them out."
+"""What a conversation looks like."""
 
 NOT_RUN = "Not run yet: the page shows the run before."
 
@@ -145,10 +150,12 @@ class Sidebar(pn.viewable.Viewer):
         assert given is not None
         more = pmui.Accordion(
             (
-                "Second text, decoder's text, length",
+                "Second text, decoder's text, conversation, length",
                 pn.Column(
                     self._box("pair", label="Second text (read after the first)", rows=2, css_classes=["aa-pair"]),
                     self._box("target", label="Decoder's text (empty: what the model writes)", rows=2),
+                    pmui.Checkbox.from_param(given.param.chat, label=CONVERSATION, css_classes=["aa-chat"]),
+                    plain(LINES, margin=(-8, 10, 4, 42)),
                     pmui.Checkbox.from_param(given.param.truncate, label=CUT),
                     sizing_mode="stretch_width",
                 ),
@@ -157,10 +164,10 @@ class Sidebar(pn.viewable.Viewer):
         )  # fmt: skip
 
         def unfold(*_: Any) -> None:
-            if (given.pair or given.target or given.truncate) and not more.active:
+            if (given.pair or given.target or given.truncate or given.chat) and not more.active:
                 more.active = [0]
 
-        given.param.watch(unfold, ["pair", "target", "truncate"])
+        given.param.watch(unfold, ["pair", "target", "truncate", "chat"])
         unfold()
         return [more]
 
@@ -257,4 +264,5 @@ def _status(message: str, pending: bool) -> str:  # noqa: FBT001  bound to Param
 
 def on_the_page(problem: str) -> str:
     """A problem as it is to be solved here: the engine speaks to who writes Python."""
+    problem = problem.replace(SET_A_TEMPLATE, f"Untick “{CONVERSATION}”, or choose a model that was trained for chat.")
     return problem.replace(CAN_BE_CUT, f"Shorten it, or tick “{CUT}”.")

@@ -305,7 +305,13 @@ def test_all_of_a_run_reaches_the_model(service, loader):
     changes["spans"] = (("source", 0, 1, "prompt"),)
     service.run(ask("m", "a", pair="b", target="c", truncate=True, **changes), Reader())
     (asked,) = loader.models["m"].asked
-    assert asked == ("a", "b", "c", {"truncate": True, **changes})
+    assert asked == ("a", "b", "c", {"truncate": True, "messages": None, "answer": False, **changes})
+
+
+def test_of_a_conversation_its_messages_reach_the_model_and_their_answer_is_awaited(service, loader):
+    service.run(ask("m", "user: a", chat=True), Reader())
+    ((text, _, _, given),) = loader.models["m"].asked
+    assert (text, given["messages"], given["answer"]) == (None, [{"role": "user", "content": "a"}], True)
 
 
 # -- traces that are kept ----------------------------------------------------------------------------------------------

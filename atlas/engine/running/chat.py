@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from atlas.engine.running.encode import Encoded
-from atlas.errors import TextError
+from atlas.errors import SET_A_TEMPLATE, TextError
 from atlas.text.checks import check_text
 from atlas.tracing.spans import with_spans
 
@@ -32,13 +32,18 @@ class Conversation:
     """(start, end, role): the characters of every message's own text. The rest was written by the template."""
 
 
-def read(model: Model, text: Any, pair: str | None, messages: Sequence[Message] | None, *, truncate: bool) -> Encoded:
-    """The inputs of a text, or of messages."""
+def read(
+    model: Model, text: Any, pair: str | None, messages: Sequence[Message] | None, *, truncate: bool, answer: bool = False
+) -> Encoded:
+    """The inputs of a text, or of messages; with `answer` these end where the assistant's answer begins."""
     if messages is not None:
-        if text is not None or pair is not None:
+        if text is None and pair is not None:
+            msg = "A conversation has no second text: leave it empty."
+            raise TextError(msg)
+        if text is not None:
             msg = "Give either a text, with or without a pair, or messages=, not both."
             raise TextError(msg)
-        return encode_messages(model, messages, truncate=truncate)
+        return encode_messages(model, messages, truncate=truncate, answer=answer)
     encoded: Encoded = model.encode(text, pair, truncate=truncate)
     return encoded
 
@@ -58,10 +63,7 @@ def render(model: Model, messages: Sequence[Message], *, answer: bool = False) -
     """The messages as the template writes them, and where it puts the text of each."""
     checked = _checked(messages)
     if not getattr(model.tokenizer, "chat_template", None):
-        msg = (
-            f"The tokenizer of {model.name} has no chat template, so it cannot read messages. Give the conversation as one text, "
-            "or set model.tokenizer.chat_template to the template that the model was trained with."
-        )
+        msg = f"The tokenizer of {model.name} has no chat template, so it cannot read messages. {SET_A_TEMPLATE}"
         raise TextError(msg)
     if answer:
         ending = "continue_final_message" if checked[-1]["role"] == ASSISTANT else "add_generation_prompt"

@@ -20,6 +20,7 @@ from atlas.engine.loading.rules import ModelRules
 from atlas.errors import AtlasError
 from atlas.scheduler import Scheduler
 from atlas.single_flight import SingleFlight
+from atlas.text.conversation import messages_of
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model
@@ -71,6 +72,8 @@ class Run:
     regenerate: bool = False
     """Whether a target that the model generates is generated under the interventions."""
     spans: tuple[Span, ...] = ()
+    chat: bool = False
+    """Whether the text is a conversation; the run then ends where the model's answer begins."""
 
 
 @dataclass
@@ -211,9 +214,11 @@ class Service:
                 return found
             progress.tell("tracing", f"Running {model.name}", 0.0)
             trace = model.trace(
-                run.text,
+                None if run.chat else run.text,
                 run.pair,
                 run.target,
+                messages=messages_of(run.text) if run.chat else None,
+                answer=run.chat,
                 truncate=run.truncate,
                 ablate=run.ablate,
                 knock_out=run.knock_out,
