@@ -69,23 +69,23 @@ class StripLens(Lens):
             segment = int(row.get("segment", 0))
             source = trace.texts.pair if segment == 1 else own
             start, stop = (_offset(row.get(name)) for name in ("start", "end"))
-            written = source is not None and stop > start and not row["special"]
+            in_text = source is not None and stop > start
             if segment != before and segment >= 0:
                 before, end = segment, 0
-            # A character that takes several tokens is written once; the others go by their names.
-            written = written and stop > end
+            # A character that takes several tokens is written once; the others go by their names, as special tokens do.
+            written = in_text and stop > end and not row["special"]
             found.append(
                 {
                     "position": position,
                     "text": str(source)[max(start, end) : stop] if written else shown_token(str(row["token"])),
                     "special": bool(row["special"]),
                     "word": int(row.get("word", UNKNOWN_WORD)),
-                    "gap": apart[position] if apart else str(source)[end:start] if written and start > end else "",
+                    "gap": apart[position] if apart else str(source)[end:start] if in_text and start > end else "",
                     "sentence": int(row.get("sentence", UNKNOWN_SENTENCE)),
                     **{name: _known(row.get(name)) for name in ("pos", "entity")},
                 }
             )
-            end = max(end, stop) if written else end
+            end = max(end, stop) if in_text else end
         return found
 
     def weights(self) -> Array | None:

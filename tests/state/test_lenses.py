@@ -515,6 +515,13 @@ def test_the_text_is_the_text():
     assert written(StripLens(workspace(traced("BERT", text))).tokens()) == text
 
 
+def test_a_special_token_that_was_typed_is_written_once():
+    text = "the  [MASK] ran , [MASK] [MASK] she ran"
+    tokens = StripLens(workspace(traced("BERT", text))).tokens()
+    assert [token["special"] for token in tokens].count(True) == 5
+    assert "".join(token["gap"] + token["text"] for token in tokens[1:-1]) == text
+
+
 def test_a_pair_is_both_texts_and_the_target_its_own():
     tokens = StripLens(workspace(traced("BERT", "the cat ran", pair="a  dog ran"))).tokens()
     assert [token["text"] for token in tokens if token["special"]] == ["[CLS]", "[SEP]", "[SEP]"]
