@@ -108,6 +108,10 @@ class NotCaptured(AtlasError, LookupError):
     """A group this trace does not hold and cannot get by running its model again."""
 
 
+class NothingYet(NotCaptured):
+    """Nothing is wrong: something was not chosen, measured or found yet, and the message says what to do."""
+
+
 def fault(error: BaseException) -> str:
     """The sentence for an error that nobody foresaw."""
     return f"This is a fault of Atlas, not yours ({type(error).__name__}: {error}). The log has the details."

@@ -17,7 +17,7 @@ from atlas.bias.swaps import counterfactuals
 from atlas.engine.gradients.subject import model_of
 from atlas.engine.running.decisions import Decision, decided_without, label_decision, likelihood_decision
 from atlas.engine.running.other_texts import encoded_like
-from atlas.errors import NotCaptured, TooLarge, UnknownName
+from atlas.errors import NotCaptured, NothingYet, TooLarge, UnknownName
 from atlas.ids import HeadId, as_heads
 from atlas.tracing.causal import CAUSAL_TEST, DRAWS, MOST_TOKENS_RUN, CausalTest, doses_of, without_decision
 from atlas.tracing.labelled import (
@@ -174,7 +174,7 @@ def _flagged_words(trace: Trace, thresholds: Thresholds) -> _Flagged:
 def _in_order(trace: Trace, words: _Flagged, own: Sequence[HeadId] | None) -> HeadSet:
     """The heads that go, those with the highest ratio first."""
     if not words.tokens and own is None:
-        raise NotCaptured(NOTHING_FLAGGED)
+        raise NothingYet(NOTHING_FLAGGED)
     if not words.tokens:
         return tuple(own or ())
     # Only the ratio is used, and one permutation is the least.
@@ -197,7 +197,7 @@ def _decision(trace: Trace, live: Rerun, words: _Flagged) -> tuple[Decision, tup
             msg = f"{own.detector} labels tokens, and none of its labels is one of biased language."
             raise NotCaptured(msg)
         if not words.labelled:
-            raise NotCaptured(NOTHING_FLAGGED)
+            raise NothingYet(NOTHING_FLAGGED)
         said = "the detector's decision (mean probability of the flagged labels)"
         return label_decision(live, words.labelled), (said, said), False
     text = trace.texts.text

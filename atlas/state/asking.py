@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import param
 
 from atlas.admission import Cost
-from atlas.errors import AtlasError, fault
+from atlas.errors import AtlasError, NothingYet, fault
 from atlas.scheduler import UNKNOWN, Task, Ticket
 from atlas.state.pipeline import TICK, Arrival
 from atlas.tracing.explained import COST, PASSES
@@ -184,7 +184,10 @@ class Asking:
     def _fail(self, trace: Trace, key: str, error: BaseException) -> None:
         # Remembered: the views draw again for many reasons, and each would start the work that fails.
         self._failed = trace, key
-        self.problem = self._lens.problem = str(error) if isinstance(error, AtlasError) else fault(error)
+        self.problem = str(error) if isinstance(error, AtlasError) else fault(error)
+        if isinstance(error, NothingYet):
+            self._lens.no_fault = self.problem
+        self._lens.problem = self.problem
 
     async def _follow(self, asked: Asked) -> None:
         arrival = Arrival(asked.task.future)

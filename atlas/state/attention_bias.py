@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import param
 
-from atlas.errors import NotCaptured
+from atlas.errors import NotCaptured, NothingYet
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.detection import FIELDS, NO_DETECTOR, PROGRESS, thresholds_of, under
@@ -109,7 +109,7 @@ class FlaggedLens(Lens):
             return None
         if not found.tokens:
             label = self.choices.label
-            raise NotCaptured(NOTHING_FLAGGED.format(with_="" if label == ANY else f" with {label}"))
+            raise NothingYet(NOTHING_FLAGGED.format(with_="" if label == ANY else f" with {label}"))
         return found.table[found.table["kind"] == self.kind].reset_index(drop=True)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import pandas as pd
 import param
 
-from atlas.errors import NotCaptured
+from atlas.errors import NotCaptured, NothingYet
 from atlas.ids import HeadId
 from atlas.numbers import listed, three
 from atlas.state.asking import Progress, Takes
@@ -107,7 +107,7 @@ class CausalTestLens(PressedLens):
         if task is None or trace.live is None:
             raise NotCaptured(NO_MODEL)
         if request.heads == ():
-            raise NotCaptured(NONE_SELECTED)
+            raise NothingYet(NONE_SELECTED)
         if not self.is_pressed:
             self.drop_asked()
             self.line = "not tested yet"

@@ -10,7 +10,7 @@ import pandas as pd
 import param
 
 from atlas.definitions import DEFINITIONS
-from atlas.errors import NotCaptured
+from atlas.errors import NothingYet
 from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state.asking import QUICK_CELLS, Progress
@@ -82,7 +82,7 @@ class SecondHeadsLens(SecondLens):
     def check(self, name: str) -> None:
         """Raise where a metric needs selected tokens and there are none."""
         if name == SELECTED and not self.workspace.selection.keys:
-            raise NotCaptured(NO_KEYS)
+            raise NothingYet(NO_KEYS)
 
     def describe(self, found: pd.DataFrame, name: str) -> str:
         """The heads that differ most in a metric, and how heads are paired."""

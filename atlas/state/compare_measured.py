@@ -9,7 +9,7 @@ import numpy as np
 import param
 
 from atlas.definitions import DEFINITIONS
-from atlas.errors import NotCaptured
+from atlas.errors import NotCaptured, NothingYet
 from atlas.state.agreement import check_ranking
 from atlas.state.asking import Progress
 from atlas.state.attention_bias import ANY, LEAST_RATIO, NOTHING_FLAGGED, OTHER_SIDE, flagged_tokens
@@ -125,7 +125,7 @@ class CompareBiasLens(SecondMeasureLens):
                 if not tokens:
                     with_ = "" if label == ANY else f" with {label}"
                     msg = f"Side {name}: {NOTHING_FLAGGED.format(with_=with_)}"
-                    raise NotCaptured(msg)
+                    raise NothingYet(msg)
                 table = tasks[ATTENTION_BIAS](trace, tokens, report=_told(progress, f"Comparing the heads of {name} with chance"))
                 tables.append(table.assign(log=np.log2(np.maximum(table["ratio"].to_numpy(dtype=float), LEAST_RATIO))))
                 flagged.append(f"{counted(len(tokens), 'token')} on {name}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import param
 
-from atlas.errors import NotCaptured
+from atlas.errors import NothingYet
 from atlas.state.plane import Thresholded
 from atlas.tracing.corpus import Corpus
 from atlas.tracing.corpus_heads import is_of
@@ -83,7 +83,7 @@ def chosen(workspace: Workspace) -> tuple[str, Corpus]:
     trace = workspace.trace
     found = {} if trace is None else workspace.corpora.of(trace)
     if not found:
-        raise NotCaptured(HOW_TO.format(model="MODEL" if trace is None else trace.provenance.get("model") or "MODEL"))
+        raise NothingYet(HOW_TO.format(model="MODEL" if trace is None else trace.provenance.get("model") or "MODEL"))
     name = choices_of(workspace).corpus
     name = name if name in found else next(iter(found))
     return name, found[name]

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
-from atlas.errors import NotCaptured
+from atlas.errors import NotCaptured, NothingYet
 from atlas.ids import HEAD
 from atlas.state.corpora import KEY, CorpusChoices, choices_of, chosen, name_of
 from atlas.state.corpus_heads import READS
@@ -74,7 +74,7 @@ class DriftLens(HeadPlaneLens):
         (_, first), other = chosen(self.workspace), against(self.workspace)
         if not other:
             msg = f"There is nothing to compare: {SECOND}."
-            raise NotCaptured(msg)
+            raise NothingYet(msg)
         second = self.workspace.corpora.opened[other]
         known = _COMPARED.setdefault(first, WeakKeyDictionary())
         if second not in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar
 
-from atlas.errors import NotCaptured
+from atlas.errors import NotCaptured, NothingYet
 from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.corpus_heads import READS
 from atlas.state.head_plane import HeadPlaneLens
@@ -48,7 +48,7 @@ class DrillsLens(HeadPlaneLens):
         _, corpus = chosen(self.workspace)
         held = drills(corpus)
         if held is None:
-            raise NotCaptured(NONE.format(model=corpus.provenance["model"]))
+            raise NothingYet(NONE.format(model=corpus.provenance["model"]))
         return held
 
     def said(self) -> str:

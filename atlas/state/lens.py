@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import param
 
-from atlas.errors import AtlasError, fault
+from atlas.errors import AtlasError, NothingYet, fault
 from atlas.ids import HeadId, stream_of
 from atlas.state.asking import ONE_PASS, Asking, Progress, Takes
 from atlas.state.choices import register_choices
@@ -42,6 +42,7 @@ class Lens(Revisions):
 
     line = param.String(default="", doc="Says what is shown now.")
     problem = param.String(default="", doc="Why there is nothing to show, and what to do.")
+    no_fault = param.String(default="", doc="The last such reason that is no fault; the card shows it without alarm.")
     empty = param.String(default=EMPTY, doc="What to do to see something; empty once there is a trace.")
     busy = param.Boolean(default=False, doc="Whether a result it asked for is still to come.")
     waiting = param.String(default="", doc="What is happening meanwhile, how long it may take, or how many runs come first.")
@@ -221,7 +222,8 @@ class Lens(Revisions):
 
     def report(self, error: Exception) -> None:
         """Show an error where the plot would be; one that nobody foresaw is logged with its traceback."""
-        self.problem = sentence(error)
+        said = sentence(error)
+        self.param.update(problem=said, no_fault=said if isinstance(error, NothingYet) else self.no_fault)
 
     def safely(self, draw: Callable[[], object]) -> None:
         """Call what follows the lens; an error is reported, and whoever else is told of the same change is told."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import param
 
-from atlas.errors import NotCaptured
+from atlas.errors import NotCaptured, NothingYet
 from atlas.numbers import three
 from atlas.state.asking import ONE_PASS, Takes, of_attributions
 from atlas.state.choices import register_choices
@@ -69,7 +69,7 @@ class SecondLens(Lens):
         two: TwoTraces | None = second.two()
         if two is None:
             if not second.used:
-                raise NotCaptured(NO_SECOND)
+                raise NothingYet(NO_SECOND)
             if second.error:
                 msg = f"Side B: {second.error}"
                 raise NotCaptured(msg)

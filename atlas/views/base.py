@@ -247,9 +247,9 @@ class View(pn.viewable.Viewer):
             title=self.title,
             help=self.faults.attempt(lambda: help_text(self.help, self.defines), str, "help"),
             line=lens.param.line,
-            problem=pn.bind(_first, lens.param.problem, self.faults.param.problem),
+            problem=pn.bind(_faulty, lens.param.problem, lens.param.no_fault, self.faults.param.problem),
             note=self.faults.param.note,
-            empty=lens.param.empty,
+            empty=pn.bind(_calm, lens.param.empty, lens.param.problem, lens.param.no_fault),
             busy=pn.bind(_waits, pipeline.param.status, lens.param.busy),
             waiting=pn.bind(_awaited, pipeline.param.status, pipeline.param.message, lens.param.waiting),
             can_cancel=pn.bind(_can_cancel, pipeline.param.status, lens.param.busy),
@@ -370,8 +370,14 @@ def with_aspect(figure: Any, width: int, height: int) -> tuple[int, int]:
     return round(scale * inner[0] + around[0]), round(scale * inner[1] + around[1])
 
 
-def _first(problem: str, fault: str) -> str:
-    return problem or fault
+def _faulty(problem: str, no_fault: str, fault: str) -> str:
+    """What went wrong, in the lens or in the view."""
+    return (problem if problem != no_fault else "") or fault
+
+
+def _calm(empty: str, problem: str, no_fault: str) -> str:
+    """What to do to see something, where nothing went wrong."""
+    return empty or (problem if problem == no_fault else "")
 
 
 def _waits(status: str, asked: bool) -> bool:  # noqa: FBT001  (bound to a Param)

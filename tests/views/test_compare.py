@@ -72,13 +72,13 @@ def room_of(model="gpt-mini", text=TEXT):
 def test_without_a_side_b_nothing_is_run_and_every_view_says_what_to_do():
     room = room_of()
     views = [view(room) for view in VIEWS]
-    for view in views:
-        view.__panel__()
+    cards = [view.__panel__() for view in views]
     assert len(room.runs) == 1
     assert room.second.values() == {}
     assert views[0].lens.line == "Nothing is compared yet: press one of the buttons, or set side B below"
     assert not views[0].problem
     assert {view.problem for view in views[1:]} == {NO_SECOND}
+    assert {(card.problem, card.empty) for card in cards[1:]} == {("", NO_SECOND)}, "that is no fault"
 
 
 @pytest.mark.parametrize("preset", [OTHER_TEXT, OTHER_MODEL, WITHOUT_HEADS, HALF])
