@@ -36,6 +36,9 @@ OTHERS = {"bert-mini": "gpt-mini", "": "bert-mini"}
 
 HALF_PRECISION = "bfloat16"
 
+UNKNOWN_PIECES = ("<unk>", "[UNK]")
+"""What vocabularies have in place of everything that they have not."""
+
 MOST_ALONE = 8
 """Tokens without partner that are named."""
 
@@ -176,7 +179,8 @@ class CompareLens(SecondLens):
             self.line = "The two sides cannot be compared head by head"
             return [*rows, ("Not compared", pairs)]
         self.line = "B − A in every view below" if pairs is None else f"B − A below; {pairs_in_words(pairs)}"
-        return [*rows, *(_aligned(two, side) for side in trace.token_tables if side in two.b.token_tables)]
+        aligned = [_aligned(two, side) for side in trace.token_tables if side in two.b.token_tables]
+        return [*rows, *aligned, *_outside_vocabulary(two)]
 
     def _pairs(self, two: TwoTraces) -> Partners | str | None:
         """How heads are paired, or why they are not: no problem of this card, whose buttons are the way out."""
@@ -223,6 +227,23 @@ def _aligned(two: TwoTraces, side: str) -> tuple[str, str]:
     count = counted(int(np.count_nonzero(words.units.words)), "token" if words.level == "token" else "word")
     alone = [f"only in {which}: {_tokens(tokens)}" for which, tokens in zip("AB", two.alone(side), strict=True) if tokens]
     return name, "; ".join([f"{count} in pairs", *(alone or ["nothing is without a partner"])])
+
+
+def _outside_vocabulary(two: TwoTraces) -> list[tuple[str, str]]:
+    """The tokens of either text that its model does not know: they differ on screen and not for the model."""
+    tables = [trace.token_tables["source"] for trace in (two.a, two.b)]
+    unknown = [table[table["piece"].isin(UNKNOWN_PIECES)] if "piece" in table else table[:0] for table in tables]
+    named = [
+        f"on {which} {_tokens(list(dict.fromkeys(each['token'])))}"
+        for which, each in zip("AB", unknown, strict=True)
+        if len(each)
+    ]
+    if not named:
+        return []
+    piece = next(str(each["piece"].iloc[0]) for each in unknown if len(each))
+    same = two.a.texts.text != two.b.texts.text and list(tables[0]["id"]) == list(tables[1]["id"])
+    both = "; both sides read the same tokens" if same else ""
+    return [("Not in the vocabulary", f"{'; '.join(named)}: each is read as {piece}, so the model cannot tell them apart{both}")]
 
 
 def _tokens(tokens: list[str]) -> str:

@@ -62,6 +62,15 @@ class CompareGroupsLens(SecondLens, PlaneLens):
         """What the value of a cell is called."""
         return "heads"
 
+    def scale_name(self) -> str:
+        """Each count that occurs is a colour further: beside a group of 40, cells of 1 to 3 heads would look empty."""
+        return "equalised"
+
+    def spread(self) -> np.ndarray:
+        """The counts that occur, and 0."""
+        whole = self.plane().whole
+        return np.unique(np.append(0.0, whole)) if whole is not None else np.zeros(1)
+
     def _build_plane(self) -> Plane:
         found = self.found()
         if found is None:

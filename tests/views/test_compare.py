@@ -17,6 +17,7 @@ from atlas.engine.running.service import Service
 from atlas.errors import ModelNotFound
 from atlas.ids import HeadId
 from atlas.jobs import run_of
+from atlas.plots.colours import LEVELS
 from atlas.plots.compare import moved_limits
 from atlas.plots.frame import number
 from atlas.scheduler import Ticket
@@ -187,9 +188,27 @@ def test_a_cell_of_the_groups_selects_its_heads_and_selected_heads_mark_their_ce
     each = room.trace.n_heads(DECODER)
     assert {(found.row[h.layer * each + h.head], found.column[h.layer * each + h.head]) for h in heads} == {(row, column)}
     assert view.plane.marked().cells == {(row, column)}
+    scale, counts = view.scale(), np.unique(np.append(0.0, plane.whole))
+    np.testing.assert_array_equal(np.diff(scale.level(counts)) >= (LEVELS - 1) // (len(counts) - 1), True)
     view.plane.select_name("row", row, "test")
     assert len(room.selection.heads) == plane.whole[row].sum()
     assert "with a role on A and a partner keep it" in view.lens.line
+
+
+def test_words_outside_the_vocabulary_are_said_because_the_model_cannot_tell_them_apart():
+    room = room_of("t5-mini", "Anna left on the third of March")
+    view = CompareView(room)
+    room.second.put(text="Peter left on the third of March")
+    said = dict(view.compare.rows())
+    unknown = "on A Anna, left; on B Peter, left: each is read as <unk>, so the model cannot tell them apart"
+    assert said["Not in the vocabulary"] == f"{unknown}; both sides read the same tokens"
+    room.second.put(text="Peter left on the ninth of March")
+    assert dict(view.compare.rows())["Not in the vocabulary"] == unknown
+    room.second.put(text="on the third of March")
+    assert dict(view.compare.rows())["Not in the vocabulary"] == unknown.replace("; on B Peter, left", "")
+    room.pipeline.input.text = "on the third of May"
+    room.pipeline.run()
+    assert "Not in the vocabulary" not in dict(view.compare.rows())
 
 
 def test_attention_to_flagged_words_of_both_sides_is_that_of_either_alone():
