@@ -39,6 +39,10 @@ MOST_TOKENS_RUN = 1_000_000
 SHOWN = 3
 """Likeliest outcomes of either text that are compared."""
 
+SAME_TOKENS = (
+    "Both texts are the same tokens to this model, whose vocabulary has not all of their words: nothing in it can differ."
+)
+
 Tell = Callable[[str, float], object]
 """(message, share done)"""
 
@@ -101,7 +105,9 @@ def _reactions(trace: Trace, other: Trace, live: Rerun, found: Counterfactual, t
 
     runs = zip(traces_like(live, texts, (), report), neutral.found, strict=True)
     (observed,), null = heads_moved(trace, [(other, found)]), heads_moved(trace, runs)
-    return Reactions(reactions_table(trace, observed, null), tuple(each.text for each in neutral.found), neutral.note)
+    same = trace.token_tables["source"]["id"].tolist() == other.token_tables["source"]["id"].tolist()
+    note = " ".join(filter(None, [SAME_TOKENS if same else "", neutral.note]))
+    return Reactions(reactions_table(trace, observed, null), tuple(each.text for each in neutral.found), note)
 
 
 # -- likelihood ----------------------------------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ from atlas.views.plain import plain
 from atlas.views.shows import Shows
 
 KEY = (
-    "The first three rows: held-out words at the threshold, with 95 % intervals. Confidence: flagged words of this text, by how "
-    "many held-out words of such a probability had the label: high at least 3 of 4, medium at least half, low fewer."
+    "Under the points: how many held-out words. The first three rows: held-out words at the threshold, with 95 % intervals. "
+    "Confidence: flagged words of this text, by how many held-out words of such a probability had the label: high at least 3 of "
+    "4, medium at least half, low fewer."
 )
 """What the numbers mean."""
 

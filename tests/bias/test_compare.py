@@ -12,6 +12,7 @@ from scipy import stats
 import atlas
 from atlas.attribution.statistics import false_discovery
 from atlas.bias import compare_counterfactual, counterfactuals, detect
+from atlas.bias.compare import SAME_TOKENS
 from atlas.bias.neutral import LEAST, neutral_swaps
 from atlas.bias.reactions import STILL, beyond_neutral, heads_moved
 from atlas.errors import TooLarge
@@ -220,6 +221,15 @@ def own_logs(own, text):
             elif own.task == "causal-lm" and at:
                 found[at] = float(own.hf(ids[:, :at]).logits[0, -1].log_softmax(-1)[ids[0, at]])
     return found
+
+
+def test_texts_that_are_the_same_tokens_to_a_model_are_said_to_be():
+    trace = atlas.load("t5-mini").trace("Grandfather came on the third of May")
+    (first, *_) = counterfactuals(trace.texts.text)
+    found = compare_counterfactual(trace, first)
+    assert found.reactions.note.startswith(SAME_TOKENS)
+    assert (found.reactions.table["moved"] == 0).all()
+    assert SAME_TOKENS not in compared("BERT")[1].reactions.note
 
 
 @pytest.mark.parametrize("name", ["bert-mini", "gpt-mini", "BERT", "GPT-2"])
