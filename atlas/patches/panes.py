@@ -34,5 +34,13 @@ class PlainText(_TextAlone, pn.pane.Str):
         return found
 
 
+class OneLine(PlainText):
+    """Plain text that a page may cut off at its end; the browser shows the whole of it under the pointer."""
+
+    def _transform_object(self, obj: Any) -> dict[str, Any]:
+        text = "" if obj is None else escape(str(obj))
+        return {"object": escape(f'<pre title="{text}">{text or " "}</pre>')}
+
+
 class Markup(_TextAlone, pn.pane.HTML):
     """HTML that the app wrote. It must not contain text from a reader."""

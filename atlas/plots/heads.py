@@ -15,7 +15,7 @@ from atlas.plots.frame import HEIGHT, Hook, Limits, frame, limits, number, selec
 SIZE, SMALLEST, LARGEST = 10.0, 6.0, 18.0
 """Diameters in pixels: without a size column, and the ends of the scale with one."""
 
-FADED = 0.25
+FADED = 0.4
 """Opacity of points that are not selected: visible, and clearly behind the selected ones."""
 
 FOCUS_SIZE = 13.0

@@ -144,11 +144,11 @@ class HeadPageLens(Lens):
         )
         said = [self._role(row) for row in earned.itertuples()]
         if not said:
-            said = ["It has earned no role: none has more than half of the way from chance to everything."]
+            said = ["It has earned no role: none has its whole interval more than half of the way from chance to everything."]
         if len(beyond):
             numbers = beyond[["role", "value", "uniform"]].itertuples(index=False, name=None)
             parts = [f"{inside(title_of(str(role)))} {three(value)} (chance {three(even)})" for role, value, even in numbers]
-            said.append("More than chance gives, and less than half of the way: " + listed(parts) + ".")
+            said.append("More than chance gives, but too little for a role: " + listed(parts) + ".")
         distance = of_head(measured(corpus), head).iloc[0]
         if np.isfinite(distance.get("distance", np.nan)):
             said.append(

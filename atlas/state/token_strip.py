@@ -127,11 +127,11 @@ class StripLens(Lens):
         if found is None:
             return None, ""
         if display.paint == "received":
-            rows = counted(len(selection.queries), "selected token") if selection.queries else "all tokens that can see it"
-            shown = f"attention each token receives from {rows}"
+            rows = counted(len(selection.queries), "selected token") if selection.queries else "all that see it"
+            shown = f"attention received from {rows}"
         else:
             columns = counted(len(selection.keys), "selected token")
-            shown = f"attention each token gives to {columns}" if selection.keys else "largest weight each token gives"
+            shown = f"attention given to {columns}" if selection.keys else "largest weight given"
         together = "" if len(heads) == 1 else f"{'mean' if display.aggregate == 'mean' else 'largest'} of "
         roots = "; colours by its square root" if len(found) > FEW else ""
         return found, f"{shown}, {together}{heads_in_words(self.workspace)}{roots}"

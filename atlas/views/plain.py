@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlas.patches.panes import PlainText
+from atlas.patches.panes import OneLine, PlainText
 
 _LOOK = """
 :host { color: inherit; }
@@ -22,6 +22,7 @@ NO_TITLE = ".bk-slider-title { display: none; }"
 def plain(text: Any, name: str = "", *, one_line: bool = False, **look: Any) -> Any:
     """A pane that shows a string, or what a Param holds, as it is: never as HTML, never as Markdown."""
     sheets = [_LOOK, *([_ONE_LINE] if one_line else [])]
-    return PlainText(
+    pane = OneLine if one_line else PlainText
+    return pane(
         text, css_classes=[name] if name else [], stylesheets=sheets, **{"sizing_mode": "stretch_width", "margin": (2, 6), **look}
     )

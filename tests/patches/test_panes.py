@@ -11,7 +11,7 @@ import pytest
 
 from atlas.errors import LibraryChanged
 from atlas.patches.inputs import take_at_once
-from atlas.patches.panes import Markup, PlainText, plots_of
+from atlas.patches.panes import Markup, OneLine, PlainText, plots_of
 from atlas.patches.private import private, replace_private
 
 
@@ -39,6 +39,8 @@ def test_a_pane_sends_its_text_alone_and_panels_own_sends_style_sheets_too(kind)
 
 def test_a_text_with_tags_is_shown_letter_by_letter_and_panels_own_obeys_them():
     assert sent(PlainText("a"), "<b>b</b>")[1] == "<pre>&lt;b&gt;b&lt;/b&gt;</pre>"
+    quoted = "&lt;b&gt;&quot;b&quot;&lt;/b&gt;"
+    assert sent(OneLine("a"), '<b>"b"</b>')[1] == f'<pre title="{quoted}">{quoted}</pre>'
     assert sent(pn.pane.Str("a"), "<b>b</b>")[1] == "<pre><b>b</b></pre>", "then go without PlainText"
 
 

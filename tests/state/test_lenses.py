@@ -570,17 +570,17 @@ def test_what_received_and_what_sent_and_over_how_many_heads():
     lens = StripLens(room)
     every = trace.attention(ENCODER).to_numpy()
     np.testing.assert_allclose(lens.weights(), every[0, 0].mean(0), rtol=1e-5)
-    assert lens.line == "attention each token receives from all tokens that can see it, encoder L0 H0, the head in focus"
+    assert lens.line == "attention received from all that see it, encoder L0 H0, the head in focus"
     room.selection.select_heads([HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 1), HeadId(CROSS, 0, 0)])
     room.selection.select_tokens([2, 4], axis="from")
     np.testing.assert_allclose(lens.weights(), every[[0, 1], 1][:, [2, 4]].mean((0, 1)), rtol=1e-5)
     assert lens.line == (
-        "attention each token receives from 2 selected tokens, mean of encoder L0 H1, L1 H1 (1 head of another kind, not shown)"
+        "attention received from 2 selected tokens, mean of encoder L0 H1, L1 H1 (1 head of another kind, not shown)"
     )
     room.display.param.update(aggregate="max", paint="sent")
     room.selection.select_tokens([3], axis="to")
     np.testing.assert_allclose(lens.weights(), every[[0, 1], 1][:, :, 3].max(0), rtol=1e-5)
-    assert lens.line.startswith("attention each token gives to 1 selected token, largest of encoder L0 H1, L1 H1")
+    assert lens.line.startswith("attention given to 1 selected token, largest of encoder L0 H1, L1 H1")
 
 
 def test_the_line_over_the_text_never_says_what_was():
@@ -595,7 +595,7 @@ def test_the_line_over_the_text_never_says_what_was():
         (chosen, "", "mean of encoder L0 H1, L1 H1"),
     ):
         room.selection.select_heads(heads, label=label)
-        assert lens.line == f"attention each token receives from all tokens that can see it, {said}"
+        assert lens.line == f"attention received from all that see it, {said}"
 
 
 def test_more_than_a_reader_would_wait_for_is_said_where_the_paint_would_be(monkeypatch):

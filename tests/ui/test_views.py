@@ -370,7 +370,7 @@ def test_the_text_is_painted_by_what_is_sent_when_asked(seat):
     seat.page.locator(".aa-bar").get_by_role("button", name="sent", exact=True).click()
     seat.until(lambda: seat.display.paint == "sent")
     seat.until(lambda: painted(seat) != received)
-    assert seat.text(".aa-strip-line pre").startswith("largest weight each token gives")
+    assert seat.text(".aa-strip-line pre").startswith("largest weight given")
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------------
