@@ -33,12 +33,13 @@ _COMPARED: WeakKeyDictionary[Corpus, WeakKeyDictionary[Corpus, Drift]] = WeakKey
 
 
 def others(workspace: Workspace) -> list[str]:
-    """Names of the corpora that can be compared with the one on screen."""
+    """Names of the corpora that can be compared with the one on screen, those of its own model first."""
     name, opened = name_of(workspace), workspace.corpora.opened
     if not name:
         return []
-    own = measured(opened[name])[HEAD]
-    return [other for other, corpus in opened.items() if other != name and measured(corpus)[HEAD].equals(own)]
+    own, model = measured(opened[name])[HEAD], opened[name].provenance["model"]
+    found = [other for other, corpus in opened.items() if other != name and measured(corpus)[HEAD].equals(own)]
+    return sorted(found, key=lambda other: opened[other].provenance["model"] != model)
 
 
 def against(workspace: Workspace) -> str:

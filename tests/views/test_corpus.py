@@ -441,3 +441,14 @@ def test_drift_is_drawn_as_effects_and_is_offered_for_two_corpora_of_one_shape()
     assert view.other.options == ["tuned"]
     space.display.metric = "selected"
     assert "not known over both corpora" in (view.plane.plane() and view.drift.problem)
+
+
+def test_drift_is_held_against_a_corpus_of_the_same_model_where_there_is_one():
+    first, other, again = (
+        made_corpus(),
+        made_corpus(seed=2, model="tuned", where="/b/tuned"),
+        made_corpus(seed=3, where="/c/again"),
+    )
+    view, _ = on(DriftView, first, other, again)
+    assert view.other.options == ["again", "tuned"]
+    assert view.other.value == "again"
