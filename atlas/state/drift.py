@@ -93,9 +93,12 @@ class DriftLens(HeadPlaneLens):
     def _build_plane(self) -> Plane:
         table, metric = self._table(), self.workspace.display.metric
         n = int(table["drift"].sum())
+        names = against(self.workspace), name_of(self.workspace)
+        models = [str(self.workspace.corpora.opened[name].provenance["model"]) for name in names]
+        one, own = names if models[0] == models[1] else [f"{name} ({of})" for name, of in zip(names, models, strict=True)]
         self.line = (
-            f"{title_of(metric)} in {against(self.workspace)} minus {name_of(self.workspace)}, in standard deviations between "
-            f"texts: {counted(n, 'head')} of {len(table):,} differ (q ≤ 0.05)"
+            f"{title_of(metric)} in {one} minus {own}, in standard deviations between texts: {counted(n, 'head')} of "
+            f"{len(table):,} {'differs' if n == 1 else 'differ'} (q ≤ 0.05)"
         )
         return self.of_heads(table["effect"].to_numpy(float))
 

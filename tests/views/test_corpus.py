@@ -432,7 +432,11 @@ def test_drift_is_drawn_as_effects_and_is_offered_for_two_corpora_of_one_shape()
     pooled = np.sqrt((first.var(0, ddof=1) + second.var(0, ddof=1)) / 2)
     effect = (second.mean(0) - first.mean(0)) / pooled
     np.testing.assert_allclose(view.plane.plane().whole, effect.reshape(3, 4), rtol=1e-9)
-    assert view.drift.line.endswith("1 head of 12 differ (q ≤ 0.05)")
+    model = trace().provenance["model"]
+    assert view.drift.line == (
+        f"Induction in tuned (tuned) minus stories ({model}), in standard deviations between texts: 1 head of 12 differs "
+        "(q ≤ 0.05)"
+    )
     assert view.drift.said().startswith("Drift in 1 of 12 heads (L2 H1)")
     cell = view.plane.cell(2, 1)
     assert (cell["first"], cell["second"]) == (pytest.approx(first[:, 9].mean()), pytest.approx(second[:, 9].mean()))
@@ -452,3 +456,5 @@ def test_drift_is_held_against_a_corpus_of_the_same_model_where_there_is_one():
     view, _ = on(DriftView, first, other, again)
     assert view.other.options == ["again", "tuned"]
     assert view.other.value == "again"
+    view.plane.plane()
+    assert " in again minus stories, " in view.drift.line
