@@ -15,6 +15,9 @@ from atlas.plots.raster import GAP, Array, Box, Scale, Viewport, pooled, pooled_
 NAME = 14
 """Pixels that a name needs along its axis."""
 
+ARROW = " → "
+"""Between the names of a pair."""
+
 TICK_LETTERS = 14
 """Most letters of a name on an axis; the line under the plot has the whole name."""
 
@@ -136,8 +139,15 @@ def reach(name: str) -> float:
 
 
 def short(name: str, most: int = TICK_LETTERS) -> str:
-    """A name cut to fit an axis."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """A name cut to fit an axis; of a pair, such as 'teenagers → pensioners', something of both stays."""
+    if len(name) <= most:
+        return name
+    one, arrow, other = name.partition(ARROW)
+    room = most - len(arrow)
+    if not (one and other and room > 1):
+        return f"{name[: most - 1]}…"
+    half = max(room // 2, room - len(other))
+    return f"{short(one, half)}{arrow}{short(other, room - min(half, len(one)))}"
 
 
 def rows_of(positions: Collection[int], count: int) -> list[Box]:

@@ -30,6 +30,8 @@ HATCH = 6
 LOG_FLOOR = 1e-4
 """Weights below this have the lowest colour of the log scale, because softmax tails below four decades carry no meaning."""
 
+COUNTS = "counts"
+
 SCALES = ("linear", "log", "equalised")
 
 
@@ -167,19 +169,25 @@ class Scale:
 
 
 def scale(name: str, ceiling: float, sample: Array | None = None) -> Scale:
-    """A scale up to a ceiling; 'equalised' gives every colour the same number of the sample's weights."""
+    """A scale up to a ceiling; 'equalised' gives every colour the same number of the sample's weights.
+
+    'counts' is for whole numbers: each that occurs is as far from the one before as from the next, and colours begin at whole
+    numbers.
+    """
     top = ceiling if np.isfinite(ceiling) and ceiling > 0 else 1.0
     if name == "linear":
         return Scale(name, np.linspace(0, top, LEVELS))
     if name == "log":
         floor = min(LOG_FLOOR, top / 10)
         return Scale(name, np.geomspace(floor, top, LEVELS))
-    if name != "equalised":
+    if name not in ("equalised", COUNTS):
         message = f"A colour scale is one of {', '.join(SCALES)}, not {name!r}."
         raise ValueError(message)
     known = sample[np.isfinite(sample) & (sample <= top)] if sample is not None else np.empty(0)
     if not known.size:
         return Scale(name, np.linspace(0, top, LEVELS))
+    if name == COUNTS:
+        return Scale(name, np.ceil(np.quantile(np.unique(np.append(0.0, known)), np.linspace(0, 1, LEVELS))))
     edges = np.quantile(known, np.linspace(0, 1, LEVELS))
     edges[0] = min(edges[0], 0.0)
     # Many equal weights give equal edges; these are made to increase, so that every colour can be reached.

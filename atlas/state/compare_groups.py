@@ -63,13 +63,8 @@ class CompareGroupsLens(SecondLens, PlaneLens):
         return "heads"
 
     def scale_name(self) -> str:
-        """Each count that occurs is a colour further: beside a group of 40, cells of 1 to 3 heads would look empty."""
-        return "equalised"
-
-    def spread(self) -> np.ndarray:
-        """The counts that occur, and 0."""
-        whole = self.plane().whole
-        return np.unique(np.append(0.0, whole)) if whole is not None else np.zeros(1)
+        """By the counts that occur: beside a group of 40, cells of 1 to 3 heads would look empty."""
+        return "counts"
 
     def _build_plane(self) -> Plane:
         found = self.found()

@@ -162,7 +162,7 @@ class PlaneLens(Lens):
         return ""
 
     def scale_name(self) -> str:
-        """How magnitudes become colours: 'linear', 'log' or 'equalised'."""
+        """How magnitudes become colours: 'linear', 'log', 'equalised' or 'counts'."""
         return "linear"
 
     def spread(self) -> Array | None:

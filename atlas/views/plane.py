@@ -18,7 +18,7 @@ from atlas.plots import plane as plots
 from atlas.plots.colours import BACKGROUND, LEVELS, raster_palette
 from atlas.plots.frame import number
 from atlas.plots.marks import FROM, HEADS, TO, marks
-from atlas.plots.raster import Array, Box, Scale, Viewport, rectangles, scale, signed_scale
+from atlas.plots.raster import COUNTS, Array, Box, Scale, Viewport, rectangles, scale, signed_scale
 from atlas.state.plane import Axis, Cell, CellsRead, PlaneLens, Window
 from atlas.state.workspace import Workspace
 from atlas.views.base import Export, gesture
@@ -146,7 +146,7 @@ class PlaneView(RasterView):
         if lens.signed:
             return signed_scale(lens.ceiling())
         how = lens.scale_name()
-        return scale(how, lens.ceiling(), lens.spread() if how == "equalised" else None)
+        return scale(how, lens.ceiling(), lens.spread() if how in ("equalised", COUNTS) else None)
 
     def axes(self) -> Hashable:
         """The names of rows and columns."""

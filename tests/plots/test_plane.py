@@ -129,6 +129,21 @@ def test_a_name_fits(name):
     assert said == (name if len(name) <= TICK_LETTERS else name[: TICK_LETTERS - 1] + "…")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("he → she", "he → she"),
+        ("fourteenth → fourth", "four… → fourth"),
+        ("teenagers → pensioners", "teen… → pensi…"),
+        ("grandmother → he", "grandmot… → he"),
+        ("he → grandmother", "he → grandmot…"),
+    ],
+)
+def test_of_a_pair_something_of_both_names_stays(name, said):
+    assert short(name) == said
+    assert len(said) <= TICK_LETTERS
+
+
 # -- frames ------------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from atlas.plots.colours import BACKGROUND, COLOURS, LEVELS, MASKED, MASKED_LINE
 from atlas.plots.raster import (
+    COUNTS,
     GAP,
     HATCH,
     HIDDEN,
@@ -211,6 +212,13 @@ def test_nothing_at_all_is_the_lowest_colour():
 @pytest.mark.parametrize("name", SCALES)
 def test_a_ceiling_that_is_none_is_one(name, ceiling):
     assert scale(name, ceiling).ceiling == 1.0
+
+
+def test_counts_that_occur_are_equally_far_from_each_other_and_colours_begin_at_whole_numbers():
+    found = scale(COUNTS, 43.0, np.array([[0.0, 43.0, 1.0], [2.0, 1.0, np.nan]]))
+    np.testing.assert_array_equal(found.level(np.array([0, 1, 2, 43])), np.floor((LEVELS - 1) * np.array([0, 1, 2, 3]) / 3))
+    assert [value for _, value in found.ticks()] == [0, 1, 2, 13, 43]
+    np.testing.assert_array_equal(found.edges, np.ceil(found.edges))
 
 
 def test_a_scale_nobody_knows_is_refused():

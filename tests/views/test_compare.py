@@ -189,7 +189,8 @@ def test_a_cell_of_the_groups_selects_its_heads_and_selected_heads_mark_their_ce
     assert {(found.row[h.layer * each + h.head], found.column[h.layer * each + h.head]) for h in heads} == {(row, column)}
     assert view.plane.marked().cells == {(row, column)}
     scale, counts = view.scale(), np.unique(np.append(0.0, plane.whole))
-    np.testing.assert_array_equal(np.diff(scale.level(counts)) >= (LEVELS - 1) // (len(counts) - 1), True)
+    assert (np.diff(scale.level(counts)) >= (LEVELS - 1) // (len(counts) - 1)).all(), "one head has a colour that is seen"
+    assert all(float(value).is_integer() for _, value in scale.ticks())
     view.plane.select_name("row", row, "test")
     assert len(room.selection.heads) == plane.whole[row].sum()
     assert "with a role on A and a partner keep it" in view.lens.line
