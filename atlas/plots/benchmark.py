@@ -119,5 +119,6 @@ def spread(differences: npt.ArrayLike, *, label: str, height: int = HEIGHT, dark
 def key_of_measures(measures: Sequence[str], titles: Mapping[str, str]) -> str:
     """What shapes, colours and the numbers beside the rows mean, as HTML."""
     return key_of_marks(
-        {titles[measure]: LOOKS[measure] for measure in measures}, said="at the right: ● with its interval, and n examples"
+        {titles[measure]: LOOKS[measure] for measure in measures},
+        said="beside them: ● with its interval, and n examples; the outermost columns: and all beyond",
     )

@@ -162,9 +162,9 @@ def token_lines(lines: Sequence[Line], *, n_tokens: int, label: str, **look: Any
     return part_lines(lines, x_label="position", x_range=(-0.5, max(n_tokens, 1) - 0.5), label=label, **look)
 
 
-def key_of_parts(parts: Mapping[str, str]) -> str:
-    """Marks and words that say what the colours mean, as HTML: part -> how it is called here, in words of the app."""
-    return key_of_marks({words: PARTS[part] for part, words in parts.items()})
+def key_of_parts(parts: Mapping[str, str], said: str = "") -> str:
+    """Marks and words that say what the colours mean, as HTML: part -> how it is called here, and what else is drawn."""
+    return key_of_marks({words: PARTS[part] for part, words in parts.items()}, said)
 
 
 def key_of_marks(marks: Mapping[str, Category], said: str = "") -> str:

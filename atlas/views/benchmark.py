@@ -210,9 +210,11 @@ class BenchmarkView(View):
 
     def _free(self) -> None:
         """Whether the button can be pressed, and what it does."""
-        begun = self.benchmark.found() is not None
+        found = self.benchmark.found()
+        begun = found is not None
         self.results.visible, self.hint.visible = begun, not begun
-        self.start.param.update(disabled=not self.benchmark.can_run, label="Go on" if begun else "Run")
+        goes_on = found is not None and not found.complete
+        self.start.param.update(disabled=not self.benchmark.can_run, label="Go on" if goes_on else "Run")
 
     # -- gestures ------------------------------------------------------------------------------------------------------
 

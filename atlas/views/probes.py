@@ -94,7 +94,8 @@ class ProbesView(View):
     def body(self) -> Any:
         """A plot a label, and what is missing."""
         self._columns = {label: self._plot(label) for label in FIELDS}
-        marks = Markup(key_of_parts({PROBE: PROBE, CONTROL: CONTROL}), sizing_mode="stretch_width", margin=(0, 8))
+        key = key_of_parts({PROBE: PROBE, CONTROL: CONTROL}, "bars: 95 % intervals; dashed: chance")
+        marks = Markup(key, sizing_mode="stretch_width", margin=(0, 8))
         self.results.objects = [pn.Row(*self._columns.values(), sizing_mode="stretch_width", margin=0), marks]
         self._draw()
         self.visibility.follow_revision(self._draw)

@@ -234,9 +234,11 @@ class SwapAuditView(View):
         """Whether the button can be pressed, what it does, and which fields are of use."""
         lens = self.swaps
         there = self.workspace.trace is not None
-        begun = there and lens.found() is not None
+        found = lens.found() if there else None
+        begun = found is not None
         self.results.visible, self.hint.visible = begun, not begun
-        self.start.param.update(disabled=not (there and lens.can_run), label="Go on" if begun else "Run")
+        goes_on = found is not None and not found.complete
+        self.start.param.update(disabled=not (there and lens.can_run), label="Go on" if goes_on else "Run")
         source = lens.choices.source
         self.column.visible = source == FILE
         self.pasted.visible = source == PASTED

@@ -63,7 +63,7 @@ def test_scores_intervals_and_examples_are_those_of_the_api():
     for score, row in zip(view.scores(), expected.scores.itertuples(), strict=True):
         assert (score.value, score.lo, score.hi) == (row.score, row.lo, row.hi)
     assert view.results.visible
-    assert view.start.disabled
+    assert (view.start.disabled, view.start.label) == (True, "Run"), "there is nothing left to go on with"
     assert view.table.value["Log ratio"].tolist() == expected.examples["difference"].tolist()
     overall = expected.scores.iloc[-1]
     assert f"score {overall['score']:.1f} ({overall['lo']:.1f} to {overall['hi']:.1f})" in view.lens.line

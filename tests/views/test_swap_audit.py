@@ -70,7 +70,7 @@ def test_nothing_runs_before_the_press_and_then_the_numbers_are_those_of_the_api
     assert not view.results.visible
     view._run()
     assert view.results.visible
-    assert view.start.disabled
+    assert (view.start.disabled, view.start.label) == (True, "Run"), "there is nothing left to go on with"
     found = expected()
     assert len(found.pairs) == PAIRS
     shown = view.export().table.sort_values("pair").drop(columns="pair").reset_index(drop=True)
