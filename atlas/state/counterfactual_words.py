@@ -43,10 +43,9 @@ def number_groups(compared: Comparison, flags: Detections) -> list[dict[str, Any
         labels = outcome_labels([each.name for each in compared.predictions])
         rows = [_shares(each, label) for each, label in zip(compared.predictions, labels, strict=True)]
         groups.append({"name": f"Prediction: {compared.place}", "rows": rows})
-    if compared.likelihood:
-        groups.append({"name": "Log-likelihood", "note": compared.likelihood_note, "rows": list(map(_logs, compared.likelihood))})
-    else:
-        groups.append({"name": "Log-likelihood", "rows": [{"label": "N/A", "note": compared.likelihood_note}]})
+    logs = list(map(_logs, compared.likelihood)) or [{"label": "N/A"}]
+    # Why there is none stands in the heading too: beside a row it would take the room of all bars.
+    groups.append({"name": "Log-likelihood", "note": compared.likelihood_note, "rows": logs})
     counts = [
         {"label": TITLES.get(each.name, each.name), "number": f"{each.old:.0f} → {each.new:.0f}", "note": "words flagged"}
         for each in flags.flagged

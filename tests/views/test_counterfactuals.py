@@ -86,6 +86,14 @@ def test_after_a_press_the_plane_has_the_reaction_of_every_head_over_that_to_neu
     assert not view.plane.signed
 
 
+def test_why_there_is_no_likelihood_stands_in_the_heading_where_it_takes_no_room_of_the_bars():
+    _, view = opened(trace("mood-mini"))
+    view._compare()
+    (likelihood,) = (group for group in view.numbers.groups if group["name"] == "Log-likelihood")
+    assert likelihood["note"] == "mood-mini is no language model, so it has no likelihood of a text."
+    assert likelihood["rows"] == [{"label": "N/A"}]
+
+
 def test_choosing_another_one_shows_its_own_numbers_and_what_was_compared_stays():
     room, view = opened(trace("gpt-mini", "The old woman slept."))
     view._compare()
