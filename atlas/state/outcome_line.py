@@ -19,6 +19,9 @@ from atlas.tracing.predictions import MASKS
 LISTED = 3
 """Outcomes named: the line has to fit beside the text."""
 
+SPAN_LETTERS = 24
+"""Letters up to which labelled words are named one by one: there may be several spans beside the text."""
+
 LETTERS = 120
 """Letters of what a decoder wrote; the whole of it stands in the strip."""
 
@@ -180,7 +183,7 @@ def _labelled(trace: Trace, outcomes: Predictions) -> str:
     for label in dict.fromkeys(each.label for each in found):
         for span in _spans([each for each in found if each.label == label]):
             share = percent(min(each.probability for each in span))
-            text = _text(trace, words[span[0].at][0], words[span[-1].at][-1])
+            text = ends_of(_text(trace, words[span[0].at][0], words[span[-1].at][-1]))
             parts.append(f"{label} '{text}' {'' if len(span) == 1 else 'at least '}{share}")
     over = _over(trace, outcomes)
     return f"Labelled{over}: {' · '.join(parts)}" if parts else f"No word is labelled{over}"
@@ -233,6 +236,13 @@ def _spans(found: list[Labelled]) -> list[list[Labelled]]:
     return spans
 
 
+def ends_of(text: str) -> str:
+    """The first and the last word of a long text."""
+    first, _, rest = text.partition(" ")
+    _, between, last = rest.rpartition(" ")
+    return f"{first} … {last}" if len(text) > SPAN_LETTERS and between else text
+
+
 def _limits(trace: Trace) -> dict[str, float]:
     """The model's own thresholds of its labels, as far as it names them."""
     return dict(trace.provenance.get("thresholds") or {})
@@ -242,4 +252,4 @@ def _over(trace: Trace, outcomes: Predictions) -> str:
     """From where on a label counts, where each has a probability of its own."""
     if not outcomes.multi_label:
         return ""
-    return " (over the model's own thresholds)" if _limits(trace) else f" (at {percent(HALF)} or more)"
+    return " (at the model's thresholds)" if _limits(trace) else f" (at {percent(HALF)} or more)"

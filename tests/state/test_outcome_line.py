@@ -10,7 +10,7 @@ import torch
 
 import atlas
 from atlas.state.library import examples
-from atlas.state.outcome_line import OutcomeLens, outcome_in_words, percent, points
+from atlas.state.outcome_line import OutcomeLens, ends_of, outcome_in_words, percent, points
 from atlas.state.words import shown_token
 from tests.state.readers import single, workspace
 
@@ -108,14 +108,17 @@ def test_the_labelled_words_are_those_over_the_models_own_thresholds(text):
     by_hand = labels_by_hand(found, limits)
     assert by_hand
     said = outcome_in_words(found)
-    assert said.startswith("Labelled (over the model's own thresholds): ")
-    parts = said.split(": ", 1)[1].split(" · ")
+    assert said.startswith("Labelled (at the model's thresholds): ")
+    parts, whole = said.split(": ", 1)[1].split(" · "), found.texts.text
     heard = {}
     for part in parts:
         label, quoted = part.split(" ", 1)
-        heard.setdefault(label, set()).update(quoted.split("'")[1].split())
+        one, *other = quoted.split("'")[1].split(" … ")
+        span = whole[whole.index(one) :]
+        span = span[: span.index(other[0]) + len(other[0])] if other else one
+        assert ends_of(span) == quoted.split("'")[1]
+        heard.setdefault(label, set()).update(span.split())
     tokens = found.tokens()
-    whole = found.texts.text
     for label, positions in by_hand.items():
         words = set()
         for at in positions:
@@ -134,8 +137,15 @@ def test_the_probability_of_a_span_is_the_least_of_its_words():
     assert f"GEN 'Young people' at least {percent(least)}" in outcome_in_words(found)
 
 
+def test_of_many_labelled_words_the_first_and_the_last_are_named():
+    assert ends_of("Immigrants work hard and pay their taxes") == "Immigrants … taxes"
+    assert ends_of("old people") == "old people"
+    assert ends_of("x" * 40) == "x" * 40
+    assert ends_of(f"{'x' * 40} y") == f"{'x' * 40} y"
+
+
 def test_a_text_without_labels_says_so():
-    assert outcome_in_words(trace("gus-mini", "The train was late.")) == "No word is labelled (over the model's own thresholds)"
+    assert outcome_in_words(trace("gus-mini", "The train was late.")) == "No word is labelled (at the model's thresholds)"
 
 
 def test_an_encoder_decoder_says_what_it_writes_and_where_it_doubts():
