@@ -1,6 +1,11 @@
 // What is selected, and buttons that let go of it. Python: atlas/components/selection_chips.py.
 const PARTS = ["heads", "tokens", "changes"]
 const ENDS = {changes: "Run again with everything"}
+// What is sent, which Param holds the words of the button, and what a press does.
+const ACTIONS = [
+  ["off", "switch_off", "Run the text again without the selected heads; every view then shows that run"],
+  ["cut", "cut", "Run the text again while these heads cannot look from the selected tokens to the selected tokens"],
+]
 
 export function render({model}) {
   // Panel names the box around it after the Python class; the style sheet is about this element.
@@ -24,27 +29,32 @@ export function render({model}) {
     words[part] = text
     return box
   })
-  const off = document.createElement("button"), switches = document.createElement("span")
-  switches.className = "aa-switch-off"
-  off.type = "button"
-  off.title = "Run the text again without the selected heads; every view then shows that run"
-  off.addEventListener("click", () => { model.send_msg({part: "off"}) })
-  switches.append(off)
-  root.append(nothing, boxes[0], switches, ...boxes.slice(1))
+  const actions = ACTIONS.map(([part, name, title]) => {
+    const box = document.createElement("span"), button = document.createElement("button")
+    box.className = `aa-${name}`.replace("_", "-")
+    button.type = "button"
+    button.title = title
+    button.addEventListener("click", () => { model.send_msg({part}) })
+    box.append(button)
+    return box
+  })
+  root.append(nothing, boxes[0], actions[0], boxes[1], actions[1], boxes[2])
 
   function update() {
     root.className = model.dark ? "aa-selection-chips dark" : "aa-selection-chips"
     nothing.textContent = model.nothing
     nothing.hidden = model.nothing === ""
-    off.textContent = model.switch_off
-    switches.hidden = model.switch_off === ""
+    ACTIONS.forEach(([, name], i) => {
+      actions[i].firstChild.textContent = model[name]
+      actions[i].hidden = model[name] === ""
+    })
     PARTS.forEach((part, i) => {
       words[part].textContent = model[part]
       boxes[i].hidden = model[part] === ""
     })
   }
 
-  model.on([...PARTS, "nothing", "switch_off", "dark"], update)
+  model.on([...PARTS, "nothing", ...ACTIONS.map(([, name]) => name), "dark"], update)
   update()
   return root
 }

@@ -12,7 +12,7 @@ from atlas.components.assets import script, style
 
 PARTS = ("heads", "tokens", "changes")
 
-OFF = "off"
+OFF, CUT = "off", "cut"
 
 
 class SelectionChips(JSComponent):
@@ -27,6 +27,7 @@ class SelectionChips(JSComponent):
     changes = param.String(default="", doc="What is switched off in the run on screen; empty: nothing.")
     nothing = param.String(default="", doc="Shown where nothing is selected.")
     switch_off = param.String(default="", doc="On the button that switches the selected heads off; empty: there is none.")
+    cut = param.String(default="", doc="On the button that cuts the edges between the selected tokens; empty: there is none.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
     _esm = script("selection_chips")
@@ -35,7 +36,7 @@ class SelectionChips(JSComponent):
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"sizing_mode": "stretch_width", "margin": 0, **params})
         self._callbacks: list[Callable[[str], object]] = []
-        self._switches: list[Callable[[], object]] = []
+        self._actions: dict[str, list[Callable[[], object]]] = {OFF: [], CUT: []}
 
     def on_let_go(self, callback: Callable[[str], object]) -> None:
         """Call `callback` with the name of a part when its button is pressed to clear it."""
@@ -43,13 +44,17 @@ class SelectionChips(JSComponent):
 
     def on_switch_off(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the selected heads are to be switched off."""
-        self._switches.append(callback)
+        self._actions[OFF].append(callback)
+
+    def on_cut(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the edges between the selected tokens are to be cut."""
+        self._actions[CUT].append(callback)
 
     def _handle_msg(self, data: Any) -> None:
         part = data.get("part")
-        if part == OFF:
-            for switch in self._switches:
-                switch()
+        if part in (OFF, CUT):
+            for act in self._actions[part]:
+                act()
         if part in PARTS:
             for callback in self._callbacks:
                 callback(part)

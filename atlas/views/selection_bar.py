@@ -41,11 +41,13 @@ class SelectionBar(pn.viewable.Viewer):
             changes=own.changes,
             nothing=own.nothing,
             switch_off=own.off,
+            cut=own.cut,
             dark=self.param.dark,
             css_classes=["aa-bar-chosen"],
         )
         chosen.on_let_go(lens.let_go)
         chosen.on_switch_off(lens.switch_off)
+        chosen.on_cut(lens.cut_edges)
         axis = pmui.RadioButtonGroup.from_param(display.param.axis, label="", size="small", margin=(2, 6))
         paint = pmui.RadioButtonGroup.from_param(display.param.paint, label="", size="small", margin=(2, 6))
         kind = pmui.RadioButtonGroup.from_param(

@@ -28,6 +28,9 @@ def test_only_what_can_be_selected_is_let_go_of(chosen, let_go):
     for said in ({"part": "off"}, {"part": "tokens"}):
         chosen._handle_msg(said)
     assert (pressed, let_go) == (["off"], ["tokens", "tokens"])
+    chosen.on_cut(lambda: pressed.append("cut"))
+    chosen._handle_msg({"part": "cut"})
+    assert (pressed, let_go) == (["off", "cut"], ["tokens", "tokens"])
 
 
 @pytest.mark.ui
@@ -52,6 +55,13 @@ def test_parts_come_and_go_letter_by_letter_and_a_press_lets_go(page, chosen, le
     wait_until(off.is_visible, page)
     off.press("Enter")
     wait_until(lambda: pressed == ["off"] and let_go == ["tokens", "heads"], page)
+    cut = page.locator(".aa-cut button")
+    chosen.on_cut(lambda: pressed.append("cut"))
+    assert not cut.is_visible()
+    chosen.cut = "Cut edges"
+    wait_until(cut.is_visible, page)
+    cut.press("Enter")
+    wait_until(lambda: pressed == ["off", "cut"], page)
     chosen.tokens = ""
     wait_until(lambda: not tokens.is_visible() and heads.is_visible(), page)
 

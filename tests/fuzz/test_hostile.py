@@ -108,7 +108,8 @@ def unpacked(token: str) -> dict[str, Any]:
 
 FULL = {
     "model": "gpt-mini", "revision": "main", "device": "cpu", "dtype": "float32", "text": TEXT, "pair": "And again.",
-    "target": "Le docteur", "truncate": True, "chat": True, "ablated": {"d": "4:0-3"}, "cut": {"d0.1": [[3, 1], [4, 2]]}, "focus": "d1.2",
+    "target": "Le docteur", "truncate": True, "chat": True,
+    "ablated": {"d": "4:0-3"}, "cut": {"d0.1": [[3, 1], [4, 2]]}, "focus": "d1.2",
     "heads": {"d": "4:1,5"}, "queries": "0-2", "keys": "b5", "label": "previous", "display": {"tab": "deep", "threshold": 0.2},
     "thresholds": {"gen": 0.4}, "explained": {"position": 3}, "choices": {"lines": {"heads": "all"}, "corpus": {"corpus": "x"}},
     "second": {"used": True, "model": "bert-mini", "text": "Another.", "ablated": {"d": "4:2"}},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import pytest
 
 from atlas.engine.running.interventions import Output
 from atlas.ids import HeadId
 from atlas.plots.plane import TICK_LETTERS
+from atlas.state import selection_bar as module
 from atlas.state.matrix import MatrixLens
 from atlas.state.selection_bar import BarLens
 from atlas.state.sentences import SentencesLens
@@ -246,6 +248,55 @@ def test_the_selected_heads_are_switched_off_with_those_that_already_are():
     bar.switch_off()
     assert asked == [(), (HeadId(ENCODER, 0, 1),), (HeadId(ENCODER, 0, 1), HeadId(ENCODER, 1, 0))]
     assert bar.changes == "2 heads switched off"
+
+
+def test_the_edges_between_the_selected_tokens_are_cut_for_the_heads_on_screen():
+    asked = []
+
+    def kept(job):
+        asked.append(job.knock_out)
+        return run_of(knock_out=tuple(((head.layer, head.head), query, key) for head, query, key in job.knock_out))
+
+    room = Workspace(never, kept=kept)
+    bar = BarLens(room)
+    room.pipeline.run()
+    room.selection.select_heads(heads((0, 1), (1, 0)))
+    assert bar.cut == ""  # from no token to no token
+    room.selection.select_tokens([2, 3], axis="from")
+    assert bar.cut == ""
+    room.selection.select_tokens([1], axis="to")
+    assert bar.cut == "Cut edges"
+    bar.cut_edges()
+    expected = {(HeadId(ENCODER, *place), query, 1) for place in ((0, 1), (1, 0)) for query in (2, 3)}
+    assert set(asked[-1]) == room.interventions.cut == expected
+    assert (bar.changes, bar.cut) == ("4 edges cut", "")
+    weights = room.trace.attention(ENCODER, layer=0, head=1)
+    assert np.isnan(weights[2:4, 1]).all()
+    assert np.nansum(weights, axis=-1) == pytest.approx(1)
+    room.selection.select_heads(heads((2, 2)))
+    room.selection.clear("heads")
+    assert room.selection.focus == HeadId(ENCODER, 2, 2)
+    assert bar.cut == "Cut edges"  # those of the head in focus
+    bar.cut_edges()
+    assert set(asked[-1]) == expected | {(room.selection.focus, query, 1) for query in (2, 3)}
+    bar.let_go("changes")
+    assert asked[-1] == ()
+
+
+def test_what_no_head_sees_and_more_edges_than_a_link_holds_cannot_be_cut(monkeypatch):
+    room = Workspace(never)
+    room.pipeline.show(loaded("GPT-2").trace(TEXT))
+    bar = BarLens(room)
+    room.selection.select_tokens([0], axis="from")
+    room.selection.select_tokens([1], axis="to")
+    assert bar.cut == ""  # the future
+    room.selection.select_tokens([2, 3], axis="from")
+    assert bar.cut == "Cut edges"
+    monkeypatch.setattr(module, "MOST_EDGES", 1)
+    bar.forget()
+    assert bar.cut == ""
+    bar.cut_edges()
+    assert room.interventions.cut == frozenset()
 
 
 def test_heads_of_a_trace_without_its_model_cannot_be_switched_off(room):
