@@ -61,6 +61,23 @@ function still(view) {
   }
 }
 
+// It is built with the rows of that moment, and takes no others until it is finished: where new ones come meanwhile, those before
+// stay on the page.
+function caught_up(view) {
+  const {setData, tableBuilt} = view
+  view.setData = function() {
+    this.aa_missed ||= this._initializing || this._building || !this.tabulator.initialized
+    return setData.call(this)
+  }
+  view.tableBuilt = function() {
+    tableBuilt.call(this)
+    if (this.aa_missed) {
+      this.aa_missed = false
+      void this.setData().then(() => this.postUpdate())
+    }
+  }
+}
+
 // Bokeh (3.9) takes in a plot's data step by step and lets others work in between. Where data of fewer rows came meanwhile, the
 // rest of the steps for those before find columns too short, and nobody catches what they throw. The newer data have steps of
 // their own.
@@ -258,7 +275,7 @@ function calm() {
 
 export function render() {
   calm()
-  once(TABLE, rest, still)
+  once(TABLE, rest, still, caught_up)
   once(REACT, heard)
   once("GlyphRenderer", overtaken)
   once("WheelZoomTool", commanded)

@@ -51,6 +51,28 @@ def test_a_table_does_not_scroll_to_each_row_that_is_selected(page, mended, scro
     wait_until(lambda: table.selection == [0, 2], page)
 
 
+BUILT_AGAIN = """async () => {
+  const [view] = Bokeh.index.query(({model}) => model.type === "panel.models.tabulator.DataTabulator")
+  view.render()
+  const {source} = view.model
+  source.setv({data: {...source.data, a: ["new", "newer", "newest"]}}, {sync: false})
+  while (view._building || view._initializing) { await new Promise(resolve => setTimeout(resolve, 50)) }
+  await new Promise(resolve => setTimeout(resolve, 300))
+  return view.tabulator.getData().map(row => row.a)
+}"""
+"""The rows of a table that gets new ones while it is being built."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize("pagination", [None, "local"])
+@pytest.mark.parametrize(("mended", "shown"), [(True, ["new", "newer", "newest"]), (False, ["x", "y", "yy"])])
+def test_a_table_shows_the_rows_that_come_while_it_is_built(page, mended, shown, pagination):
+    """If Panel shows them too, go without the mend."""
+    table = Table(ROWS, show_index=False, width=300, height=200, pagination=pagination, disabled=True)
+    served(page, pn.Column(table, *([BrowserPatches()] if mended else [])), ".tabulator-row")
+    assert page.evaluate(BUILT_AGAIN) == shown
+
+
 TWICE = """async pressed => {
   const [view] = Bokeh.index.query(({model}) => "options" in (model.data?.attributes ?? {}))
   const {data} = view.model, tell = value => data.setv({value}, {sync: false})
