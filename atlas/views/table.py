@@ -73,6 +73,7 @@ DENSE = """
 :host .pnx-tabulator.tabulator .tabulator-tableholder .tabulator-table .tabulator-row .tabulator-cell:not([tabulator-field]) {
   padding: 5px 0; }
 :host .tabulator-cell > input[type="checkbox"] { margin: 0; vertical-align: middle; }
+:host .tabulator-cell > div { overflow: hidden; text-overflow: ellipsis; }
 """
 
 
