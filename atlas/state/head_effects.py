@@ -65,8 +65,15 @@ LETTERS = 32
 """Letters of the other text in the line."""
 
 
+LONGEST_OWN = 1_000
+"""Letters of a text of the reader's whose outputs are put in: it takes a run of its own, and is put in position by position."""
+
+
 class HeadEffectsChoices(Thresholded):
     """Choices of the view of head effects."""
+
+    quotes: ClassVar[tuple[str, ...]] = ("own",)
+    """Choices that quote a text: a link without the text leaves them out."""
 
     value = param.Selector[str](objects=[EFFECT, LOG_PROBABILITY, KL], default=EFFECT, doc="What is compared before and after.")
     how = param.Selector[str](
@@ -74,6 +81,7 @@ class HeadEffectsChoices(Thresholded):
         default=ZERO,
         doc="What the output of a head is replaced by.",
     )
+    own = param.String(default="", doc="The other text, whose outputs are put in position by position; empty: an example.")
 
 
 class HeadEffectsLens(HeadPlaneLens):
@@ -84,7 +92,7 @@ class HeadEffectsLens(HeadPlaneLens):
 
     def depends(self) -> Hashable:
         """On the kind and the target; selected heads are marked only."""
-        return self.kind, explained_target(self.workspace, LOGIT), self.choices.value, self.choices.how
+        return self.kind, explained_target(self.workspace, LOGIT), self.choices.value, self.choices.how, self._own()
 
     @property
     def signed(self) -> bool:
@@ -108,6 +116,20 @@ class HeadEffectsLens(HeadPlaneLens):
         """A row for each choice that stands beside the others."""
         return len(CHOICES) if self.beside else 1
 
+    @property
+    def reads_another(self) -> bool:
+        """Whether outputs in another text are put in."""
+        return self.choices.how in (RESAMPLE, PATCHING, ALL)
+
+    def _own(self) -> str:
+        """The reader's other text, where one is read."""
+        return self.choices.own.strip()[:LONGEST_OWN] if self.reads_another else ""
+
+    def _others(self, most: int) -> tuple[str, ...]:
+        """The other texts: that of the reader, then examples."""
+        own = self._own()
+        return (*([own] if own else []), *other_texts(self.trace, most))[:most]
+
     def _heads(self, runs: int) -> list[HeadId]:
         """The heads of the kind on screen; refused where so many runs of each are too many."""
         heads = [head for head in self.trace.head_ids if head.kind == self.kind]
@@ -127,7 +149,7 @@ class HeadEffectsLens(HeadPlaneLens):
         task = self.workspace.tasks.get(EFFECT_CHOICES)
         if task is None:
             raise NotCaptured(NO_MODEL)
-        others = other_texts(trace, OTHERS)
+        others = self._others(OTHERS)
         heads = self._heads(2 + len(others))
 
         def compare(progress: Progress) -> EffectChoices:
@@ -137,7 +159,9 @@ class HeadEffectsLens(HeadPlaneLens):
             made: EffectChoices = task(trace, target, heads, others, report)
             return made
 
-        return self.ask(f"{ALL} {kind} {target}", compare, None, needs_model=True, takes=Takes((2 + len(others)) * len(heads)))
+        return self.ask(
+            f"{ALL} {kind} {target} {self._own()}", compare, None, needs_model=True, takes=Takes((2 + len(others)) * len(heads))
+        )
 
     def hanging(self) -> frozenset[tuple[int, int]]:
         """Cells of the heads whose sign or rank hangs on the choice; none where one choice is shown."""
@@ -158,7 +182,7 @@ class HeadEffectsLens(HeadPlaneLens):
         if task is None:
             raise NotCaptured(NO_MODEL)
         heads = self._heads(0 if how in ESTIMATES else 1)
-        other = other_text(trace) if how in (RESAMPLE, PATCHING) else None
+        other = self._others(1)[0] if how in (RESAMPLE, PATCHING) else None
 
         def replace(progress: Progress) -> pd.DataFrame:
             def report(done: int, of: int) -> None:
@@ -174,7 +198,7 @@ class HeadEffectsLens(HeadPlaneLens):
             return made
 
         takes = Takes(gradients=True) if how in ESTIMATES else Takes(len(heads))
-        return self.ask(f"{how} {kind} {target}", replace, None, needs_model=True, takes=takes)
+        return self.ask(f"{how} {kind} {target} {self._own()}", replace, None, needs_model=True, takes=takes)
 
     def _build_plane(self) -> Plane:
         if self.beside:
@@ -237,7 +261,7 @@ class HeadEffectsLens(HeadPlaneLens):
                 GRADIENT: "by gradient, an estimate of setting it to zero",
                 INTEGRATED: "by integrated gradients on its weights, from evenly spread ones",
             }[how]
-        text = other_text(self.trace)
+        (text,) = self._others(1)
         estimated = "by gradient, an estimate of being " if how == PATCHING else ""
         return f"{estimated}replaced by its output in “{text if len(text) <= LETTERS else f'{text[: LETTERS - 1]}…'}”"
 

@@ -17,6 +17,7 @@ from atlas.state.head_effects import (
     INTEGRATED,
     KL,
     LOG_PROBABILITY,
+    LONGEST_OWN,
     MEAN,
     PATCHING,
     RESAMPLE,
@@ -26,7 +27,7 @@ from atlas.state.head_effects import (
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
-from atlas.views.base import TIGHT
+from atlas.views.base import TIGHT, bind_rule
 from atlas.views.dotted import DottedPlaneView
 from atlas.views.glyph import Glyph
 from atlas.views.plane import no_bands
@@ -62,8 +63,9 @@ class HeadEffectsView(DottedPlaneView):
     help: ClassVar = (
         "Each cell is a head of the kind on screen: the model runs once more with the output of this head replaced, and the "
         "value is what the prediction was before minus after. Orange: the head speaks for the target; purple: against it. KL "
-        "has no sign. Replaced by zero, by the mean of the head over this text, or by what it puts out in another text, an "
-        "example that the line names; where the three disagree, trust none of them alone. All three, compared: every head has "
+        "has no sign. Replaced by zero, by the mean of the head over this text, or by what it puts out in another text: an "
+        "example that the line names, or one that you type, best one that differs in a word; where the three disagree, trust "
+        "none of them alone. All three, compared: every head has "
         "three stripes, from above zero, its mean, and the mean over other texts, whose interval is shown where you point; a dot "
         "marks heads whose sign or rank hangs on the choice, and the line names them and says how far the ranks agree. By "
         "gradient nothing is replaced: one backward pass estimates for all heads what zero would do; where the two differ, zero "
@@ -127,7 +129,18 @@ class HeadEffectsView(DottedPlaneView):
         """What is compared, and what a head is replaced by."""
         choices = self.plane.choices.param
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
+        how = self.effects.choices.param.how
         return [
             pmui.Select.from_param(choices.value, label="Effect on", options=VALUES, width=172, **look),
             pmui.Select.from_param(choices.how, label="Removed heads become", options=HOW, width=204, **look),
+            pmui.TextInput.from_param(
+                choices.own,
+                label="The other text",
+                placeholder="empty: an example",
+                width=300,
+                max_length=LONGEST_OWN,
+                visible=bind_rule(how, lambda _: self.effects.reads_another),
+                css_classes=["aa-other-text"],
+                **look,
+            ),
         ]

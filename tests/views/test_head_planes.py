@@ -20,12 +20,14 @@ from atlas.state import agreement as agreement_state
 from atlas.state import head_effects as effects_state
 from atlas.state.head_effects import other_text, other_texts
 from atlas.state.library import examples
+from atlas.state.link import State
+from atlas.state.share import decode, encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.views.agreement import AgreementView
 from atlas.views.head_effects import HeadEffectsView
 from tests.engine.families import TARGET, TEXT, gptj, loaded, tokenizer
-from tests.state.readers import never, single
+from tests.state.readers import DECODER, never, single
 
 NAMES = [("BERT", "encoder"), ("GPT-2", "decoder"), ("Llama", "decoder"), ("T5", "cross"), ("t5-mini", "cross")]
 
@@ -160,6 +162,34 @@ def test_the_line_says_the_target_the_way_the_three_heads_and_the_spread():
     low, median, high = (f"{at:.3g}".replace("-", "−") for at in np.percentile(view.plane.plane().whole, [25, 50, 75]))
     assert "Effect on the logit of each of 12 heads, set to zero: largest" in line
     assert line.endswith(f"all heads: median {median}, quartiles {low} and {high}")
+
+
+@pytest.mark.parametrize("how", ["resample", "attribution patching", "all three"])
+def test_the_other_text_can_be_the_readers_own(how):
+    trace, (_, view) = traced("GPT-2"), shown(HeadEffectsView, traced("GPT-2"), DECODER)
+    own = "the cat said she was tired"
+    view.plane.choices.param.update(how=how, own=f"  {own} ")
+    field = view.tools()[-1]
+    assert field.visible
+    if how == "all three":
+        heads = [head for head in trace.head_ids if head.kind == DECODER]
+        found = compare_effects(model("GPT-2"), trace, (own, *other_texts(trace, 5)), usual("GPT-2"), heads)
+        assert view.effects.choices_found().tables["effect"].equals(found.tables["effect"])
+    elif how == "resample":
+        found = head_effects(model("GPT-2"), trace, usual("GPT-2"), how, other=own)
+        np.testing.assert_allclose(view.plane.plane().whole, grid(trace, DECODER, found, "effect"), atol=2e-4, rtol=1e-3)
+    else:
+        found = attribution_patching(model("GPT-2"), trace, own, usual("GPT-2"), how="resample", check=10**6)
+        np.testing.assert_allclose(view.plane.plane().whole, grid(trace, DECODER, found, "effect"), atol=1e-4, rtol=1e-3)
+    if how != "all three":
+        assert f"“{own}”" in view.lens.line
+    before = view.plane.plane().whole.copy()
+    view.plane.choices.own = ""
+    assert not np.allclose(view.plane.plane().whole, before)
+    view.plane.choices.how = "zero"
+    assert not field.visible
+    private = encode(State(text="a", choices={"head_effects": {"own": own, "how": how}}), private=True).token
+    assert decode(private)[0].choices == {"head_effects": {"how": how}}
 
 
 def test_the_other_text_does_not_begin_like_the_one_on_screen():
