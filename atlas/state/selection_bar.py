@@ -109,6 +109,8 @@ class BarLens(Lens):
 def _edges(trace: Trace, head: HeadId, queries: Collection[int], keys: Collection[int]) -> list[tuple[HeadId, int, int]]:
     """The edges of a head that this run has, from some tokens to others."""
     attention, rows, columns = trace.attention_of(head.kind), sorted(queries), sorted(keys)
-    seen = attention.layers[head.layer].visible(head.head, attention.n_queries, attention.n_keys, rows, columns)
+    seen = attention.layers[head.layer].visible(
+        head.head, attention.n_queries, attention.n_keys, np.array(rows), np.array(columns)
+    )
     cells = np.ones((len(rows), len(columns)), dtype=bool) if seen is None else seen
     return [(head, rows[query], columns[key]) for query, key in np.argwhere(cells).tolist()]
