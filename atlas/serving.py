@@ -159,12 +159,13 @@ def shared_service() -> Service:
     return service
 
 
-def session(first: Opening | None = None, study: Callable[[], Study] | None = None) -> Any:
-    """A page with its own state; `study` makes the study that its visitor is asked to take part in."""
+def session(first: Opening | None = None, study: Callable[[], Study] | None = None, saved: Trace | None = None) -> Any:
+    """A page with its own state; `study` makes the study that its visitor is asked to take part in, `saved` is on it at first."""
     service = shared_service()
-    return AttentionAtlas(service, study=study() if study is not None else None).page(
-        first or opening(listed_models(service.rules), examples())
-    )
+    app = AttentionAtlas(service, study=study() if study is not None else None)
+    if saved is not None:
+        app.open(saved)
+    return app.page(first or opening(listed_models(service.rules), examples()))
 
 
 def warm(first: Opening | None = None) -> None:

@@ -61,6 +61,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     who = authentication(args)
     lenses = dict(map(lens_file, args.lens))
     corpora = opened_corpora(args.corpus)
+    saved = opened_trace(args)
     study = opened_study(args)
     from tornado.process import task_id
 
@@ -78,7 +79,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
         shared_service,
     )
     from atlas.state.library import examples
-    from atlas.state.opening import opening
+    from atlas.state.opening import Opening, opening
 
     prepare()
     service = shared_service()
@@ -91,16 +92,35 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     limits = limits_of(args.work_at_once, args.work_memory, args.work_seconds, args.visitor_share, always=for_others(args))
     service.scheduler.limit(limits.divided(args.processes))
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
+    if saved is not None:
+        first = Opening()
     settle()
     # A lambda, because Panel would show a partial as text. Where there are several processes, all that follows is done in each.
-    server = listening(lambda: session(first, study), TITLE, args, who)
+    server = listening(lambda: session(first, study, saved), TITLE, args, who)
     number = task_id()
     if number in {None, 0}:
         tell(args, server.port, server.prefix, guarded=bool(who))
     if args.warm:
-        work = partial(run_ahead, first), draw_ahead, server.io_loop
+        work = partial(run_ahead, first) if saved is None else lambda: saved, draw_ahead, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
     run(server, show=number in {None, 0} and (has_screen() if args.open is None else args.open))
+
+
+def opened_trace(args: argparse.Namespace) -> Any:
+    """The saved trace that every page begins with; None: there is none."""
+    if not args.trace:
+        return None
+    if args.model or args.text or args.pair or args.target:
+        msg = "--trace shows a run that was made; leave out --model, --text, --pair and --target, which ask for another one."
+        raise AtlasError(msg)
+    from atlas.trace import Trace
+    from atlas.tracing.opening import open_saved
+
+    found = open_saved(args.trace)
+    if not isinstance(found, Trace):
+        msg = f"{args.trace} holds a corpus, not a trace of one text; --corpus opens it."
+        raise AtlasError(msg)
+    return found
 
 
 def opened_corpora(folders: list[str]) -> dict[str, Any]:

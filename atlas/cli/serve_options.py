@@ -68,6 +68,10 @@ def _add_opening(what: Any) -> None:
     what.add_argument("--pair", default="", metavar="TEXT", help="a second segment, for models that take pairs")
     what.add_argument("--target", default="", metavar="TEXT", help="what an encoder-decoder's decoder reads")
     what.add_argument(
+        "--trace", metavar="FILE",
+        help="a saved trace (.nc or .zarr), shown at first instead of a run; its model is not loaded",
+    )  # fmt: skip
+    what.add_argument(
         "--lens",
         action="append",
         default=[],

@@ -33,12 +33,17 @@ from tornado.httpclient import HTTPRequest
 from tornado.ioloop import IOLoop
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
+import atlas
+from atlas import serving
+from atlas.app import prepare
 from atlas.cli import DONE, FAILED, USAGE, build_parser, main
 from atlas.cli.logins import authentication
-from atlas.cli.serve import free_port, origins, tell, warm_start
+from atlas.cli.serve import free_port, opened_trace, origins, tell, warm_start
 from atlas.cli.serve_options import LOOPBACK, USUAL_PORT, for_others
+from atlas.components.token_strip import TokenStrip
 from atlas.errors import AtlasError
 from atlas.patches.attempts import FREE
+from atlas.state.opening import Opening
 from tests.engine.tiny_files import bert, save
 from tests.offline import Offline, offline
 from tests.places import REPO
@@ -140,6 +145,17 @@ def answers(host: str, port: int) -> bool:
 
 
 # -- where -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["run.nc", "run.zarr"])
+def test_every_page_begins_with_the_saved_trace(name: str, model: str, tmp_path: Path) -> None:
+    prepare()
+    trace = atlas.load(model).trace("the cat ran away")
+    trace.save(tmp_path / name)
+    saved = opened_trace(build_parser().parse_args(["serve", "--trace", str(tmp_path / name)]))
+    for _ in range(2):
+        (strip, *_) = serving.session(Opening(), saved=saved).select(TokenStrip)
+        assert [token["text"] for token in strip.tokens] == trace.tokens()["token"].tolist()
 
 
 def test_it_answers_on_this_machine_alone(usual: Running) -> None:
@@ -554,6 +570,8 @@ def test_panel_is_told_what_its_authentication_needs(tmp_path: Path, monkeypatch
         (["--oauth-provider", "nobody"], "'nobody' is no OAuth provider of Panel; there are auth0, "),
         (["--oauth-provider", "github"], "--oauth-key (or PANEL_OAUTH_KEY) and --oauth-secret (or PANEL_OAUTH_SECRET) and"),
         (["--text", "@OUT/none.txt"], "cannot be read: No such file"),
+        (["--trace", "OUT/none.nc"], "none.nc"),
+        (["--trace", "OUT/run.nc", "--text", "she"], "leave out --model, --text, --pair and --target"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
