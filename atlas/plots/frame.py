@@ -107,6 +107,17 @@ def hold(x_range: Limits, y_range: Limits) -> Hook:
     return hook
 
 
+def on_axes(names: tuple[str, str], x_range: Limits, y_range: Limits) -> Hook:
+    """HoloViews hook: names the axes, and holds their ranges."""
+    holds = hold(x_range, y_range)
+
+    def hook(plot: Any, element: Any) -> None:
+        plot.state.xaxis.axis_label, plot.state.yaxis.axis_label = names
+        holds(plot, element)
+
+    return hook
+
+
 def _theme_options(*, dark: bool) -> dict[str, Any]:
     around = theme(dark=dark)
     options: dict[str, Any] = {

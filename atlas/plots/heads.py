@@ -109,13 +109,18 @@ def focus_columns(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[s
     }
 
 
+def axis_names(**config: Unpack[ScatterConfig]) -> tuple[str, str]:
+    """What stands beside the axes."""
+    return config.get("x_label", "" if config.get("ticks", True) else MEANINGLESS), config.get("y_label", "")
+
+
 def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict[str, Any]:
     """Options of the element."""
-    ticks = config.get("ticks", True)
+    ticks, (x_label, y_label) = config.get("ticks", True), axis_names(**config)
     options = frame(
         dark=config.get("dark", False),
-        x_label=config.get("x_label", "" if ticks else MEANINGLESS),
-        y_label=config.get("y_label", ""),
+        x_label=x_label,
+        y_label=y_label,
         x_range=config.get("x_range") or limits(data["x"]),
         y_range=config.get("y_range") or limits(data["y"]),
         height=config.get("height", HEIGHT),

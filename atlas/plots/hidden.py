@@ -12,7 +12,7 @@ from bokeh.core.properties import value
 from bokeh.models import FixedTicker
 
 from atlas.plots.colours import BLUE, FONT, ORANGE, SKY, VERMILION, theme
-from atlas.plots.frame import Hook, Limits, frame, hold, limits, number, tooltip
+from atlas.plots.frame import Hook, Limits, frame, limits, number, tooltip
 from atlas.plots.heads import PLACE, ScatterConfig, head_scatter, point_columns
 
 HEIGHT = 340
@@ -72,7 +72,7 @@ def marked_columns(points: pd.DataFrame, places: Array) -> dict[str, dict[str, A
         lines, stops = token_paths(points, places, selected=selected)
         found[f"{name}paths"] = {f"{axis}s": [line[axis].astype(np.float32) for line in lines] for axis in ("x", "y")}
         found[f"{name}stops"] = _sent(stops)
-    names = names_apart(points, *_ranges(points, places))
+    names = names_apart(points, *ranges(points, places))
     return found | {name: _sent(names.loc[names["chosen"] == chosen, NAME]) for name, chosen in NAMES.items()}
 
 
@@ -98,7 +98,7 @@ def token_cloud(
         Whether the page is dark; hooks of each element, by `MARKED`.
     """
     around, listening = theme(dark=dark), hooks or {}
-    x_range, y_range = _ranges(points, places)
+    x_range, y_range = ranges(points, places)
     config = ScatterConfig(dark=dark, x_label=axes[0], y_label=axes[1], x_range=x_range, y_range=y_range, height=HEIGHT)
     shared = frame(dark=dark, x_label=axes[0], y_label=axes[1], x_range=x_range, y_range=y_range, height=HEIGHT)
     shared |= {"default_tools": ["pan", "wheel_zoom", "reset"], "active_tools": ["lasso_select", "tap"]}
@@ -134,19 +134,7 @@ def _sent(table: pd.DataFrame) -> dict[str, Any]:
     return {str(name): table[name].to_numpy(np.float32) if name in numbers else table[name].tolist() for name in table}
 
 
-def on_axes(points: pd.DataFrame, places: Array, axes: tuple[str, str]) -> Hook:
-    """HoloViews hook: gives the cloud the ranges and the names of the axes of another layer."""
-    holds = hold(*_ranges(points, places))
-
-    def hook(plot: Any, element: Any) -> None:
-        figure = plot.state
-        figure.xaxis.axis_label, figure.yaxis.axis_label = axes
-        holds(plot, element)
-
-    return hook
-
-
-def _ranges(points: pd.DataFrame, places: Array) -> tuple[Limits, Limits]:
+def ranges(points: pd.DataFrame, places: Array) -> tuple[Limits, Limits]:
     """Room for all layers where they have the same axes."""
     spread = places.reshape(-1, 2) if len(places) else points[["x", "y"]].to_numpy(float)
     return limits(spread[:, 0]), limits(spread[:, 1])

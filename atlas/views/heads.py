@@ -13,8 +13,8 @@ import param
 
 from atlas.components.chips import Chips
 from atlas.patches.panes import Markup
-from atlas.plots.frame import Limits, hold, limits
-from atlas.plots.heads import ScatterConfig, chosen_rows, colour_key, focus_columns, head_scatter, point_columns
+from atlas.plots.frame import Limits, limits, on_axes
+from atlas.plots.heads import ScatterConfig, axis_names, chosen_rows, colour_key, focus_columns, head_scatter, point_columns
 from atlas.state.heads import CATEGORIES, HeadsLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, bind_rule, gesture
@@ -123,16 +123,17 @@ class HeadsView(View):
         return limits(np.append(across, data["x"])), limits(np.append(upwards, data["y"]))
 
     def _plan(self) -> tuple[Any, ...]:
-        """What axes, key and number of points hang on."""
+        """What the look of the axes, the key and the number of points hang on."""
         display = self.workspace.display
         look = (display.layout, display.x, display.y, display.colour, display.size, self.dark)
-        return (self.heads.source, self.workspace.kind, *look)
+        return (self.heads.source, len(self.heads.ids()), *look)
 
     def _move(self) -> None:
-        """Points on the same axes: other places, other marks."""
+        """Points of the same look, maybe those of another kind: other places, other marks."""
         data = self.heads.points()
-        points = point_columns(data, **self.config())
-        if not self.glyph.move(self._plan(), points, chosen_rows(data), hold(*self._frame(data))):
+        config = self.config()
+        points, hook = point_columns(data, **config), on_axes(axis_names(**config), *self._frame(data))
+        if not self.glyph.move(self._plan(), points, chosen_rows(data), hook):
             self.redrawn += 1
 
     def _mark(self) -> None:

@@ -14,6 +14,7 @@ import param
 
 from atlas.patches.panes import Markup
 from atlas.plots.colours import key_of
+from atlas.plots.frame import on_axes
 from atlas.plots.heads import chosen_rows
 from atlas.plots.hidden import (
     HEIGHT,
@@ -22,8 +23,8 @@ from atlas.plots.hidden import (
     layer_mark,
     likeness,
     marked_columns,
-    on_axes,
     point_places,
+    ranges,
     token_cloud,
 )
 from atlas.state.hidden import HiddenLens
@@ -147,7 +148,7 @@ class HiddenView(View):
             self.redrawn += 1
             return
         points, paths, axes = states.points(), states.paths(), states.axes()
-        self.glyphs["points"].mark(point_places(points, axes), hook=on_axes(points, paths, axes))
+        self.glyphs["points"].mark(point_places(points, axes), hook=on_axes(axes, *ranges(points, paths)))
         self.layer_mark.mark(layer_mark(found.cosine, found.cosine_centred, states.layer))
         self._mark()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import Any, ClassVar
+from weakref import ref
 
 import holoviews as hv
 import numpy as np
@@ -143,9 +144,10 @@ class MapView(RasterView):
         how = self.workspace.display.scale
         return scale(how, self.map.ceiling(), self.map.spread() if how == "equalised" else None)
 
-    def axes(self) -> Layout:
-        """Where the heads lie."""
-        return self.map.layout()
+    def axes(self) -> Hashable:
+        """The text and its model: heads of another kind or in another order lie on the same plane, under other names."""
+        trace = self.workspace.trace
+        return None if trace is None else ref(trace)
 
     def missing(self) -> str:
         """What a hatched cell means; empty where there is none."""

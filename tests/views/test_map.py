@@ -20,7 +20,7 @@ from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.views.map import POINT, MapView
 from tests.attribution.own import model, traced
-from tests.state.readers import DECODER, ENCODER, never, single, workspace
+from tests.state.readers import CROSS, DECODER, ENCODER, both, never, single, workspace
 
 
 @pytest.fixture(autouse=True)
@@ -335,3 +335,38 @@ def test_what_hiding_the_sinks_changes_is_said_under_the_plot(tokens, weights, s
     assert said in view._ramp()
     highest = max(weight for token, weight in zip(tokens, weights, strict=True) if "sinks hidden" not in said or token != "[CLS]")
     assert view.scale().ceiling == pytest.approx(highest)
+
+
+def test_another_kind_or_order_is_sent_as_data_and_is_what_a_new_map_draws():
+    """Encoder 2 x 4 heads of 8 x 8 tokens, decoder 3 x 2 of 5 x 5, cross 3 x 2 of 5 x 8."""
+    room = workspace(both())
+    view = MapView(room)
+    figure, drawn = hv.render(view._pane().object), view.redrawn
+
+    def shown(figure):
+        """Glyph by glyph what is in the data, and what the axes say."""
+        axes = [(axis.axis_label, list(axis.ticker.ticks), dict(axis.major_label_overrides)) for axis in figure.axis]
+        return [dict(each.data_source.data) for each in figure.renderers], axes
+
+    def check():
+        anew = MapView(room)
+        anew.take_over(view)
+        (found, axes), (expected, expected_axes) = shown(figure), shown(hv.render(anew._pane().object))
+        assert axes == expected_axes
+        for own, others in zip(found, expected, strict=True):
+            assert own.keys() == others.keys()
+            for name in own:
+                np.testing.assert_array_equal(np.asarray(own[name]), np.asarray(others[name]), err_msg=name)
+
+    for kind in (DECODER, CROSS, ENCODER, CROSS):
+        room.selection.show_kind(kind)
+        check()
+    room.display.order = "entropy"
+    check()
+    view._moved((0.0, 0.3), (0.0, 0.3))
+    for kind in (ENCODER, DECODER):
+        room.selection.show_kind(kind)
+        check()
+    assert (view.redrawn, view.problem) == (drawn, "")
+    room.pipeline.show(both(seed=3))
+    check()
