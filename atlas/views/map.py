@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import Any, ClassVar
-from weakref import ref
 
 import holoviews as hv
 import numpy as np
@@ -145,9 +144,12 @@ class MapView(RasterView):
         return scale(how, self.map.ceiling(), self.map.spread() if how == "equalised" else None)
 
     def axes(self) -> Hashable:
-        """The text and its model: heads of another kind or in another order lie on the same plane, under other names."""
+        """Layers, heads and tokens of all kinds: another kind or order lies on the same plane, under other names."""
         trace = self.workspace.trace
-        return None if trace is None else ref(trace)
+        if trace is None:
+            return None
+        records = trace.attentions.items()
+        return tuple((kind, trace.n_layers(kind), trace.n_heads(kind), each.n_queries, each.n_keys) for kind, each in records)
 
     def missing(self) -> str:
         """What a hatched cell means; empty where there is none."""
