@@ -131,12 +131,10 @@ def scatter_options(data: pd.DataFrame, **config: Unpack[ScatterConfig]) -> dict
     options["backend_opts"] |= {
         f"{axis}.{part}_alpha": shown for axis in ("xaxis", "yaxis") for part in ("major_tick_line", "major_label_text")
     }
+    # Without points no look: the browser would miss the columns of one that is the same for all points that come.
+    look = {"color": "colour", "marker": "marker", "size": "size", "line_color": "edge", "line_width": "edge_width"}
     return options | {
-        "color": "colour",
-        "marker": "marker",
-        "size": "size",
-        "line_color": "edge",
-        "line_width": "edge_width",
+        **(look if len(data) else {}),
         "alpha": ALPHA,
         # Always a list, because None would keep the previous selection.
         "selected": chosen_rows(data),
