@@ -198,9 +198,11 @@ class PlaneLens(Lens):
     def plane(self) -> Plane:
         """Names of rows and columns, and the values where they come as a whole."""
         if self._plane is None:
+            before = self.line
             self._plane = self.attempt(self._build_plane, self.nothing)
             if self._plane is self.nothing and self.problem != self.standing_problem:
                 self._unbuilt = self.problem
+                self.line = "" if self.line == before else self.line  # that of another plane would be read as that of this one
         return self._plane
 
     def window(self, row0: float, row1: float, column0: float, column1: float) -> Window:

@@ -101,8 +101,7 @@ class SecondSide(param.Parameterized):
         given = {name: self.param[name].default for name in self.settings} | {"used": True} | settings
         with self._one_message():
             self.param.update(**given)
-            self._asked = None
-            self._catch_up()
+            self._catch_up(anew=True)
 
     def restore(self, settings: Mapping[str, Any]) -> None:
         """Set side B as a link says; it runs once side A is there and somebody looks."""
@@ -140,9 +139,9 @@ class SecondSide(param.Parameterized):
             self._two = TwoTraces(a, b)
         return self._two
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, *, anew: bool = False) -> None:
         job = self.job()
-        if job == self._asked:
+        if job == self._asked and not anew:
             return
         self._asked = job
         self.cancel()

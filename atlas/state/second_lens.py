@@ -68,6 +68,8 @@ class SecondLens(Lens):
         second = self.workspace.second
         two: TwoTraces | None = second.two()
         if two is None:
+            if not second.used or second.error:
+                self.line = ""  # the one before is of a side B that is gone
             if not second.used:
                 raise NothingYet(NO_SECOND)
             if second.error:

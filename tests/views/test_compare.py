@@ -382,6 +382,20 @@ def test_a_side_b_that_cannot_be_run_says_why_and_the_selection_stays():
     assert room.selection.heads == {HeadId(DECODER, 2, 3)}
 
 
+def test_a_side_b_that_is_taken_away_stays_away_and_no_line_says_what_it_was():
+    room = room_of()
+    views = [view(room) for view in (CompareView, CompareHeadsView, CompareMatrixView, CompareMetricsView)]
+    for view in views:
+        view.__panel__()
+    room.second.put(text=TEXT.replace("she", "he"))
+    assert all(view.lens.line and not view.problem for view in views)
+    views[0].compare.clear()
+    room.selection.pick(HeadId(DECODER, 3, 2), origin="test")  # every view is drawn again
+    assert (room.second.trace, room.second.two()) == (None, None)
+    assert views[0].lens.line.startswith("Nothing is compared yet")
+    assert [(view.problem, view.lens.line) for view in views[1:]] == [(NO_SECOND, "")] * 3
+
+
 def test_a_recording_is_compared_with_another_one():
     room = workspace(single())
     room.second.show(single(seed=3))
