@@ -1,15 +1,21 @@
 """What the first Attention Atlas got wrong, done right: one test a numbered defect that has a counterpart here.
 
+Those of benchmarks and audits of bias (16, 17, 18, 22) are in tests/bias/test_first_atlas_bias.py.
+
 Most tests compute the defective number too, and hold that it is another one: a test that both would pass pins nothing.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import json
 import math
 import re
+import tempfile
 import threading
-from io import StringIO
+from io import BytesIO, StringIO
+from types import SimpleNamespace
 
 import holoviews as hv
 import numpy as np
@@ -20,7 +26,8 @@ from scipy.special import rel_entr
 
 import atlas
 from atlas.attribution import Target, agreement, attribute, head_effects
-from atlas.bias import attention_bias
+from atlas.bias import attention_bias, benchmark
+from atlas.cli import DONE, main
 from atlas.components.bar_list import BarList
 from atlas.components.card import Card
 from atlas.components.chips import Chips
@@ -29,6 +36,7 @@ from atlas.components.tab_bar import TabBar
 from atlas.components.token_strip import TokenStrip
 from atlas.definitions import DEFINITIONS
 from atlas.engine.running.service import Service
+from atlas.errors import UnknownName
 from atlas.ids import HeadId
 from atlas.metrics import METRICS, metrics_of
 from atlas.metrics.clusters import cluster_heads
@@ -37,6 +45,7 @@ from atlas.state.agreement import AgreementLens
 from atlas.state.asking import Asking
 from atlas.state.attention_bias import BEYOND as BIAS_BEYOND
 from atlas.state.attribution import AttributionLens
+from atlas.state.corpora import Corpora, named
 from atlas.state.detection import DetectionLens
 from atlas.state.head_effects import HeadEffectsLens
 from atlas.state.influence_tree import MOST_CHILDREN, MOST_ROWS, branches
@@ -50,14 +59,19 @@ from atlas.tracing.qkv import COSINE, SCALED, compared, vectors_of
 from atlas.tracing.sentences import sentences
 from atlas.tracing.steps import row_steps
 from atlas.tracing.windows import rollout
+from atlas.views.benchmark import BenchmarkView
 from atlas.views.catalog import TABS
+from atlas.views.corpus_heads import CorpusMapView
+from atlas.views.files import KEY, MAKERS, files_of
 from atlas.views.lines import LinesView
 from atlas.views.matrix import MatrixView
 from tests.attribution.own import eager, model, traced
+from tests.bias.test_benchmarks import many
 from tests.browser import browser, page, served
-from tests.engine.families import TEXT
+from tests.engine.families import BY_NAME, TEXT
 from tests.metrics.planted import with_names
 from tests.state.readers import DECODER, ENCODER, never, rows, single, workspace
+from tests.views.test_findings import Desk
 
 __all__ = ["browser", "page"]
 
@@ -374,6 +388,92 @@ def test_a_saved_table_has_a_line_a_row():
     assert pd.read_csv(StringIO(text)).shape[0] == len(table)
 
 
+def test_a_metric_that_no_text_has_is_unknown_and_the_run_ends(tmp_path, capsys):
+    """Defect 21: a batch of GPT-2 ended in an error after its last text, because no text had a [CLS] whose mass to average."""
+    texts, out = tmp_path / "texts.txt", tmp_path / "out"
+    texts.write_text(f"{TEXT}\nthe cat ran\nhello .", encoding="utf-8")
+    assert main(["corpus", "gpt-mini", str(texts), "-o", str(out), "-q", "--workers", "0"]) == DONE
+    printed = capsys.readouterr().out
+    assert "most previous" in printed
+    assert "most balance" not in printed
+    found = atlas.open(out)
+    assert (found.heads["n"] == 3).all()
+    assert found.heads["entropy_norm"].notna().all()
+    assert found.heads["balance"].isna().all()
+    assert (found.heads["balance_n"] == 0).all()
+    room = Workspace(never, corpora=Corpora(opened=named([found])))
+    room.pipeline.show(atlas.load("gpt-mini").trace("the cat ran", capture=()))
+    room.display.metric = "balance"
+    view = CorpusMapView(room)
+    view.__panel__()
+    assert np.isnan(view.plane.plane().whole).all()
+    assert (view.problem, view.faults.note) == ("", "")
+
+
+def test_a_file_holds_the_numbers_and_the_name_of_the_model_on_screen():
+    """Defect 23: the attention of an example was saved under the name of GPT-2 or BERT large, with the numbers of BERT base."""
+    pairs = many(4)
+    embedded = functools.cache(atlas.load)
+    room = Workspace(lambda job, _: embedded(job.model[0]).trace(job.text), tasks=TASKS)
+    matrix, benchmarked = MatrixView(room), BenchmarkView(room)
+    room.pipeline.input.text = "the cat ran"
+    for at, name in enumerate(("bert-mini", "gpt-mini", "bert-mini")):
+        room.pipeline.choose(name)
+        room.pipeline.run()
+        for view in (matrix, benchmarked):
+            view.__panel__()
+        if not at:
+            benchmarked.benchmark.choices.benchmark = "pairs"
+            benchmarked.benchmark.take("mine.json", json.dumps(pairs).encode())
+        benchmarked.benchmark.run()
+        benchmarked._clicked(SimpleNamespace(row=2))
+        own, head = embedded(name), room.selection.focus
+        weights = own.trace(pairs[2]["more"], capture=()).attention(head.kind, head.layer, head.head).to_numpy()
+        scores = benchmark(own, "pairs", pairs).examples["more_score"]
+        for view, numbers in ((matrix, weights), (benchmarked, scores)):
+            table, about = files_of(view, "csv")
+            assert json.loads(about.data)["notes"][0][KEY]["model"] == name
+            saved = pd.read_csv(BytesIO(table.data), index_col=0 if view is matrix else None)
+            saved = saved if view is matrix else saved["more_score"]
+            np.testing.assert_allclose(saved.to_numpy(), numbers, rtol=1e-5)
+
+
+@functools.cache
+def of_two_layers():
+    """GPT-2 as the others, without its last layer."""
+    hf = BY_NAME["GPT-2"].model()
+    hf.transformer.h = hf.transformer.h[:2]
+    hf.config.n_layer = 2
+    return atlas.load((hf, BY_NAME["GPT-2"].tokenizer()))
+
+
+def test_a_focus_on_a_layer_that_side_b_lacks_leaves_every_card_standing():
+    """Defect 24: with fewer layers on side B its cards broke, because they looked for the layer of side A there."""
+    text = "All women are bad drivers, said the old man."
+    room = Workspace(never, tasks=TASKS)
+    room.pipeline.show(model("GPT-2").trace(text))
+    room.second.show(of_two_layers().trace(text))
+    views = {view.key: view(room) for tab in TABS if tab.key == "compare" for view in tab.views}
+    for view in views.values():
+        view.__panel__()
+    room.selection.pick(HeadId(DECODER, 2, 1), origin="test")
+    problems = {key: view.problem for key, view in views.items() if view.problem}
+    assert list(problems) == ["compare_matrix"]
+    assert problems["compare_matrix"].startswith("None of these heads has a partner on the second side, which has fewer heads.")
+    assert views["compare_matrix"].lens.line == ""
+    for key, view in views.items():
+        if key not in problems:
+            assert len(view.export().table)
+    for key in ("compare", "compare_heads", "compare_groups", "compare_metrics", "compare_agreement"):
+        assert "4 heads without partner" in views[key].lens.line
+    np.testing.assert_array_equal(views["compare_heads"].plane.plane().whole, [[0] * 4, [0] * 4, [np.nan] * 4])
+    room.selection.select_heads([HeadId(DECODER, 1, 3), HeadId(DECODER, 2, 1)], origin="test")
+    assert views["compare_matrix"].problem == ""
+    assert "1 without partner" in views["compare_matrix"].lens.line
+    with pytest.raises(UnknownName):
+        room.second.trace.attention(layer=2)
+
+
 def test_an_empty_text_leaves_what_is_on_screen_and_says_what_to_do():
     """Defect 25: an empty text wiped the results, and a run that failed said nothing."""
     room = Workspace(Service(lambda *_, **__: model("BERT")).run)
@@ -398,6 +498,32 @@ def test_sentences_are_those_of_the_characters_also_of_a_pair_and_no_text_become
         assert row.sentence == row.segment * 2 + part[: row.start].count(".")
     found = sentences(two, two.head_ids)
     assert found.rows == ("1: The cat ran.", "2: The dog ran.", "3: She was tired.")
+
+
+def test_findings_are_their_readers_own_and_on_no_disk_of_the_server(monkeypatch, tmp_path):
+    """Defect 27: the notebook was a file of the server, in which every visitor read and deleted; exports stayed there as well."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ada, bob = Desk(), Desk()
+    ada.card.head._handle_msg("pin")
+    key = ada.found[0].key
+    ada.ask("edit", key=key, name="hypothesis", value="Ada's own words.")
+    bob.ask("restore", key=key)
+    bob.ask("remove", key=key)
+    bob.ask("export", ending="json")
+    assert "Ada's own words." in ada.book.kept  # which her browser keeps
+    assert (bob.found, bob.book.kept) == ((), "")
+    assert "Ada" not in json.dumps(bob.sent)
+    for ending in ("json", "md"):
+        ada.ask("export", ending=ending)
+    for ending in MAKERS:
+        ada.card.head._handle_msg({"export": ending})
+    assert "Ada's own words." in json.dumps(ada.sent)
+    assert (
+        len([each for message in ada.sent for each in message.get("files", ())]) == len(MAKERS) + 1
+    )  # and a stamp beside the CSV
+    assert list(tmp_path.rglob("*")) == []
 
 
 FOCUSED = """() => {
