@@ -13,7 +13,7 @@ import pytest
 
 from atlas import ticket
 from atlas.admission import ADVICE, Cost, Limits
-from atlas.errors import TooLarge
+from atlas.errors import NothingYet, TooLarge
 from atlas.ids import HeadId
 from atlas.scheduler import Cancelled, Scheduler
 from atlas.state import asking, matrix, token_strip
@@ -397,6 +397,11 @@ def test_without_an_event_loop_the_work_runs_at_once(room):
     lens.works["rows 1"].gate.set()
     select(room, 1)
     assert (lens.shown(), lens.problem) == ("nothing yet", "Too many heads.")
+    assert lens.no_fault == ""
+    lens.works["rows 2"] = Planted("never", NothingYet("No word is flagged."))
+    lens.works["rows 2"].gate.set()
+    select(room, 2)
+    assert (lens.shown(), lens.problem, lens.no_fault) == ("nothing yet", "No word is flagged.", "No word is flagged.")
 
 
 def test_before_a_trace_there_is_nothing_to_ask(trace):
@@ -453,7 +458,7 @@ def test_of_many_weights_the_text_is_painted_when_they_are_added_up(room, monkey
         assert lens.busy
         await until(lambda: not lens.busy)
         np.testing.assert_array_equal(lens.weights(), expected)
-        assert "attention each token" in lens.line
+        assert lens.line.startswith("attention received from" if paint == "received" else "attention given to")
 
     run(journey())
 
