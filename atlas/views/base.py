@@ -23,7 +23,7 @@ from atlas.state.stamp import on_picture, stamp
 from atlas.state.visibility import Visibility
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
-from atlas.views.faults import Faults, Follows
+from atlas.views.faults import Faults, Follows, calm, faulty
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,9 +247,9 @@ class View(pn.viewable.Viewer):
             title=self.title,
             help=self.faults.attempt(lambda: help_text(self.help, self.defines), str, "help"),
             line=lens.param.line,
-            problem=pn.bind(_faulty, lens.param.problem, lens.param.no_fault, self.faults.param.problem),
+            problem=pn.bind(faulty, lens.param.problem, lens.param.no_fault, self.faults.param.problem),
             note=self.faults.param.note,
-            empty=pn.bind(_calm, lens.param.empty, lens.param.problem, lens.param.no_fault),
+            empty=pn.bind(calm, lens.param.empty, lens.param.problem, lens.param.no_fault),
             busy=pn.bind(_waits, pipeline.param.status, lens.param.busy),
             waiting=pn.bind(_awaited, pipeline.param.status, pipeline.param.message, lens.param.waiting),
             can_cancel=pn.bind(_can_cancel, pipeline.param.status, lens.param.busy),
@@ -368,16 +368,6 @@ def with_aspect(figure: Any, width: int, height: int) -> tuple[int, int]:
     around = outer[0] - inner[0], outer[1] - inner[1]
     scale = min((width - around[0]) / inner[0], (height - around[1]) / inner[1])
     return round(scale * inner[0] + around[0]), round(scale * inner[1] + around[1])
-
-
-def _faulty(problem: str, no_fault: str, fault: str) -> str:
-    """What went wrong, in the lens or in the view."""
-    return (problem if problem != no_fault else "") or fault
-
-
-def _calm(empty: str, problem: str, no_fault: str) -> str:
-    """What to do to see something, where nothing went wrong."""
-    return empty or (problem if problem == no_fault else "")
 
 
 def _waits(status: str, asked: bool) -> bool:  # noqa: FBT001  (bound to a Param)

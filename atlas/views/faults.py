@@ -98,3 +98,13 @@ class Follows(streams.Params):
             super().trigger(streams)
         else:
             faults.attempt(lambda: super(Follows, cls).trigger(streams), lambda: None, "redraw")
+
+
+def faulty(problem: str, no_fault: str, fault: str) -> str:
+    """What went wrong, in the lens or in the view."""
+    return (problem if problem != no_fault else "") or fault
+
+
+def calm(empty: str, problem: str, no_fault: str) -> str:
+    """What to do to see something, where nothing went wrong."""
+    return empty or (problem if problem == no_fault else "")

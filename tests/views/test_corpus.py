@@ -94,7 +94,7 @@ def test_the_head_page_says_what_is_earned_and_only_that():
     space.selection.focus_on(INDUCTION)
     words = view.page.words()
     assert words.startswith("It has earned no role: none has its whole interval more than half of the way")
-    assert "\nMore than chance gives, but too little for a role: induction " in words
+    assert "\nMore than chance gives, but too little for a role: " in words
     assert f"{plain_mean(numbers(), 9, 'induction'):.3g} (chance 0.15)" in words
 
 
