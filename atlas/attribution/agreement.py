@@ -11,6 +11,7 @@ from atlas.attribution.statistics import (
     false_discovery,
     jaccard,
     kendall,
+    mean_intervals,
     rank_biased_overlap,
     spearman,
 )
@@ -67,6 +68,18 @@ def agreement(
     table = pd.concat(parts, ignore_index=True)
     table.insert(list(table.columns).index("p") + 1, "q", false_discovery(table["p"]))
     return table
+
+
+def mean_by_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """Of what `agreement` gives, the mean rho of each layer: kind, layer, mean, lo, hi (95 %, bootstrap over its heads), n."""
+    parts = []
+    for kind, own in table.groupby("kind", sort=False):
+        layers = own["layer"].unique()
+        rho = own["rho"].to_numpy(dtype=float).reshape(len(layers), -1)
+        known = np.isfinite(rho).any(axis=1)
+        means = pd.DataFrame(mean_intervals(rho[known]), index=np.flatnonzero(known)).reindex(range(len(layers)))
+        parts.append(means.assign(kind=kind, layer=layers, n=means["n"].fillna(0).astype(int)))
+    return pd.concat(parts, ignore_index=True)[["kind", "layer", "mean", "lo", "hi", "n"]]
 
 
 def _of_kind(

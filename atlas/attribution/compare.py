@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atlas.attribution.agreement import TOP, agreement, looks_back
+from atlas.attribution.agreement import TOP, agreement, looks_back, mean_by_layer
 from atlas.attribution.attribute import attribute_trace
 from atlas.attribution.methods import METHODS
 from atlas.attribution.statistics import spearman
 from atlas.errors import NotCaptured, TooLarge
-from atlas.tracing.explained import AGREEMENT, COMPARE, PASSES, Agreement, Attribution, Comparison, Resolved, Target
+from atlas.tracing.explained import (
+    AGREEMENT,
+    BASELINES,
+    COMPARE,
+    NO_TOKEN,
+    PASSES,
+    Agreement,
+    Attribution,
+    Baselines,
+    Comparison,
+    Resolved,
+    Target,
+)
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -21,12 +33,20 @@ Tell = Callable[[str, float], None]
 """(message, share done)"""
 
 
-def compare(trace: Trace, target: Target, methods: Sequence[str], tell: Tell | None = None) -> Comparison:
+def compare(
+    trace: Trace,
+    target: Target,
+    methods: Sequence[str],
+    tell: Tell | None = None,
+    options: Mapping[str, Mapping[str, str]] | None = None,
+) -> Comparison:
     """Attributions of a trace by two methods, each kept on the trace, and their rank correlation.
 
-    What a model cannot have stands as its reason, so that the other method is shown all the same.
+    `options` are those of a method, by its name. What a model cannot have stands as its reason, so that the other method is shown
+    all the same.
     """
-    found = tuple(_found(trace, target, method, tell) for method in methods)
+    given = options or {}
+    found = tuple(_found(trace, target, method, tell, given.get(method, {})) for method in methods)
     attributions = [each for each in found if isinstance(each, Attribution)]
     if len(attributions) != len(methods) or len(set(methods)) < len(methods):
         return Comparison(found)
@@ -63,17 +83,20 @@ def heads_agree(trace: Trace, target: Target, method: str, tell: Tell | None = N
     made = kept_attribution(trace, target, method, tell)
     if tell is not None:
         tell("Comparing all heads", 1.0)
-    return Agreement(made.target, agreement(trace, made), TOP)
+    table = agreement(trace, made)
+    return Agreement(made.target, table, TOP, mean_by_layer(table))
 
 
-def _found(trace: Trace, target: Target, method: str, tell: Tell | None) -> Attribution | str:
+def _found(trace: Trace, target: Target, method: str, tell: Tell | None, options: Mapping[str, str]) -> Attribution | str:
     try:
-        return kept_attribution(trace, target, method, tell)
+        return kept_attribution(trace, target, method, tell, options)
     except (NotCaptured, TooLarge) as error:
         return str(error)
 
 
-def kept_attribution(trace: Trace, target: Target, method: str, tell: Tell | None = None) -> Attribution:
+def kept_attribution(
+    trace: Trace, target: Target, method: str, tell: Tell | None = None, options: Mapping[str, str] | None = None
+) -> Attribution:
     """An attribution, kept on the trace for whoever asks for it next."""
     title = METHODS[method].title
 
@@ -81,8 +104,24 @@ def kept_attribution(trace: Trace, target: Target, method: str, tell: Tell | Non
         if tell is not None:
             tell(title, done / max(of, 1))
 
-    made: Attribution = trace.once(f"attribution {method} {target}", lambda: attribute_trace(trace, target, method, report))
+    given = options or {}
+    chosen = "".join(f" {name} {value}" for name, value in sorted(given.items()))
+    made: Attribution = trace.once(
+        f"attribution {method}{chosen} {target}", lambda: attribute_trace(trace, target, method, report, **given)
+    )
     return made
+
+
+def baselines(trace: Trace) -> Baselines:
+    """What may stand for a token that is not there, in the model of a trace; nothing where the model is not here."""
+    from atlas.engine.gradients.inputs import usual_baseline, without_baseline
+    from atlas.engine.running.capture import Rerun
+
+    if not isinstance(trace.live, Rerun):
+        return Baselines()
+    model = trace.live.model
+    missing = {name: without_baseline(model, name) for name in NO_TOKEN}
+    return Baselines(usual_baseline(model), {name: reason for name, reason in missing.items() if reason})
 
 
 def passes(trace: Trace, methods: Sequence[str]) -> int:
@@ -90,5 +129,5 @@ def passes(trace: Trace, methods: Sequence[str]) -> int:
     return sum(METHODS[name].passes(sum(map(len, trace.token_tables.values()))) for name in methods)
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {COMPARE: compare, AGREEMENT: heads_agree, PASSES: passes}
+TASKS: Mapping[str, Callable[..., Any]] = {COMPARE: compare, AGREEMENT: heads_agree, PASSES: passes, BASELINES: baselines}
 """Work with the model that views may request, by name."""

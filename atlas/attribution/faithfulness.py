@@ -12,7 +12,7 @@ from atlas.attribution.attribute import attribute_trace
 from atlas.attribution.compare import may_count
 from atlas.attribution.methods import METHODS
 from atlas.attribution.orders import Floats, Order, area, bin_sizes, bounds, eraser, normalised
-from atlas.attribution.statistics import order_of
+from atlas.attribution.statistics import mean_intervals, order_of
 from atlas.errors import NotCaptured, UnknownName
 from atlas.trace import Trace
 from atlas.tracing.explained import Attribution, Target, usual_position
@@ -29,9 +29,6 @@ DRAWS = 5
 """Random orders of a text whose mean is the score of the method 'random'."""
 
 NORMALISED = {COMPREHENSIVENESS: "comprehensiveness_normalised", SUFFICIENCY: "sufficiency_normalised"}
-
-RESAMPLES = 2_000
-"""Samples of texts that an interval is made of."""
 
 LEAST = 2
 """Tokens without which there is no order to judge."""
@@ -218,22 +215,6 @@ def summary(judged: Sequence[Judged], methods: Sequence[str], seed: int = 0) -> 
     rows = [(method, score) for method in methods for score in scores]
     values = np.array([[each.scores.get(row, np.nan) for each in judged] for row in rows]).reshape(len(rows), len(judged))
     return pd.DataFrame(rows, columns=["method", "score"]).assign(**mean_intervals(values, seed))
-
-
-def mean_intervals(values: Floats, seed: int = 0) -> dict[str, Floats]:
-    """mean, lo, hi (95 %, percentile bootstrap) and n of each row; unknown values are left out."""
-    known = np.isfinite(values)
-    n = known.sum(axis=1)
-    filled = np.where(known, values, 0.0)
-    count = values.shape[1]
-    with np.errstate(invalid="ignore"):
-        mean = filled.sum(axis=1) / n
-        if count < LEAST:
-            return {"mean": mean, "lo": np.full(len(n), np.nan), "hi": np.full(len(n), np.nan), "n": n}
-        times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES).T.astype(float)
-        samples = (filled @ times) / (known @ times)
-    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=1)
-    return {"mean": mean, "lo": low, "hi": high, "n": n}
 
 
 def _areas(removal: Removal, order: Order) -> tuple[float, float]:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from atlas.attribution.attribute import attribute
-from atlas.attribution.faithfulness import check, mean_intervals
+from atlas.attribution.faithfulness import check
 from atlas.attribution.rationales import Rationale
-from atlas.attribution.statistics import Floats, order_of, share_at_least
+from atlas.attribution.statistics import Floats, mean_intervals, order_of, share_at_least
 from atlas.errors import AtlasError, TextError
 from atlas.tracing.explained import Attribution, Target, usual_position
 from atlas.tracing.faithfulness import BINS, RANDOM

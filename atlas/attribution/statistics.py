@@ -16,6 +16,9 @@ LEAST = 4
 PAIRS_AT_ONCE = 4_000_000
 """Signs of pairs held at once, 32 MB: of 2,000 tokens there are two million pairs."""
 
+RESAMPLES = 2_000
+"""Samples that the interval of a mean is made of."""
+
 PERSISTENCE = 0.9
 """Of rank-biased overlap: how likely a reader who looked at one rank looks at the next."""
 
@@ -140,3 +143,19 @@ def false_discovery(p: npt.ArrayLike) -> Floats:
     if known.any():
         q[known] = false_discovery_control(values[known])
     return q
+
+
+def mean_intervals(values: Floats, seed: int = 0) -> dict[str, Floats]:
+    """mean, lo, hi (95 %, percentile bootstrap) and n of each row; unknown values are left out."""
+    known = np.isfinite(values)
+    n = known.sum(axis=1)
+    filled = np.where(known, values, 0.0)
+    count = values.shape[1]
+    with np.errstate(invalid="ignore"):
+        mean = filled.sum(axis=1) / n
+        if count < 2:  # one value has no interval
+            return {"mean": mean, "lo": np.full(len(n), np.nan), "hi": np.full(len(n), np.nan), "n": n}
+        times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES).T.astype(float)
+        samples = (filled @ times) / (known @ times)
+    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=1)
+    return {"mean": mean, "lo": low, "hi": high, "n": n}

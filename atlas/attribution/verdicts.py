@@ -17,7 +17,7 @@ from atlas.attribution.statistics import chance_of_spearman, share_at_least, spe
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import as_heads
 from atlas.tracing.explained import Attribution, Target
-from atlas.tracing.verdict import VERDICT, VERDICT_COST, Verdict, judge
+from atlas.tracing.verdict import BOUNDS, VERDICT, VERDICT_COST, Bounds, Verdict, judge
 
 if TYPE_CHECKING:
     from atlas.ids import Headlike
@@ -95,8 +95,10 @@ def verdict(
     sets = alternatives(chosen, every, draws, seed)
     subject = Subject(trace, target)
     found, notes = _attributions(trace, target or Target(), (method, beside, OCCLUSION), progress)
+    gradients, other_gradients, occlusion = found
     numbers = {"heads": float(len(chosen)), "layers": float(len({head.layer for head in chosen}))}
-    numbers |= _agreement(trace, subject.target, chosen, sets, found, queries, permutations, seed)
+    scores, pair = {"gradients": gradients, "occlusion": occlusion}, (gradients, other_gradients)
+    numbers |= _agreement(trace, subject.target, chosen, sets, scores, pair, queries, permutations, seed)
 
     def report(done: int, of: int) -> None:
         if progress is not None:
@@ -115,6 +117,34 @@ def verdict(
         "same_layers": float(sets.same_layers),
     }
     return judge(numbers, subject.target, notes)
+
+
+def agreement_bounds(
+    trace: Trace,
+    target: Target | None = None,
+    heads: Iterable[Headlike] = (),
+    *,
+    method: str = GRADIENTS,
+    pair: tuple[str, str] = (GRADIENTS, BESIDE),
+    draws: int = DRAWS,
+    permutations: int = 999,
+    seed: int = 0,
+    progress: Tell | None = None,
+) -> Bounds:
+    """How far some heads agree with any method, between the ceiling and the floor of a verdict: nothing is removed.
+
+    `pair` are the two gradient methods of the ceiling; the other parameters are those of `verdict`. The numbers are named as
+    there, but for 'scores', which is what the heads are held against.
+    """
+    chosen, every = _compared(trace, heads)
+    sets = alternatives(chosen, every, draws, seed)
+    found, notes = _attributions(trace, target or Target(), (method, *pair), progress)
+    made = [each for each in found if each is not None]
+    if not made:
+        raise NotCaptured(" ".join(notes))
+    numbers = _agreement(trace, made[0].target, chosen, sets, {"scores": found[0]}, (found[1], found[2]), (), permutations, seed)
+    counts = {"heads": float(len(chosen)), "sets": float(len(sets.sets)), "same_layers": float(sets.same_layers)}
+    return Bounds(counts | numbers, notes)
 
 
 def verdict_cost(trace: Trace, heads: Iterable[Headlike] = (), method: str = GRADIENTS, draws: int = DRAWS) -> int:
@@ -162,11 +192,13 @@ def _agreement(
     target: Resolved,
     chosen: HeadSet,
     sets: Alternatives,
-    found: Sequence[Attribution | None],
+    found: Mapping[str, Attribution | None],
+    pair: tuple[Attribution | None, Attribution | None],
     given: Collection[int],
     permutations: int,
     seed: int,
 ) -> dict[str, float]:
+    """`found` is what the heads are held against, by name, and random heads against the first; `pair` makes the ceiling."""
     kind = chosen[0].kind
     queries, keys = looked_at(trace, target, kind)
     if given:
@@ -174,21 +206,26 @@ def _agreement(
         # A key that none of them may see has no attention to compare.
         keys = keys[_seen(trace, kind, queries, keys)] if len(queries) else keys[:0]
     side = trace.side(kind, "key")
-    scores = [None if each is None or not len(keys) else np.abs(each.side(side)[keys]) for each in found]
+
+    def sizes(each: Attribution | None) -> np.ndarray | None:
+        return None if each is None or not len(keys) else np.abs(each.side(side)[keys])
+
+    scores = {name: sizes(each) for name, each in found.items()}
+    first = next(iter(scores))
     numbers = {"n": float(len(keys))}
     received = _mean_received(trace, [chosen, *sets.sets], queries, keys) if len(keys) else np.empty((1 + len(sets.sets), 0))
-    gradients, beside, occlusion = scores
-    pairs = {"gradients": (received[0], gradients), "occlusion": (received[0], occlusion), "ceiling": (beside, gradients)}
+    pairs = {**{name: (received[0], vector) for name, vector in scores.items()}, "ceiling": (sizes(pair[1]), sizes(pair[0]))}
     for name, (row, vector) in pairs.items():
         numbers |= {f"{name}_{end}": value for end, value in _correlation(row, vector, permutations, seed).items()}
-    random = np.full(len(sets.sets), np.nan) if gradients is None else spearman(received[1:], gradients, permutations=0).rho
+    held = scores[first]
+    random = np.full(len(sets.sets), np.nan) if held is None else spearman(received[1:], held, permutations=0).rho
     known = random[np.isfinite(random)]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (math.nan, math.nan)
     return numbers | {
         "floor_rho": float(known.mean()) if len(known) else math.nan,
         "floor_lo": float(low),
         "floor_hi": float(high),
-        "floor_p": share_at_least(numbers["gradients_rho"], random),
+        "floor_p": share_at_least(numbers[f"{first}_rho"], random),
     }
 
 
@@ -217,5 +254,5 @@ def _mean_received(trace: Trace, sets: Sequence[HeadSet], queries: np.ndarray, k
     return np.array([np.mean([rows[head.layer][head.head] for head in each], axis=0) for each in sets])
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {VERDICT: verdict, VERDICT_COST: verdict_cost}
+TASKS: Mapping[str, Callable[..., Any]] = {VERDICT: verdict, VERDICT_COST: verdict_cost, BOUNDS: agreement_bounds}
 """Work with the model that views may request, by name."""

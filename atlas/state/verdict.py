@@ -21,13 +21,10 @@ from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import LOGIT, Target
-from atlas.tracing.verdict import RULES, VERDICT, VERDICT_COST, Rule, Verdict, p_words, two
+from atlas.tracing.verdict import RULES, VERDICT, VERDICT_COST, Rule, Verdict, p_words, rho_words, two
 
 METHODS = ("saliency", "input_x_gradient", "integrated_gradients")
 """The methods by gradients alone."""
-
-BESIDE = {"input_x_gradient": "saliency"}
-"""The second gradient method; of the others it is input x gradient."""
 
 Groups = tuple[dict[str, Any], ...]
 
@@ -112,9 +109,9 @@ class VerdictLens(PressedLens):
         other = other_text(trace) if request.how == RESAMPLE else None
 
         def work(progress: Progress) -> Verdict:
-            beside = BESIDE.get(request.method, "input_x_gradient")
+            method, beside = gradient_pair(request.method)
             made: Verdict = task(
-                trace, request.target, request.heads, queries=request.queries, method=request.method, beside=beside,
+                trace, request.target, request.heads, queries=request.queries, method=method, beside=beside,
                 how=request.how, other=other, progress=progress.tell,
             )  # fmt: skip
             return made
@@ -191,11 +188,11 @@ class VerdictLens(PressedLens):
             "ceiling": "Ceiling: two gradients",
         }
         scores = [
-            _row(title, abs(numbers[f"{name}_rho"]), _rho(numbers[f"{name}_rho"], numbers[f"{name}_lo"], numbers[f"{name}_hi"]),
+            _row(title, abs(numbers[f"{name}_rho"]), rho_words(*(numbers[f"{name}_{end}"] for end in ("rho", "lo", "hi"))),
                  f"chance ±{two(numbers[f'{name}_chance'])}, p {p_words(numbers[f'{name}_p'])}")
             for name, title in pairs.items()
         ]  # fmt: skip
-        floor = _rho(numbers["floor_rho"], numbers["floor_lo"], numbers["floor_hi"])
+        floor = rho_words(numbers["floor_rho"], numbers["floor_lo"], numbers["floor_hi"])
         share = f"{100 * numbers['floor_p']:.0f} % as high" if math.isfinite(numbers["floor_p"]) else ""
         scores.append(_row("Floor: random heads", abs(numbers["floor_rho"]), floor, share))
         own = "Without this head" if len(request.heads) == 1 else "Without these heads"
@@ -223,13 +220,15 @@ class VerdictLens(PressedLens):
         return ({"name": title, "note": "of each part the first that holds counts", "rows": rows},)
 
 
+def gradient_pair(method: str) -> tuple[str, str]:
+    """The two gradient methods of the ceiling: this one and another; of a method that is none, two of one pass each."""
+    first = method if method in METHODS else "input_x_gradient"
+    return first, "saliency" if first == "input_x_gradient" else "input_x_gradient"
+
+
 def _rule(rule: Rule, *, fired: bool) -> dict[str, Any]:
     return {"label": rule.name, "number": "✓" if fired else "", "note": f"{rule.part}: {rule.condition}"}
 
 
 def _row(label: str, share: float, number: str, note: str) -> dict[str, Any]:
     return {"label": label, "shares": [share], "number": number, "note": note}
-
-
-def _rho(rho: float, low: float, high: float) -> str:
-    return f"{two(rho)} ({two(low)} to {two(high)})" if math.isfinite(low) else two(rho)

@@ -20,6 +20,18 @@ COMPARE, HEAD_EFFECTS, AGREEMENT = "compare attributions", "head effects", "head
 ATTRIBUTION_PATCHING = "attribution patching"
 """Names of the tasks that explain a prediction of a trace."""
 
+BASELINES = "baselines"
+"""Name of the task that says what may stand for a token that is not there."""
+
+MASK, PAD, ZERO, MEAN, AUTO = "mask", "pad", "zero", "mean", "auto"
+NO_TOKEN = {
+    MASK: "the mask token",
+    PAD: "the padding token",
+    ZERO: "zeros",
+    MEAN: "the mean of all token vectors",
+}
+"""What stands for a token that is not there, in words. `AUTO` is the first of mask, pad and mean that a model has."""
+
 COST, PASSES = "cost of passes", "passes of attributions"
 """Names of the tasks that estimate what so many passes of a trace's text take, and how many passes attributions take."""
 
@@ -102,6 +114,20 @@ class Attribution:
         return self.tokens.loc[self.tokens["side"] == side, "score"].to_numpy(dtype=float)
 
 
+class Baselines(NamedTuple):
+    """What may stand for a token that is not there, in one model."""
+
+    usual: str = ""
+    """What `AUTO` is."""
+    missing: Mapping[str, str] = {}
+    """Name -> why the model cannot have it."""
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """Those that the model can have."""
+        return tuple(name for name in NO_TOKEN if name not in self.missing) if self.usual else ()
+
+
 class Comparison(NamedTuple):
     """Two methods beside each other, for one target."""
 
@@ -125,6 +151,8 @@ class Agreement(NamedTuple):
     """One row a head of every kind, as `atlas.attribution.agreement` gives it."""
     top: int
     """How many of the largest scores its column `jaccard` compares."""
+    layers: pd.DataFrame
+    """The mean of each layer: kind, layer, mean, lo, hi, n."""
 
 
 def usual_position(trace: Trace) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from atlas.numbers import three
 from atlas.tracing.explained import Resolved
 
-VERDICT, VERDICT_COST = "verdict", "cost of a verdict"
+VERDICT, VERDICT_COST, BOUNDS = "verdict", "cost of a verdict", "bounds of agreement"
 """Names of the tasks."""
 
 ALPHA = 0.05
@@ -61,6 +61,14 @@ class Verdict(NamedTuple):
     notes: tuple[str, ...] = ()
     """Cautions, and why a number is not known."""
     target: Resolved | None = None
+
+
+class Bounds(NamedTuple):
+    """The agreement of some heads with a method, and between which bounds it lies."""
+
+    numbers: Numbers
+    notes: tuple[str, ...] = ()
+    """Why a number is not known."""
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------------
@@ -323,3 +331,8 @@ def p_words(p: float) -> str:
 def two(value: float) -> str:
     """Two decimals, as correlations are written."""
     return f"{value:.2f}".replace("-", "−") if math.isfinite(value) else "N/A"
+
+
+def rho_words(rho: float, low: float, high: float) -> str:
+    """A correlation and, where it has one, its interval."""
+    return f"{two(rho)} ({two(low)} to {two(high)})" if math.isfinite(low) else two(rho)

@@ -11,6 +11,7 @@ from scipy import stats
 
 import atlas
 from atlas.attribution import Target, agreement, attribute
+from atlas.attribution.agreement import mean_by_layer
 from atlas.attribution.statistics import false_discovery, jaccard, kendall, rank_biased_overlap, spearman
 from atlas.errors import UnknownName
 from atlas.tracing.explained import Attribution, Resolved
@@ -157,6 +158,26 @@ def test_every_kind_is_compared_with_the_tokens_of_its_keys():
     received = trace.attention("cross", 2, 1).to_numpy().mean(axis=0)
     assert found["rho"].iloc[-1] == pytest.approx(stats.spearmanr(received, np.abs(scores.scores)).statistic)
     assert len(found) == len(trace.head_ids)
+
+
+def test_the_mean_of_a_layer_is_that_of_its_heads_and_its_interval_a_bootstrap_of_them():
+    found = agreement(both(), an_attribution(both()))
+    layers = mean_by_layer(found)
+    assert list(zip(layers["kind"], layers["layer"], strict=True)) == list(found.groupby(["kind", "layer"], sort=False).groups)
+    for row in layers.itertuples():
+        rho = found.loc[(found["kind"] == row.kind) & (found["layer"] == row.layer), "rho"].to_numpy()
+        assert (row.n, row.mean) == (len(rho), pytest.approx(rho.mean()))
+        expected = stats.bootstrap((rho,), np.mean, method="percentile", n_resamples=20_000, rng=0).confidence_interval
+        assert (row.lo, row.hi) == pytest.approx((expected.low, expected.high), abs=0.03)
+
+
+def test_a_layer_of_even_heads_has_no_mean():
+    n = 8
+    weights = np.stack([np.full((2, n, n), 1 / n), RANDOM.dirichlet(np.ones(n), (2, n))]).astype(np.float32)
+    trace = atlas.from_attention(weights, [f"w{i}" for i in range(n)], kind="encoder")
+    layers = mean_by_layer(agreement(trace, an_attribution(trace)))
+    assert layers["n"].tolist() == [0, 2]
+    assert layers[["mean", "lo", "hi"]].isna().all(axis=1).tolist() == [True, False]
 
 
 def test_an_attribution_of_another_text_is_refused():

@@ -170,7 +170,7 @@ def test_normalised_scores_are_within_the_bounds_and_a_method_beyond_a_searched_
 
 
 def test_intervals_are_those_of_samples_of_texts():
-    from atlas.attribution.faithfulness import mean_intervals
+    from atlas.attribution.statistics import mean_intervals
 
     values = np.random.default_rng(2).normal(size=(2, 60))
     values[1, :30] = np.nan

@@ -11,7 +11,7 @@ from scipy import stats
 from atlas.attribution import Target, attribute, attribution_patching, head_effects, verdict, verdicts
 from atlas.attribution.head_sets import alternatives, number_of_alternatives
 from atlas.attribution.statistics import chance_of_spearman, share_at_least, spearman
-from atlas.attribution.verdicts import verdict_cost
+from atlas.attribution.verdicts import agreement_bounds, verdict_cost
 from atlas.engine.loading.load import load
 from atlas.errors import BadIntervention, UnknownName
 from atlas.ids import HeadId
@@ -241,6 +241,36 @@ def test_what_cannot_be_compared_is_refused_or_said():
     every = verdict(traced("BERT"), Target(5), method="saliency")
     assert names(every)[1] == "nothing to compare"
     assert math.isnan(every.numbers["removal_p"])
+
+
+@pytest.mark.parametrize("name", ["BERT", "GPT-2"])
+def test_the_bounds_of_agreement_are_those_of_the_verdict(name):
+    trace, target, heads = traced(name), Target(-3), [(0, 1), (2, 3)]
+    for method, beside in (("saliency", "input_x_gradient"), ("input_x_gradient", "saliency")):
+        expected = verdict(trace, target, heads, method=method, beside=beside).numbers
+        found = agreement_bounds(trace, target, heads, method=method, pair=(method, beside)).numbers
+        for mine in ("rho", "lo", "hi", "p", "chance"):
+            assert found[f"scores_{mine}"] == expected[f"gradients_{mine}"]
+        same = [each for each in found if not each.startswith("scores_")]
+        assert {each: found[each] for each in same} == {each: expected[each] for each in same}
+
+
+def test_the_bounds_of_any_method_by_plain_ranks():
+    trace, target = traced("BERT"), Target(5)
+    found = agreement_bounds(trace, target, [(1, 2)], method="occlusion", pair=("input_x_gradient", "saliency")).numbers
+    kept = ~trace.tokens()["special"].to_numpy(dtype=bool)
+    names = ("occlusion", "input_x_gradient", "saliency")
+    occlusion, one, other = (np.abs(attribute(model("BERT"), trace, target, each).scores[kept]) for each in names)
+    weights = np.array([trace.attention("encoder", layer).to_numpy() for layer in range(trace.n_layers("encoder"))])
+    received = weights.mean(axis=2)[:, :, kept]
+    rho = np.array([[stats.spearmanr(head, occlusion).statistic for head in layer] for layer in received])
+    others = np.delete(rho.ravel(), 1 * rho.shape[1] + 2)
+    assert found["scores_rho"] == pytest.approx(rho[1, 2])
+    assert found["ceiling_rho"] == pytest.approx(stats.spearmanr(one, other).statistic)
+    assert found["floor_rho"] == pytest.approx(others.mean())
+    assert [found["floor_lo"], found["floor_hi"]] == pytest.approx(np.quantile(others, [0.025, 0.975]))
+    assert found["floor_p"] == pytest.approx((1 + (others >= rho[1, 2] - 1e-7).sum()) / rho.size)
+    assert (found["sets"], found["n"]) == (rho.size - 1, kept.sum())
 
 
 def test_chance_is_the_correlation_beyond_which_p_is_low():

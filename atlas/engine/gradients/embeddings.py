@@ -57,11 +57,15 @@ def replaced(model: Model, call: Call, taps: Mapping[str, Tap], vectors: Vectors
         yield
 
 
-def mean_vector(model: Model, tap: Tap) -> torch.Tensor | None:
-    """The mean of all rows of the table, as the module gives them out; None where the vectors come from more than a table."""
+def has_mean(model: Model, tap: Tap) -> bool:
+    """Whether token vectors are rows of one table, which have a mean."""
+    return isinstance(model.hf.get_submodule(tap.module), torch.nn.Embedding)
+
+
+def mean_vector(model: Model, tap: Tap) -> torch.Tensor:
+    """The mean of all rows of the table, as the module gives them out."""
     module = model.hf.get_submodule(tap.module)
-    if not isinstance(module, torch.nn.Embedding):
-        return None
+    assert isinstance(module, torch.nn.Embedding)
     total = torch.zeros(module.embedding_dim, dtype=torch.float64, device=module.weight.device)
     with torch.no_grad():
         for start in range(0, module.num_embeddings, ROWS_AT_ONCE):

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 
 from atlas.engine.gradients.completeness import GAP, MOST_STEPS, STEPS, until_complete
-from atlas.engine.gradients.embeddings import Vectors, mean_vector
-from atlas.engine.gradients.subject import Subject
+from atlas.engine.gradients.embeddings import Vectors, has_mean, mean_vector
+from atlas.engine.gradients.subject import Subject, token_taps
 from atlas.engine.running.recorder import to_numpy
 from atlas.errors import NotCaptured, UnknownName
 from atlas.numbers import three
+from atlas.tracing.explained import AUTO, MASK, MEAN, NO_TOKEN, PAD, ZERO
+
+if TYPE_CHECKING:
+    from atlas.engine.model import Model
 
 Report = Callable[[int, int], None]
 """(texts run, all texts)"""
-
-BASELINES = ("mask", "pad", "zero", "mean")
-"""What stands for a token that is not there: the vector of the mask token, of the padding token, zeros, or the mean vector."""
-
-AUTO = "auto"
 
 NORMS = {"l2": 2.0, "l1": 1.0}
 
@@ -92,7 +91,7 @@ def integrated_gradients(
         return sum(float(each.sum()) for each in values.values())
 
     found, share, used, tried = until_complete(along, total, difference, steps, most_steps, gap)
-    note = f"Scores add up to the target within {three(100 * share)} % at {used} steps, from a baseline of {said_of(away.name)}."
+    note = f"Scores add up to the target within {three(100 * share)} % at {used} steps, from a baseline of {NO_TOKEN[away.name]}."
     if share > gap:
         note += f" The gap did not close: it is more than {100 * gap:.3g} % after {tried} steps in all, so read scores with care."
     facts = {
@@ -118,7 +117,7 @@ def occlusion(subject: Subject, report: Report | None = None, *, replace: str = 
                 rows[side][row, position] = away.vectors[side][0, position]
             for (side, position), changed in zip(batch, to_numpy(subject.value(len(batch), vectors=rows)), strict=True):
                 values[side][position] = whole - float(changed)
-    notes = (f"A token that is taken out is replaced by {said_of(away.name)}.",)
+    notes = (f"A token that is taken out is replaced by {NO_TOKEN[away.name]}.",)
     return Scores(values, None, notes, {"replace": away.name, "keep_specials": keep_specials})
 
 
@@ -127,18 +126,17 @@ def baseline_of(subject: Subject, name: str, *, keep_specials: bool) -> Baseline
 
     'auto' is the mask token where the tokenizer has one, else the padding token, else the mean vector.
     """
-    tokenizer = subject.model.tokenizer
-    ids = {kind: getattr(tokenizer, f"{kind}_token_id", None) for kind in ("mask", "pad")}
     if name == AUTO:
-        name = next((kind for kind, known in ids.items() if known is not None), "mean")
-    if name not in BASELINES:
-        msg = f"A baseline is one of {', '.join(BASELINES)} or {AUTO}, not {name!r}."
+        name = usual_baseline(subject.model)
+    if name not in NO_TOKEN:
+        msg = f"A baseline is one of {', '.join(NO_TOKEN)} or {AUTO}, not {name!r}."
         raise UnknownName(msg)
-    at = subject.vectors()
+    reason = without_baseline(subject.model, name)
+    if reason:
+        msg = f"{reason} Take another baseline: {'zero or pad' if name == MEAN else 'zero or mean'}."
+        raise NotCaptured(msg)
+    at, ids = subject.vectors(), _ids(subject.model)
     if name in ids:
-        if ids[name] is None:
-            msg = f"The tokenizer of {subject.model.name} has no {name} token. Take another baseline: zero or mean."
-            raise NotCaptured(msg)
         away = subject.vectors({side: np.full(size, ids[name], dtype=np.int64) for side, size in subject.sides.items()})
     else:
         away = {side: _even(subject, side, vectors, name) for side, vectors in at.items()}
@@ -147,6 +145,25 @@ def baseline_of(subject: Subject, name: str, *, keep_specials: bool) -> Baseline
             kept = torch.as_tensor(special_of(subject, side), device=vectors.device)
             vectors[:, kept] = at[side][:, kept]
     return Baseline(name, away)
+
+
+def usual_baseline(model: Model) -> str:
+    """What 'auto' is for a model."""
+    return next((name for name, known in _ids(model).items() if known is not None), MEAN)
+
+
+def without_baseline(model: Model, name: str) -> str:
+    """Why a model cannot have a baseline; empty: it can."""
+    ids = _ids(model)
+    if name in ids and ids[name] is None:
+        return f"The tokenizer of {model.name} has no {name} token."
+    if name == MEAN and not all(has_mean(model, tap) for tap in token_taps(model).values()):
+        return f"The token vectors of {model.name} are no rows of one table, so they have no mean."
+    return ""
+
+
+def _ids(model: Model) -> dict[str, int | None]:
+    return {name: getattr(model.tokenizer, f"{name}_token_id", None) for name in (MASK, PAD)}
 
 
 def special_of(subject: Subject, side: str) -> np.ndarray:
@@ -161,13 +178,9 @@ def _occluded(subject: Subject, side: str, *, keep_specials: bool) -> np.ndarray
 
 
 def _even(subject: Subject, side: str, vectors: torch.Tensor, name: str) -> torch.Tensor:
-    if name == "zero":
+    if name == ZERO:
         return torch.zeros_like(vectors)
-    mean = mean_vector(subject.model, subject.taps[side])
-    if mean is None:
-        msg = f"The token vectors of {subject.model.name} are no rows of one table, so they have no mean. Take zero or pad."
-        raise NotCaptured(msg)
-    return mean.to(vectors).expand_as(vectors).clone()
+    return mean_vector(subject.model, subject.taps[side]).to(vectors).expand_as(vectors).clone()
 
 
 def _gradients(subject: Subject) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -207,16 +220,6 @@ def _along(
             internal_batch_size=min(limit, steps),
         )
     return {side: to_numpy(values[0].detach().float().sum(dim=-1)) for side, values in zip(sides, found, strict=True)}
-
-
-def said_of(name: str) -> str:
-    """A baseline in words."""
-    return {
-        "mask": "the mask token",
-        "pad": "the padding token",
-        "zero": "zeros",
-        "mean": "the mean of all token vectors",
-    }[name]
 
 
 def _tell(report: Report | None, done: int, of: int) -> None:

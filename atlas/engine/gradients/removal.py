@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from atlas.engine.gradients.inputs import AUTO, baseline_of, said_of
+from atlas.engine.gradients.inputs import baseline_of
 from atlas.engine.gradients.subject import Subject
 from atlas.engine.running.capture import fitting, logits_where_known, stacked
 from atlas.engine.running.context import Call, running
 from atlas.engine.running.interventions import Intervention, by_layer
 from atlas.engine.running.recorder import TextShape, to_numpy
 from atlas.errors import NotCaptured, UnknownName
-from atlas.tracing.explained import LOGIT, PROBABILITY
+from atlas.tracing.explained import AUTO, LOGIT, NO_TOKEN, PROBABILITY
 from atlas.tracing.faithfulness import ATTENTION, DELETE, MASK, REMOVALS
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
 from atlas.tracing.predictions import SCORE, WHOLE_TEXT
@@ -60,7 +60,7 @@ class Removal:
     def said(self) -> str:
         """What is done with a token that is taken out."""
         if self._away is not None:
-            return f"replaced by {said_of(self._away.name)}"
+            return f"replaced by {NO_TOKEN[self._away.name]}"
         return {DELETE: "deleted from the text", ATTENTION: "hidden from attention"}[self.remove]
 
     @property
