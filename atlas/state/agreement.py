@@ -18,6 +18,7 @@ from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import AGREEMENT, LOGIT, Agreement
+from atlas.tracing.verdict import rho_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,12 @@ BEYOND = 0.05
 
 MOST_PAIRS = 2_000_000_000
 """Pairs of tokens ranked over all heads, about half a minute: 1,200 heads at 1,000 tokens fit."""
+
+MOST_LAYERS = 16
+"""Layers whose means are all written out: five lines of a card. Of more, the highest and the lowest."""
+
+ENDS = 3
+"""How many of either."""
 
 
 class AgreementChoices(Thresholded):
@@ -89,6 +96,20 @@ class AgreementLens(HeadPlaneLens):
             return frozenset()
         marked = own[own["q"] <= BEYOND]
         return frozenset(zip(marked["layer"].tolist(), marked["head"].tolist(), strict=True))
+
+    def layers_in_words(self) -> str:
+        """The mean of each layer of the kind on screen, with its interval; empty while it is being worked out."""
+        found = self.found() if self.plane().rows else None
+        if found is None:
+            return ""
+        own = found.layers[found.layers["kind"] == self.kind]
+        which = ""
+        if len(own) > MOST_LAYERS:
+            which, known = f", highest and lowest of {len(own):,}", own.dropna(subset="mean").sort_values("mean", ascending=False)
+            own = known[(np.arange(len(known)) < ENDS) | (np.arange(len(known))[::-1] < ENDS)]
+        means = zip(own["layer"].tolist(), own[["mean", "lo", "hi"]].to_numpy(dtype=float).tolist(), strict=True)
+        said = ", ".join(f"L{layer} {rho_words(*numbers)}" for layer, numbers in means)
+        return f"Mean ρ by layer (95 %, bootstrap over its heads){which}: {said}."
 
     def _build_plane(self) -> Plane:
         found, own = self.found(), self.own()

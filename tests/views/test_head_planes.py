@@ -13,7 +13,16 @@ from bokeh.events import Tap
 from scipy.stats import pearsonr
 
 import atlas
-from atlas.attribution import Target, agreement, attribute, attribution_patching, compare_effects, head_effects, head_importance
+from atlas.attribution import (
+    Target,
+    agreement,
+    attribute,
+    attribution_patching,
+    compare_effects,
+    head_effects,
+    head_importance,
+    verdict,
+)
 from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state import agreement as agreement_state
@@ -24,6 +33,7 @@ from atlas.state.link import State
 from atlas.state.share import decode, encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
+from atlas.tracing.verdict import BOUNDS
 from atlas.views.agreement import AgreementView
 from atlas.views.head_effects import HeadEffectsView
 from tests.engine.families import TARGET, TEXT, gptj, loaded, tokenizer
@@ -223,6 +233,74 @@ def test_agreement_is_that_of_the_api_and_marks_what_is_beyond_chance(name, kind
     np.testing.assert_allclose([cell[key] for key in numbers], row[columns].to_numpy(dtype=float), atol=1e-6)
     view._pointed(2.5 / trace.n_heads(kind), 1.5 / trace.n_layers(kind))
     assert view.under.object.startswith(f"{HeadId(kind, 1, 2)}   ρ ")
+
+
+def two(value):
+    return f"{value:.2f}".replace("-", "−")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("BERT", "encoder"), ("T5", "cross"), ("t5-mini", "decoder")])
+def test_the_ceiling_the_floor_and_the_means_of_layers_stand_below_the_plane(name, kind):
+    trace, (room, view) = traced(name), shown(AgreementView, traced(name), kind)
+    view.plane.choices.method = "saliency"
+    room.selection.select_heads({HeadId(kind, 0, 1), HeadId(kind, 1, 2)}, origin="test")
+    ceiling, floor, layers = view.words.object.splitlines()
+    target, chosen = usual(name), [(kind, 0, 1), (kind, 1, 2)]
+    numbers = verdict(trace, target, chosen, method="saliency", beside="input_x_gradient").numbers
+    assert "Gradient (saliency) and input × gradient agree with" in ceiling
+    interval = f"95 % {two(numbers['ceiling_lo'])} to {two(numbers['ceiling_hi'])}"
+    assert f"ρ = {two(numbers['ceiling_rho'])}, {interval}, chance ±" in ceiling
+    assert ceiling.endswith(f"p {numbers['ceiling_p']:.2g}, over {numbers['n']:.0f} tokens.")
+    spread = f"95 % of them {two(numbers['floor_lo'])} to {two(numbers['floor_hi'])}"
+    assert f"{numbers['sets']:.0f} sets of 2 heads of " in floor
+    assert f"mean ρ {two(numbers['floor_rho'])}, {spread}; {100 * numbers['floor_p']:.0f} % are as high" in floor
+    assert f"their mean attention: ρ = {two(numbers['gradients_rho'])}, " in floor
+    rho = grid(trace, kind, agreement(trace, attribute(model(name), trace, target, "saliency")), "rho")
+    for at, mean in enumerate(rho.mean(axis=1)):
+        assert f"L{at} {two(mean)} (" in layers
+    assert view.bounds.problem == ""
+
+
+def test_the_floor_is_of_the_heads_on_screen_and_the_ceiling_of_two_gradients_whatever_the_method():
+    room, view = shown(AgreementView, traced("GPT-2"))
+    view.plane.choices.method = "raw_attention"
+    before = view.lens.revision
+    room.selection.pick(HeadId("decoder", 1, 2))
+    assert "L1 H2 (ρ = " in view.words.object
+    assert "11 heads of any layer" in view.words.object
+    assert "Input × gradient and gradient (saliency) agree" in view.words.object
+    room.selection.select_heads(set(traced("GPT-2").head_ids), origin="test")
+    assert "there are no others than the 12 selected heads" in view.words.object
+    assert view.lens.revision == before
+
+
+def test_bounds_cost_nothing_while_the_card_is_not_seen_or_the_agreement_is_not_there(monkeypatch):
+    ran = []
+    room = Workspace(never, tasks=TASKS | {BOUNDS: lambda *given, **options: ran.append(1) or TASKS[BOUNDS](*given, **options)})
+    room.pipeline.show(traced("GPT-2"))
+    view = AgreementView(room)
+    view.plane.choices.method = "saliency"
+    view.visibility.opened = False
+    view.__panel__()
+    assert ran == []
+    view.visibility.opened = True
+    assert len(ran) == 1
+    view.visibility.opened = False
+    room.selection.pick(HeadId("decoder", 2, 1))
+    assert len(ran) == 1
+    monkeypatch.setattr(agreement_state, "MOST_PAIRS", 100)
+    view.plane.choices.method = "input_x_gradient"
+    view.visibility.opened = True
+    assert len(ran) == 1
+    assert "Shorten the text" in view.problem
+    assert view.words.object == ""
+
+
+def test_of_many_layers_the_highest_and_the_lowest_are_written(monkeypatch):
+    monkeypatch.setattr(agreement_state, "MOST_LAYERS", 2)
+    _, view = shown(AgreementView, traced("GPT-2"))
+    view.plane.choices.method = "saliency"
+    assert ", highest and lowest of 3: L" in view.words.object
 
 
 def test_dots_lie_in_the_heads_beyond_chance_and_move_with_the_kind():
