@@ -17,7 +17,19 @@ from atlas.state.lens import Lens, counted
 from atlas.state.outcome_line import percent
 from atlas.state.words import shown_token, visible
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import COMPARE, LOGIT, PROBABILITY, Attribution, Comparison, Target, usual_position
+from atlas.tracing.explained import (
+    AUTO,
+    BASELINES,
+    COMPARE,
+    LOGIT,
+    NO_TOKEN,
+    PROBABILITY,
+    Attribution,
+    Baselines,
+    Comparison,
+    Target,
+    usual_position,
+)
 
 if TYPE_CHECKING:
     from atlas.state.workspace import Workspace
@@ -30,6 +42,9 @@ MOST_TOKENS = 1_000
 
 NOT_YET = "not there yet"
 
+INSTEAD = {"integrated_gradients": "baseline", "occlusion": "replace"}
+"""Methods that put something in the place of a token -> the choice, and the option of the method, that says what."""
+
 
 class AttributionChoices(param.Parameterized):
     """Choices of the attribution view."""
@@ -38,6 +53,12 @@ class AttributionChoices(param.Parameterized):
     second = param.Selector[str](objects=list(METHODS), default="rollout", doc="The method in the second row.")
     of = param.Selector[str](
         objects=[LOGIT, PROBABILITY], default=LOGIT, doc="Whether the logit is explained or its probability."
+    )
+    baseline = param.Selector[str](
+        objects=[AUTO, *NO_TOKEN], default=AUTO, doc="What integrated gradients start from; 'auto': what is usual for the model."
+    )
+    replace = param.Selector[str](
+        objects=[AUTO, *NO_TOKEN], default=AUTO, doc="What occlusion puts in the place of a token; 'auto': as above."
     )
 
 
@@ -76,7 +97,8 @@ class AttributionLens(Lens):
 
     def depends(self) -> Hashable:
         """On the target and the methods; selected tokens are marked only."""
-        return self.target(), self.methods
+        instead = [getattr(self.choices, name) for method, name in INSTEAD.items() if method in self.methods]
+        return self.target(), self.methods, *instead
 
     def forget(self) -> None:
         """Drop what was found."""
@@ -86,6 +108,22 @@ class AttributionLens(Lens):
     def methods(self) -> tuple[str, str]:
         """The two methods."""
         return self.choices.first, self.choices.second
+
+    def baselines(self) -> Baselines:
+        """What may stand for a token that is not there, in the model on screen."""
+        task = self.workspace.tasks.get(BASELINES)
+        found: Baselines = Baselines() if task is None or self.workspace.trace is None else task(self.trace)
+        return found
+
+    def instead(self, method: str) -> str:
+        """What a method on screen puts in the place of a token, of what the model can have; empty: nothing."""
+        found = self.baselines() if method in INSTEAD and method in self.methods else Baselines()
+        chosen = getattr(self.choices, INSTEAD[method]) if found.usual else ""
+        return found.usual if chosen == AUTO or chosen in found.missing else chosen
+
+    def put_instead(self, method: str, name: str) -> None:
+        """Choose what a method puts in the place of a token; what is usual for a model is so for the next model, too."""
+        self.choices.param.update({INSTEAD[method]: AUTO if name == self.baselines().usual else name})
 
     def target(self) -> Target:
         """The prediction that is explained."""
@@ -115,6 +153,9 @@ class AttributionLens(Lens):
         table = pd.DataFrame({"side": shown.sides, "position": shown.positions, "token": shown.tokens})
         for scored in shown.scored:
             table[scored.method] = scored.values
+        for method, option in INSTEAD.items():
+            if self.instead(method):
+                table[f"{method}_{option}"] = self.instead(method)
         return table
 
     # -- what is found -------------------------------------------------------------------------------------------------
@@ -141,12 +182,16 @@ class AttributionLens(Lens):
             return Comparison((NO_MODEL,) * len(self.methods))
         task, trace, target, methods = tasks[COMPARE], self.trace, self.target(), self.methods
 
+        usual = self.baselines().usual
+        # Without an option where it is the usual one, so that the other views of the same attribution share it.
+        options = {each: {INSTEAD[each]: self.instead(each)} for each in methods if self.instead(each) not in ("", usual)}
+
         def work(progress: Progress) -> Comparison:
-            made: Comparison = task(trace, target, methods, progress.tell)
+            made: Comparison = task(trace, target, methods, progress.tell, options)
             return made
 
         takes = of_attributions(self.workspace, methods, trace)
-        return self.ask(f"{methods} of {target}", work, Comparison(()), needs_model=True, takes=takes)
+        return self.ask(f"{methods} {options} of {target}", work, Comparison(()), needs_model=True, takes=takes)
 
     @staticmethod
     def _scored(method: str, found: Attribution | str, count: int) -> Scored:
@@ -165,13 +210,26 @@ class AttributionLens(Lens):
         said = made.target.words
         if not math.isnan(made.target.probability):
             said += f"; probability {percent(made.target.probability)}"
-        return target_in_words(self.workspace, said)
+        instead = [self._against(method) for method in dict.fromkeys(self.methods) if self.instead(method)]
+        return ". ".join([target_in_words(self.workspace, said), *instead])
+
+    def _against(self, method: str) -> str:
+        """'Integrated gradients against the mask token'."""
+        return f"{DEFINITIONS[method].title} against {NO_TOKEN[self.instead(method)]}"
+
+    def _not_offered(self) -> list[str]:
+        """Why something may not stand for a token in this model, and what stands in where the reader chose it."""
+        chosen = {getattr(self.choices, name) for method, name in INSTEAD.items() if method in self.methods}
+        found = self.baselines() if chosen else Baselines()
+        in_place = f"{NO_TOKEN.get(found.usual, '')} stands in"
+        return [f"{why.rstrip('.')}: {in_place if name in chosen else 'not offered'}." for name, why in found.missing.items()]
 
     def _notes(self, found: Comparison) -> tuple[str, ...]:
         notes = []
         for method, each in zip(self.methods, found.found, strict=False):
             title = DEFINITIONS[method].title
             notes += [f"{title}: {each}"] if isinstance(each, str) else [f"{title}: {note}" for note in each.notes]
+        notes += self._not_offered()
         if found.n and not math.isnan(found.rho):
             ranked = "signed scores" if found.signed else "magnitudes"
             interval = "" if math.isnan(found.lo) else f" (95 % interval {_signed(found.lo)} to {_signed(found.hi)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import holoviews as hv
@@ -13,7 +14,7 @@ from atlas.plots.attribution import AXIS, ROW_HEIGHT, Bars, score_bars, selected
 from atlas.state.attribution import METHODS, AttributionLens
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
-from atlas.tracing.explained import LOGIT, PROBABILITY, without_model
+from atlas.tracing.explained import LOGIT, MASK, MEAN, PAD, PROBABILITY, ZERO, without_model
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import on_tap
 from atlas.views.glyph import Glyph
@@ -25,6 +26,9 @@ ORIGIN = "attribution"
 TITLES = {DEFINITIONS[name].title: name for name in METHODS}
 
 EXPLAINED = {"logit": LOGIT, "probability": PROBABILITY}
+
+INSTEAD_OF = {"integrated_gradients": "Baseline", "occlusion": "Occludes by"}
+REPLACEMENTS = {"mask token": MASK, "padding token": PAD, "zeros": ZERO, "mean vector": MEAN}
 
 
 class AttributionView(View):
@@ -39,8 +43,10 @@ class AttributionView(View):
         "have magnitudes only. Choose the prediction in the card 'Predictions': a click explains it, a click with Shift holds "
         "it against another outcome. Where two methods disagree, at least one of them is wrong about this prediction; attention "
         "methods are the same for every outcome at a position. The probability saturates: where it is near 1, its gradients are "
-        "near 0, so the logit is explained by default. Special tokens are kept by every baseline, so they have no score there, "
-        "and they are left out of the correlation. Click a token to select it."
+        "near 0, so the logit is explained by default. Integrated gradients start from a text without contents (the baseline), "
+        "and occlusion puts something in the place of each token: the vector of the mask or of the padding token, zeros, or the "
+        "mean of all token vectors. Scores are relative to it: see whether they stay with another one. Special tokens are kept "
+        "by every baseline, so they have no score there, and they are left out of the correlation. Click a token to select it."
     )
     defines: ClassVar = METHODS
     lens_type: ClassVar = AttributionLens
@@ -51,6 +57,14 @@ class AttributionView(View):
         super().__init__(workspace, **params)
         self.marks = Glyph()
         self._hears = [on_tap(self._tapped)]
+        # Not from_param: what is offered hangs on the model, and a choice of the reader may be none of it.
+        self.instead = {
+            method: pmui.Select(label=label, options={}, width=128, size="small", margin=TIGHT, visible=False)
+            for method, label in INSTEAD_OF.items()
+        }
+        self._echo = False
+        for method, control in self.instead.items():
+            control.param.watch(partial(self._put_instead, method), "value")
 
     @classmethod
     def fits(cls, trace: Trace) -> str:
@@ -65,6 +79,7 @@ class AttributionView(View):
             pmui.Select.from_param(choices.first, label="Method", options=TITLES, width=245, **look),
             pmui.Select.from_param(choices.second, label="Beside it", options=TITLES, width=245, **look),
             pmui.Select.from_param(choices.of, label="Explains", options=EXPLAINED, width=128, **look),
+            *self.instead.values(),
         ]
 
     def body(self) -> Any:
@@ -74,6 +89,8 @@ class AttributionView(View):
             streams=[self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])],
         )
         self.visibility.follow_marks(self._mark)
+        self.visibility.follow_revision(self._offer)
+        self._offer()
         notes = self.bound(lambda _: "\n".join(self.attribution.shown().notes), self.visibility.param.revision)
         pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=2 * ROW_HEIGHT + AXIS, css_classes=["aa-attribution"])
         return pn.Column(pane, plain(notes, "aa-attribution-notes"), sizing_mode="stretch_width")
@@ -87,6 +104,23 @@ class AttributionView(View):
         hooks = {"bars": self.faults.hooks(self._hears), "marked": self.faults.hooks([self.marks.hook])}
         rows = [Bars(scored.title, scored.values, scored.signed) for scored in shown.scored]
         return score_bars(shown.tokens, shown.sides, rows, self.attribution.marked(), dark=self.dark, hooks=hooks)
+
+    def _offer(self) -> None:
+        """Let the controls of the methods on screen offer what the model can have."""
+        offered = self.attribution.baselines().offered
+        self._echo = True
+        try:
+            for method, control in self.instead.items():
+                value = self.attribution.instead(method)
+                options = {name: key for name, key in REPLACEMENTS.items() if key in offered}
+                control.param.update(options=options, value=value or None, visible=bool(value))
+        finally:
+            self._echo = False
+
+    @gesture
+    def _put_instead(self, method: str, event: Any) -> None:
+        if event.new and not self._echo and event.new != self.attribution.instead(method):
+            self.attribution.put_instead(method, event.new)
 
     def _mark(self) -> None:
         shown = self.attribution.shown()

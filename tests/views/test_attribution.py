@@ -15,6 +15,7 @@ from atlas.attribution import Target, attribute
 from atlas.errors import TooLarge
 from atlas.plots.attribution import HALF, Bars, bar_columns, frame_of, places, token_at
 from atlas.state import attribution as state
+from atlas.state.share import decode, encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.views.attribution import AttributionView, score_bars_of_nothing
@@ -76,6 +77,79 @@ def test_the_gap_and_the_baseline_of_integrated_gradients_are_said():
     _, view = view_of(traced("BERT"))
     found = attribute(model("BERT"), traced("BERT"), Target(default_position("BERT")))
     assert f"Integrated gradients: {found.notes[0]}" in view.attribution.shown().notes
+
+
+@pytest.mark.parametrize("name", ["BERT", "gpt-mini", "T5"])
+def test_what_stands_for_a_token_is_chosen_said_and_exported_and_only_what_the_model_has_is_offered(name):
+    room, view = view_of(traced(name))
+    lens, choices, target = view.attribution, view.attribution.choices, Target(default_position(name))
+    choices.param.update(first="integrated_gradients", second="occlusion")
+    tokenizer = model(name).tokenizer
+    has = {each for each in ("mask", "pad") if getattr(tokenizer, f"{each}_token_id") is not None} | {"zero", "mean"}
+    for control in view.instead.values():
+        assert set(control.options.values()) == has
+        assert control.visible
+    usual = next(each for each in ("mask", "pad", "mean") if each in has)
+    assert {control.value for control in view.instead.values()} == {usual}
+    for missing in {"mask", "pad"} - has:
+        assert f"The tokenizer of {model(name).name} has no {missing} token: not offered." in lens.shown().notes
+    other, words = ("zero", "zeros") if usual == "mean" else ("mean", "the mean of all token vectors")
+    view.instead["integrated_gradients"].value, view.instead["occlusion"].value = "zero", other
+    assert (choices.baseline, choices.replace) == ("zero", other)
+    table = view.export().table
+    for method, option, value in (("integrated_gradients", "baseline", "zero"), ("occlusion", "replace", other)):
+        expected = attribute(model(name), traced(name), target, method, **{option: value})
+        np.testing.assert_allclose(table[method], expected.tokens["score"], rtol=1e-3, atol=1e-5)
+        assert (table[f"{method}_{option}"] == value).all()
+    assert lens.line.endswith(f". Integrated gradients against zeros. Occlusion against {words}")
+    assert room.lens(state.AttributionLens).problem == ""
+    choices.param.update(first="saliency", second="rollout")
+    assert not any(control.visible for control in view.instead.values())
+    assert "against" not in lens.line
+    assert list(view.export().table) == ["side", "position", "token", "saliency", "rollout"]
+
+
+def test_the_usual_baseline_stays_usual_in_another_model_and_one_it_lacks_is_replaced_and_said():
+    room, view = view_of(traced("BERT"))
+    lens = view.attribution
+    view.instead["integrated_gradients"].value = "pad"
+    assert lens.choices.baseline == "pad"
+    view.instead["integrated_gradients"].value = "mask"
+    assert lens.choices.baseline == "auto"
+    lens.choices.baseline = "mask"
+    room.pipeline.show(traced("t5-mini"))
+    control = view.instead["integrated_gradients"]
+    assert "mask" not in control.options.values()
+    assert (control.value, lens.choices.baseline) == ("pad", "mask")
+    assert "The tokenizer of t5-mini has no mask token: the padding token stands in." in lens.shown().notes
+    expected = attribute(model("t5-mini"), traced("t5-mini"), Target(), baseline="pad")
+    np.testing.assert_allclose(view.export().table["integrated_gradients"], expected.tokens["score"], rtol=1e-3, atol=1e-5)
+    room.pipeline.show(traced("BERT"))
+    assert (control.value, lens.instead("integrated_gradients")) == ("mask", "mask")
+
+
+def test_a_link_holds_what_stands_for_a_token():
+    room, view = view_of(traced("BERT"))
+    view.instead["integrated_gradients"].value = "mean"
+    state, complaints = decode(encode(room).token)
+    assert (state.choices["attribution"], complaints) == ({"baseline": "mean"}, [])
+
+
+def test_the_usual_baseline_named_by_a_link_is_not_computed_again(monkeypatch):
+    from atlas.attribution import compare
+
+    ran, own = [], compare.attribute_trace
+    monkeypatch.setattr(compare, "attribute_trace", lambda *given, **options: (ran.append(options), own(*given, **options))[1])
+    _, view = view_of(loaded("BERT").trace(TEXT))
+    view.attribution.choices.param.update(first="occlusion", second="rollout")
+    view.attribution.shown()
+    before = len(ran)
+    view.attribution.choices.replace = "mask"
+    view.attribution.shown()
+    assert len(ran) == before
+    view.attribution.choices.replace = "zero"
+    view.attribution.shown()
+    assert ran[before:] == [{"replace": "zero"}]
 
 
 def test_two_signed_methods_are_compared_with_their_signs():
