@@ -245,7 +245,7 @@ class BenchmarkLens(PartsLens):
 
     def notes(self) -> str:
         """What is to be known of the numbers."""
-        found = self.found()
+        found = self.shown()  # whoever asks first after a part has come takes it in
         return "" if found is None else " ".join(found.notes)
 
 

@@ -65,6 +65,8 @@ def test_scores_intervals_and_examples_are_those_of_the_api():
     assert view.results.visible
     assert (view.start.disabled, view.start.label) == (True, "Run"), "there is nothing left to go on with"
     assert view.table.value["Log ratio"].tolist() == expected.examples["difference"].tolist()
+    (notes,) = (pane for pane in view.results.select() if "aa-benchmark-notes" in (pane.css_classes or ()))
+    assert notes.object == " ".join(expected.notes)
     overall = expected.scores.iloc[-1]
     assert f"score {overall['score']:.1f} ({overall['lo']:.1f} to {overall['hi']:.1f})" in view.lens.line
     pd.testing.assert_frame_equal(view.export().table, expected.examples)
