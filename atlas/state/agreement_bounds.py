@@ -56,11 +56,12 @@ class AgreementBoundsLens(Lens):
         return self._ceiling(found), self._floor(found, self.shown_heads()), *found.notes
 
     def _ceiling(self, found: Bounds) -> str:
-        one, other = (DEFINITIONS[name].title for name in gradient_pair(self.choices.method))
+        titles = (DEFINITIONS[name].title for name in gradient_pair(self.choices.method))
+        one, other = (title[0].lower() + title[1:] for title in titles)
         numbers = found.numbers
         agree = f"{correlation(numbers, 'ceiling')}, p {p_words(numbers['ceiling_p'])}"
         tokens = counted(int(numbers["n"]), "token")
-        return f"Ceiling, two gradient methods: {one} and {other[0].lower()}{other[1:]} agree with {agree}, over {tokens}."
+        return f"Ceiling, two gradient methods: {one} and {other} agree with {agree}, over {tokens}."
 
     def _floor(self, found: Bounds, heads: tuple[HeadId, ...]) -> str:
         numbers, count = found.numbers, len(heads)

@@ -247,7 +247,7 @@ def test_the_ceiling_the_floor_and_the_means_of_layers_stand_below_the_plane(nam
     ceiling, floor, layers = view.words.object.splitlines()
     target, chosen = usual(name), [(kind, 0, 1), (kind, 1, 2)]
     numbers = verdict(trace, target, chosen, method="saliency", beside="input_x_gradient").numbers
-    assert "Gradient (saliency) and input × gradient agree with" in ceiling
+    assert "gradient (saliency) and input × gradient agree with" in ceiling
     interval = f"95 % {two(numbers['ceiling_lo'])} to {two(numbers['ceiling_hi'])}"
     assert f"ρ = {two(numbers['ceiling_rho'])}, {interval}, chance ±" in ceiling
     assert ceiling.endswith(f"p {numbers['ceiling_p']:.2g}, over {numbers['n']:.0f} tokens.")
@@ -268,7 +268,7 @@ def test_the_floor_is_of_the_heads_on_screen_and_the_ceiling_of_two_gradients_wh
     room.selection.pick(HeadId("decoder", 1, 2))
     assert "L1 H2 (ρ = " in view.words.object
     assert "11 heads of any layer" in view.words.object
-    assert "Input × gradient and gradient (saliency) agree" in view.words.object
+    assert "input × gradient and gradient (saliency) agree" in view.words.object
     room.selection.select_heads(set(traced("GPT-2").head_ids), origin="test")
     assert "there are no others than the 12 selected heads" in view.words.object
     assert view.lens.revision == before
