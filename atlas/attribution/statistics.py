@@ -153,7 +153,7 @@ def mean_intervals(values: Floats, seed: int = 0) -> dict[str, Floats]:
     count = values.shape[1]
     with np.errstate(invalid="ignore"):
         mean = filled.sum(axis=1) / n
-        if count < 2:  # one value has no interval
+        if count < 2 or not len(n):  # one value has no interval
             return {"mean": mean, "lo": np.full(len(n), np.nan), "hi": np.full(len(n), np.nan), "n": n}
         times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES).T.astype(float)
         samples = (filled @ times) / (known @ times)

@@ -35,6 +35,8 @@ DIED = (
     "run it again with fewer workers, or with truncate to cut long texts."
 )
 
+LOST = "The connection to the Dask scheduler was lost. What was done is kept; run it again once a scheduler is there."
+
 
 class ModelSource(NamedTuple):
     """How a worker gets the model."""
@@ -125,11 +127,12 @@ def on(client: Any, store: Store, source: ModelSource) -> Iterator[Doing]:
     try:
         yield lambda tasks, done: _submit(client, store, plugin.name, tasks, done, perform_there)
     finally:
-        client.unregister_worker_plugin(plugin.name)
+        if client.status == "running":  # else nobody is there to be told
+            client.unregister_worker_plugin(plugin.name)
 
 
 def _submit(client: Any, store: Store, plugin: str, tasks: Sequence[Task], done: Done, function: Callable[..., str]) -> None:
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
     by_key: dict[str, Task] = {}
     run = uuid.uuid4().hex[:8]
@@ -151,6 +154,8 @@ def _submit(client: Any, store: Store, plugin: str, tasks: Sequence[Task], done:
             future.result()
         except KilledWorker as error:
             raise CorpusError(DIED.format(name=by_key[future.key].name)) from error
+        except CancelledError as error:  # nobody else cancels these
+            raise CorpusError(LOST) from error
         done(by_key[future.key])
         future.release()
         running.update(submitted(itertools.islice(waiting, 1)))

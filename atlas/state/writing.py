@@ -15,8 +15,8 @@ from atlas.state.outcome_line import percent
 from atlas.state.prediction_words import outcome_labels
 from atlas.state.words import shown_token
 from atlas.state.written import CANCELLED, WritingChoices, Written
-from atlas.text.conversation import with_answer
 from atlas.trace import Trace
+from atlas.tracing.conversation import with_answer
 from atlas.tracing.spans import WRITTEN, prompt_spans, spans_of, written_positions
 from atlas.tracing.writing import (
     END,

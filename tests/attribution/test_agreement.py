@@ -178,6 +178,10 @@ def test_a_layer_of_even_heads_has_no_mean():
     layers = mean_by_layer(agreement(trace, an_attribution(trace)))
     assert layers["n"].tolist() == [0, 2]
     assert layers[["mean", "lo", "hi"]].isna().all(axis=1).tolist() == [True, False]
+    even = atlas.from_attention(weights[[0, 0]], [f"w{i}" for i in range(n)], kind="encoder")
+    layers = mean_by_layer(agreement(even, an_attribution(even)))
+    assert layers["n"].tolist() == [0, 0]
+    assert layers[["mean", "lo", "hi"]].isna().all(axis=None)
 
 
 def test_an_attribution_of_another_text_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import atlas
+from atlas.cli import FAILED
 from atlas.corpus import Settings, in_app
 from atlas.scheduler import Cancelled
 from atlas.state import session_folder
@@ -87,6 +89,46 @@ def test_a_killed_client_and_a_killed_worker_leave_a_store_that_is_resumed_and_e
         name: data for name, data in kept.items() if not name.startswith(".")
     }
     assert {name for name in now if not name.startswith(".")} == set(shards(tmp_path / "whole"))
+
+
+def test_a_killed_scheduler_ends_the_run_in_a_sentence_and_it_is_resumed_and_equal(tmp_path: Path) -> None:
+    """The scheduler, its worker and the client are processes of their own, as on a cluster."""
+    file, place = tmp_path / "texts.txt", tmp_path / "scheduler.json"
+    file.write_text("\n".join(each["text"] for each in texts(COUNT)), encoding="utf-8")
+    whole = atlas.corpus.run("gpt-mini", file, tmp_path / "whole", workers=0, settings=Settings(shard_size=SHARD))
+    out, log = tmp_path / "out", (tmp_path / "log").open("wb")
+
+    def begin(module: str, *options: str, **streams: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", module, *options], cwd=tmp_path, **streams)
+
+    quiet = {"stdout": log, "stderr": log}
+    found = ["--scheduler-file", str(place), "--no-dashboard"]
+    running = [begin("distributed.cli.dask_scheduler", *found, "--host", "127.0.0.1", "--port", "0", **quiet)]
+    try:
+        wait_for(place.exists, running[0])
+        running.append(begin("distributed.cli.dask_worker", *found, "--nthreads", "1", "--no-nanny", **quiet))
+        address = json.loads(place.read_text())["address"]
+        command = ["corpus", "gpt-mini", str(file), "-o", str(out), "--shard", str(SHARD), "-q", "--scheduler", address]
+        client = begin("atlas", *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        running.append(client)
+        wait_for(lambda: len(list((out / "shards").glob("measure-*.npz"))) >= 2, client)
+        running[0].kill()
+        _, errors = client.communicate(timeout=DEADLINE)
+    finally:
+        for each in running:
+            each.kill()
+            each.communicate()
+        log.close()
+    said = errors.decode().splitlines()[-1]
+    assert client.returncode == FAILED
+    assert said.startswith("atlas: ")
+    assert "scheduler" in said
+    assert "What was done is kept" in said
+    kept = shards(out)
+    assert 2 <= len([name for name in kept if not name.startswith(".")]) < COUNT / SHARD
+    resumed = atlas.corpus.run("gpt-mini", file, out, workers=0, settings=Settings(shard_size=SHARD))
+    assert resumed.complete == whole.complete
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def workers() -> list[Any]:

@@ -13,7 +13,7 @@ from atlas.state.share import encode
 from atlas.state.shared import SharedState
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
-from atlas.text.conversation import messages_of
+from atlas.tracing.conversation import messages_of
 from atlas.views.sidebar import CONVERSATION, Sidebar, on_the_page
 from atlas.views.writing import WritingView
 from tests.engine.families import loaded

@@ -20,7 +20,7 @@ from atlas.engine.loading.rules import ModelRules
 from atlas.errors import AtlasError
 from atlas.scheduler import Scheduler
 from atlas.single_flight import SingleFlight
-from atlas.text.conversation import messages_of
+from atlas.tracing.conversation import messages_of
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas.errors import TextError
-from atlas.text.conversation import MOST_MESSAGES, ROLES, messages_of, with_answer
+from atlas.tracing.conversation import MOST_MESSAGES, ROLES, messages_of, with_answer
 
 TALK = "system: Be brief.\n\nUser:  Who said so?\nIn which book: the red one?\n assistant : The cat.\nuser: Thanks"
 
