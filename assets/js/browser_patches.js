@@ -158,15 +158,6 @@ function in_turn(view) {
   }
 }
 
-// It hears of changes once all its children are built; of one that came before nobody hears.
-function complete(view) {
-  const {render} = view
-  view.render = function() {
-    render.call(this)
-    if (this.child_models.some(model => !this._child_views.has(model))) { void this.update_children() }
-  }
-}
-
 // Bokeh (3.9) takes models that came from the server for new ones until it sends something, and then sends them back whole: a
 // theme that gives a table on the page a style sheet makes the server warn of all the others.
 function known() {
@@ -291,7 +282,7 @@ export function render() {
   once("Column", gathered)
   once("Figure", unfinished)
   once(SLIDER, named)
-  once("panel.models.layout.Column", in_turn, complete)
+  once("panel.models.layout.Column", in_turn)
   known()
   return document.createElement("div")
 }
