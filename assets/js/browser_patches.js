@@ -158,6 +158,22 @@ function in_turn(view) {
   }
 }
 
+// It hears of changes once all its children are built; of one that came before nobody hears.
+function complete(view) {
+  const {connect_signals, render} = view
+  view.connect_signals = function() {
+    connect_signals.call(this)
+    this.aa_incomplete = this.child_models.some(model => !this._child_views.has(model))
+  }
+  view.render = function() {
+    render.call(this)
+    if (this.aa_incomplete) {
+      this.aa_incomplete = false // once only: what still has no view then would be asked for at every drawing
+      void this.update_children()
+    }
+  }
+}
+
 // Bokeh (3.9) takes models that came from the server for new ones until it sends something, and then sends them back whole: a
 // theme that gives a table on the page a style sheet makes the server warn of all the others.
 function known() {
@@ -282,7 +298,7 @@ export function render() {
   once("Column", gathered)
   once("Figure", unfinished)
   once(SLIDER, named)
-  once("panel.models.layout.Column", in_turn)
+  once("panel.models.layout.Column", in_turn, complete)
   known()
   return document.createElement("div")
 }

@@ -265,6 +265,32 @@ def test_a_column_shows_all_its_children_where_two_changes_follow_each_other(pag
     assert (page.evaluate(FILLED) == [4, 4]) == mended  # without the mend, the first is there twice
 
 
+GROWN = """async () => {
+  const views = type => [...Bokeh.index.query(({model}) => model.children?.some(child => child.type === type))]
+  const [inner] = views("Figure").map(({model}) => model)
+  const [outer] = [...Bokeh.index.query(({model}) => model.children?.includes(inner))].map(({model}) => model)
+  const all = [...inner.children], both = [...outer.children]
+  outer.children = both.filter(child => child !== inner)
+  await new Promise(later => setTimeout(later, 300))
+  inner.children = all.slice(0, 2)
+  outer.children = both
+  for (let step = 0; step < 5; step += 1) { await null }
+  inner.children = all
+  await new Promise(later => setTimeout(later, 1000))
+  const [column] = [...Bokeh.index.query(({model}) => model === inner)]
+  return column.child_views.filter(view => column.shadow_el.contains(view.el)).length
+}"""
+"""Give a column two more children while it is built itself: how many of them are on the page."""
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(("mended", "shown"), [(True, 4), (False, 2)])
+def test_a_column_shows_the_children_that_come_while_it_is_built(page, mended, shown):
+    column = pn.Column(*(pn.pane.Bokeh(_cloud()) for _ in range(4)))
+    served(page, pn.Column(column, *([BrowserPatches()] if mended else [])), "canvas")
+    assert page.evaluate(GROWN) == shown
+
+
 @pytest.mark.ui
 @pytest.mark.parametrize("mended", [True, False])
 def test_the_browser_knows_that_the_server_knows_what_came_from_it(page, mended):
