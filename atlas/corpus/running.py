@@ -37,6 +37,9 @@ SAMPLE = 128
 EDGES_AT_ONCE = 32
 """Texts of a task that keeps edges: each has all weights of a batch for a moment."""
 
+VALUES_AT_ONCE = 32
+"""Texts of a task that keeps the roles of every text: there are few in all, and one task of all would leave workers idle."""
+
 
 class Settings(NamedTuple):
     """How a corpus is worked on."""
@@ -251,10 +254,11 @@ class Plan:
     def _exemplars(self, merged: Merged, do: who.Doing, done: who.Done) -> Chosen:
         usable = len(self.entries.texts)
         drawn = sampled(usable, SAMPLE, self.seed)
-        work = [self._task(VALUES, [self.entries.texts[at] for at in part]) for part in _parts(drawn, self.settings.shard_size)]
+        size = min(self.settings.shard_size, VALUES_AT_ONCE)
+        work = [self._task(VALUES, [self.entries.texts[at] for at in part]) for part in _parts(drawn, size)]
         _do_missing(self.store, work, do, done)
         places, values = [], []
-        for first, each in zip(range(0, len(drawn), self.settings.shard_size), work, strict=True):
+        for first, each in zip(range(0, len(drawn), size), work, strict=True):
             _, arrays = self.store.read(each.name)
             places.append(drawn[first + arrays["places"]])
             values.append(arrays["values"])
