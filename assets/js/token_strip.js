@@ -146,6 +146,7 @@ export function render({model}) {
     direct()
     note.textContent = model.left_out > 0 ? `${model.left_out.toLocaleString("en")} more tokens are not shown here.` : ""
     paint()
+    underline()
     mark()
   }
 
@@ -185,6 +186,10 @@ export function render({model}) {
     if (seen.length && !drag && !seen.some(visible)) { reveal(seen[0]) }
   }
 
+  function underline() {
+    spans.forEach((span, i) => span.classList.toggle("noted", Boolean(model.notes[i])))
+  }
+
   function named(i) {
     const p = position(i)
     const from = model.selected_from.includes(p), to = model.selected_to.includes(p)
@@ -193,7 +198,7 @@ export function render({model}) {
   }
 
   const value = i => model.values[i] ? `${model.meaning} ${model.values[i]}`.trim() : ""
-  const facts = i => [`position ${position(i)}`, value(i), at(i)[POS], at(i)[ENTITY],
+  const facts = i => [`position ${position(i)}`, value(i), model.notes[i], at(i)[POS], at(i)[ENTITY],
     at(i)[SENTENCE] >= 0 ? `sentence ${at(i)[SENTENCE] + 1}` : ""].filter(Boolean)
 
   // -- where things are ----------------------------------------------------------------------------------------------
@@ -438,13 +443,14 @@ export function render({model}) {
     due.add(work)
     queueMicrotask(() => {
       due.delete(work)
-      // A rebuild paints and marks; by then both are done.
+      // A rebuild paints, underlines and marks; by then all is done.
       if (work !== build && due.has(build)) { return }
       work()
     })
   }
   model.on(["tokens", "direction", "left_out"], once(build))
   model.on(["weights", "palette"], once(paint))
+  model.on(["notes"], once(underline))
   model.on(["selected_from", "selected_to"], once(mark))
   model.on(["dark", "busy", "label", "lines", "folded", "foldable"], once(dress))
   const sized = new ResizeObserver(edges)

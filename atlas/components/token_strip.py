@@ -53,6 +53,9 @@ class TokenStrip(OneWay):
     )
     meaning = param.String(default="", doc="What a value is, in a word or two; shown before the value.")
     values = param.List(default=[], item_type=str, doc="The weight of each token as text, for its tooltip.")
+    notes = param.List(
+        default=[], item_type=str, doc="What else is said of each token, for its tooltip; where something is, it is underlined."
+    )
     palette = param.List(default=[], item_type=str, doc="Colours from low to high, as #rrggbb.")
     selected_from = param.List(default=[], item_type=int, doc="Positions that attend (queries): a bar above.")
     selected_to = param.List(default=[], item_type=int, doc="Positions that are attended to (keys): a bar below.")
@@ -70,7 +73,7 @@ class TokenStrip(OneWay):
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
     left_out = param.Integer(default=0, doc="The number of tokens beyond the limit; computed from `tokens`.")
 
-    one_way = frozenset({"tokens", "weights", "values", "left_out"})
+    one_way = frozenset({"tokens", "weights", "values", "notes", "left_out"})
     _esm = script("token_strip")
     _stylesheets: ClassVar[list[str]] = [style("token_strip")]
 
@@ -89,8 +92,9 @@ class TokenStrip(OneWay):
             params |= {"tokens": [_row(token) for token in tokens[:LIMIT]], "left_out": max(len(tokens) - LIMIT, 0)}
         if "weights" in params:
             params["weights"] = _in_steps(params["weights"][:LIMIT])
-        if "values" in params:
-            params["values"] = params["values"][:LIMIT]
+        for name in ("values", "notes"):
+            if name in params:
+                params[name] = params[name][:LIMIT]
         return params
 
     def _handle_msg(self, data: Any) -> None:

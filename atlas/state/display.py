@@ -49,6 +49,9 @@ class Display(param.Parameterized):
     unfolded = param.Boolean(
         default=False, doc="Whether the whole text is shown above the tabs, with its parts of speech; else one line of it."
     )
+    flagged = param.Boolean(
+        default=False, doc="Whether words that a detector of biased language flags are underlined in the text above the tabs."
+    )
     aggregate = param.Selector[str](
         objects=list(AGGREGATES), default="mean", doc="How several heads become one matrix: their mean, or the largest weight."
     )

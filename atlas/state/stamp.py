@@ -17,7 +17,7 @@ from atlas.trace import Trace
 LIBRARIES = ("numpy", "pandas", "holoviews", "bokeh", "panel")
 """Libraries that make numbers and plots here; the trace itself says which ones ran its model."""
 
-OF_THE_PAGE = frozenset({"tab", "unfolded"})
+OF_THE_PAGE = frozenset({"tab", "unfolded", "flagged"})
 """Choices of form that change no view."""
 
 Stamp = dict[str, Any]

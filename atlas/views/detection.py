@@ -51,6 +51,14 @@ class DetectionView(PlaneView):
         """A detector reads a text."""
         return without_text(trace)
 
+    def tools(self) -> list[Any]:
+        """Whether the flagged words are underlined in the text above the tabs, which all tabs share."""
+        underline = self.workspace.display.param.flagged
+        mark = pmui.Switch.from_param(
+            underline, label="Underline in the text", size="small", margin=TIGHT, css_classes=["aa-flag"]
+        )
+        return [*super().tools(), mark]
+
     def body(self) -> Any:
         """The plane, the thresholds, and the flagged stretches."""
         changes = self.visibility

@@ -13,6 +13,8 @@ from atlas.components.notice import Notice
 from atlas.components.token_strip import Pick, TokenStrip
 from atlas.plots.colours import sequential
 from atlas.plots.frame import number
+from atlas.state.detection import TITLES
+from atlas.state.flagged_tokens import Flag, FlaggedTokensLens, in_words
 from atlas.state.token_strip import StripLens
 from atlas.state.workspace import Workspace
 from atlas.views.base import bind_rule, gesture
@@ -27,6 +29,9 @@ FOLD = 26
 """Pixels of the button that unfolds the text: it stands before the first strip and is about all of them."""
 
 SIDES = {"source": "Text", "target": "Decoder's text"}
+
+FLAGGED = "flagged"
+"""Before the label in the key of a chip of flagged words."""
 
 NAMES = {"pos": "Part of speech", "entity": "Entities", "sentence": "Sentences"}
 
@@ -43,6 +48,10 @@ class StripView(pn.viewable.Viewer):
         super().__init__(**params)
         self.workspace = workspace
         self.lens = StripLens(workspace, side)
+        self.flagged = (
+            FlaggedTokensLens(workspace) if side == "source" else None
+        )  # a detector reads the text, not what is written
+        self._flags: dict[int, list[Flag]] = {}
         display, own, first = workspace.display, self.param, side == "source"
         self.strip = TokenStrip(
             label=SIDES[side], lines=4 if first else 2, foldable=first, folded=not display.unfolded, dark=own.dark,
@@ -63,11 +72,15 @@ class StripView(pn.viewable.Viewer):
         """The text, and what there is to say of it when it is unfolded."""
         problem = Notice(problem=self.lens.param.problem, dark=self.param.dark)
         self.lens.follow(self._draw)
+        if self.flagged is not None:
+            self.flagged.follow(self._underline)
         return pn.Column(self.strip, problem, self.chips, visible=self.param.shown, sizing_mode="stretch_width", margin=0)
 
     def painted_line(self) -> Any:
         """Says what the colours of the text are."""
         line = self.lens.param.line
+        if self.flagged is not None:
+            line = pn.bind(lambda *parts: "; ".join(filter(None, parts)), line, self.flagged.param.line)
         return plain(line, "aa-strip-line", styles={"opacity": "0.75"}, one_line=True, visible=bind_rule(line, bool))
 
     def _draw(self) -> None:
@@ -84,6 +97,15 @@ class StripView(pn.viewable.Viewer):
             self._tokens = tokens
             changes["tokens"] = tokens
         self.strip.param.update(**changes)
+        self.chips.groups = self._groups()
+
+    def _underline(self) -> None:
+        """Underline the tokens of flagged words, and say of each what it is flagged with."""
+        if self.flagged is None or not self.shown:
+            return
+        self._flags = self.flagged.flags()
+        last = max(self._flags, default=-1)
+        self.strip.notes = [in_words(self._flags.get(position, [])) for position in range(last + 1)]
         self.chips.groups = self._groups()
 
     def _painted(self, weights: np.ndarray | None) -> dict[str, Any]:
@@ -133,6 +155,8 @@ class StripView(pn.viewable.Viewer):
 
     def _of_chip(self, key: str) -> list[int]:
         name, _, value = key.partition(":")
+        if name == FLAGGED:
+            return sorted(token for token, flags in self._flags.items() if value in {flag.label for flag in flags})
         return [token["position"] for token in self._tokens if not token["special"] and str(token[name]) == value]
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -157,4 +181,15 @@ class StripView(pn.viewable.Viewer):
             ]
             if chips:
                 found.append({"name": title, "chips": chips})
-        return found
+        return [*found, *self._flagged_group(held)]
+
+    def _flagged_group(self, held: set[int]) -> list[dict[str, Any]]:
+        """A chip a label, which selects the tokens of all words flagged with it."""
+        chips = [
+            {
+                "key": f"{FLAGGED}:{label}", "label": label.lower(), "count": len(positions),
+                "active": bool(held) and set(positions) <= held, "title": f"Select the {len(positions)} tokens flagged as this",
+            }
+            for label in TITLES.values() if (positions := self._of_chip(f"{FLAGGED}:{label}"))
+        ]  # fmt: skip
+        return [{"name": "Flagged", "chips": chips}] if chips else []

@@ -301,6 +301,18 @@ def test_a_tooltip_says_what_is_known_of_a_token(page, strip, shown):
 
 
 @pytest.mark.ui
+def test_tokens_with_a_note_are_underlined_and_say_it(page, strip, shown):
+    line = "each => getComputedStyle(each).textDecorationStyle"
+    strip.notes = ["", "", "stereotype 0.91"]
+    wait_until(lambda: shown.nth(2).evaluate(line) == "wavy", page)
+    assert shown.nth(1).evaluate(line) == "solid"
+    shown.nth(2).hover()
+    wait_until(lambda: "stereotype 0.91" in page.locator(".tip").inner_text(), page)
+    strip.notes = []
+    wait_until(lambda: page.locator(".token.noted").count() == 0, page)
+
+
+@pytest.mark.ui
 def test_the_roles_and_names_a_screen_reader_needs(page, strip, shown):
     box = page.get_by_role("listbox", name="The text")
     assert box.get_by_role("option").count() == len(strip.tokens)

@@ -19,6 +19,7 @@ from atlas.tasks import TASKS
 from atlas.views.attention_bias import AttentionBiasView
 from atlas.views.catalog import TABS
 from atlas.views.detection import DetectionView
+from atlas.views.token_strip import StripView
 from tests.state.readers import never, single
 
 TEXT = "Women are too emotional to lead, and immigrants are unbelievably lazy. The train left at nine."
@@ -113,6 +114,77 @@ def test_a_stretch_and_the_name_of_a_label_select_all_their_words():
     view.detection.select_name("row", 0, "detection")
     words = detect("gus-mini", TEXT).words
     assert view.detection.marked().columns == set(np.flatnonzero(words["STEREO"] >= 0.5))
+
+
+@pytest.mark.parametrize("name", ["gpt-mini", "bert-mini", "t5-mini", "gus-mini"])
+def test_flagged_words_are_underlined_in_the_text_only_where_that_is_asked_for(name):
+    room = Workspace(never, tasks=TASKS)
+    room.pipeline.show(trace(name))
+    strip = StripView(room, "source")
+    strip.__panel__()
+    assert strip.strip.notes == []
+    assert "underlined" not in strip.flagged.line
+    room.display.flagged = True
+    words = detect("gus-mini", TEXT).words.set_index("start")
+    for value in (0.5, 0.2):
+        room.thresholds.param.update(stereotype=value, generalisation=value, unfairness=value)
+        noted = {at for at, note in enumerate(strip.strip.notes) if note}
+        assert noted == flagged_tokens(trace(name), value)
+        n = int((words[["STEREO", "GEN", "UNFAIR"]] >= value).any(axis=1).sum())
+        assert strip.flagged.line == f"underlined: {n} words that gus-mini flags"
+    starts = trace(name).tokens()["start"].to_numpy(dtype=float, na_value=np.nan)
+    at = int(np.flatnonzero(starts <= TEXT.index("emotional"))[-1])
+    said = dict(part.rsplit(" ", 1) for part in strip.strip.notes[at].split(", "))
+    row = words.loc[TEXT.index("emotional")]
+    names = {"stereotype": "STEREO", "generalisation": "GEN", "unfair": "UNFAIR"}
+    assert said == {title: f"{row[label]:.2f}" for title, label in names.items() if row[label] >= 0.2}
+    room.display.flagged = False
+    assert strip.strip.notes == []
+    assert strip.flagged.line == ""
+
+
+def test_a_chip_of_the_text_selects_all_tokens_flagged_with_its_label():
+    room = Workspace(never, tasks=TASKS)
+    room.display.flagged = True
+    room.pipeline.show(trace("bert-mini"))
+    strip = StripView(room, "source")
+    strip.__panel__()
+    words = detect("gus-mini", TEXT).words
+    chips = {chip["key"]: chip for group in strip.chips.groups if group["name"] == "Flagged" for chip in group["chips"]}
+    assert set(chips) == {
+        f"flagged:{title}"
+        for title, label in (("Stereotype", "STEREO"), ("Generalisation", "GEN"), ("Unfair", "UNFAIR"))
+        if (words[label] >= 0.5).any()
+    }
+    view = DetectionView(room)
+    view.detection.select_name("row", 0, "test")
+    expected = room.selection.keys
+    room.selection.clear("tokens", origin="test")
+    strip._pressed({"key": "flagged:Stereotype", "additive": False})
+    assert room.selection.keys == room.selection.queries == expected
+    assert len(expected) == chips["flagged:Stereotype"]["count"]
+
+
+def test_the_flags_of_a_text_do_not_stay_on_the_next_one():
+    room = Workspace(never, tasks=TASKS)
+    room.display.flagged = True
+    room.pipeline.show(trace("bert-mini"))
+    strip = StripView(room, "source")
+    strip.__panel__()
+    assert any(strip.strip.notes)
+    room.pipeline.show(trace("bert-mini", "The train left the station at nine."))
+    assert not any(strip.strip.notes)
+    assert strip.flagged.line == "underlined: 0 words that gus-mini flags"
+
+
+def test_a_detector_that_cannot_read_the_text_is_said_beside_it():
+    room = Workspace(never)  # a page without tasks
+    room.display.flagged = True
+    room.pipeline.show(trace("bert-mini"))
+    strip = StripView(room, "source")
+    strip.__panel__()
+    assert strip.strip.notes == []
+    assert strip.flagged.line == "no word is underlined: A detector runs in the app alone."
 
 
 @pytest.mark.parametrize(("name", "kind"), [("gpt-mini", "decoder"), ("bert-mini", "encoder"), ("t5-mini", "cross")])
