@@ -148,6 +148,11 @@ class PlaneView(RasterView):
         how = lens.scale_name()
         return scale(how, lens.ceiling(), lens.spread() if how in ("equalised", COUNTS) else None)
 
+    def beyond(self) -> bool:
+        """Whether a value exceeds the scale; where only windows of the plane are read, one may."""
+        whole = self.plane.plane().whole
+        return whole is None or bool(np.nanmax(np.abs(whole), initial=0.0) > self.plane.ceiling())
+
     def axes(self) -> Hashable:
         """The names of rows and columns."""
         plane = self.plane.plane()

@@ -140,7 +140,11 @@ class RasterView(View):
     def _ramp(self, *_: object) -> str:
         if self.workspace.trace is None:
             return ""
-        return ramp(self.scale(), self.palette(), self.missing(), self.said_of_colours())
+        return ramp(self.scale(), self.palette(), self.missing(), self.said_of_colours(), beyond=self.beyond())
+
+    def beyond(self) -> bool:
+        """Whether there may be values beyond the ends of the scale, which have the colours of its ends."""
+        return True
 
     def said_of_colours(self) -> str:
         """What else is to be known of the colours, in words; empty: nothing."""
@@ -244,15 +248,16 @@ STOPS = 12
 """Colours told of a ramp: between two of them the browser mixes, and the eye sees no difference."""
 
 
-def ramp(scale: Scale, palette: Sequence[str], missing: str, note: str = "") -> str:
+def ramp(scale: Scale, palette: Sequence[str], missing: str, note: str = "", *, beyond: bool = True) -> str:
     """The colours from low to high with the values where they begin; what the hatch says, and a note, as text."""
     last = len(scale.edges) - 1
     colours = ", ".join(palette[round(at * last / (STOPS - 1))] for at in range(STOPS))
     values = [number(float(f"{value:.2g}")) for _, value in scale.ticks()]
+    less, more = ("≤ ", "≥ ") if beyond else ("", "")
     if scale.signed:
-        values = [f"≤ −{values[-1]}", "0", f"≥ {values[-1]}"]
+        values = [f"{less}−{values[-1]}", "0", f"{more}{values[-1]}"]
     else:
-        values[-1] = f"≥ {values[-1]}"
+        values[-1] = f"{more}{values[-1]}"
     numbers = "".join(f"<span>{value}</span>" for value in values)
     edge = "border:1px solid rgb(128 128 128 / 40%)"
     bar = (

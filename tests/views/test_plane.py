@@ -216,5 +216,9 @@ def test_the_ramp_of_a_signed_plane_goes_from_minus_to_plus():
     colours = made.partition("to right, ")[2].partition(")")[0].split(", ")
     assert (colours[0], colours[-1]) == (palette[0], palette[LEVELS - 2])
     top = f"{view.scale().ceiling:.2g}"
-    assert f"≤ −{top}" in made
-    assert f"≥ {top}" in made
+    assert f">−{top}<" in made  # nothing lies beyond, so nothing says that something does
+    assert f">{top}<" in made
+    view.plane._ceiling = view.scale().ceiling / 2
+    top, made = f"{view.scale().ceiling:.2g}", view._ramp()
+    assert f">≤ −{top}<" in made
+    assert f">≥ {top}<" in made
