@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.corpus.running import Progress, Settings, run, source_of
 from atlas.corpus.store import SHARDS
+from atlas.corpus.texts import Columns
 from atlas.engine.running.capture import Rerun
-from atlas.errors import NotCaptured
-from atlas.text.files import texts_in
+from atlas.errors import NotCaptured, TextError
+from atlas.text.files import cells_in, texts_in
 from atlas.text.sample import sample_texts
+from atlas.tracing.corpus_groups import LARGEST_GROUPS
 from atlas.tracing.corpus_run import MEASURE, ON_WORKERS, REACHES_WORKERS, READ, Given
 
 if TYPE_CHECKING:
@@ -31,12 +33,36 @@ class _Pause(Exception):
     """Ends a part of a run; its shards stay."""
 
 
-def read(name: str, data: bytes | None, column: str, most: int) -> Given:
-    """The texts of a file by its name, or of the sample that comes with Atlas where there are no data."""
+def read(name: str, data: bytes | None, column: str, group: str, most: int) -> Given:
+    """The texts of a file by its name with their groups, or the sample that comes with Atlas where there are no data."""
     if data is None:
         return Given(sample_texts(most), ())
     found = texts_in(name, data, column)
-    return Given(tuple(text for _, text in found.texts), tuple((row, reason) for row, reason in found.bad))
+    given = Given(tuple(text for _, text in found.texts), tuple((row, reason) for row, reason in found.bad))
+    return _grouped(given, [row for row, _ in found.texts], cells_in(name, data, group), group) if group else given
+
+
+def _grouped(given: Given, rows: Sequence[int], cells: Mapping[int, Any], group: str) -> Given:
+    """The texts that are of a group; the rows of the others are listed."""
+    known = [isinstance(cells.get(row), str | int | float) and str(cells[row]) != "" for row in rows]
+    groups = tuple(str(cells[row]) for row, has in zip(rows, known, strict=True) if has)
+    if len(set(groups)) > LARGEST_GROUPS:
+        msg = (
+            f"{group!r} has {len(set(groups)):,} values; texts are divided into up to {LARGEST_GROUPS} groups here. Name a "
+            "column with fewer, or use `atlas corpus --group`."
+        )
+        raise TextError(msg)
+    bad = [*given.bad, *((row, f"has no {group!r}") for row, has in zip(rows, known, strict=True) if not has)]
+    texts = tuple(text for text, has in zip(given.texts, known, strict=True) if has)
+    return Given(texts, tuple(sorted(bad)), groups)
+
+
+def _rows(given: Given) -> tuple[list[Any], Columns]:
+    """The texts as a run takes them."""
+    if not given.groups:
+        return list(given.texts), Columns()
+    pairs = zip(given.texts, given.groups, strict=True)
+    return [{"text": text, "group": group} for text, group in pairs], Columns(group="group")
 
 
 def _model_of(trace: Trace) -> Model:
@@ -47,7 +73,7 @@ def _model_of(trace: Trace) -> Model:
     return live.model
 
 
-def part_of_run(trace: Trace, texts: Sequence[str], out: str, seconds: float, report: Progress) -> Corpus | None:
+def part_of_run(trace: Trace, given: Given, out: str, seconds: float, report: Progress) -> Corpus | None:
     """Go on with a run on the model of a trace for some seconds; the corpus once it is whole, else None.
 
     A page runs a corpus in such parts, because a model serves one task at a time and other readers wait for it.
@@ -64,7 +90,8 @@ def part_of_run(trace: Trace, texts: Sequence[str], out: str, seconds: float, re
             raise _Pause
 
     try:
-        found = run(model, list(texts), out, workers=0, settings=Settings(shard_size=SHARD), progress=progress)
+        rows, columns = _rows(given)
+        found = run(model, rows, out, workers=0, columns=columns, settings=Settings(shard_size=SHARD), progress=progress)
     except _Pause:
         return None
     # Nothing goes on from a whole run, and a session keeps only what is looked at.
@@ -72,9 +99,10 @@ def part_of_run(trace: Trace, texts: Sequence[str], out: str, seconds: float, re
     return found
 
 
-def run_on_workers(trace: Trace, texts: Sequence[str], out: str, workers: int, report: Progress) -> Corpus:
+def run_on_workers(trace: Trace, given: Given, out: str, workers: int, report: Progress) -> Corpus:
     """A whole run by processes of this machine, as `atlas corpus --workers` makes it; they end with it, however it ends."""
-    found = run(_model_of(trace), list(texts), out, workers=workers, settings=Settings(shard_size=SHARD), progress=report)
+    (rows, columns), model, settings = _rows(given), _model_of(trace), Settings(shard_size=SHARD)
+    found = run(model, rows, out, workers=workers, columns=columns, settings=settings, progress=report)
     shutil.rmtree(Path(out) / SHARDS, ignore_errors=True)
     return found
 

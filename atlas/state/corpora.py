@@ -10,12 +10,13 @@ import param
 from atlas.errors import NothingYet
 from atlas.state.plane import Thresholded
 from atlas.tracing.corpus import Corpus
+from atlas.tracing.corpus_groups import groups_of, whole_of
 from atlas.tracing.corpus_heads import is_of
 from atlas.tracing.drills import DRILLS
 from atlas.tracing.over_time import FOLLOWED
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Mapping
 
     from atlas.state.workspace import Workspace
     from atlas.trace import Trace
@@ -39,8 +40,24 @@ class Corpora(param.Parameterized):
     for_others = param.Boolean(default=False, doc="Whether others than who runs the app may be among its readers.")
 
     def of(self, trace: Trace) -> dict[str, Corpus]:
-        """Those of the model of a trace."""
+        """Those of the model of a trace, each with its groups."""
+        return self._with_groups(self.whole_of(trace))
+
+    def whole_of(self, trace: Trace) -> dict[str, Corpus]:
+        """Those of the model of a trace, without their groups."""
         return {name: corpus for name, corpus in self.opened.items() if is_of(corpus, trace)}
+
+    def every(self) -> dict[str, Corpus]:
+        """All of them, each with its groups."""
+        return self._with_groups(self.opened)
+
+    def _with_groups(self, some: Mapping[str, Corpus]) -> dict[str, Corpus]:
+        found: dict[str, Corpus] = {}
+        for name, corpus in some.items():
+            found[name] = corpus
+            for group, part in groups_of(corpus).items():
+                found[free_name(f"{name}: {group}", {*found, *self.opened})] = part
+        return found
 
 
 class CorpusChoices(Thresholded):
@@ -95,6 +112,18 @@ def name_of(workspace: Workspace) -> str:
     found = {} if trace is None else workspace.corpora.of(trace)
     wanted = choices_of(workspace).corpus
     return wanted if wanted in found else next(iter(found), "")
+
+
+def chosen_whole(workspace: Workspace) -> tuple[str, Corpus]:
+    """The corpus that has what is on screen, all its texts, and its name."""
+    name, corpus = chosen(workspace)
+    whole = whole_of(corpus)
+    return next((each for each, found in workspace.corpora.opened.items() if found is whole), name), whole
+
+
+def whole_name_of(workspace: Workspace) -> str:
+    """The name of the corpus that has what is on screen; empty where there is none."""
+    return chosen_whole(workspace)[0] if name_of(workspace) else ""
 
 
 def without_corpus(workspace: Workspace) -> str:

@@ -55,7 +55,7 @@ class CorpusHeadsLens(HeadsLens):
     @property
     def source(self) -> Source | None:
         """The corpus on screen."""
-        return self.workspace.corpora.opened.get(name_of(self.workspace))
+        return self.workspace.corpora.every().get(name_of(self.workspace))
 
     def unknown(self, metric: str) -> str:
         """Why no head has a value of a metric; empty where one has."""

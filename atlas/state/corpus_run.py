@@ -63,6 +63,7 @@ class CorpusRunChoices(param.Parameterized):
 
     source = param.Selector[str](objects=[SAMPLE, FILE], default=SAMPLE, doc="Which texts.")
     column = param.String(default="text", doc="The column or key of the file that holds the texts.")
+    group = param.String(default="", doc="The column or key by which the texts are also shown apart; empty: none.")
     most = param.Integer(default=200, bounds=(2, FOR_ONESELF.texts), doc="So many texts at most.")
 
 
@@ -84,6 +85,8 @@ class Chosen(NamedTuple):
     texts: tuple[str, ...]
     left_out: int
     """Usable ones that are too many."""
+    groups: tuple[str, ...] = ()
+    """The group of every text; empty: none was asked for."""
 
 
 class CorpusRunLens(PartsLens):
@@ -107,7 +110,7 @@ class CorpusRunLens(PartsLens):
     def depends(self) -> Hashable:
         """On the texts and the number of them."""
         choices = self.choices
-        return self._digest, choices.source, choices.column, choices.most, len(self._wanted), len(self._made)
+        return self._digest, choices.source, choices.column, choices.group, choices.most, len(self._wanted), len(self._made)
 
     # -- what a reader does --------------------------------------------------------------------------------------------
 
@@ -178,7 +181,7 @@ class CorpusRunLens(PartsLens):
             if letters > ceiling.letters:
                 break
             found.append(text)
-        return Chosen(tuple(found), len(given.texts) - len(found))
+        return Chosen(tuple(found), len(given.texts) - len(found), given.groups[: len(found)])
 
     def bad(self) -> str:
         """The rows that cannot be used, the first of them one by one."""
@@ -198,6 +201,8 @@ class CorpusRunLens(PartsLens):
             ceiling = self.ceiling
             return pd.DataFrame({"most_texts": [ceiling.texts], "most_letters": [ceiling.letters], "why": [ceiling.why]})
         texts = pd.DataFrame({"row": pd.NA, "text": chosen.texts, "letters": [len(text) for text in chosen.texts], "problem": ""})
+        if chosen.groups:
+            texts.insert(2, "group", chosen.groups)
         bad = pd.DataFrame({"row": [row for row, _ in given.bad], "problem": [reason for _, reason in given.bad]})
         return pd.concat([texts, bad], ignore_index=True) if len(bad) else texts
 
@@ -205,7 +210,7 @@ class CorpusRunLens(PartsLens):
 
     def _texts_key(self) -> Hashable:
         choices = self.choices
-        return (SAMPLE, self.ceiling.texts) if choices.source == SAMPLE else (self._digest, choices.column)
+        return (SAMPLE, self.ceiling.texts) if choices.source == SAMPLE else (self._digest, choices.column, choices.group.strip())
 
     def request(self) -> Hashable:
         """The model and the texts."""
@@ -235,12 +240,12 @@ class CorpusRunLens(PartsLens):
 
     def _reads(self) -> bool:
         """Read the texts; False while they are on their way."""
-        task, key, column = self.workspace.tasks[READ], self._texts_key(), self.choices.column
+        task, key, column, group = self.workspace.tasks[READ], self._texts_key(), self.choices.column, self.choices.group.strip()
         name, data, most = self.file, self._data if self.choices.source == FILE else None, self.ceiling.texts
 
         def work(progress: Progress) -> Given:
             progress.tell("Reading the texts")
-            made: Given = task(name, data, column, most)
+            made: Given = task(name, data, column, group, most)
             return made
 
         nothing: Given | None = None
@@ -252,7 +257,8 @@ class CorpusRunLens(PartsLens):
     def part(self, held: dict[Any, Any]) -> Callable[[Progress], Part]:  # noqa: ARG002 - the folder holds it
         """Some seconds of the run."""
         tasks, trace, key, workers = self.workspace.tasks, self.trace, self.request(), self.workers
-        texts, folder = self.chosen().texts, self._folder
+        chosen, folder = self.chosen(), self._folder
+        given = Given(chosen.texts, (), chosen.groups)
         begun = self._begun.setdefault(key, (time.monotonic(), -1))
         done_before = [begun[1]]
         where = self._where(key)
@@ -273,9 +279,9 @@ class CorpusRunLens(PartsLens):
 
             with folder.used() as path:
                 if not workers:
-                    return Part(tasks[MEASURE](trace, texts, str(path / where), PART_SECONDS, tell))
+                    return Part(tasks[MEASURE](trace, given, str(path / where), PART_SECONDS, tell))
                 progress.tell(f"Starting {workers} {'process' if workers == 1 else 'processes'}")
-                return Part(tasks[ON_WORKERS](trace, texts, str(path / where), workers, tell))
+                return Part(tasks[ON_WORKERS](trace, given, str(path / where), workers, tell))
 
         return work
 
@@ -321,7 +327,8 @@ class CorpusRunLens(PartsLens):
         bad = f", {counted(len(given.bad), 'row')} that cannot be used" if given.bad else ""
         begun = "stopped" if self.request() not in self._wanted else "running"
         state = "measured" if self.corpus_name else begun if self.is_begun else "not run yet"
-        return f"{of} of {named}{bad}: {state}"
+        groups = f" in {counted(len(set(chosen.groups)), 'group')}" if chosen.groups else ""
+        return f"{of}{groups} of {named}{bad}: {state}"
 
     def result(self) -> str:
         """What came of the run; empty before its end."""

@@ -15,6 +15,7 @@ from atlas.state.heads import title_of
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane
 from atlas.tracing.corpus import Corpus
+from atlas.tracing.corpus_groups import are_disjoint, groups_of, whole_of
 from atlas.tracing.corpus_heads import measured
 from atlas.tracing.drift import Drift, drift
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SECOND = "a second corpus of a model with the same layers and heads is not open here"
 
+CHOOSE_GROUP = "Choose a group of texts under 'Corpus': it is then compared with each of the other groups."
+
 NUMBERS = {"value": "effect", "first": "a", "second": "b", "difference": "difference", "q": "q"}
 """What a cell says -> column of the differences."""
 
@@ -33,13 +36,21 @@ _COMPARED: WeakKeyDictionary[Corpus, WeakKeyDictionary[Corpus, Drift]] = WeakKey
 
 
 def others(workspace: Workspace) -> list[str]:
-    """Names of the corpora that can be compared with the one on screen, those of its own model first."""
-    name, opened = name_of(workspace), workspace.corpora.opened
+    """Names of the corpora that can be compared with the one on screen: first other groups of it, then those of its model."""
+    name, every = name_of(workspace), workspace.corpora.every()
     if not name:
         return []
-    own, model = measured(opened[name])[HEAD], opened[name].provenance["model"]
-    found = [other for other, corpus in opened.items() if other != name and measured(corpus)[HEAD].equals(own)]
-    return sorted(found, key=lambda other: opened[other].provenance["model"] != model)
+    own, heads, model = every[name], measured(whole_of(every[name]))[HEAD], every[name].provenance["model"]
+    alike = {id(corpus) for corpus in workspace.corpora.opened.values() if measured(corpus)[HEAD].equals(heads)}
+    found = [other for other, corpus in every.items() if id(whole_of(corpus)) in alike and are_disjoint(own, corpus)]
+    is_far = {each: (whole_of(every[each]) is not whole_of(own), every[each].provenance["model"] != model) for each in found}
+    return sorted(found, key=is_far.__getitem__)
+
+
+def can_compare(workspace: Workspace) -> bool:
+    """Whether there are two sets of texts, be it only two groups of the corpus on screen."""
+    name = name_of(workspace)
+    return bool(name) and bool(others(workspace) or groups_of(workspace.corpora.every()[name]))
 
 
 def against(workspace: Workspace) -> str:
@@ -74,9 +85,8 @@ class DriftLens(HeadPlaneLens):
         """All differences between both corpora."""
         (_, first), other = chosen(self.workspace), against(self.workspace)
         if not other:
-            msg = f"There is nothing to compare: {SECOND}."
-            raise NothingYet(msg)
-        second = self.workspace.corpora.opened[other]
+            raise NothingYet(CHOOSE_GROUP if groups_of(first) else f"There is nothing to compare: {SECOND}.")
+        second = self.workspace.corpora.every()[other]
         known = _COMPARED.setdefault(first, WeakKeyDictionary())
         if second not in known:
             known[second] = drift(first, second)
@@ -94,7 +104,8 @@ class DriftLens(HeadPlaneLens):
         table, metric = self._table(), self.workspace.display.metric
         n = int(table["drift"].sum())
         names = against(self.workspace), name_of(self.workspace)
-        models = [str(self.workspace.corpora.opened[name].provenance["model"]) for name in names]
+        every = self.workspace.corpora.every()
+        models = [str(every[name].provenance["model"]) for name in names]
         one, own = names if models[0] == models[1] else [f"{name} ({of})" for name, of in zip(names, models, strict=True)]
         self.line = (
             f"{title_of(metric)} in {one} minus {own}, in standard deviations between texts: {counted(n, 'head')} of "

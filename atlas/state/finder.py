@@ -14,6 +14,7 @@ from atlas.numbers import three
 from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
 from atlas.state.corpus_heads import READS, over
 from atlas.state.lens import Lens, counted
+from atlas.tracing.corpus_groups import whole_of
 from atlas.tracing.corpus_heads import EXAMPLE, matching, measured, near
 
 if TYPE_CHECKING:
@@ -114,8 +115,10 @@ class FinderLens(Lens):
         head, (name, corpus) = self.workspace.selection.focus, chosen(self.workspace)
         if head is None:
             return []
-        own = self.workspace.corpora.of(self.trace)
-        found = near({name: corpus, **self.workspace.corpora.opened}, name, head)
+        own, every = self.workspace.corpora.of(self.trace), self.workspace.corpora.every()
+        # A group is a part of its corpus, in which each head is most like itself.
+        apart = {each: found for each, found in self.workspace.corpora.opened.items() if found is not whole_of(corpus)}
+        found = near({name: corpus, **apart}, name, head)
         rows = []
         for each in found:
             other = HeadId(*each.head)
@@ -123,7 +126,7 @@ class FinderLens(Lens):
             row = {
                 "label": str(other), "number": three(each.distance),
                 "note": "" if each.corpus == name else f"of {each.corpus}"
-                + (f" ({self.workspace.corpora.opened[each.corpus].provenance['model']})" if elsewhere else ""),
+                + (f" ({every[each.corpus].provenance['model']})" if elsewhere else ""),
             }  # fmt: skip
             rows.append(row if elsewhere else row | {"key": f"{NEAR} {each.corpus}:{other.kind}.{other.layer}.{other.head}"})
         return [{"name": f"Most like {head}, by all figures", "note": "distance", "rows": rows}] if rows else []

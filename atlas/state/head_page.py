@@ -10,7 +10,7 @@ import pandas as pd
 
 from atlas.ids import HeadId
 from atlas.numbers import listed, three
-from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
+from atlas.state.corpora import KEY, CorpusChoices, chosen_whole, name_of
 from atlas.state.corpus_heads import READS, over
 from atlas.state.heads import title_of
 from atlas.state.lens import Lens
@@ -132,10 +132,10 @@ class HeadPageLens(Lens):
     # -- made ----------------------------------------------------------------------------------------------------------
 
     def _corpus(self) -> Corpus:
-        return chosen(self.workspace)[1]
+        return chosen_whole(self.workspace)[1]
 
     def _in_words(self) -> str:
-        name, corpus = chosen(self.workspace)
+        name, corpus = chosen_whole(self.workspace)
         head, found = self.head, of_head(roles(corpus), self.head)
         self.line = f"{head.label(self.trace.kinds)} over {over(self.workspace, name, corpus)}"
         earned = found[found["earned"]].sort_values("uniform", kind="stable")

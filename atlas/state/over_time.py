@@ -9,7 +9,7 @@ import numpy as np
 
 from atlas.errors import NotCaptured
 from atlas.ids import HEAD, HeadId
-from atlas.state.corpora import KEY, CorpusChoices, chosen, name_of
+from atlas.state.corpora import KEY, CorpusChoices, chosen_whole, name_of
 from atlas.state.corpus_heads import READS
 from atlas.state.drift import others
 from atlas.state.heads import title_of
@@ -78,7 +78,7 @@ class OverTimeLens(Lens):
     def found(self) -> OverTime:
         """All checkpoints: the corpus on screen and the others of its shape."""
         if self._kept is None:
-            name, corpus = chosen(self.workspace)
+            name, corpus = chosen_whole(self.workspace)
             names = [each for each in self.workspace.corpora.opened if each == name or each in others(self.workspace)]
             if len(names) == 1:
                 raise NotCaptured(ONE.format(model=corpus.provenance["model"]))

@@ -112,6 +112,11 @@ class Corpus(Keeps):
         return tuple(self._about["groups"])
 
     @property
+    def n_texts(self) -> dict[str, int]:
+        """Group -> how many texts it has."""
+        return {name: int(n) for name, n in zip(self.groups, self._about["texts"], strict=True)}
+
+    @property
     def heads(self) -> pd.DataFrame:
         """One row a head: kind, layer, head, n, and of every metric NAME, NAME_lo, NAME_hi, NAME_uniform, NAME_n.
 

@@ -16,6 +16,7 @@ from atlas.metrics.shared_keys import SHARED
 from atlas.metrics.standard import Standard
 from atlas.metrics.traits import HIGH
 from atlas.tracing.corpus import Corpus, Exemplar
+from atlas.tracing.corpus_groups import whole_of
 from atlas.tracing.drills import Drills, as_columns, read_drills
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def _measured(corpus: Corpus) -> pd.DataFrame:
 
 def drills(corpus: Corpus) -> Drills | None:
     """The drills beside a corpus, as they were when it was first asked for them; None where there are none."""
-    found: Drills | None = corpus.once("drills", lambda: read_drills(corpus))
+    whole = whole_of(corpus)  # texts made for drills are of no group
+    found: Drills | None = whole.once("drills", lambda: read_drills(whole))
     return found
 
 

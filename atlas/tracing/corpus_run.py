@@ -18,3 +18,5 @@ class Given(NamedTuple):
     """Those that can be used, in their order."""
     bad: tuple[tuple[int, str], ...]
     """Row and reason of those that cannot."""
+    groups: tuple[str, ...] = ()
+    """The group of every text; empty: the file was not asked for any."""

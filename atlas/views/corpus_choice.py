@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.state.corpora import choices_of, name_of, without_corpus
+from atlas.state.corpora import choices_of, name_of, whole_name_of, without_corpus
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, View, one_message
 
@@ -22,7 +22,11 @@ class CorpusView(View):
         super().__init__(workspace, **params)
         # Not from_param: the names are those of the corpora that are open, and a link may name another one.
         self.corpus = pmui.Select(label="Corpus", options=[], size="small", margin=TIGHT, width=170)
-        self._follow = Follow(workspace, self.corpus)
+        choice = () if self.has_groups else ("corpus", whole_name_of, _whole_names)
+        self._follow = Follow(workspace, self.corpus, *choice)
+
+    has_groups: ClassVar[bool] = True
+    """Whether what it shows is kept of groups of texts too."""
 
     @classmethod
     def offered(cls, workspace: Workspace) -> str:
@@ -62,6 +66,11 @@ class Follow:
         if event.new and not self._busy and event.new != self._current(self._workspace):
             with one_message():
                 setattr(choices_of(self._workspace), self._field, event.new)
+
+
+def _whole_names(workspace: Workspace) -> list[str]:
+    trace = workspace.trace
+    return [] if trace is None else list(workspace.corpora.whole_of(trace))
 
 
 def _names(workspace: Workspace) -> list[str]:

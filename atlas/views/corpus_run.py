@@ -36,7 +36,9 @@ class CorpusRunView(View):
         "`atlas corpus` writes. Between two parts of a run other readers have their turn; where whoever runs the app lets them, "
         "other processes do it, one run at a time. A run that was stopped goes on from there. Rows that hold no text are listed "
         "and left out, texts that are too long are cut. Parts of speech and entities are not tagged here, so function words, "
-        "content words and entities stay unknown. The corpus is kept for this session alone, and the newest three of them; "
+        "content words and entities stay unknown. Texts with a column of labels or sources can be divided by it: each group is "
+        "then listed beside the corpus in the other cards, and Drift compares two of them. The corpus is kept for this session "
+        "alone, and the newest three of them; "
         "`atlas corpus` writes one to keep."
     )
     defines: ClassVar = ("corpus_mean", "corpus_role")
@@ -68,6 +70,7 @@ class CorpusRunView(View):
             pmui.Select.from_param(choices.source, label="Texts", options=SOURCES, width=174, **look),
             self.upload,
             pmui.TextInput.from_param(choices.column, label="Column of texts", width=150, **look),
+            pmui.TextInput.from_param(choices.group, label="Group by column", placeholder="none", width=150, **look),
             pmui.IntInput.from_param(choices.most, label="Texts at most", step=100, width=130, **look),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
             self.start,

@@ -8,7 +8,7 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.state.corpus_heads import CorpusHeadsLens
-from atlas.state.drift import SECOND, DriftLens, against, others
+from atlas.state.drift import SECOND, DriftLens, against, can_compare, others
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export
 from atlas.views.corpus_choice import CorpusView, Follow
@@ -22,13 +22,13 @@ class DriftView(CorpusView, HeadPlaneView):
 
     key: ClassVar = "drift"
     title: ClassVar = "Drift"
-    question: ClassVar = "Which heads behave differently in another corpus?"
+    question: ClassVar = "Which heads behave differently in other texts?"
     help: ClassVar = (
         "Each cell is a head: its mean in the other corpus minus that in the corpus on screen, in standard deviations between "
         "texts. Orange: more there; purple: less. The sentence below is of all metrics at once, corrected for heads × metrics; "
         "a pipeline asks for the same by `atlas drift A B`. Two versions of a model on the same texts say what training changed; "
-        "one model on two sets of texts says what the texts change, their length among it. Export has every figure with its "
-        "interval and chance. Click a head to show and select it."
+        "one model on two sets of texts says what the texts change, their length among it; two groups of one corpus are chosen "
+        "under 'Corpus' and 'Against'. Export has every figure with its interval and chance. Click a head to show and select it."
     )
     defines: ClassVar = ("drift",)
     lens_type: ClassVar = DriftLens
@@ -42,7 +42,7 @@ class DriftView(CorpusView, HeadPlaneView):
     @classmethod
     def offered(cls, workspace: Workspace) -> str:
         """Only where there are two corpora to compare."""
-        return super().offered(workspace) or ("" if others(workspace) or workspace.trace is None else SECOND)
+        return super().offered(workspace) or ("" if can_compare(workspace) or workspace.trace is None else SECOND)
 
     def tools(self) -> list[Any]:
         """Which corpora, and which metric."""

@@ -31,6 +31,7 @@ class DrillsView(CorpusView, HeadPlaneView):
         "select it. The head page says the drills of one head; the finder takes them as drill_induction, drill_retrieval ..."
     )
     defines: ClassVar = DRILLS
+    has_groups: ClassVar = False
     lens_type: ClassVar = DrillsLens
     drills = Shows(DrillsLens)
 

@@ -46,6 +46,7 @@ class HeadPageView(CorpusView):
         "this head in focus."
     )
     defines: ClassVar = ("corpus_mean", "corpus_role", "excess")
+    has_groups: ClassVar = False
     lens_type: ClassVar = HeadPageLens
     page = Shows(HeadPageLens)
     needs_corpus: ClassVar = False  # without one it says how one is made

@@ -35,6 +35,7 @@ class OverTimeView(CorpusView):
         "which checkpoint a head has a role. Click near a line to show and select its head."
     )
     defines: ClassVar = ("corpus_mean", "corpus_appears")
+    has_groups: ClassVar = False
     lens_type: ClassVar = OverTimeLens
     time = Shows(OverTimeLens)
     wide: ClassVar = True

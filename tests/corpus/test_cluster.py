@@ -143,7 +143,7 @@ def test_a_run_of_a_page_on_workers_is_stopped_survives_its_worker_and_leaves_no
     seen: list[tuple[int, int]] = []
     killed: list[int] = []
 
-    def on_workers(trace: Any, texts: Any, out: str, count: int, report: Any) -> Any:
+    def on_workers(trace: Any, given: Any, out: str, count: int, report: Any) -> Any:
         """The reader presses Cancel when the first worker is there; the second worker is killed."""
         first = not seen
 
@@ -157,7 +157,7 @@ def test_a_run_of_a_page_on_workers_is_stopped_survives_its_worker_and_leaves_no
                 killed.append(worker.pid)
                 worker.kill()
 
-        return in_app.run_on_workers(trace, texts, out, count, told)
+        return in_app.run_on_workers(trace, given, out, count, told)
 
     space = Workspace(never, tasks={**TASKS, ON_WORKERS: on_workers}, corpora=Corpora(workers=1))
     space.pipeline.show(model.trace("The cat sat on the mat.", capture=()))

@@ -8,15 +8,18 @@ import holoviews as hv
 import pytest
 
 import atlas
-from atlas.corpus import Settings, in_app
+from atlas.corpus import Columns, Settings, in_app
 from atlas.state import corpus_run, session_folder
 from atlas.state.corpora import Corpora, choices_of
 from atlas.state.corpus_run import Ceiling
+from atlas.state.drift import CHOOSE_GROUP
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.text.sample import sample_texts
 from atlas.tracing.corpus_run import MEASURE
+from atlas.views.corpus_heads import CorpusTableView
 from atlas.views.corpus_run import CorpusRunView
+from atlas.views.drift import DriftView
 from atlas.views.head_page import HeadPageView
 from tests.corpus.test_run import WORDS
 from tests.engine.families import loaded
@@ -80,18 +83,73 @@ def test_a_file_is_measured_in_parts_and_all_views_of_corpora_show_it(tmp_path, 
     assert page.lens.line == "L0 H0 over 36 texts of words"
 
 
+def labelled(labels, texts=TEXTS):
+    return "\n".join(["text,label", *(f'"{text}","{label}"' for text, label in zip(texts, labels, strict=True))]).encode()
+
+
+def test_a_column_divides_the_texts_into_groups_that_all_cards_show(tmp_path):
+    view, lens = on()
+    labels = ["calm"] * 20 + ["loud"] * 15
+    lens.take("words.csv", labelled([*labels, ""]))
+    lens.choices.group = "label"
+    assert lens.line == "35 texts in 2 groups of words.csv, 1 row that cannot be used: not run yet"
+    assert lens.bad() == "1 row cannot be used:\nrow 36 has no 'label'"
+    assert lens.table()["group"].tolist()[:35] == labels
+    view._run()
+    assert lens.problem == ""
+    given = [{"text": text, "group": label} for text, label in zip(TEXTS, labels, strict=False)]
+    expected = atlas.corpus.run(
+        loaded("GPT-2"), given, tmp_path / "plain", workers=0, columns=Columns(group="group"), settings=Settings(shard_size=16)
+    )
+    assert list(lens.workspace.corpora.of(lens.workspace.trace)) == ["words", "words: calm", "words: loud"]
+    drift = DriftView(lens.workspace)
+    assert drift.offered(lens.workspace) == ""
+    assert not drift.plane.plane().rows
+    assert drift.lens.problem == drift.lens.no_fault == CHOOSE_GROUP
+    for label in ("calm", "loud"):
+        choices_of(lens.workspace).corpus = f"words: {label}"
+        page = CorpusTableView(lens.workspace)
+        assert page.lens.table()["previous"].tolist() == expected.heads_of(label)["previous"].tolist()
+        assert f"means over {labels.count(label)} texts of words: {label}" in page.lens.line
+    page = HeadPageView(lens.workspace)
+    assert (page.corpus.options, page.corpus.value) == (["words"], "words")  # it has what is kept of all texts
+    assert drift.corpus.options == ["words", "words: calm", "words: loud"]
+    assert drift.corpus.value == "words: loud"
+    assert drift.other.options == ["words: calm"]
+    assert drift.plane.plane().rows
+    assert drift.lens.problem == ""
+
+
+def test_a_column_that_divides_nothing_is_an_error_that_says_what_to_do(monkeypatch):
+    _, lens = on()
+    lens.take("words.csv", labelled(range(36)))
+    lens.choices.group = "label"
+    lens.shown()
+    assert lens.problem == (
+        "'label' has 36 values; texts are divided into up to 24 groups here. Name a column with fewer, or use "
+        "`atlas corpus --group`."
+    )
+    lens.choices.group = "mood"
+    lens.shown()
+    assert "has no column 'mood'; it has text, label" in lens.problem
+    lens.choices.group = " "
+    lens.shown()
+    assert lens.problem == ""
+    assert lens.line.startswith("36 texts of words.csv")
+
+
 def test_a_run_that_was_stopped_goes_on_from_there(monkeypatch):
     monkeypatch.setattr(corpus_run, "PART_SECONDS", 0.0)
     _, lens = on()
     lens.take("words.txt", as_file([*TEXTS, *sample_texts(20)]))
     measured, real = [], in_app.part_of_run
 
-    def stopping(trace, texts, out, seconds, report):
+    def stopping(trace, given, out, seconds, report):
         """The reader presses Cancel in the second part."""
         if len(measured) == 1:
             lens._wanted.clear()
         measured.append(len(list(Path(out).glob("shards/measure-*"))))
-        return real(trace, texts, out, seconds, report)
+        return real(trace, given, out, seconds, report)
 
     lens.workspace.tasks = {**TASKS, MEASURE: stopping}
     lens.run()
@@ -114,7 +172,7 @@ def test_rows_that_cannot_be_used_are_listed_and_others_get_less(monkeypatch):
     table = view.export().table
     assert list(table["problem"]) == ["", "", "", "", "is empty", "is not UTF-8"]
     lens.take("long.txt", as_file(["the cat " * 5, "the dog " * 5]))
-    assert lens.chosen() == (("the cat " * 5,), 1)
+    assert lens.chosen() == (("the cat " * 5,), 1, ())
     view.upload.param.update(filename="texts.exe", value=b"MZ")
     assert "not from 'texts.exe'" in view.faults.note
 
@@ -147,4 +205,4 @@ def test_the_sample_is_plain_and_always_the_same():
     assert len(set(made)) == 300
     assert made[:5] == sample_texts(5)
     assert all(text[-1] in '."' and "{" not in text for text in made)
-    assert in_app.read("", None, "text", 7) == (made[:7], ())
+    assert in_app.read("", None, "text", "", 7) == (made[:7], (), ())
