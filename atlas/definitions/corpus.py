@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import BENJAMINI, CLARK, COHEN, OLSSON, WELCH
+from atlas.definitions.references import BENJAMINI, CLARK, COHEN, CONFORMAL, OLSSON, WELCH
 
 CORPUS = (
     Definition(
@@ -65,5 +65,19 @@ CORPUS = (
         "no difference",
         "effect: any number; 0.2 is called small, 0.8 large",
         f"{WELCH}; {BENJAMINI}; {COHEN}",
+    ),
+    Definition(
+        "unusual",
+        "corpus",
+        "Unusual on this text",
+        "(value here − mean over texts) / s, s the standard deviation between texts; p = 2 · (1 + number of texts as far out or "
+        "farther on that side) / (n + 1), at most 1; q: corrected for the heads (Benjamini-Hochberg)",
+        "A dot (q ≤ 0.05): the head does more or less of it here than over texts like those of the corpus. A text that comes "
+        "from where they come from has its rank by chance, so p is exact for any distribution; it cannot be under 2 / (n + 1), "
+        "and a corpus of few texts can have no dots. Texts in the same bin as this one count as farther out. A text of another "
+        "length is unusual in most figures that depend on length: compare what even attention gives here and there.",
+        "0; outside the middle 95 % of the texts at most 5 % of the figures of a text like them",
+        "any number",
+        f"{CONFORMAL}; {BENJAMINI}",
     ),
 )

@@ -10,6 +10,7 @@ WANG = "Wang, Variengien, Conmy, Shlegeris & Steinhardt 2022, Interpretability i
 XIAO = "Xiao, Tian, Chen, Han & Lewis 2023, Efficient Streaming Language Models with Attention Sinks"
 GPT_OSS = "OpenAI 2025, gpt-oss-120b & gpt-oss-20b Model Card"
 LIN = "Lin 1991, Divergence Measures Based on the Shannon Entropy"
+CONFORMAL = "Vovk, Gammerman & Shafer 2005 (conformal p-values)"
 WELCH = "Welch 1947, The Generalization of Student's Problem when Several Different Population Variances are Involved"
 WILSON = "Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference"
 HOEFFDING = "Hoeffding 1963, Probability Inequalities for Sums of Bounded Random Variables"

@@ -164,16 +164,21 @@ class Corpus(Keeps):
         A quantile is the smallest value that at least that share of the texts does not exceed; none is farther from the truth
         than `error`.
         """
-        found, errors = quantiles(self._counts(name), self._edges(name), list(SHARES.values()))
+        found, errors = quantiles(*self.sketch(name), list(SHARES.values()))
         table = pd.DataFrame(found, columns=list(SHARES)).assign(error=errors.max(axis=-1))
         return pd.concat([self._ids, table], axis=1)
 
     def distribution(self, name: str) -> pd.DataFrame:
         """kind, layer, head, low, high, count: the texts whose value of a metric is in a bin; bins without one are left out."""
-        counts, edges = self._counts(name), self._edges(name)
+        counts, edges = self.sketch(name)
         head, place = np.nonzero(counts)
         table = pd.DataFrame({"low": edges[place], "high": edges[place + 1], "count": counts[head, place]})
         return pd.concat([self._ids.iloc[head].reset_index(drop=True), table], axis=1)
+
+    def sketch(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(head, bin) how many texts have a value of a metric in each bin, and the (bin + 1,) edges of the bins."""
+        at = self._place(name)
+        return self._part("sketch", (slice(None), at)), np.asarray(self._array("sketch_edges")[at])
 
     @property
     def distances(self) -> pd.DataFrame:
@@ -314,12 +319,6 @@ class Corpus(Keeps):
             msg = f"A corpus has no quantiles of {name!r}; it has {', '.join(self.metrics)}."
             raise UnknownName(msg)
         return self.metrics.index(name)
-
-    def _counts(self, name: str) -> np.ndarray:
-        return self._part("sketch", (slice(None), self._place(name)))
-
-    def _edges(self, name: str) -> np.ndarray:
-        return np.asarray(self._array("sketch_edges")[self._place(name)])
 
 
 def _side(kind: str, axis: str, tokens: Mapping[str, Any]) -> str:

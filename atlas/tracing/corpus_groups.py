@@ -58,6 +58,10 @@ class CorpusGroup(Corpus):
         """Raise, because there is none."""
         raise NotCaptured(NOT_APART.format(what="distributions"))
 
+    def sketch(self, name: str) -> NoReturn:  # noqa: ARG002
+        """Raise, because there is none."""
+        raise NotCaptured(NOT_APART.format(what="distributions"))
+
     @property
     def distances(self) -> NoReturn:
         """Raise, because there are none."""

@@ -58,6 +58,7 @@ from atlas.views.stream_writes import StreamWritesView
 from atlas.views.swap_audit import SwapAuditView
 from atlas.views.table import TableView
 from atlas.views.tradeoff import TradeoffView
+from atlas.views.unusual import UnusualView
 from atlas.views.verdict import VerdictView
 from atlas.views.why import WhyView
 from atlas.views.writing import WritingView
@@ -155,6 +156,7 @@ TABS: tuple[Tab, ...] = (
             FinderView,
             CorpusProfileView,
             DrillsView,
+            UnusualView,
             DriftView,
             OverTimeView,
         ),

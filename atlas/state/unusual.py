@@ -1,0 +1,156 @@
+"""What the view of a text among many shows: how far every head's figure here is from those over the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from atlas.errors import NotCaptured
+from atlas.ids import HeadId
+from atlas.numbers import three
+from atlas.state.corpora import KEY, CorpusChoices, chosen_whole, whole_name_of
+from atlas.state.corpus_heads import READS, over
+from atlas.state.head_plane import HeadPlaneLens
+from atlas.state.heads import title_of
+from atlas.state.lens import counted
+from atlas.state.plane import Cell, Plane
+from atlas.tracing.corpus import Corpus
+from atlas.tracing.unusual import LEVEL, USUAL, Unusual, unusual
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from atlas.trace import Trace
+
+FARTHEST = 8
+"""Heads that are named with the figure that is farthest out."""
+
+NUMBERS = {
+    "value": "effect", "here": "value", "mean over texts": "mean", "by chance here": "uniform", "over texts": "uniform_mean",
+    "q": "q",
+}  # fmt: skip
+"""What a cell says -> column of the table."""
+
+_FOUND: WeakKeyDictionary[Trace, WeakKeyDictionary[Corpus, Unusual]] = WeakKeyDictionary()
+"""Traces among the texts of corpora: neither ever changes."""
+
+
+class UnusualLens(HeadPlaneLens):
+    """How far one figure of every head on this text is from its mean over a corpus, in standard deviations between texts."""
+
+    key: ClassVar = KEY
+    choices_type: ClassVar = CorpusChoices
+    reads: ClassVar = {"selection": ("focus",), "display": ("metric",), **READS}
+    missing: ClassVar = "not known, or the same in every text"
+
+    def depends(self) -> Hashable:
+        """On the kind, the corpus, the metric and what is hidden."""
+        return self.kind, whole_name_of(self.workspace), self.workspace.display.metric, self.choices.threshold
+
+    @property
+    def signed(self) -> bool:
+        """A head does more of it here, or less."""
+        return True
+
+    def reading(self) -> str:
+        """What the value of a cell is."""
+        return "standard deviations from the mean over texts"
+
+    def found(self) -> Unusual:
+        """All figures of this text among those of the corpus."""
+        corpus = chosen_whole(self.workspace)[1]
+        known = _FOUND.setdefault(self.trace, WeakKeyDictionary())
+        if corpus not in known:
+            known[corpus] = unusual(self.trace, corpus)
+        return known[corpus]
+
+    def beyond(self) -> frozenset[HeadId]:
+        """Heads of the kind on screen that are unusual here."""
+        own = self._table() if self.plane().rows else None
+        if own is None:
+            return frozenset()
+        rows = own[own["q"] <= LEVEL]
+        return frozenset(HeadId(self.kind, layer, head) for layer, head in zip(rows["layer"], rows["head"], strict=True))
+
+    def said(self) -> str:
+        """How much is unusual, over all figures."""
+        return self.attempt(self._said, "")
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The unusual heads of the metric, and the heads with the figures that are farthest out, as chips."""
+        nothing: list[dict[str, Any]] = []
+        return self.attempt(self._groups, nothing)
+
+    def press(self, key: str, origin: str) -> None:
+        """Select the unusual heads, or show a head with the figure that is farthest out."""
+        selection = self.workspace.selection
+        if key == "all":
+            heads = self.beyond()
+            if heads == selection.heads:
+                selection.clear("heads", origin=origin)
+            else:
+                selection.select_heads(heads, origin=origin, label=f"unusual {title_of(self.workspace.display.metric).lower()}")
+            return
+        kind, layer, head, metric = key.split(".")
+        self.workspace.display.metric = metric
+        selection.pick(HeadId(kind, int(layer), int(head)), origin=origin)
+
+    # -- made ----------------------------------------------------------------------------------------------------------
+
+    def _build_plane(self) -> Plane:
+        table, metric, (name, corpus) = self._table(), self.workspace.display.metric, chosen_whole(self.workspace)
+        n = int(np.count_nonzero(table["q"] <= LEVEL))
+        self.line = (
+            f"{title_of(metric)} on this text beside {over(self.workspace, name, corpus)}: {counted(n, 'head')} of "
+            f"{len(table):,} {'is' if n == 1 else 'are'} unusual (q ≤ {LEVEL:g})"
+        )
+        return self.of_heads(table["effect"].to_numpy(float))
+
+    def _table(self) -> pd.DataFrame:
+        """The rows of the metric, in the order of the heads of the kind on screen."""
+        metric = self.workspace.display.metric
+        table = self.found().of(metric)
+        here = table[table["kind"] == self.kind]
+        if here.empty or here["p"].isna().all():
+            msg = f"{title_of(metric)} is not known on this text, or over the corpus. Choose another metric."
+            raise NotCaptured(msg)
+        return here.sort_values(["layer", "head"], ignore_index=True)
+
+    def _numbers(self, row: int, column: int) -> Cell:
+        found = self._table().iloc[row * self.trace.n_heads(self.kind) + column]
+        return {name: float(found[of]) for name, of in NUMBERS.items()}
+
+    def _said(self) -> str:
+        n, of = self.found().outside
+        if not of:
+            return ""
+        return (
+            f"Over all metrics: {n / of:.0%} of {of:,} figures are outside what {USUAL:.0%} of the texts show; "
+            f"of a text like them it would be about {1 - USUAL:.0%}."
+        )
+
+    def _groups(self) -> list[dict[str, Any]]:
+        unusual_here, selection = self.beyond(), self.workspace.selection
+        groups = []
+        if unusual_here:
+            title = "Select them; every other view follows"
+            active = unusual_here == selection.heads
+            chip = {"key": "all", "label": "all", "count": len(unusual_here), "active": active, "title": title}
+            groups.append({"name": f"Unusual by {title_of(self.workspace.display.metric).lower()}", "chips": [chip]})
+        kinds = self.trace.kinds
+        chips = [_chip(row, kinds) for row in self.found().farthest(FARTHEST).itertuples()]
+        return [*groups, {"name": "Farthest out, by any metric", "chips": chips}] if chips else groups
+
+
+def _chip(row: Any, kinds: Sequence[str]) -> dict[str, Any]:
+    share, side = (row.lower, "higher") if row.effect > 0 else (row.higher, "lower")
+    head = HeadId(row.kind, int(row.layer), int(row.head))
+    return {
+        "key": f"{row.kind}.{row.layer}.{row.head}.{row.metric}",
+        "label": f"{head.label(kinds)} {title_of(row.metric)} {three(row.value)}",
+        "active": False,
+        "title": f"{three(row.mean)} on average, {side} than in {share:.1%} of {row.n:,} texts",
+    }
