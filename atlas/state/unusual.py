@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -127,9 +128,22 @@ class UnusualLens(HeadPlaneLens):
         n, of = self.found().outside
         if not of:
             return ""
+        every = (
+            f"Over all metrics: {share(n / of)} of {of:,} figures are outside what {share(USUAL)} of the texts show; of a text "
+            f"like them it would be about {share(1 - USUAL)}."
+        )
+        return f"{every}\n{few}" if (few := self._too_few()) else every
+
+    def _too_few(self) -> str:
+        """Why no single head can have a dot; empty where one can."""
+        table = self.found().of(self.workspace.display.metric)
+        heads, texts = int(table["p"].notna().sum()), int(table["n"].max()) if len(table) else 0
+        least, enough = 2 * heads / (texts + 1), math.ceil(round(2 * heads / LEVEL, 6)) - 1
+        if not heads or least <= LEVEL:
+            return ""
         return (
-            f"Over all metrics: {n / of:.0%} of {of:,} figures are outside what {USUAL:.0%} of the texts show; "
-            f"of a text like them it would be about {1 - USUAL:.0%}."
+            f"Among {counted(texts, 'text')} a single head of {heads:,} cannot be told to be unusual (its q is "
+            f"{three(min(least, 1))} at least), only several together; from {enough:,} texts on it can."
         )
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -145,12 +159,17 @@ class UnusualLens(HeadPlaneLens):
         return [*groups, {"name": "Farthest out, by any metric", "chips": chips}] if chips else groups
 
 
+def share(part: float) -> str:
+    """A share in hundredths."""
+    return f"{100 * part:.0f} %"
+
+
 def _chip(row: Any, kinds: Sequence[str]) -> dict[str, Any]:
-    share, side = (row.lower, "higher") if row.effect > 0 else (row.higher, "lower")
+    beaten, side = (row.lower, "higher") if row.effect > 0 else (row.higher, "lower")
     head = HeadId(row.kind, int(row.layer), int(row.head))
     return {
         "key": f"{row.kind}.{row.layer}.{row.head}.{row.metric}",
         "label": f"{head.label(kinds)} {title_of(row.metric)} {three(row.value)}",
         "active": False,
-        "title": f"{three(row.mean)} on average, {side} than in {share:.1%} of {row.n:,} texts",
+        "title": f"{three(row.mean)} on average, {side} than in {100 * beaten:.1f} % of {row.n:,} texts",
     }

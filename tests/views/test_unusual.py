@@ -82,9 +82,25 @@ def test_a_text_like_the_corpus_is_usual_and_a_strange_one_is_not(tmp_path):
     view.plane.plane()
     n, of = strange
     assert view.unusual.said() == (
-        f"Over all metrics: {n / of:.0%} of {of:,} figures are outside what 95% of the texts show; of a text like them it would "
-        "be about 5%."
+        f"Over all metrics: {100 * n / of:.0f} % of {of:,} figures are outside what 95 % of the texts show; of a text like them "
+        "it would be about 5 %.\nAmong 160 texts a single head of 48 cannot be told to be unusual (its q is 0.596 at least), "
+        "only several together; from 1,919 texts on it can."
     )
+
+
+@pytest.mark.parametrize(("texts", "possible"), [(478, False), (479, True)])
+def test_a_single_head_can_be_unusual_from_the_number_of_texts_that_is_said(texts, possible):
+    """Of 12 heads, one far out and eleven in the middle: the q that is said is the one that it has."""
+    made = values(texts, heads=12)
+    at = METRICS.index("self")
+    made[..., at] = np.median(trace().heads["self"]) + np.linspace(-0.5, 0.5, texts)[:, None]
+    made[:, 6, at] = 0.99
+    held = corpus(made, kinds=(("decoder", 3, 4),), model=trace().provenance["model"], where="/somewhere/stories")
+    view, space = on(held)
+    space.display.metric = "self"
+    view.plane.plane()
+    assert ("from 479 texts on it can" in view.unusual.said()) != possible
+    assert (view.unusual.beyond() == {PREVIOUS}) == possible
 
 
 def test_a_chip_selects_the_unusual_heads_and_another_shows_a_head_with_its_figure():
@@ -111,7 +127,7 @@ def test_a_chip_selects_the_unusual_heads_and_another_shows_a_head_with_its_figu
     assert chip["key"] == f"{head.kind}.{head.layer}.{head.head}.{first['metric']}"
     assert chip["label"].startswith(str(head))
     side = "higher" if first["effect"] > 0 else "lower"
-    assert f"{side} than in 100.0% of 400 texts" in chip["title"]
+    assert f"{side} than in 100.0 % of 400 texts" in chip["title"]
     space.display.metric = "previous"
     view._pressed({"key": chip["key"], "additive": False})
     assert space.display.metric == first["metric"]
