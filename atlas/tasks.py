@@ -14,6 +14,7 @@ from atlas.attribution import (
     importance,
     patching,
     score_parts,
+    two_sides,
     verdicts,
     writer_cuts,
 )
@@ -47,6 +48,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **positions.TASKS,
     **write.TASKS,
     **compare.TASKS,
+    **two_sides.TASKS,
     **curves.TASKS,
     **effects.TASKS,
     **effect_choices.TASKS,

@@ -100,4 +100,29 @@ COMPARE = (
         "−2 to 2",
         "none: a difference",
     ),
+    Definition(
+        "attribution_difference",
+        "difference",
+        "Difference of attribution",
+        "bᵢ / Σⱼ |bⱼ| − aᵢ / Σⱼ |aⱼ|; a, b: score of a word on either side, the sum over its tokens; j: all words of that side "
+        "that count",
+        "Above 0: on side B the word speaks more for what is explained, or less against it; of a method without signs, it "
+        "matters more. A share says what part of an explanation rests on a word, not how sure the prediction is, and a word "
+        "that only one side has takes its share from the others. Special tokens do not count, nor what comes after the "
+        "explained place in a model that looks back only.",
+        "0 where both sides rest on the same words",
+        "−2 to 2",
+        "none: a difference",
+    ),
+    Definition(
+        "attribution_rank",
+        "difference",
+        "Rank correlation of two attributions",
+        "Spearman's ρ between the shares of the words that both sides have and that count on both",
+        "1: both predictions rest on the words in the same order; near 0: as two that have nothing to do with each other. With "
+        "few words it is far from 0 by chance.",
+        "0; p: the share of 999 shuffles of the words of B whose ρ is as far from 0",
+        "−1 to 1",
+        "Spearman 1904, The proof and measurement of association between two things",
+    ),
 )

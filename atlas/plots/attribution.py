@@ -47,6 +47,8 @@ class Bars(NamedTuple):
     title: str
     values: Floats
     signed: bool
+    top: float | None = None
+    """The magnitude of a bar that fills its row, of rows on one scale; None: the largest of this row."""
 
     @property
     def largest(self) -> float:
@@ -101,7 +103,7 @@ def bar_columns(tokens: Sequence[str], sides: Sequence[str], rows: Sequence[Bars
     parts: dict[str, list[Any]] = {name: [] for name in (*SIDES, "colour", "token", "about")}
     around = theme(dark=dark)
     for row, bars in enumerate(rows):
-        largest = bars.largest
+        largest = bars.largest if bars.top is None else bars.top
         share = bars.values / largest if largest > 0 else np.zeros_like(bars.values)
         known = np.isfinite(bars.values)
         foot = np.full(len(at), -float(row) if bars.signed else -row - HALF)
@@ -135,6 +137,7 @@ def score_bars(
     *,
     dark: bool = False,
     hooks: Mapping[str, Sequence[Hook]] | None = None,
+    height: int = 2 * ROW_HEIGHT + AXIS,
 ) -> hv.Overlay:
     """The plot; `hooks` are hooks of the elements 'bars' and 'marked'."""
     around, listening = theme(dark=dark), hooks or {}
@@ -144,7 +147,7 @@ def score_bars(
         y_label="",
         x_range=(0.0, 1.0),
         y_range=(0.0, 1.0),
-        height=2 * ROW_HEIGHT + AXIS,
+        height=height,
     )
     shared |= {"default_tools": [], "toolbar": None}
     columns = bar_columns(tokens, sides, rows, dark=dark)

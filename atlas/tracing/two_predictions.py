@@ -9,7 +9,16 @@ import numpy as np
 from atlas.errors import NotCaptured
 from atlas.text.pairs import NO_PARTNER
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
-from atlas.tracing.predictions import LABELS, MASKED, WHOLE_TEXT, Distribution, side_of_predictions, task_of, without_predictions
+from atlas.tracing.predictions import (
+    LABELS,
+    MASKED,
+    WHOLE_TEXT,
+    Distribution,
+    masks_of,
+    side_of_predictions,
+    task_of,
+    without_predictions,
+)
 
 if TYPE_CHECKING:
     from atlas.tracing.two_traces import TwoTraces
@@ -81,6 +90,32 @@ def places(two: TwoTraces) -> list[Place]:
         if a >= 0 and b >= 0:
             found.append(Place(name, a, b, int(unit)))
     return found
+
+
+def counterpart(two: TwoTraces, position: int) -> int | None:
+    """The position of the second side at which the same is predicted as at one of the first; None where there is none.
+
+    Masks stand for each other in their order. A token within a word has one where the word is cut the same on both sides.
+    """
+    masks = masks_of(two.a), masks_of(two.b)
+    if position in masks[0]:
+        number = masks[0].index(position)
+        if number < len(masks[1]):
+            return masks[1][number]
+    try:
+        found = {place.a: place.b for place in places(two)}
+    except NotCaptured:
+        return None
+    if position in found or position == WHOLE_TEXT:
+        return found.get(position)
+    side = side_of_predictions(two.a)
+    units, tables = two.words(side).units, (two.a.token_tables[side], two.b.token_tables[side])
+    unit, same = int(units.old[position]), task_of(two.a) == task_of(two.b)
+    at = [np.flatnonzero(each == unit) for each in (units.old, units.new)]
+    cut = [table["token"].to_numpy()[here].tolist() for table, here in zip(tables, at, strict=True)]
+    if unit == NO_PARTNER or not same or cut[0] != cut[1]:
+        return None
+    return int(at[1][int(np.flatnonzero(at[0] == position)[0])])
 
 
 def beside(one: Distribution, other: Distribution, k: int) -> list[Beside]:

@@ -13,6 +13,7 @@ from atlas.views.benchmark import BenchmarkView
 from atlas.views.calibration import CalibrationView
 from atlas.views.causal_test import CausalTestView
 from atlas.views.compare import CompareView
+from atlas.views.compare_attributions import CompareAttributionsView
 from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
 from atlas.views.compare_measured import CompareAgreementView, CompareBiasView
 from atlas.views.compare_planes import CompareGroupsView, CompareHeadsView, CompareMatrixView, CompareStreamsView
@@ -174,6 +175,7 @@ TABS: tuple[Tab, ...] = (
             CompareStreamsView,
             CompareBiasView,
             CompareAgreementView,
+            CompareAttributionsView,
         ),
     ),
 )
