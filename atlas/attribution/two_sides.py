@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def target_beside(two: TwoTraces, resolved: Resolved, explains: str = SAME) -> t
         outcome = _named_beside(two, at, resolved.outcome)
         against = _named_beside(two, at, resolved.against) if resolved.against_id is not None else None
     except UnknownName as error:
-        return own, f"Side B: {str(error).rstrip('.')}, {OWN_INSTEAD}."
+        return own, f"{error}, {OWN_INSTEAD}."
     return Target(at, outcome, against, resolved.of), ""
 
 
@@ -107,13 +108,12 @@ def _named_beside(two: TwoTraces, at: int, outcome: str) -> str:
     plain = outcome.strip() or outcome
     probable: dict[str, float] = {}
     for name in (plain, f" {plain}"):
-        try:
+        with suppress(UnknownName):
             found = Subject(two.b, Target(at, name)).target
-        except UnknownName:
-            if not probable and name != plain:
-                raise
-            continue
-        probable[found.outcome] = found.probability
+            probable[found.outcome] = found.probability
+    if not probable:
+        msg = f"Side B has no outcome '{plain}'"
+        raise UnknownName(msg)
     return max(probable, key=lambda name: np.nan_to_num(probable[name]))
 
 

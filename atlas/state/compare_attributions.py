@@ -176,7 +176,7 @@ class CompareAttributionsLens(SecondLens, PressedLens):
 
     def table(self) -> pd.DataFrame:
         """Every word with its scores and shares on both sides; special tokens, which have no share, too."""
-        found = self.found() if self.workspace.trace is not None and self.workspace.second.used else None
+        found = self.found()
         columns = ["side", "word", "where", "tokens_a", "tokens_b", "raw_a", "raw_b", "a", "b", "difference", "compared"]
         if found is None:
             return pd.DataFrame(columns=columns)
