@@ -214,9 +214,7 @@ class CompareAttributionsLens(SecondLens, PressedLens):
         if max(found.left_out) > LEAST_CHANGE:
             held = " and ".join(f"{percent(part)} of all on {name}" for name, part in zip("AB", found.left_out, strict=True))
             notes.append(f"Special tokens are left out of the shares; they hold {held}.")
-        for name in ("a", "b"):
-            if not table[name].notna().any():
-                notes.append(f"On side {name.upper()} no word has a score other than 0, so there are no shares.")
+        notes += [_without_shares(table, name) for name in ("a", "b")]
         notes += [f"{DEFINITIONS[name].title} is not offered. {reason}" for name, reason in self.missing().items()]
         return tuple(filter(None, notes))
 
@@ -255,6 +253,15 @@ class CompareAttributionsLens(SecondLens, PressedLens):
 def _by_size(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Rows by the falling magnitude of a column; equal ones in the order of the text."""
     return table.iloc[np.argsort(-table[name].abs().to_numpy(dtype=float), kind="stable")]
+
+
+def _without_shares(table: pd.DataFrame, name: str) -> str:
+    """Why words of a side have no bar; empty: all have one."""
+    side, later = name.upper(), int(table.loc[table["where"] == BOTH, name].isna().sum())
+    if not table[name].notna().any():
+        return f"On side {side} no word has a score other than 0, so there are no shares."
+    come = "comes" if later == 1 else "come"
+    return f"On side {side} {counted(later, 'word')} {come} after the explained place, without a share." if later else ""
 
 
 def _explained(found: Attribution) -> str:

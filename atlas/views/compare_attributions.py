@@ -73,7 +73,7 @@ class CompareAttributionsView(View):
         explains = self.attributions.choices.param.explains
         return [
             self.method,
-            pmui.Select.from_param(explains, label="Explained on B", options=EXPLAINED, width=170, size="small", margin=TIGHT),
+            pmui.Select.from_param(explains, label="Explained on B", options=EXPLAINED, width=212, size="small", margin=TIGHT),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
             self.button,
         ]

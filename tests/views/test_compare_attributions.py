@@ -139,6 +139,15 @@ def test_the_words_that_changed_most_are_named_with_both_shares():
     assert "shuffled words are as far from 0 in" in rank
 
 
+def test_words_after_the_explained_place_of_one_side_are_counted():
+    view = shown(model="gpt-mini")  # A reads all of the text, B what is before 'she'
+    found = view.attributions.shown()
+    later = int((np.isfinite(found.a) & np.isnan(found.b)).sum())
+    assert later == 9
+    assert "On side B 9 words come after the explained place, without a share." in found.notes
+    assert not any(note.startswith("On side A") for note in found.notes)
+
+
 def test_the_gap_of_integrated_gradients_is_said_of_either_side():
     view = shown(method="integrated_gradients")
     said = [note for note in view.attributions.shown().notes if "Scores add up to the target within" in note]
