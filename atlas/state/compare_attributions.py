@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import param
 
 from atlas.definitions import DEFINITIONS
-from atlas.errors import NotCaptured, NothingYet, TooLarge
+from atlas.errors import NotCaptured, TooLarge
 from atlas.numbers import listed, three
 from atlas.state.asking import Progress
 from atlas.state.attribution import METHODS, explained_target
@@ -21,7 +21,7 @@ from atlas.state.pressed import PressedLens
 from atlas.state.second_lens import SecondLens
 from atlas.state.words import shown_token, visible
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import LOGIT, Attribution, Target
+from atlas.tracing.explained import LOGIT, Attribution, Target, without_model
 from atlas.tracing.two_attributions import (
     BOTH,
     METHODS_OF_BOTH,
@@ -31,7 +31,12 @@ from atlas.tracing.two_attributions import (
     SAME,
     TWO_ATTRIBUTIONS,
     TwoAttributions,
+    has_words,
+    not_known,
 )
+
+if TYPE_CHECKING:
+    from atlas.tracing.two_traces import TwoTraces
 
 MOST_WORDS = 1_000
 """Words with bars: of more, a bar is narrower than a pixel."""
@@ -42,7 +47,7 @@ MOST_NAMED = 5
 LEAST_CHANGE = 0.0005
 """Change of a share that is worth a word; less is 0.0 % on screen."""
 
-NOT_PRESSED = "Press Run to attribute the prediction that is explained to the words of both sides."
+NOT_PRESSED = "Not run yet: Run attributes the prediction that is explained to the words of both sides"
 
 ALONE = {BOTH: "", ONLY_A: " (A)", ONLY_B: " (B)"}
 """After the name of a word: which side alone has it."""
@@ -130,13 +135,16 @@ class CompareAttributionsLens(SecondLens, PressedLens):
         task, target, choices = self.workspace.tasks.get(TWO_ATTRIBUTIONS), self.target(), self.choices
         if task is None:
             raise NotCaptured(NO_MODEL)
-        if not self.is_pressed:
-            self.drop_asked()
-            self.line = ""
-            raise NothingYet(NOT_PRESSED)
+        reason = without_model(two.b)
+        if reason:
+            msg = f"Side B cannot be explained: {reason}"
+            raise NotCaptured(msg)
         method, explains = choices.method, choices.explains
         if method in self.missing():
             raise NotCaptured(self.missing()[method])
+        if not self.is_pressed:
+            self.drop_asked()
+            return None
 
         def work(progress: Progress) -> TwoAttributions:
             made: TwoAttributions = task(two, target, method, explains, progress.tell)
@@ -176,32 +184,45 @@ class CompareAttributionsLens(SecondLens, PressedLens):
 
     def table(self) -> pd.DataFrame:
         """Every word with its scores and shares on both sides; special tokens, which have no share, too."""
-        found = self.found()
-        columns = ["side", "word", "where", "tokens_a", "tokens_b", "raw_a", "raw_b", "a", "b", "difference", "compared"]
-        if found is None:
-            return pd.DataFrame(columns=columns)
-        table = found.table[columns].copy()
+        found, two = self.found(), self.workspace.second.two()
+        if two is None:
+            return pd.DataFrame()
+        table = not_known(two) if found is None else found.table.copy()
         for name in ("tokens_a", "tokens_b"):
             table[name] = [" ".join(map(str, tokens)) for tokens in table[name]]
-        return table.assign(method=self.choices.method, explained_a=found.a.target.words, explained_b=found.b.target.words)
+        explained = ["", ""] if found is None else [each.target.words for each in (found.a, found.b)]
+        return table.assign(method=self.choices.method, explained_a=explained[0], explained_b=explained[1])
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
     def _work_out(self) -> Sides:
-        found = self.found()
-        if found is None:
+        found, two = self.found(), self.workspace.second.two()
+        if two is None:
             return Sides()
-        table = found.table[found.table[["a", "b"]].notna().any(axis=1)]
+        if found is None:
+            table = not_known(two)
+            table = table[has_words(two, table)]
+        else:
+            table = found.table[found.table[["a", "b"]].notna().any(axis=1)]
         if len(table) > MOST_WORDS:
             msg = f"{len(table):,} words are more than the {MOST_WORDS:,} that have room for bars. Shorten the texts."
             raise TooLarge(msg)
-        self.line = self._describe(found)
+        self.line = self._awaited(two) if found is None else self._describe(found)
+        notes = () if found is None else self._notes(found, table)
         words = [_shown(word) + ALONE[where] for word, where in zip(table["word"], table["where"], strict=True)]
         a, b, difference = (table[name].to_numpy(dtype=float) for name in ("a", "b", "difference"))
         return Sides(
             tuple(words), tuple(table["where"] + " " + table["side"]), a, b, difference, tuple(table["side"]),
-            tuple(table["tokens_a"]), DEFINITIONS[self.choices.method].range == "any number", self._notes(found, table),
+            tuple(table["tokens_a"]), DEFINITIONS[self.choices.method].range == "any number", notes,
         )  # fmt: skip
+
+    def _awaited(self, two: TwoTraces) -> str:
+        """What a press would run, or that it runs."""
+        takes = self.takes_both(two, [self.choices.method])
+        passes = takes.passes + (takes.beside[2] if takes.beside is not None else 0)
+        if self.is_pressed:
+            return f"{DEFINITIONS[self.choices.method].title} of both sides"
+        return f"{NOT_PRESSED}, in {passes:,} passes at most"
 
     def _describe(self, found: TwoAttributions) -> str:
         said = [f"{name}: {_explained(each)}" for name, each in (("A", found.a), ("B", found.b))]

@@ -56,6 +56,23 @@ def aligned_words(two: TwoTraces) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["side", "word", "where", "tokens_a", "tokens_b"])
 
 
+def not_known(two: TwoTraces) -> pd.DataFrame:
+    """The words of both sides as `TwoAttributions.table` has them, before anything is known of them."""
+    return aligned_words(two).assign(**dict.fromkeys(("raw_a", "raw_b", "a", "b", "difference"), np.nan), compared=False)
+
+
+def has_words(two: TwoTraces, table: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are of more than special tokens."""
+    special = [
+        {side: each["special"].to_numpy(dtype=bool) for side, each in trace.token_tables.items()} for trace in (two.a, two.b)
+    ]
+    found = [
+        any(not flags[side][at] for flags, tokens in zip(special, both, strict=True) for at in tokens)
+        for side, *both in table[["side", "tokens_a", "tokens_b"]].to_numpy().tolist()
+    ]
+    return pd.Series(found, index=table.index, dtype=bool)
+
+
 def _words_of(two: TwoTraces, side: str) -> list[tuple[str, str, str, tuple[int, ...], tuple[int, ...]]]:
     tables = [trace.token_tables.get(side) for trace in (two.a, two.b)]
     names: list[list[str]] = [[] if table is None else table["token"].astype(str).tolist() for table in tables]

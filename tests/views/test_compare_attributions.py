@@ -8,14 +8,13 @@ import pytest
 
 import atlas
 from atlas.attribution import attribute
-from atlas.errors import NothingYet
 from atlas.plots.attribution import Bars, bar_columns, frame_of, places
 from atlas.plots.colours import diverging, sequential
 from atlas.state.compare_attributions import NOT_PRESSED
 from atlas.state.restore import apply
 from atlas.state.second_lens import NO_SECOND
 from atlas.state.share import encode
-from atlas.tracing.explained import Target
+from atlas.tracing.explained import PASSES, Target
 from atlas.tracing.predictions import task_of
 from atlas.tracing.two_attributions import OWN, TWO_ATTRIBUTIONS
 from atlas.tracing.two_predictions import without_both
@@ -53,9 +52,13 @@ def test_nothing_runs_before_the_press_and_after_it_the_card_follows():
     view.method.value = "input_x_gradient"
     assert (view.problem, view.button.disabled, view.attributions.choices.method) == (NO_SECOND, True, "input_x_gradient")
     room.second.put(text=OTHER)
-    assert (view.problem, view.button.disabled, runs) == (NOT_PRESSED, False, [])
-    with pytest.raises(NothingYet):
-        view.export()
+    passes = sum(room.tasks[PASSES](trace, ["input_x_gradient"]) for trace in (room.trace, room.second.trace))
+    unrun = f"{NOT_PRESSED}, in {passes} passes at most"
+    assert (view.problem, view.button.disabled, runs, view.lens.line) == ("", False, [], unrun)
+    assert view.attributions.shown().words[-3:] == ("she (A)", "he (B)", "not (B)")
+    assert np.isnan(view.attributions.shown().a).all()
+    assert view.export().table["a"].isna().all()
+    assert {"[CLS]", "not"} < set(view.export().table["word"])
     view.button.param.trigger("clicks")
     assert (view.problem, view.button.disabled, len(runs)) == ("", True, 1)
     room.target.position = 3
@@ -65,7 +68,8 @@ def test_nothing_runs_before_the_press_and_after_it_the_card_follows():
     assert runs[-1] == (Target(3), "input_x_gradient", OWN)
     room.pipeline.input.text = "The cook said that he was late."
     room.pipeline.run()
-    assert (view.problem, len(runs)) == (NOT_PRESSED, 4), "another text is pressed for anew"
+    assert view.lens.line.startswith(NOT_PRESSED), "another text is pressed for anew"
+    assert len(runs) == 4
 
 
 def test_bars_are_the_shares_of_either_side_and_their_difference_on_one_scale():
