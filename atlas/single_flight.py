@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -136,6 +137,16 @@ class Keeps:
     def holds(self, key: str) -> bool:
         """Whether the result of a key is kept; does not wait for a computation under way."""
         return key in self._cache
+
+
+K = TypeVar("K", bound=Keeps)
+
+
+def renewed(keeper: K) -> K:
+    """A copy that has worked out nothing yet."""
+    made = copy.copy(keeper)
+    made.__dict__.update(_cache={}, _under_way=SingleFlight())
+    return made
 
 
 single_flight = SingleFlight()

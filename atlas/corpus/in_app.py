@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlas.corpus.drilling import drills
 from atlas.corpus.running import Progress, Settings, run, source_of
 from atlas.corpus.store import SHARDS
 from atlas.corpus.texts import Columns
@@ -17,11 +18,13 @@ from atlas.text.files import cells_in, texts_in
 from atlas.text.sample import sample_texts
 from atlas.tracing.corpus_groups import LARGEST_GROUPS
 from atlas.tracing.corpus_run import MEASURE, ON_WORKERS, REACHES_WORKERS, READ, Given
+from atlas.tracing.drills import DRILL
 
 if TYPE_CHECKING:
     from atlas.engine.model import Model
     from atlas.trace import Trace
     from atlas.tracing.corpus import Corpus
+    from atlas.tracing.drills import Drills
 
 SHARD = 16
 """Texts of a shard: a run that was stopped goes on from the last one, and readers who wait are let in after each."""
@@ -112,7 +115,13 @@ def reaches_workers(trace: Trace) -> bool:
     return isinstance(trace.live, Rerun) and source_of(trace.live.model) is not None
 
 
+def drilled(trace: Trace, name: str, report: Progress) -> Drills:
+    """One sort of drill of the model of a trace: a page runs them one by one, so that others have their turn in between."""
+    return drills(_model_of(trace), [name], progress=report)
+
+
 TASKS: Mapping[str, Callable[..., Any]] = {
     READ: read, MEASURE: part_of_run, ON_WORKERS: run_on_workers, REACHES_WORKERS: reaches_workers,
+    DRILL: drilled,
 }  # fmt: skip
 """Work that views may request, by name."""

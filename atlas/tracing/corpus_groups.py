@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from atlas.errors import NotCaptured
-from atlas.single_flight import SingleFlight
+from atlas.single_flight import renewed
 from atlas.tracing.corpus import ALL, Corpus
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ class CorpusGroup(Corpus):
     """The texts of one group. It has the means of heads; distributions, tokens and examples are kept of the whole corpus."""
 
     def __init__(self, corpus: Corpus, group: str) -> None:
-        vars(self).update(vars(corpus))  # the tables are the same
-        self._cache, self._under_way = {}, SingleFlight()
+        vars(self).update(vars(renewed(corpus)))  # the tables are the same
         self.whole, self.group = corpus, group
         self.provenance: Mapping[str, Any] = {**corpus.provenance, "texts": corpus.n_texts[group], "group": group}
 

@@ -15,6 +15,7 @@ from atlas.metrics.roles import ROLES, UNNAMED
 from atlas.metrics.shared_keys import SHARED
 from atlas.metrics.standard import Standard
 from atlas.metrics.traits import HIGH
+from atlas.single_flight import renewed
 from atlas.tracing.corpus import Corpus, Exemplar
 from atlas.tracing.corpus_groups import whole_of
 from atlas.tracing.drills import Drills, as_columns, read_drills
@@ -89,6 +90,13 @@ def drills(corpus: Corpus) -> Drills | None:
     whole = whole_of(corpus)  # texts made for drills are of no group
     found: Drills | None = whole.once("drills", lambda: read_drills(whole))
     return found
+
+
+def with_drills(corpus: Corpus, found: Drills) -> Corpus:
+    """The same corpus with drills beside it, which are in memory alone."""
+    made = renewed(corpus)
+    made.once("drills", lambda: found)
+    return made
 
 
 def quantiles(corpus: Corpus, metric: str) -> pd.DataFrame:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FILE = "drills.json"
 """Beside the tables of a corpus."""
 
+DRILL = "drill"
+"""Name of the task that drills the heads of the model of a trace."""
+
 FORMAT, VERSION = "attention-atlas drills", 1
 
 MOST_BYTES = 64 << 20
@@ -71,6 +74,12 @@ class Drills:
             named = [as_head((str(kind), int(layer), int(head)), kinds).label(kinds) for kind, layer, head in ids]
             lines.append(f"{title}: {len(found):,} of {len(here):,} heads" + (f" ({listed(named, NAMED)})." if named else "."))
         return "\n".join(lines)
+
+    def joined(self, other: Drills) -> Drills:
+        """With other drills of the same model."""
+        tables = [each for each in (self.table, other.table) if len(each)]
+        table = pd.concat(tables, ignore_index=True) if tables else self.table
+        return Drills(table, pd.concat([self.reasons, other.reasons], ignore_index=True), self.provenance)
 
     def as_json(self) -> bytes:
         """As a file."""

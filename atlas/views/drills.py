@@ -9,8 +9,9 @@ import panel_material_ui as pmui
 
 from atlas.state.drills import DrillsLens
 from atlas.state.heads import title_of
+from atlas.state.workspace import Workspace
 from atlas.tracing.drills import DRILLS
-from atlas.views.base import TIGHT, Export
+from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.plain import plain
 from atlas.views.plane import HeadPlaneView
@@ -35,17 +36,38 @@ class DrillsView(CorpusView, HeadPlaneView):
     lens_type: ClassVar = DrillsLens
     drills = Shows(DrillsLens)
 
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        self.start = pmui.Button(
+            label="Drill", color="primary", variant="contained", size="small", margin=TIGHT, css_classes=["aa-drill"]
+        )
+        self.start.on_click(lambda _: self._press())
+
     def tools(self) -> list[Any]:
-        """Which corpus, and which drill."""
+        """Which corpus, and which drill, and the press where the heads were not drilled."""
+        self._free()
         options = {title_of(name): name for name in DRILLS}
         drill = self.drills.choices.param.drill
-        return [self.corpus, pmui.Select.from_param(drill, label="Drill", options=options, size="small", margin=TIGHT, width=220)]
+        chosen = pmui.Select.from_param(drill, label="Drill", options=options, size="small", margin=TIGHT, width=220)
+        return [self.corpus, chosen, self.start]
 
     def body(self) -> Any:
         """The plane, and what was found over all drills."""
+        self.visibility.follow_revision(self._free)
+        self.drills.param.watch(lambda _: self.drills.attempt_drawing(self._free), ["busy", "problem"])
         said = self.bound(lambda _: self.drills.said(), self.visibility.param.revision)
         return pn.Column(super().body(), plain(said, "aa-drills-said"), sizing_mode="stretch_width", margin=0)
 
     def export(self) -> Export:
         """Every score, of all drills."""
-        return Export(self.key, self.drills.found().table, super().export().picture)
+        picture, found = super().export().picture, self.drills.found()
+        return Export(self.key, self.drills.table() if found is None else found.table, picture)
+
+    def _free(self) -> None:
+        """Whether there is something to drill."""
+        there = self.workspace.trace is not None
+        self.start.param.update(visible=there and not self.drills.is_drilled, disabled=not there or not self.drills.can_start)
+
+    @gesture
+    def _press(self) -> None:
+        self.drills.start()

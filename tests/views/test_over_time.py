@@ -6,12 +6,16 @@ import functools
 
 import holoviews as hv
 import numpy as np
+import pandas as pd
 import pytest
 
+import atlas
+from atlas.corpus.drilling import drills as run_drills
 from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state.corpora import Corpora, named
 from atlas.state.workspace import Workspace
+from atlas.tasks import TASKS
 from atlas.tracing.corpus_heads import drills
 from atlas.views.drills import DrillsView
 from atlas.views.finder import FinderView
@@ -183,4 +187,52 @@ def test_the_head_page_and_the_finder_know_the_drills(space):
 def test_without_drills_a_sentence_says_how_they_are_made():
     view = DrillsView(room(checkpoint(0, 0.2)))
     view.plane.plane()
-    assert view.drills.problem.startswith("The heads of this corpus were not drilled. `atlas drills ")
+    assert view.drills.problem.startswith("The heads of this corpus were not drilled. Press Drill: ")
+    assert "`atlas drills " in view.drills.problem
+    assert view.drills.problem == view.drills.no_fault
+
+
+@pytest.mark.parametrize("name", ["gpt-mini", "t5-mini"])
+def test_a_press_drills_the_heads_as_the_command_line_does(name):
+    model = atlas.load(name)
+    kinds = tuple((each.kind, each.n_layers, each.n_heads) for each in model.size.kinds)
+    count = sum(layers * heads for _, layers, heads in kinds)
+    shown = model.trace("the doctor said that she ran")
+    held = corpus(values(40, heads=count), kinds=kinds, model=name, where="/runs/plain")
+    held.provenance["revision"] = shown.provenance["revision"]
+    space = Workspace(never, tasks=TASKS, corpora=Corpora(opened={"plain": held}))
+    space.pipeline.show(shown)
+    view = DrillsView(space)
+    view.body()
+    assert view.start.visible
+    assert not view.start.disabled
+    view._press()
+    assert view.drills.problem == ""
+    assert not view.start.visible
+    found, expected = view.drills.found(), run_drills(model)
+    order = ["drill", "kind", "layer", "head"]
+    pd.testing.assert_frame_equal(
+        found.table.sort_values(order, ignore_index=True), expected.table.sort_values(order, ignore_index=True)
+    )
+    assert sorted(map(tuple, found.reasons.to_numpy())) == sorted(map(tuple, expected.reasons.to_numpy()))
+    assert view.drills.said().startswith(expected.sentence)
+    # The corpus that others may have opened too stays as it was; the one of this session has the drills, for all cards.
+    assert drills(held) is None
+    assert drills(space.corpora.opened["plain"]) is not None
+    assert "drill_induction" in FinderView(space).finder.table()
+
+
+def test_drills_are_not_run_for_a_model_that_is_not_that_of_the_corpus():
+    model = atlas.load("gpt-mini")
+    held = corpus(values(40, heads=48), kinds=(("decoder", 6, 8),), model="gpt-mini", where="/runs/plain")
+    held.provenance["revision"] = "another"
+    space = Workspace(never, tasks=TASKS, corpora=Corpora(opened={"plain": held}))
+    space.pipeline.show(model.trace("the doctor ran"))
+    view = DrillsView(space)
+    view.body()
+    view._press()
+    assert view.drills.problem.startswith("The corpus is of other weights of gpt-mini")
+    held.provenance["revision"] = space.trace.provenance["revision"]
+    space.pipeline.show(model.trace("the doctor ran", ablate=[HeadId("decoder", 0, 0)]))
+    view._press()
+    assert view.drills.problem.startswith("Heads are switched off on screen")
