@@ -12,6 +12,7 @@ import numpy as np
 from atlas.errors import NotCaptured
 from atlas.ids import HeadId
 from atlas.numbers import three
+from atlas.state.asking import Progress
 from atlas.state.corpora import KEY, CorpusChoices, chosen_whole, whole_name_of
 from atlas.state.corpus_heads import READS, over
 from atlas.state.head_plane import HeadPlaneLens
@@ -60,19 +61,29 @@ class UnusualLens(HeadPlaneLens):
         """What the value of a cell is."""
         return "standard deviations from the mean over texts"
 
-    def found(self) -> Unusual:
-        """All figures of this text among those of the corpus."""
-        corpus = chosen_whole(self.workspace)[1]
-        known = _FOUND.setdefault(self.trace, WeakKeyDictionary())
-        if corpus not in known:
-            known[corpus] = unusual(self.trace, corpus)
-        return known[corpus]
+    def found(self) -> Unusual | None:
+        """All figures of this text among those of the corpus; None while they are ranked, which takes 0.1 s of a small model."""
+        trace, (name, corpus) = self.trace, chosen_whole(self.workspace)
+        known = _FOUND.setdefault(trace, WeakKeyDictionary())
+        if corpus in known:
+            return known[corpus]
+
+        def work(progress: Progress) -> Unusual:
+            progress.tell("Ranking this text among those of the corpus")
+            return unusual(trace, corpus)
+
+        nothing: Unusual | None = None
+        found = self.ask(f"beside {name} {id(corpus)}", work, nothing, keep=False)
+        if found is not None:
+            known[corpus] = found
+        return found
 
     def beyond(self) -> frozenset[HeadId]:
         """Heads of the kind on screen that are unusual here."""
-        own = self._table() if self.plane().rows else None
-        if own is None:
+        found = self.found() if self.plane().rows else None
+        if found is None:
             return frozenset()
+        own = self._table(found)
         rows = own[own["q"] <= LEVEL]
         return frozenset(HeadId(self.kind, layer, head) for layer, head in zip(rows["layer"], rows["head"], strict=True))
 
@@ -102,7 +113,10 @@ class UnusualLens(HeadPlaneLens):
     # -- made ----------------------------------------------------------------------------------------------------------
 
     def _build_plane(self) -> Plane:
-        table, metric, (name, corpus) = self._table(), self.workspace.display.metric, chosen_whole(self.workspace)
+        found = self.found()
+        if found is None:
+            return Plane()
+        table, metric, (name, corpus) = self._table(found), self.workspace.display.metric, chosen_whole(self.workspace)
         n = int(np.count_nonzero(table["q"] <= LEVEL))
         self.line = (
             f"{title_of(metric)} on this text beside {over(self.workspace, name, corpus)}: {counted(n, 'head')} of "
@@ -110,10 +124,10 @@ class UnusualLens(HeadPlaneLens):
         )
         return self.of_heads(table["effect"].to_numpy(float))
 
-    def _table(self) -> pd.DataFrame:
+    def _table(self, found: Unusual) -> pd.DataFrame:
         """The rows of the metric, in the order of the heads of the kind on screen."""
         metric = self.workspace.display.metric
-        table = self.found().of(metric)
+        table = found.of(metric)
         here = table[table["kind"] == self.kind]
         if here.empty or here["p"].isna().all():
             msg = f"{title_of(metric)} is not known on this text, or over the corpus. Choose another metric."
@@ -121,22 +135,26 @@ class UnusualLens(HeadPlaneLens):
         return here.sort_values(["layer", "head"], ignore_index=True)
 
     def _numbers(self, row: int, column: int) -> Cell:
-        found = self._table().iloc[row * self.trace.n_heads(self.kind) + column]
-        return {name: float(found[of]) for name, of in NUMBERS.items()}
+        found = self.found()
+        if found is None:
+            return super()._numbers(row, column)
+        own = self._table(found).iloc[row * self.trace.n_heads(self.kind) + column]
+        return {name: float(own[of]) for name, of in NUMBERS.items()}
 
     def _said(self) -> str:
-        n, of = self.found().outside
-        if not of:
+        found = self.found()
+        n, of = (0, 0) if found is None else found.outside
+        if found is None or not of:
             return ""
         every = (
             f"Over all metrics: {share(n / of)} of {of:,} figures are outside what {share(USUAL)} of the texts show; of a text "
             f"like them it would be about {share(1 - USUAL)}."
         )
-        return f"{every}\n{few}" if (few := self._too_few()) else every
+        return f"{every}\n{few}" if (few := self._too_few(found)) else every
 
-    def _too_few(self) -> str:
+    def _too_few(self, found: Unusual) -> str:
         """Why no single head can have a dot; empty where one can."""
-        table = self.found().of(self.workspace.display.metric)
+        table = found.of(self.workspace.display.metric)
         heads, texts = int(table["p"].notna().sum()), int(table["n"].max()) if len(table) else 0
         least, enough = 2 * heads / (texts + 1), math.ceil(round(2 * heads / LEVEL, 6)) - 1
         if not heads or least <= LEVEL:
@@ -147,15 +165,17 @@ class UnusualLens(HeadPlaneLens):
         )
 
     def _groups(self) -> list[dict[str, Any]]:
+        found, groups = self.found(), []
+        if found is None:
+            return []
         unusual_here, selection = self.beyond(), self.workspace.selection
-        groups = []
         if unusual_here:
             title = "Select them; every other view follows"
             active = unusual_here == selection.heads
             chip = {"key": "all", "label": "all", "count": len(unusual_here), "active": active, "title": title}
             groups.append({"name": f"Unusual by {title_of(self.workspace.display.metric).lower()}", "chips": [chip]})
         kinds = self.trace.kinds
-        chips = [_chip(row, kinds) for row in self.found().farthest(FARTHEST).itertuples()]
+        chips = [_chip(row, kinds) for row in found.farthest(FARTHEST).itertuples()]
         return [*groups, {"name": "Farthest out, by any metric", "chips": chips}] if chips else groups
 
 

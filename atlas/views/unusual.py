@@ -68,7 +68,8 @@ class UnusualView(CorpusView, DottedPlaneView):
 
     def export(self) -> Export:
         """Every figure, of all metrics."""
-        return Export(self.key, self.unusual.found().table, super().export().picture)
+        picture, found = super().export().picture, self.unusual.found()
+        return Export(self.key, self.unusual.table() if found is None else found.table, picture)
 
     def _list(self, *_: object) -> None:
         self.chips.groups = self.unusual.groups() if self.workspace.trace is not None else []
