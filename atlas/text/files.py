@@ -18,6 +18,9 @@ MOST_BYTES = 200_000_000
 MOST_ROWS = 200_000
 """Rows of a file that comes from a page: every bad one is kept with its reason, and 16 MB hold eight million empty ones."""
 
+MOST_COLUMNS = 1_000
+"""Columns of a CSV file: in each short row the missing ones are filled up, and a header of megabytes would take hours."""
+
 TEXT = "text"
 """The column of texts where none is named."""
 
@@ -83,7 +86,25 @@ def read_cells(path: str | Path, column: str) -> Iterator[Cell]:
 
 
 def _cells(path: Path, content: Callable[[], str], column: str) -> Iterator[Cell]:
-    """The cells of a file; its content is asked for once its ending is known."""
+    return ((row, value_of(found, column)) for row, found in _rows(path, content, column))
+
+
+def read_rows(path: str | Path, column: str = TEXT) -> Iterator[Cell]:
+    """Row by row what such a file holds: a mapping with all of its columns, or a text alone; `value_of` takes out a column.
+
+    A CSV file has to have that column, or one column alone, which then gets its name.
+    """
+    path = Path(path)
+    return _rows(path, lambda: _content(path), column)
+
+
+def rows_in(name: str, data: bytes, column: str = TEXT) -> Iterator[Cell]:
+    """The rows in the bytes of a file, by the ending of its name, as `read_rows` reads them from a disk."""
+    return _rows(Path(name), lambda: _decoded(data), column)
+
+
+def _rows(path: Path, content: Callable[[], str], column: str) -> Iterator[Cell]:
+    """The rows of a file; its content is asked for once its ending is known."""
     read = _READERS.get(path.suffix.lower())
     if read is None:
         msg = f"Texts are read from {', '.join(_READERS)} files, not from {path.name!r}."
@@ -95,7 +116,7 @@ def sorted_out(cells: Iterable[Cell], column: str = TEXT) -> TextRows:
     """The cells that are texts, and the rows of those that are not, with the reason."""
     texts, bad = [], []
     for row, found in cells:
-        reason = _reason(found, column)
+        reason = why_no_text(found, column)
         if reason:
             bad.append(BadRow(row, reason))
         else:
@@ -120,7 +141,7 @@ def _decoded(data: bytes) -> str:
     return data.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
 
 
-def _reason(found: Any, column: str) -> str:
+def why_no_text(found: Any, column: str = TEXT) -> str:
     """Why this is no text; empty: it is one."""
     if isinstance(found, _Broken):
         return found.reason
@@ -145,11 +166,11 @@ def _lines(content: str, _: Path, __: str) -> Iterator[Cell]:
             yield row, line.removesuffix("\r")
 
 
-def _jsonl(content: str, _: Path, column: str) -> Iterator[Cell]:
+def _jsonl(content: str, _: Path, __: str) -> Iterator[Cell]:
     for row, line in enumerate(content.split("\n"), 1):
         if line.strip():
             try:
-                yield row, _of(json.loads(line), column)
+                yield row, json.loads(line)
             except (ValueError, RecursionError) as error:
                 yield row, _Broken(f"is no JSON ({error})")
 
@@ -163,26 +184,29 @@ def _json(content: str, path: Path, column: str) -> Iterator[Cell]:
     if not isinstance(found, list):
         msg = f'{path} has to hold a JSON list of texts, or of {{"{column}": ...}}, not {type(found).__name__}.'
         raise TextError(msg)
-    for row, each in enumerate(found, 1):
-        yield row, _of(each, column)
+    yield from enumerate(found, 1)
 
 
 def _csv(content: str, path: Path, column: str) -> Iterator[Cell]:
     reader = csv.DictReader(io.StringIO(content, newline=""))
     try:
         names = list(reader.fieldnames or ())
+        if len(names) > MOST_COLUMNS:
+            msg = f"{path} has {len(names):,} columns, more than the {MOST_COLUMNS:,} of a file of texts."
+            raise TextError(msg)
         named = column if column in names else names[0] if len(names) == 1 else None
         if named is None:
             msg = f"{path} has no column {column!r}; it has {', '.join(names) or 'none'}."
             raise TextError(msg)
         for row, each in enumerate(reader, 1):
-            yield row, each[named]
+            yield row, each if named == column else {**each, column: each[named]}
     except csv.Error as error:
         msg = f"{path} is no CSV: {error} (near line {reader.line_num})."
         raise TextError(msg) from error
 
 
-def _of(found: Any, column: str) -> Any:
+def value_of(found: Any, column: str) -> Any:
+    """What stands in a column of a row; a row that is no mapping is the text itself."""
     return found.get(column) if isinstance(found, Mapping) else found
 
 
