@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import holoviews as hv
@@ -22,7 +23,7 @@ from atlas.components.window_size import WindowSize
 from atlas.engine.model import Model
 from atlas.engine.running.service import Service
 from atlas.errors import UnknownName
-from atlas.jobs import listed_models, preparation, run_of, size_of_download, where_is, worked_out
+from atlas.jobs import listed_models, preparation, run_of, size_of_download, takes_target, where_is, worked_out
 from atlas.patches.browser import BrowserPatches
 from atlas.patches.messages import GUEST, log_problem, patch_messages
 from atlas.patches.pages import patch_pages
@@ -34,6 +35,7 @@ from atlas.resources import asset
 from atlas.scheduler import Ticket
 from atlas.state.corpora import Corpora, named
 from atlas.state.guide import Guide
+from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.lessons import TOURS
 from atlas.state.library import Listed, examples
 from atlas.state.link import State
@@ -48,6 +50,7 @@ from atlas.tasks import TASKS
 from atlas.trace import Trace
 from atlas.tracing import groups
 from atlas.tracing.corpus import Corpus
+from atlas.tracing.listed import NO_TEXTS, TAKES_TARGET, list_of, open_list
 from atlas.views.base import after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.findings import Notebook
@@ -83,12 +86,14 @@ class AttentionAtlas(pn.viewable.Viewer):
             weigh=lambda job: self.service.cost(run_of(job)),
             # Who is logged in is one reader in all tabs: more tabs give nobody a larger share of the machine.
             session=None if pn.state.user in {None, "", GUEST} else pn.state.user,
-            tasks=TASKS,
+            tasks={**TASKS, TAKES_TARGET: partial(takes_target, self.service)},
             scheduler=self.service.scheduler,
             corpora=Corpora(
                 opened=dict(self.service.corpora), workers=self.service.corpus_workers, for_others=self.service.rules is not None
             ),
         )
+        if self.service.texts is not None:
+            self.workspace.listed.put(self.service.texts)
         # Made before any view, because it puts a link's selection into a new trace, and views made before it would draw twice.
         self.shared = SharedState(self.workspace, self.where, partial(size_of_download, self.service))
         self.opened_with = ""
@@ -151,11 +156,15 @@ class AttentionAtlas(pn.viewable.Viewer):
             pipeline.choose(name, in_memory=True)
         if text is not None:
             pipeline.input.put(text, **texts)
-            if in_notebook():
-                # Computed before the cell ends, because the next cell may use the trace.
-                pipeline.show(worked_out(self.service, pipeline.job(), Ticket()))
-            else:
-                when_drawn(pipeline.run)
+        elif self.workspace.listed.texts.texts:
+            self.workspace.listed.ask(0)
+        else:
+            return
+        if in_notebook():
+            # Computed before the cell ends, because the next cell may use the trace.
+            pipeline.show(worked_out(self.service, pipeline.job(), Ticket()))
+        else:
+            when_drawn(pipeline.run)
 
     # -- on the page ---------------------------------------------------------------------------------------------------
 
@@ -345,15 +354,19 @@ def prepare(*, inline: bool = False) -> None:
     pn.extension("tabulator", inline=inline, raw_css=[asset("css", "app.css").read_text(encoding="utf-8")])
 
 
-def explore(shown: Any, text: str | None = None, *, corpora: Sequence[Corpus] = (), **texts: Any) -> AttentionAtlas:
+def explore(
+    shown: Any, text: str | None = None, *, corpora: Sequence[Corpus] = (), texts: Any = None, **more: Any
+) -> AttentionAtlas:
     """The app on a model, a trace or a corpus: the last line of a cell, or `.page().servable()`.
 
     A corpus opens its model on one of its own texts, unless there is another. `corpora` are offered beside what is shown, each
-    where its model is on screen.
+    where its model is on screen. `texts` are gone through one after another at the side, the first of them at first: a file, or
+    a list of texts, of pairs, of mappings with the columns, or a pandas table. `more`: `pair` and `target` of the text.
     """
+    listed = NO_TEXTS if texts is None else (open_list if isinstance(texts, str | Path) else list_of)(texts, LONGEST_TEXT)
     if isinstance(shown, Corpus):
         corpora, text = (shown, *corpora), first_text(shown) if text is None else text
-    elif not isinstance(shown, Trace) and text is None:
+    elif not isinstance(shown, Trace) and text is None and not listed.texts:
         msg = "A model needs a text: atlas.explore(model, 'The text.')."
         raise UnknownName(msg)
     load_once(lambda: prepare(inline=True))
@@ -362,7 +375,8 @@ def explore(shown: Any, text: str | None = None, *, corpora: Sequence[Corpus] = 
     if isinstance(shown, Corpus):
         app.workspace.display.tab = "corpus"
         shown = str(shown.provenance["model"])
-    app.open(shown, text, **texts)
+    app.workspace.listed.put(listed)
+    app.open(shown, text, **more)
     return app
 
 

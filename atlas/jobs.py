@@ -8,7 +8,7 @@ from atlas.admission import in_bytes
 from atlas.engine.loading.catalog import entries, on_disk
 from atlas.engine.loading.fetching import download_size, needs_download
 from atlas.engine.loading.rules import ModelRules
-from atlas.engine.running.service import Run, Service
+from atlas.engine.running.service import Request, Run, Service
 from atlas.errors import AtlasError
 from atlas.scheduler import Ticket
 from atlas.state.library import Listed
@@ -53,6 +53,13 @@ def where_is(service: Service, name: str, revision: str) -> str:
     if not service.fetches or service.has((name, revision or None, None, None)):
         return "here"
     return HUB if needs_download(name, revision or None, service.rules) else "here"
+
+
+def takes_target(service: Service, wanted: Request) -> bool:
+    """Whether a model is known as an encoder-decoder: it is loaded, or in the catalog. Loads nothing."""
+    if service.has(wanted):
+        return "cross" in service.model(wanted, Ticket()).kinds
+    return any(wanted[0] in entry.names and "cross" in entry.kinds for entry in entries())
 
 
 def size_of_download(service: Service, name: str, revision: str) -> str:

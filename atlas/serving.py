@@ -19,7 +19,7 @@ from atlas.engine.loading.rules import EVERY_HUB_ID, ModelRules
 from atlas.engine.running.budget import free_bytes
 from atlas.engine.running.service import Service
 from atlas.errors import AtlasError, UnknownName
-from atlas.jobs import listed_models, worked_out
+from atlas.jobs import listed_models, takes_target, worked_out
 from atlas.patches.requests import GUARD
 from atlas.plots import map as map_plot
 from atlas.scheduler import Scheduler, Ticket
@@ -27,6 +27,7 @@ from atlas.state.library import examples
 from atlas.state.opening import Opening, opening
 from atlas.state.study import Study
 from atlas.trace import Trace
+from atlas.tracing.listed import ListedText
 
 MODELS, HUB, QUOTA = "ATLAS_MODELS", "ATLAS_HUB", "ATLAS_HUB_QUOTA"
 """Environment variables of who runs a server: folders of models, patterns of hub ids, gigabytes of the hub's cache."""
@@ -157,6 +158,12 @@ def shared_service() -> Service:
 
     service: Service = pn.state.as_cached("attention atlas service", made)
     return service
+
+
+def opening_with(first: Opening, text: ListedText) -> Opening:
+    """An opening with the first text of a list in place of an example."""
+    target = text.target if takes_target(shared_service(), (first.model, None, None, None)) else ""
+    return Opening(first.model, text.text, text.pair, target, first.problem)
 
 
 def session(first: Opening | None = None, study: Callable[[], Study] | None = None, saved: Trace | None = None) -> Any:

@@ -63,6 +63,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     corpora = opened_corpora(args.corpus)
     saved = opened_trace(args)
     study = opened_study(args)
+    texts = opened_texts(args.texts)
     from tornado.process import task_id
 
     from atlas.app import TITLE, prepare
@@ -73,6 +74,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
         draw_ahead,
         guard_pages,
         limits_of,
+        opening_with,
         rules_of,
         run_ahead,
         session,
@@ -85,6 +87,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     service = shared_service()
     service.lenses.update(lenses)
     service.corpora.update(corpora)
+    service.texts = texts
     service.corpus_workers = corpus_workers_of(args.corpus_workers)
     folder = opened_folder(args.model)
     guard_pages(args.embed, secure=args.secure_cookies)
@@ -94,6 +97,8 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     first = opening(listed_models(), examples(), args.model if folder is None else str(folder), **wanted)
     if saved is not None:
         first = Opening()
+    elif texts is not None and not wanted:
+        first = opening_with(first, texts.texts[0])
     settle()
     # A lambda, because Panel would show a partial as text. Where there are several processes, all that follows is done in each.
     server = listening(lambda: session(first, study, saved), TITLE, args, who)
@@ -120,6 +125,22 @@ def opened_trace(args: argparse.Namespace) -> Any:
     if not isinstance(found, Trace):
         msg = f"{args.trace} holds a corpus, not a trace of one text; --corpus opens it."
         raise AtlasError(msg)
+    return found
+
+
+def opened_texts(path: str | None) -> Any:
+    """The list of texts that every page offers; None: there is none. Rows that cannot be used are named in the terminal."""
+    if not path:
+        return None
+    from atlas.state.inputs import LONGEST_TEXT
+    from atlas.tracing.listed import open_list
+
+    found = open_list(path, LONGEST_TEXT)
+    if not found.texts:
+        msg = f"{path} holds no text that can be used."
+        raise AtlasError(msg)
+    for row, reason in found.bad:
+        print(f"note: {path}: row {row:,} {reason}", file=sys.stderr, flush=True)
     return found
 
 

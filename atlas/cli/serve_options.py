@@ -82,6 +82,11 @@ def _add_opening(what: Any) -> None:
         "--corpus", action="append", default=[], metavar="FOLDER",
         help="a folder of `atlas corpus`, or of its --revisions, in the tab Corpus of its model; may be given several times",
     )  # fmt: skip
+    what.add_argument(
+        "--texts", metavar="FILE",
+        help="a file of texts (.csv, .json, .jsonl, .txt, .parquet; columns text, pair, target, label) that every visitor can go "
+        "through one after another; the page begins with the first of them",
+    )  # fmt: skip
     what.add_argument("--no-warm", dest="warm", action="store_false", help="do not load the model before the first visitor comes")
 
 

@@ -17,6 +17,7 @@ from atlas.state.corpora import Corpora
 from atlas.state.display import Display
 from atlas.state.findings import Findings
 from atlas.state.focus_sliders import HeadModel, LayerModel
+from atlas.state.listed_texts import ListedTexts
 from atlas.state.pipeline import (
     Kept,
     Load,
@@ -30,6 +31,7 @@ from atlas.state.pipeline import (
     nothing_to_load,
     nothing_to_prepare,
 )
+from atlas.state.recent_texts import RecentTexts
 from atlas.state.second import SecondSide
 from atlas.state.selection import Selection
 from atlas.state.written import WrittenRecord
@@ -105,6 +107,7 @@ class Workspace(param.Parameterized):
         self.written = WrittenRecord()
         self.findings = Findings()
         self.corpora = corpora or Corpora()
+        self.listed, self.recent = ListedTexts(self), RecentTexts(self.pipeline)
         self.second = SecondSide(self.pipeline, self.new_pipeline, one_message)
         self.layer = LayerModel(selection=self.selection)
         self.head = HeadModel(selection=self.selection)
@@ -142,6 +145,7 @@ class Workspace(param.Parameterized):
         """The reader has gone: drop the run under way and everything the lenses wait for."""
         self.pipeline.cancel()
         self.second.cancel()
+        self.listed.leave()
         for lens in self.lenses:
             lens.leave()
 

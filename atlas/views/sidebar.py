@@ -20,6 +20,7 @@ from atlas.state.workspace import Workspace
 from atlas.views.base import bind_rule
 from atlas.views.icons import RUN, STOP
 from atlas.views.plain import plain
+from atlas.views.text_lists import LISTED, RECENT, ListedPanel, RecentPanel
 
 OTHER = "another one …"
 """The entry of the list that opens the field for a folder or a hub id."""
@@ -61,6 +62,7 @@ class Sidebar(pn.viewable.Viewer):
         self.models = {model.name: model for model in models}
         self.examples = {example.name: example for example in examples}
         self.boxes: dict[str, Any] = {}
+        self.listed, self.recent = ListedPanel(workspace), RecentPanel(workspace)
 
     def __panel__(self) -> Any:
         return pn.Column(
@@ -145,7 +147,7 @@ class Sidebar(pn.viewable.Viewer):
         ]
 
     def _more(self) -> list[Any]:
-        """Other texts, folded away; never while something is in them that would be run unseen."""
+        """Other texts, folded away; never while something is in them that would be run unseen, nor a list that was given."""
         given = self.workspace.pipeline.input
         assert given is not None
         more = pmui.Accordion(
@@ -160,12 +162,15 @@ class Sidebar(pn.viewable.Viewer):
                     sizing_mode="stretch_width",
                 ),
             ),
+            (LISTED, self.listed.body()),
+            (RECENT, self.recent.body()),
+            active=[1] if self.workspace.listed.texts.texts else [],
             sizing_mode="stretch_width", title_variant="body2", elevation=0, disable_gutters=True,
         )  # fmt: skip
 
         def unfold(*_: Any) -> None:
-            if (given.pair or given.target or given.truncate or given.chat) and not more.active:
-                more.active = [0]
+            if (given.pair or given.target or given.truncate or given.chat) and 0 not in more.active:
+                more.active = [0, *more.active]
 
         given.param.watch(unfold, ["pair", "target", "truncate", "chat"])
         unfold()

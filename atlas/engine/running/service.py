@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from atlas.engine.model import Model
     from atlas.trace import Trace
     from atlas.tracing.corpus import Corpus
+    from atlas.tracing.listed import TextList
     from atlas.tracing.spans import Span
 
 KEPT_MODELS = 3
@@ -137,6 +138,8 @@ class Service:
         """Name of a model -> file of its tuned lens, from who runs the app."""
         self.corpora: dict[str, Corpus] = {}
         """Name -> opened corpus, from who runs the app."""
+        self.texts: TextList | None = None
+        """A list of texts for every page, from who runs the app."""
         self.corpus_workers = 0
         """Processes that measure a corpus for a page, from who runs the app; 0: the page's own."""
 

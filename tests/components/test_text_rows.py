@@ -1,0 +1,24 @@
+"""Rows of texts: what is sent, and what a browser may ask for."""
+
+from __future__ import annotations
+
+from atlas.components.text_rows import LONGEST, TextRow, TextRows
+
+
+def test_the_beginning_of_a_text_is_sent_on_one_line():
+    rows = TextRows()
+    sent = rows.to_browser({"rows": [TextRow("0", "1", "a <b>cat</b>\n\nran " + "x" * 9_999, "label", now=True)]})["rows"]
+    assert sent == [
+        {"key": "0", "number": "1", "text": ("a <b>cat</b> ran " + "x" * 9_999)[:LONGEST], "note": "label", "now": True}
+    ]
+
+
+def test_only_what_is_there_can_be_pressed():
+    rows, pressed, steps, turns = TextRows(rows=[TextRow("3", "4", "a cat")]), [], [], []
+    rows.on_press(pressed.append)
+    rows.on_step(steps.append)
+    rows.on_turn(turns.append)
+    for message in ({"key": "3"}, {"key": "4"}, {"key": 3}, {"key": ["3"]}, "3", None, {"step": 1}, {"step": 2}, {"step": True},
+                    {"step": "1"}, {"turn": -1}, {"turn": [1]}):  # fmt: skip
+        rows._handle_msg(message)
+    assert (pressed, steps, turns) == (["3"], [1], [-1])
