@@ -37,8 +37,9 @@ class ListedPanel:
         own = self.listed.param
         self.upload = file_input(TEXT_ENDINGS, MOST_BYTES, "aa-texts-file")
         self.column = pmui.TextInput.from_param(
-            own.column, label="Column of texts", size="small", max_length=LONGEST_NAME, sizing_mode="stretch_width"
-        )
+            own.column, label="Column of texts", size="small", max_length=LONGEST_NAME, sizing_mode="stretch_width",
+            visible=pn.bind(self._asks_column, own.texts, own.problem, own.column),
+        )  # fmt: skip
         self.hint = plain(HINT, "aa-texts-hint", margin=(0, 10))
         self.about = plain(pn.bind(lambda *_: self.listed.about(), own.texts, own.busy), "aa-texts-about", margin=(4, 10))
         self.problem = Notice(problem=own.problem)
@@ -61,8 +62,13 @@ class ListedPanel:
 
     def body(self) -> Any:
         """What is in the fold."""
-        parts = [self.hint, pn.Row(self.upload, self.column), self.problem, self.about, self.filter, self.rows]
+        parts = [self.hint, self.upload, self.column, self.problem, self.about, self.filter, self.rows]
         return pn.Column(*parts, sizing_mode="stretch_width")
+
+    def _asks_column(self, *_: object) -> bool:
+        """Whether the column is to be seen: at first, where a file has none of that name, and where it is an unusual one."""
+        listed = self.listed
+        return not listed.texts.texts or bool(listed.problem) or listed.column != listed.param.column.default
 
     def _draw(self, *_: object) -> None:
         listed, now = self.listed, self.listed.current()

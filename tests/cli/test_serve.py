@@ -38,12 +38,15 @@ from atlas import serving
 from atlas.app import prepare
 from atlas.cli import DONE, FAILED, USAGE, build_parser, main
 from atlas.cli.logins import authentication
-from atlas.cli.serve import free_port, opened_trace, origins, tell, warm_start
+from atlas.cli.serve import free_port, opened_texts, opened_trace, origins, tell, warm_start
 from atlas.cli.serve_options import LOOPBACK, USUAL_PORT, for_others
+from atlas.components.text_rows import TextRows
 from atlas.components.token_strip import TokenStrip
 from atlas.errors import AtlasError
 from atlas.patches.attempts import FREE
 from atlas.state.opening import Opening
+from atlas.tracing.listed import ListedText
+from atlas.views.text_lists import LISTED
 from tests.engine.tiny_files import bert, save
 from tests.offline import Offline, offline
 from tests.places import REPO
@@ -156,6 +159,34 @@ def test_every_page_begins_with_the_saved_trace(name: str, model: str, tmp_path:
     for _ in range(2):
         (strip, *_) = serving.session(Opening(), saved=saved).select(TokenStrip)
         assert [token["text"] for token in strip.tokens] == trace.tokens()["token"].tolist()
+
+
+def test_every_page_offers_the_texts_of_the_operator_and_none_changes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare()
+    path = tmp_path / "posts.csv"
+    path.write_text("text,label\nthe cat ran,a\n,b\nthe dog ran,c\n", encoding="utf-8")
+    found = opened_texts(build_parser().parse_args(["serve", "--texts", str(path)]).texts)
+    assert "row 2 is empty" in capsys.readouterr().err
+    monkeypatch.setattr(serving.shared_service(), "texts", found)
+    pages = [serving.session(Opening()) for _ in range(2)]
+    lists = [next(rows for rows in page.select(TextRows) if rows.label == LISTED) for page in pages]
+    assert [[row.text for row in rows.rows] for rows in lists] == [["the cat ran", "the dog ran"]] * 2
+    (upload, *_) = pages[0].select(lambda each: "aa-texts-file" in getattr(each, "css_classes", ()))
+    upload.param.update(filename="mine.txt", value=b"my own\n")
+    assert [[row.text for row in rows.rows] for rows in lists] == [["my own"], ["the cat ran", "the dog ran"]]
+    assert serving.shared_service().texts == found
+    path.write_text("text\n", encoding="utf-8")
+    with pytest.raises(AtlasError, match="holds no text"):
+        opened_texts(str(path))
+
+
+def test_a_page_begins_with_the_first_text_of_the_operator() -> None:
+    text = ListedText(1, "the third of March", "", "3 March")
+    for model, target in (("gpt-mini", ""), ("t5-mini", "3 March")):
+        first = serving.opening_with(Opening(model, "an example"), text)
+        assert (first.model, first.text, first.target) == (model, text.text, target)
 
 
 def test_it_answers_on_this_machine_alone(usual: Running) -> None:

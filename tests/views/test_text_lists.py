@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+import atlas
 from atlas.components.text_rows import TextRows
+from atlas.errors import UnknownName
 from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.workspace import Workspace
 from atlas.tracing.listed import MOST_BYTES, list_of
@@ -66,6 +68,22 @@ def test_the_lists_are_folded_away_unless_one_was_given(room):
     assert fold(room).active == [1]
     room.pipeline.input.pair = "two"
     assert fold(room).active == [0, 1]
+
+
+def test_a_list_is_given_in_python(monkeypatch, tmp_path):
+    jobs = []
+    monkeypatch.setattr("atlas.state.pipeline.Pipeline.run", lambda pipeline: jobs.append(pipeline.job()))
+    app = atlas.explore("gpt-mini", texts=["one", ("two", "more")])
+    app.workspace.listed.step(1)
+    assert [(job.text, job.pair) for job in jobs] == [("one", None), ("two", "more")]
+    # A model in memory, of which the catalog knows nothing.
+    atlas.explore(atlas.load("t5-mini"), texts=[{"text": "May", "target": "5"}])
+    assert jobs[-1].target == "5"
+    (tmp_path / "mine.txt").write_text("one\ntwo\n", encoding="utf-8")
+    app = atlas.explore("gpt-mini", "a text", texts=tmp_path / "mine.txt")
+    assert (jobs[-1].text, app.workspace.listed.where()) == ("a text", "– of 2")
+    with pytest.raises(UnknownName, match="needs a text"):
+        atlas.explore("gpt-mini", texts=[])
 
 
 def fold(room):
