@@ -33,6 +33,7 @@ from atlas.components.card import Card
 from atlas.components.chips import Chips
 from atlas.components.selection_chips import SelectionChips
 from atlas.components.tab_bar import TabBar
+from atlas.components.text_rows import TextRow, TextRows
 from atlas.components.token_strip import TokenStrip
 from atlas.definitions import DEFINITIONS
 from atlas.engine.running.service import Service
@@ -553,6 +554,7 @@ def test_the_keyboard_reaches_every_component_and_each_stop_has_a_role_and_a_nam
         "card": Card("Which heads look alike?", pn.Spacer(height=20), title="Heads", help="Each dot is a head."),
         "chips": Chips(groups=[{"name": "Part of speech", "chips": chips}]),
         "bars": BarList(groups=[{"name": "After 'gave' (1)", "rows": bars}]),
+        "texts": TextRows(rows=[TextRow("0", "1", "the cat ran")], label="Recent texts"),
         "lines": lines.plot,
     }
     column = pn.Column(*(pn.Column(part, css_classes=[f"part-{name}"]) for name, part in parts.items()), width=700)

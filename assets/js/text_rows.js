@@ -36,6 +36,7 @@ export function render({model}) {
   function fill(row, {key, number, text, note, now}) {
     row.dataset.key = key
     row.title = text
+    row.setAttribute("aria-label", [number, text, note].filter(Boolean).join(", "))
     row.querySelector(".number").textContent = number
     row.querySelector(".text").textContent = text
     row.querySelector(".note").textContent = note

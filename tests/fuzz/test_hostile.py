@@ -42,6 +42,7 @@ from atlas.state.share import VERSION, decode, encode, state_of
 from atlas.state.workspace import Workspace
 from atlas.text.files import texts_in
 from atlas.tracing.drills import DRILLS, FILE, Drills, read_drills
+from atlas.tracing.listed import open_list
 from atlas.views.catalog import TABS
 from tests.engine import tiny_files
 from tests.engine.families import loaded
@@ -350,12 +351,15 @@ def test_a_damaged_file_of_texts_is_refused_or_read_row_by_row(tmp_path: Path, t
         data = bytes_changed(data, random) if broken else data
         path = tmp_path / f"texts{ending}"
         path.write_bytes(data)
-        what = random.randrange(3)
+        what = random.randrange(4)
         if what == 0 and ending != ".parquet":
             found = texts_in(path.name, data)
             assert all(row.text.strip() and row.text.encode() for row in found.texts)
         elif what == 1 and ending != ".parquet":
             read_items(random.choice(list(KINDS)), data)
+        elif what == 2:
+            listed = open_list(path, LONGEST_TEXT)
+            assert all("".join(text[1:]).encode() and text.text.strip() for text in listed.texts)
         else:
             entries = read_entries(str(path), Columns(group=random.choice((None, "group")), pair=random.choice((None, "pair"))))
             assert all(entry.text.strip() for entry in entries.texts)
