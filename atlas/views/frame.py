@@ -37,6 +37,8 @@ LOOK: dict[str, Any] = {
     "& > .header .MuiToolbar-root": {"minHeight": BAR, "height": BAR},
     "& > .header .title": {"fontSize": "1.15rem", "fontWeight": 600},
     "& > nav": {"gridColumn": "1", "gridRow": "2"},
+    # As high as the page: a box as high as the sidebar itself leaves it no room to stay in sight while the page scrolls.
+    "& > nav > .MuiDrawer-root": {"height": "100%"},
     "& > nav .sidebar": {
         "position": "sticky",
         "top": 0,

@@ -86,7 +86,7 @@ def test_in_a_narrow_window_the_sidebar_lies_over_the_page_and_goes_with_a_run(s
         seat.page.set_viewport_size(LARGE)
 
 
-def test_the_header_scrolls_away_and_the_text_stays(seat):
+def test_the_header_scrolls_away_and_the_text_and_the_sidebar_stay(seat):
     seat.page.set_viewport_size({"width": 1280, "height": 720})
     try:
         header, text = seat.page.locator(".header").first, seat.page.locator(".aa-sticky")
@@ -95,6 +95,7 @@ def test_the_header_scrolls_away_and_the_text_stays(seat):
         seat.page.mouse.wheel(0, 600)
         seat.until(lambda: header.bounding_box()["y"] + header.bounding_box()["height"] <= 0)
         seat.until(lambda: text.bounding_box()["y"] == 0)
+        seat.until(lambda: seat.page.locator(".sidebar").first.bounding_box()["y"] == 0)
     finally:
         seat.page.mouse.wheel(0, -900)
         seat.page.set_viewport_size(LARGE)
