@@ -2,7 +2,9 @@
 const TABLE = "panel.models.tabulator.DataTabulator"
 const REACT = "panel.models.esm.ReactComponent"
 const SLIDER = "Slider"
-const PLOT = ".bk-Figure"
+// What holds a widget, and what holds none: a press on a plot or on a component of Atlas is no wish for a widget's value.
+const WIDGET = ".bk-panel-models-esm-ReactComponent"
+const HOSTS = `.bk-Figure, .bk-panel-models-esm-ReactiveESM, ${WIDGET}`
 const STILL = `@media (prefers-reduced-motion: reduce) {
   *, *::before, *::after {
     animation-duration: 1ms !important; animation-iteration-count: 1 !important; transition-duration: 1ms !important;
@@ -213,10 +215,11 @@ function collect(part, ids) {
   return ids
 }
 
-let touched = -Infinity // when the reader last did something elsewhere than on a plot, where no widget is
+let touched = -Infinity // when the reader last did something where a widget may be; a menu lies on the page itself
 for (const name of ["pointerdown", "keydown", "input"]) {
   addEventListener(name, event => {
-    if (!event.composedPath().some(each => each.matches?.(PLOT))) { touched = performance.now() }
+    const host = event.composedPath().find(each => each.matches?.(HOSTS))
+    if (host?.matches(WIDGET) ?? true) { touched = performance.now() }
   }, {capture: true, passive: true})
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from atlas.corpus.store import SHARDS
 from atlas.corpus.texts import Columns
 from atlas.engine.running.capture import Rerun
 from atlas.errors import NotCaptured, TextError
-from atlas.text.files import cells_in, texts_in
+from atlas.text.files import MOST_ROWS, rows_in, texts_in
 from atlas.text.sample import sample_texts
 from atlas.tracing.corpus_groups import LARGEST_GROUPS
 from atlas.tracing.corpus_run import MEASURE, ON_WORKERS, REACHES_WORKERS, READ, Given
@@ -42,7 +43,14 @@ def read(name: str, data: bytes | None, column: str, group: str, most: int) -> G
         return Given(sample_texts(most), ())
     found = texts_in(name, data, column)
     given = Given(tuple(text for _, text in found.texts), tuple((row, reason) for row, reason in found.bad))
-    return _grouped(given, [row for row, _ in found.texts], cells_in(name, data, group), group) if group else given
+    if not group:
+        return given
+    table = {row: each for row, each in islice(rows_in(name, data, column), MOST_ROWS) if isinstance(each, Mapping)}
+    if not any(group in each for each in table.values()):
+        columns = next((", ".join(map(repr, each)) for each in table.values()), "none")
+        msg = f"{name} has no column {group!r} to divide the texts by; it has {columns}."
+        raise TextError(msg)
+    return _grouped(given, [row for row, _ in found.texts], {row: each.get(group) for row, each in table.items()}, group)
 
 
 def _grouped(given: Given, rows: Sequence[int], cells: Mapping[int, Any], group: str) -> Given:

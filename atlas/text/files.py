@@ -74,11 +74,6 @@ def texts_in(name: str, data: bytes, column: str = TEXT) -> TextRows:
     return found
 
 
-def cells_in(name: str, data: bytes, column: str) -> dict[int, Any]:
-    """Row -> what stands in a column of such a file; rows beyond those that a page takes are left out."""
-    return dict(itertools.islice(_cells(Path(name), lambda: _decoded(data), column), MOST_ROWS))
-
-
 def read_cells(path: str | Path, column: str) -> Iterator[Cell]:
     """Row by row what stands in a column of such a file, whatever it is; `sorted_out` tells texts from the rest."""
     path = Path(path)

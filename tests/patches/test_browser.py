@@ -7,6 +7,7 @@ import pytest
 from bokeh.models import ColumnDataSource, Scatter
 from bokeh.plotting import figure
 
+from atlas.components.chips import Chips
 from atlas.patches.browser import BrowserPatches
 from atlas.patches.table import Table
 from atlas.views.plain import NO_TITLE
@@ -100,11 +101,12 @@ after that is still to come."""
 @pytest.mark.parametrize(
     ("mended", "pressed", "told"),
     # If Panel says nothing, go without the mend.
-    [(True, None, []), (True, "Figure", []), (False, None, ["b", "c"])],
+    [(True, None, []), (True, "Figure", []), (True, "panel.models.esm.ReactiveESM", []), (False, None, ["b", "c"])],
 )
 def test_python_is_not_told_what_it_said_before_the_last(page, mended, pressed, told):
     select = pmui.Select(options=["a", "b", "c"], value="a")
-    served(page, pn.Column(*([BrowserPatches()] if mended else []), select, pn.pane.Bokeh(_cloud())), "[role=combobox]")
+    parts = [*([BrowserPatches()] if mended else []), select, pn.pane.Bokeh(_cloud()), Chips(groups=[])]
+    served(page, pn.Column(*parts), "[role=combobox]")
     page.locator("canvas").first.wait_for()
     assert page.evaluate(TWICE, pressed) == ["c", "c", told]
 

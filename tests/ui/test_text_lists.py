@@ -42,7 +42,7 @@ def test_a_reader_goes_through_a_file_filters_it_and_goes_back(seat, tmp_path):
     assert page.locator(".aa-texts-rows .where").last.inner_text() == "page 2 of 2"
     page.locator(".aa-texts-filter input").press_sequentially("QUEEN")
     seat.until(lambda: rows.count() == 2)
-    assert _where(seat) == "– of 2"
+    seat.until(lambda: _where(seat) == "– of 2")
     rows.nth(1).click()
     seat.until(lambda: _shows(seat, TEXTS[7]))
     seat.until(lambda: _where(seat) == "2 of 2")

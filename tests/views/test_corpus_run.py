@@ -131,7 +131,11 @@ def test_a_column_that_divides_nothing_is_an_error_that_says_what_to_do(monkeypa
     )
     lens.choices.group = "mood"
     lens.shown()
-    assert "has no column 'mood'; it has text, label" in lens.problem
+    assert lens.problem == "words.csv has no column 'mood' to divide the texts by; it has 'text', 'label'."
+    lens.take("words.txt", as_file())
+    lens.shown()
+    assert lens.problem == "words.txt has no column 'mood' to divide the texts by; it has none."
+    lens.take("words.csv", labelled(range(36)))
     lens.choices.group = " "
     lens.shown()
     assert lens.problem == ""
