@@ -12,6 +12,7 @@ from atlas.attribution.importance import head_importance, prune
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.patching import attribution_patching, edge_attribution_patching
 from atlas.attribution.plausibility import plausibility, plausibility_of_methods
+from atlas.attribution.random_weights import randomised
 from atlas.attribution.rationales import read_rationales
 from atlas.attribution.score_parts import why
 from atlas.attribution.verdicts import verdict
@@ -20,6 +21,7 @@ from atlas.tracing.effect_choices import EffectChoices
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
 from atlas.tracing.pruning import Pruning
+from atlas.tracing.randomised import Randomised
 from atlas.tracing.state_parts import state_parts
 from atlas.tracing.verdict import Verdict
 
@@ -29,6 +31,7 @@ __all__ = [
     "EffectChoices",
     "Method",
     "Pruning",
+    "Randomised",
     "Target",
     "Verdict",
     "agreement",
@@ -45,6 +48,7 @@ __all__ = [
     "plausibility",
     "plausibility_of_methods",
     "prune",
+    "randomised",
     "read_rationales",
     "state_parts",
     "verdict",

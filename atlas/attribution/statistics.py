@@ -72,6 +72,25 @@ def chance_of_spearman(row: npt.ArrayLike, vector: npt.ArrayLike, *, permutation
     return float(np.quantile(null, 0.95)) if len(null) else float("nan")
 
 
+def chance_of_mean(
+    rows: npt.ArrayLike, vector: npt.ArrayLike, *, permutations: int = 999, seed: int = 0
+) -> tuple[float, float, float]:
+    """(low, high, p) of the mean of the rows' correlations with a vector, by the permutations of `spearman`.
+
+    95 % of the means with the shuffled vector lie between low and high, and p is two-sided. One shuffle serves all rows, because
+    rows that are alike must not count as so many witnesses. Rows that do not vary are left out; NaN where none is left.
+    """
+    ranks, other = standard_ranks(rows), standard_ranks(vector)
+    ranks = ranks[np.isfinite(ranks @ other)]
+    if not len(ranks):
+        return float("nan"), float("nan"), float("nan")
+    null = _null(ranks, other, permutations, seed).mean(axis=0)
+    low, high = np.percentile(null, [2.5, 97.5])
+    mean = float((ranks @ other).mean())
+    beyond = int((np.abs(null) >= abs(mean) - ROUNDING).sum())
+    return float(low), float(high), (1 + beyond) / (1 + permutations)
+
+
 def _null(ranks: Floats, other: Floats, permutations: int, seed: int) -> Floats:
     """(row, permutation) correlations of standard ranks with permuted ones."""
     shuffled = np.random.default_rng(seed).permuted(np.tile(other, (permutations, 1)), axis=1)

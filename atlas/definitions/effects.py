@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import DEYOUNG, EDIN, HAO, MICHEL, NANDA, SYED, WIEGREFFE
+from atlas.definitions.references import ADEBAYO, DEYOUNG, EDIN, HAO, MICHEL, NANDA, SYED, WIEGREFFE
 
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
 
@@ -162,6 +162,21 @@ EFFECTS = (
         "as many random heads of the same layers, or of any layer where these have fewer than 19 other sets",
         "any number",
         MICHEL,
+    ),
+    Definition(
+        "weight_randomisation",
+        "effect",
+        "Agreement with randomised weights",
+        "mean over draws of Spearman's ρ(a(f), a(g)); a: scores of the tokens by one method for one outcome, g: the model f with "
+        "the entries of each weight tensor of some parts in random places, as are gains and biases of norms",
+        "Near chance when all weights are drawn: what the method says of this text hangs on what the model has learnt. High even "
+        "then: it tells of the text and the architecture, such as which tokens come early, and can be no evidence of what the "
+        "model knows. Entries are only moved, so every tensor keeps its distribution and a difference is due to the order of "
+        "the numbers alone. While lower parts are still true, some agreement is to be expected of any method, because the "
+        "tokens' vectors pass through the residual stream. Low agreement does not make a method right.",
+        "the mean ρ with the true scores shuffled over the tokens, once for all draws (999 times, 95 % of them)",
+        "−1 to 1",
+        ADEBAYO,
     ),
     Definition(
         "comprehensiveness",

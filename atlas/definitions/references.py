@@ -52,6 +52,7 @@ NADEEM = "Nadeem, Bethke & Reddy 2021, StereoSet: Measuring Stereotypical Bias i
 NANGIA = "Nangia, Vania, Bhalerao & Bowman 2020, CrowS-Pairs: Measuring Social Biases in Masked Language Models"
 BLODGETT = "Blodgett, Lopez, Olteanu, Sim & Wallach 2021, Stereotyping Norwegian Salmon"
 DEYOUNG = "DeYoung et al. 2020, ERASER: A Benchmark to Evaluate Rationalized NLP Models"
+ADEBAYO = "Adebayo, Gilmer, Muelly, Goodfellow, Hardt & Kim 2018, Sanity Checks for Saliency Maps"
 EDIN = "Edin et al. 2025, Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attributions Explainability"
 HAO = "Hao, Dong, Wei & Xu 2021, Self-Attention Attribution; Sundararajan, Taly & Yan 2017, Axiomatic Attribution"
 NANDA = "Nanda 2023, Attribution Patching; with steps: Hanna, Pezzelle & Belinkov 2024, Have Faith in Faithfulness"

@@ -43,6 +43,8 @@ class Takes(NamedTuple):
     """Its time, where that was measured."""
     beside: tuple[Trace, Hashable, int] | None = None
     """Another trace whose model runs too, the lane of that model, and passes of the text of that trace."""
+    bytes: int = 0
+    """Memory beside that of the passes."""
 
 
 ONE_PASS = Takes()
@@ -133,7 +135,8 @@ class Asking:
         estimate = self._lens.workspace.tasks.get(COST)
         if estimate is None or not needs_model:
             return Cost(seconds=takes.seconds)
-        cost: Cost = replace(estimate(trace, takes.passes, gradients=takes.gradients), seconds=takes.seconds)
+        cost: Cost = estimate(trace, takes.passes, gradients=takes.gradients)
+        cost = replace(cost, bytes=cost.bytes + takes.bytes, seconds=takes.seconds)
         if takes.beside is None:
             return cost
         other, lane, passes = takes.beside

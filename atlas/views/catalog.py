@@ -50,6 +50,7 @@ from atlas.views.probes import ProbesView
 from atlas.views.profile import ProfileView
 from atlas.views.pruning import PruningView
 from atlas.views.qkv import QKView, VectorsView
+from atlas.views.randomised import RandomisedView
 from atlas.views.roles import RolesView
 from atlas.views.sentences import SentencesView
 from atlas.views.shared_traits import SharedTraitsView
@@ -126,7 +127,7 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "faithfulness",
         "Faithfulness",
-        (VerdictView, AttributionView, FaithfulnessView, HeadEffectsView, PruningView, AgreementView),
+        (VerdictView, AttributionView, FaithfulnessView, RandomisedView, HeadEffectsView, PruningView, AgreementView),
     ),
     Tab(
         "bias",

@@ -318,6 +318,12 @@ class Rerun:
 
         return without_zeroing(self.model)
 
+    def without_twin(self) -> str:
+        """Why the weights of this model cannot be drawn anew in a copy; empty where they can."""
+        from atlas.engine.running.twin import without_twin
+
+        return without_twin(self.model)
+
     def zeroed(self, kind: str, progress: Callable[[int, int], None] | None = None) -> tuple[np.ndarray, ...]:
         """(query, key) of each layer: how far zero value vectors of a key move the states of a query."""
         from atlas.engine.gradients.zeroing import zeroed
