@@ -13,7 +13,7 @@ from atlas.plots.colours import BLUE, theme
 from atlas.plots.faithfulness import MARK, ORDERS, SHADE
 from atlas.plots.frame import Hook, frame, limits, number, tooltip
 
-HEIGHT, LOW_HEIGHT = 300, 170
+HEIGHT, LOW_HEIGHT = 300, 190
 """Pixels of the two plots."""
 
 TICKS = 16
@@ -80,22 +80,14 @@ def staying(
     return hv.Overlay(drawn).opts(**options, show_legend=False)
 
 
-def probabilities(
-    steps: Sequence[str], about: Sequence[str], draws: Floats, *, label: str = "probability", dark: bool = False
-) -> hv.Overlay:
+def probabilities(steps: Sequence[str], about: Sequence[str], draws: Floats, *, dark: bool = False) -> hv.Overlay:
     """The probability of the outcome at each step: the mean, and upright the lowest and the highest of (step, draw)."""
     around, at = theme(dark=dark), np.arange(len(steps), dtype=float)
     mean = draws.mean(axis=1) if draws.size else np.empty(0)
-    options = _frame(steps, dark=dark, label=label, y_range=limits([0.0, *draws.ravel()]))
+    options = _frame(steps, dark=dark, label="probability", y_range=limits([0.0, *draws.ravel()]))
     options |= {"height": LOW_HEIGHT, "default_tools": ["reset"], "yticks": 3}
-    points = [
-        (
-            at[i], mean[i], about[i],
-            f"{label}: {number(mean[i])}\nlowest and highest draw: {number(draws[i].min())} to {number(draws[i].max())}",
-            BLUE, "circle",
-        )
-        for i in _known(mean)
-    ]  # fmt: skip
+    said = [f"probability of the outcome: {number(mean[i])}\n{_from_to(draws[i])}" for i in range(len(mean))]
+    points = [(at[i], mean[i], about[i], said[i], BLUE, "circle") for i in _known(mean)]
     ranges = [(at[i], draws[i].min(), at[i], draws[i].max()) for i in _known(mean)]
     lines = [(at[i], mean[i], at[i + 1], mean[i + 1]) for i in range(len(mean) - 1) if np.isfinite(mean[i : i + 2]).all()]
     ends = ["x0", "y0", "x1", "y1"]
@@ -154,6 +146,10 @@ def _widest(methods: Sequence[Stays]) -> tuple[Floats, Floats]:
 
 def _known(values: Floats) -> list[int]:
     return [int(at) for at in np.flatnonzero(np.isfinite(values))]
+
+
+def _from_to(draws: Floats) -> str:
+    return f"lowest and highest draw: {number(draws.min())} to {number(draws.max())}"
 
 
 def _said(about: str, method: Stays, at: int) -> str:

@@ -29,7 +29,8 @@ ORIGIN = "randomised"
 
 NONE = {"none": NO_METHOD}
 
-DRAWN = {"from the output down": CASCADE, "one part alone": ALONE}
+DRAWN = {"step by step": CASCADE, "one part": ALONE}
+"""Short, so that all controls stand in one row at 1440 pixels."""
 
 RANKED_BY = {"score": SCORES, "size": SIZES}
 
@@ -47,7 +48,7 @@ class RandomisedView(View):
         "the highest of them. Grey: chance, where 95 % of the means lie when the true scores are shuffled over the tokens, the "
         "widest of the methods. On the right nothing is left that was learnt. A line that is still above grey there tells of the "
         "text and of the architecture, not of the model's knowledge; a line in grey has passed this test, which does not yet "
-        "make it right. Below: the probability that the copies give to the outcome. Drawn alone, every other part keeps its "
+        "make it right. Below: the probability that the copies give to the outcome. One part drawn, every other keeps its "
         "weights, and the last step draws all. Every tensor keeps its own numbers in random places, gains and biases of norms "
         "too, and an output table that is shared with the embeddings is drawn by itself. The model is only copied. Click a "
         "line or a method below the plots to select the fifth of the tokens that it puts first when nothing is learnt. Nothing "
@@ -82,8 +83,8 @@ class RandomisedView(View):
             pmui.Select.from_param(choices.first, label="Method", options=METHOD_TITLES, width=245, **look),
             pmui.Select.from_param(choices.second, label="Beside it", options=NONE | METHOD_TITLES, width=245, **look),
             pmui.Select.from_param(choices.third, label="And", options=NONE | METHOD_TITLES, width=245, **look),
-            pmui.Select.from_param(choices.order, label="Draws weights", options=DRAWN, width=185, **look),
-            pmui.Select.from_param(choices.ranked, label="Ranks by", options=RANKED_BY, width=96, **look),
+            pmui.Select.from_param(choices.order, label="Draws weights", options=DRAWN, width=138, **look),
+            pmui.Select.from_param(choices.ranked, label="Ranks by", options=RANKED_BY, width=92, **look),
             self.run,
         ]
 
@@ -121,9 +122,7 @@ class RandomisedView(View):
         found = None if nothing else self.weights.found()
         if found is None:
             return probabilities([], [], np.empty((0, 0)), dark=self.dark)
-        return probabilities(
-            found.steps, about(found), found.probability, label=f"probability of '{found.target.outcome.strip()}'", dark=self.dark
-        )
+        return probabilities(found.steps, about(found), found.probability, dark=self.dark)
 
     def _drawn(self, found: Randomised) -> list[Stays]:
         ranks = {kept.name: self.weights.ranks(kept) for kept in found.found if not kept.reason}
@@ -139,7 +138,7 @@ class RandomisedView(View):
         names = [kept.name for kept in found.found if not kept.reason]
         return key_markup(
             [(title_of(name), LOOKS[name]) for name in names],
-            after="upright: lowest and highest draw; grey: chance, the true scores shuffled",
+            after="upright: lowest and highest draw; grey: chance, the true scores shuffled (the widest of these methods)",
         )
 
     def _list(self, *_: object) -> None:

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+import transformers as tr
 from scipy.stats import spearmanr
 
 import atlas
@@ -20,7 +21,7 @@ from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.scheduler import Cancelled
 from atlas.tracing.explained import Attribution
 from atlas.tracing.randomised import RANKED, SCORES, without_weights
-from tests.attribution.own import hf_of, model, traced
+from tests.attribution.own import TINY, hf_of, model, traced
 from tests.engine.families import TARGET, TEXT, gptj, loaded, tokenizer
 from tests.engine.test_borrowed import assert_same, state_of
 
@@ -241,6 +242,30 @@ def test_it_ends_where_nobody_waits():
     with pytest.raises(Cancelled):
         randomised(traced("GPT-2"), Target(-2), ["saliency"], progress=progress)
     assert sum(message.startswith("Draw") for message in told) == 1
+
+
+def test_the_copy_is_gone_afterwards_also_after_an_error(monkeypatch):
+    made, real = [], Twin.trace
+
+    def trace(self, *given):
+        made.append(next(self.model.hf.parameters()))
+        if len(made) > 2:
+            raise TooLarge
+        return real(self, *given)
+
+    monkeypatch.setattr(Twin, "trace", trace)
+    with pytest.raises(TooLarge):
+        randomised(traced("BERT"), methods=["saliency"])
+    assert made[0].numel() == 0
+    assert next(model("BERT").hf.parameters()).numel() > 0
+
+
+def test_a_model_that_gives_a_number_has_correlations_and_no_probabilities():
+    torch.manual_seed(0)
+    made = load((tr.BertForSequenceClassification(tr.BertConfig(**TINY | {"num_labels": 1})).eval(), tokenizer()))
+    found = randomised(made.trace(TEXT), methods=["saliency"], seeds=2)
+    assert np.isfinite(found.found[0].scores.mean).all()
+    assert np.isnan(found.probability).all()
 
 
 def test_what_cannot_be_is_refused_with_a_reason(monkeypatch):

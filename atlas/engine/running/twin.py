@@ -130,8 +130,10 @@ def twin_of(model: Model, encoded: Encoded) -> Iterator[Twin]:
     try:
         yield twin
     finally:
-        # Its hooks point back to it, so without this it would stay in memory until the next collection.
         twin.model.release()
+        # Modules and hooks point at each other, so without this the weights would stay in memory until the next collection.
+        for parameter in twin.model.hf.parameters():
+            parameter.data = parameter.data.new_empty(0)
 
 
 def _layers(model: Model) -> dict[str, list[tuple[str, int]]]:
