@@ -43,7 +43,10 @@ export function render({model}) {
     if (now) { row.setAttribute("aria-current", "true") } else { row.removeAttribute("aria-current") }
   }
 
+  let tallest = 0 // the last page has fewer rows; a shorter list would let the page scroll back under the pointer on "Next"
+
   function update() {
+    tallest = Math.max(tallest, list.offsetHeight)
     const held = focused()?.dataset.key
     // Patched in place: a button that was rebuilt would lose the focus that pressed it.
     while (list.children.length > model.rows.length) { list.lastChild.remove() }
@@ -58,11 +61,13 @@ export function render({model}) {
     const same = all.find(row => row.dataset.key === held), now = all.find(row => row.hasAttribute("aria-current"))
     if (same) { same.focus() }
     reach(same ?? now ?? all[0])
+    place()
   }
 
   function place() {
     steps.hidden = model.where === ""
     pages.hidden = model.pages < 2
+    list.style.minHeight = model.pages < 2 ? "" : `${tallest}px`
     where.textContent = model.where
     page.textContent = `page ${model.page} of ${model.pages}`
   }
@@ -84,6 +89,5 @@ export function render({model}) {
   model.on("rows", update)
   model.on(["where", "page", "pages"], place)
   update()
-  place()
   return root
 }

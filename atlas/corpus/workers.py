@@ -101,6 +101,17 @@ def cluster_of(workers: int, report: Callable[[str], None]) -> Iterator[Any]:
 
 
 @contextmanager
+def _loss_in_words() -> Iterator[None]:
+    """The connection may end in the middle of any call, not only of a task."""
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except CommClosedError as error:
+        raise CorpusError(LOST) from error
+
+
+@contextmanager
 def connected(address: str, report: Callable[[str], None]) -> Iterator[Any]:
     """A client of a cluster that is there already."""
     if not has_dask():
@@ -112,7 +123,7 @@ def connected(address: str, report: Callable[[str], None]) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         msg = f"There is no Dask scheduler at {address}: {error}."
         raise CorpusError(msg) from error
-    with client:
+    with _loss_in_words(), client:
         report(f"Dask dashboard: {client.dashboard_link}")
         yield client
 
@@ -123,12 +134,13 @@ def on(client: Any, store: Store, source: ModelSource) -> Iterator[Doing]:
     from atlas.corpus.plugin import ModelPlugin, perform_there
 
     plugin = ModelPlugin(source)
-    client.register_plugin(plugin)
-    try:
-        yield lambda tasks, done: _submit(client, store, plugin.name, tasks, done, perform_there)
-    finally:
-        if client.status == "running":  # else nobody is there to be told
-            client.unregister_worker_plugin(plugin.name)
+    with _loss_in_words():
+        client.register_plugin(plugin)
+        try:
+            yield lambda tasks, done: _submit(client, store, plugin.name, tasks, done, perform_there)
+        finally:
+            if client.status == "running":  # else nobody is there to be told
+                client.unregister_worker_plugin(plugin.name)
 
 
 def _submit(client: Any, store: Store, plugin: str, tasks: Sequence[Task], done: Done, function: Callable[..., str]) -> None:

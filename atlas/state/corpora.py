@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import param
 
 from atlas.errors import NothingYet
+from atlas.state.choices import register_choices
 from atlas.state.plane import Thresholded
 from atlas.tracing.corpus import Corpus
 from atlas.tracing.corpus_groups import groups_of, whole_of
@@ -69,6 +70,10 @@ class CorpusChoices(Thresholded):
     against = param.String(default="", doc="Name of the corpus that is compared; empty: the next one of the same shape.")
     drill = param.Selector[str](objects=list(DRILLS), default="drill_induction", doc="The drill whose scores are shown.")
     followed = param.Selector[str](objects=list(FOLLOWED), default="heads", doc="What is followed over checkpoints.")
+
+
+# Here too and not by a lens alone: a corpus is chosen also where no view of corpora was imported.
+register_choices(KEY, CorpusChoices)
 
 
 def free_name(plain: str, taken: Container[str]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from atlas.components.text_rows import LONGEST, TextRow, TextRows
+from tests.browser import served, wait_until
 
 
 def test_the_beginning_of_a_text_is_sent_on_one_line():
@@ -22,3 +25,17 @@ def test_only_what_is_there_can_be_pressed():
                     {"step": "1"}, {"turn": -1}, {"turn": [1]}):  # fmt: skip
         rows._handle_msg(message)
     assert (pressed, steps, turns) == (["3"], [1], [-1])
+
+
+@pytest.mark.ui
+def test_the_last_page_is_as_high_as_the_others_so_that_the_steps_stay_under_the_pointer(page):
+    full = [TextRow(str(at), str(at), "a cat") for at in range(8)]
+    rows = TextRows(rows=full, where="8 of 10", page=1, pages=2)
+    served(page, rows, ".text-rows .row")
+    height = "list => list.offsetHeight"
+    whole = page.locator(".text-rows ul").evaluate(height)
+    rows.param.update(rows=full[:2], where="9 of 10", page=2)
+    wait_until(lambda: page.locator(".text-rows .row").count() == 2, page)
+    assert page.locator(".text-rows ul").evaluate(height) == whole
+    rows.param.update(where="1 of 2", page=1, pages=1)
+    wait_until(lambda: page.locator(".text-rows ul").evaluate(height) < whole, page)

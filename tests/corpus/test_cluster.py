@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ import pytest
 import atlas
 from atlas.cli import FAILED
 from atlas.corpus import Settings, in_app
+from atlas.corpus.store import Store
+from atlas.corpus.workers import LOST, ModelSource, on
+from atlas.errors import CorpusError
 from atlas.scheduler import Cancelled
 from atlas.state import session_folder
 from atlas.state.corpora import Corpora
@@ -89,6 +93,20 @@ def test_a_killed_client_and_a_killed_worker_leave_a_store_that_is_resumed_and_e
         name: data for name, data in kept.items() if not name.startswith(".")
     }
     assert {name for name in now if not name.startswith(".")} == set(shards(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("call", ["register_plugin", "submit"])
+def test_a_connection_that_ends_in_the_middle_of_any_call_is_told_in_a_sentence(tmp_path: Path, call: str) -> None:
+    def lost(*_: Any, **__: Any) -> None:
+        from distributed.comm.core import CommClosedError
+
+        raise CommClosedError("in <TCP (closed)>: ConnectionResetError")
+
+    client = SimpleNamespace(status="closed", register_plugin=lambda _: None, submit=None, nthreads=lambda: {"worker": 1})
+    setattr(client, call, lost)
+    task = SimpleNamespace(name="measure-1")
+    with pytest.raises(CorpusError, match=LOST), on(client, Store(str(tmp_path)), ModelSource("gpt-mini")) as do:
+        do([task], lambda _: None)
 
 
 def test_a_killed_scheduler_ends_the_run_in_a_sentence_and_it_is_resumed_and_equal(tmp_path: Path) -> None:
