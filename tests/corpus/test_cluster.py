@@ -100,7 +100,8 @@ def test_a_connection_that_ends_in_the_middle_of_any_call_is_told_in_a_sentence(
     def lost(*_: Any, **__: Any) -> None:
         from distributed.comm.core import CommClosedError
 
-        raise CommClosedError("in <TCP (closed)>: ConnectionResetError")
+        msg = "in <TCP (closed)>: ConnectionResetError"
+        raise CommClosedError(msg)
 
     client = SimpleNamespace(status="closed", register_plugin=lambda _: None, submit=None, nthreads=lambda: {"worker": 1})
     setattr(client, call, lost)
