@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,9 @@ import param
 from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
 from atlas.state.asking import Progress, Takes
-from atlas.state.attribution import METHODS, explained_target, target_in_words
-from atlas.state.lens import Lens, counted
+from atlas.state.attribution import explained_target, target_in_words
+from atlas.state.chosen_methods import ChosenMethods, ChosenMethodsLens
+from atlas.state.lens import counted
 from atlas.state.outcome_line import percent
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import LOGIT, PROBABILITY
@@ -33,8 +34,6 @@ from atlas.tracing.faithfulness import (
 if TYPE_CHECKING:
     from atlas.trace import Trace
 
-NO_METHOD = ""
-
 TOP = 0.2
 """Share of the tokens that a method's chip selects."""
 
@@ -42,16 +41,13 @@ EDGES = (5, 95)
 """Percentiles of the random orders at the edges of their band."""
 
 
-class FaithfulnessChoices(param.Parameterized):
+class FaithfulnessChoices(ChosenMethods):
     """Choices of the faithfulness view."""
 
-    first = param.Selector[str](objects=list(METHODS), default="integrated_gradients", doc="One method.")
-    second = param.Selector[str](objects=[NO_METHOD, *METHODS], default="rollout", doc="Another one; '' for none.")
-    third = param.Selector[str](objects=[NO_METHOD, *METHODS], default="raw_attention", doc="Another one; '' for none.")
     remove = param.Selector[str](objects=[MASK, DELETE, ATTENTION], default=MASK, doc="How a token is taken out.")
 
 
-class FaithfulnessLens(Lens):
+class FaithfulnessLens(ChosenMethodsLens):
     """The curves and scores of the chosen methods for the prediction that is explained."""
 
     key: ClassVar = "faithfulness"
@@ -59,36 +55,9 @@ class FaithfulnessLens(Lens):
     reads: ClassVar = {"target": ("position", "outcome", "against")}
     marked_by: ClassVar = ("queries", "keys", "focus")
 
-    _started: Trace | None = None
-    """The trace that the reader has asked for: thousands of passes are not run because a tab is opened."""
-
-    def start(self) -> None:
-        """Work out the curves of the trace on screen, now and whenever a choice or the target changes."""
-        self._started = self.workspace.trace
-        self._redraw()
-
-    def begin(self) -> None:
-        """Work out the curves."""
-        self.start()
-
-    def handed_over(self) -> Any:
-        """The trace whose curves were asked for."""
-        return self._started
-
-    def take_over(self, handed: Any) -> None:
-        """Show the curves where they were asked for there."""
-        self._started = handed
-        self._redraw()
-
     def depends(self) -> Hashable:
         """On the target, the methods and the operator; selected tokens are marked only."""
         return explained_target(self.workspace, LOGIT), self.methods, self.choices.remove
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The chosen methods, each once."""
-        chosen = (self.choices.first, self.choices.second, self.choices.third)
-        return tuple(dict.fromkeys(name for name in chosen if name))
 
     def found(self) -> Curves | None:
         """The curves; None while they are worked out, or where they cannot be."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,9 @@ from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import METHODS, explained_target, target_in_words
-from atlas.state.faithfulness import NO_METHOD, TOP
-from atlas.state.lens import Lens, counted
+from atlas.state.chosen_methods import NO_METHOD, ChosenMethods, ChosenMethodsLens
+from atlas.state.faithfulness import TOP
+from atlas.state.lens import counted
 from atlas.state.outcome_line import percent
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import LOGIT
@@ -49,17 +50,16 @@ MEANING: Mapping[str, str] = MappingProxyType({
 """What the last step says of a method."""
 
 
-class RandomisedChoices(param.Parameterized):
+class RandomisedChoices(ChosenMethods):
     """Choices of the view of randomised weights."""
 
-    first = param.Selector[str](objects=list(METHODS), default="integrated_gradients", doc="One method.")
     second = param.Selector[str](objects=[NO_METHOD, *METHODS], default="saliency", doc="Another one; '' for none.")
     third = param.Selector[str](objects=[NO_METHOD, *METHODS], default="rollout", doc="Another one; '' for none.")
     order = param.Selector[str](objects=list(ORDERS), default=CASCADE, doc="Whether parts are drawn one after another, or alone.")
     ranked = param.Selector[str](objects=list(RANKED), default=SCORES, doc="Whether scores are ranked with their sign.")
 
 
-class RandomisedLens(Lens):
+class RandomisedLens(ChosenMethodsLens):
     """The agreement of the chosen methods with themselves, on copies with weights that are drawn anew."""
 
     key: ClassVar = "randomised"
@@ -67,36 +67,9 @@ class RandomisedLens(Lens):
     reads: ClassVar = {"target": ("position", "outcome", "against")}
     marked_by: ClassVar = ("queries", "keys", "focus")
 
-    _started: Trace | None = None
-    """The trace that the reader has asked for: hundreds of attributions are not made because a tab is opened."""
-
-    def start(self) -> None:
-        """Draw weights for the trace on screen, now and whenever a choice or the target changes."""
-        self._started = self.workspace.trace
-        self._redraw()
-
-    def begin(self) -> None:
-        """Draw the weights."""
-        self.start()
-
-    def handed_over(self) -> Any:
-        """The trace for which it was asked."""
-        return self._started
-
-    def take_over(self, handed: Any) -> None:
-        """Show it where it was asked for there."""
-        self._started = handed
-        self._redraw()
-
     def depends(self) -> Hashable:
         """On the target, the methods and how weights are drawn; selected tokens are marked only."""
         return explained_target(self.workspace, LOGIT), self.methods, self.choices.order, self.choices.ranked
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The chosen methods, each once."""
-        chosen = (self.choices.first, self.choices.second, self.choices.third)
-        return tuple(dict.fromkeys(name for name in chosen if name))
 
     def found(self) -> Randomised | None:
         """The numbers; None while they are worked out, or where they cannot be."""

@@ -13,7 +13,8 @@ import panel_material_ui as pmui
 from atlas.components.chips import Chips, Press
 from atlas.patches.panes import Markup
 from atlas.plots.faithfulness import HEIGHT, ORDERS, SCORES_HEIGHT, TITLES, Band, Drawn, Scored, falling, nearest, scores
-from atlas.state.faithfulness import NO_METHOD, FaithfulnessLens, title_of
+from atlas.state.chosen_methods import NO_METHOD
+from atlas.state.faithfulness import FaithfulnessLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model

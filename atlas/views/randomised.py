@@ -13,7 +13,7 @@ from atlas.components.chips import Chips, Press
 from atlas.patches.panes import Markup
 from atlas.plots.faithfulness import ORDERS as LOOKS
 from atlas.plots.randomised import HEIGHT, LOW_HEIGHT, Stays, nearest, probabilities, staying
-from atlas.state.faithfulness import NO_METHOD
+from atlas.state.chosen_methods import NO_METHOD
 from atlas.state.randomised import RandomisedLens, step_title, title_of
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
