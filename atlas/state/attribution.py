@@ -32,7 +32,9 @@ from atlas.tracing.explained import (
 )
 
 if TYPE_CHECKING:
+    from atlas.state.selection import Selection
     from atlas.state.workspace import Workspace
+    from atlas.trace import Trace
 
 METHODS = tuple(name for name, item in DEFINITIONS.items() if item.group == "attribution")
 """All methods, by name."""
@@ -83,6 +85,12 @@ class Shown(NamedTuple):
     positions: tuple[int, ...] = ()
     scored: tuple[Scored, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def selected_places(selection: Selection, trace: Trace, kind: str) -> frozenset[tuple[str, int]]:
+    """(side, position) of the selected tokens, on whichever axis."""
+    axes = (("query", selection.queries), ("key", selection.keys))
+    return frozenset((trace.side(kind, axis), position) for axis, positions in axes for position in positions)
 
 
 class AttributionLens(Lens):
@@ -140,11 +148,7 @@ class AttributionLens(Lens):
         shown, selection, trace = self.shown(), self.workspace.selection, self.workspace.trace
         if trace is None:
             return ()
-        chosen = {
-            (trace.side(self.kind, axis), position)
-            for axis, positions in (("query", selection.queries), ("key", selection.keys))
-            for position in positions
-        }
+        chosen = selected_places(selection, trace, self.kind)
         return tuple(at for at, token in enumerate(zip(shown.sides, shown.positions, strict=True)) if token in chosen)
 
     def table(self) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, TooLarge
 from atlas.numbers import listed, three
 from atlas.state.asking import Progress
-from atlas.state.attribution import METHODS, explained_target
+from atlas.state.attribution import METHODS, explained_target, selected_places
 from atlas.state.lens import counted
 from atlas.state.outcome_line import percent
 from atlas.state.pressed import PressedLens
@@ -164,11 +164,7 @@ class CompareAttributionsLens(SecondLens, PressedLens):
         shown, selection, trace = self.shown(), self.workspace.selection, self.workspace.trace
         if trace is None:
             return ()
-        chosen = {
-            (trace.side(self.kind, axis), position)
-            for axis, positions in (("query", selection.queries), ("key", selection.keys))
-            for position in positions
-        }
+        chosen = selected_places(selection, trace, self.kind)
         return tuple(
             at
             for at, (side, tokens) in enumerate(zip(shown.sides, shown.tokens, strict=True))

@@ -13,22 +13,19 @@ import panel_material_ui as pmui
 from atlas.components.chips import Chips, Press
 from atlas.patches.panes import Markup
 from atlas.plots.faithfulness import HEIGHT, ORDERS, SCORES_HEIGHT, TITLES, Band, Drawn, Scored, falling, nearest, scores
-from atlas.state.chosen_methods import NO_METHOD
 from atlas.state.faithfulness import FaithfulnessLens, title_of
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.explained import without_model
 from atlas.tracing.faithfulness import ATTENTION, COMPREHENSIVENESS, DELETE, MASK, SUFFICIENCY, Curves
-from atlas.views.attribution import TITLES as METHOD_TITLES
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_tap
+from atlas.views.method_selects import method_selects
 from atlas.views.plain import plain
 from atlas.views.shows import Shows
 
 ORIGIN = "faithfulness"
-
-NONE = {"none": NO_METHOD}
 
 REMOVED = {"replacing it": MASK, "leaving it out": DELETE, "hiding it": ATTENTION}
 
@@ -79,9 +76,7 @@ class FaithfulnessView(View):
         choices = self.curves.choices.param
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.first, label="Method", options=METHOD_TITLES, width=245, **look),
-            pmui.Select.from_param(choices.second, label="Beside it", options=NONE | METHOD_TITLES, width=245, **look),
-            pmui.Select.from_param(choices.third, label="And", options=NONE | METHOD_TITLES, width=245, **look),
+            *method_selects(choices),
             pmui.Select.from_param(choices.remove, label="Takes a token out by", options=REMOVED, width=158, **look),
             self.run,
         ]

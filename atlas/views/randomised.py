@@ -13,21 +13,18 @@ from atlas.components.chips import Chips, Press
 from atlas.patches.panes import Markup
 from atlas.plots.faithfulness import ORDERS as LOOKS
 from atlas.plots.randomised import HEIGHT, LOW_HEIGHT, Stays, nearest, probabilities, staying
-from atlas.state.chosen_methods import NO_METHOD
 from atlas.state.randomised import RandomisedLens, step_title, title_of
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.randomised import ALONE, CASCADE, SCORES, SIZES, TRUE, Randomised, without_weights
-from atlas.views.attribution import TITLES as METHOD_TITLES
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.colour_key import key_markup
 from atlas.views.events import on_tap
+from atlas.views.method_selects import method_selects
 from atlas.views.plain import plain
 from atlas.views.shows import Shows
 
 ORIGIN = "randomised"
-
-NONE = {"none": NO_METHOD}
 
 DRAWN = {"step by step": CASCADE, "one part": ALONE}
 """Short, so that all controls stand in one row at 1440 pixels."""
@@ -80,9 +77,7 @@ class RandomisedView(View):
         choices = self.weights.choices.param
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
-            pmui.Select.from_param(choices.first, label="Method", options=METHOD_TITLES, width=245, **look),
-            pmui.Select.from_param(choices.second, label="Beside it", options=NONE | METHOD_TITLES, width=245, **look),
-            pmui.Select.from_param(choices.third, label="And", options=NONE | METHOD_TITLES, width=245, **look),
+            *method_selects(choices),
             pmui.Select.from_param(choices.order, label="Draws weights", options=DRAWN, width=138, **look),
             pmui.Select.from_param(choices.ranked, label="Ranks by", options=RANKED_BY, width=92, **look),
             self.run,
