@@ -127,7 +127,7 @@ class Store:
         group = zarr.open_group(store, path=new, mode="w", zarr_format=3, attributes=dict(about))
         for key in sorted(tables):
             array = np.ascontiguousarray(tables[key])
-            group.create_array(key, data=array, chunks=_chunks(array))
+            group.create_array(key, data=array, chunks=_chunks(key, array))
         if self.remote:
             return
         try:
@@ -158,11 +158,16 @@ CHUNK = 1 << 18
 """Numbers of a chunk: an exemplar's edges are a few thousand of millions."""
 
 
-def _chunks(array: np.ndarray) -> tuple[int, ...]:
+SKETCH = "sketch"
+"""The table (head, metric, bin) that is read a metric at a time; every other one is read whole."""
+
+
+def _chunks(name: str, array: np.ndarray) -> tuple[int, ...]:
+    if name == SKETCH:
+        heads, _, bins = array.shape
+        return max(1, heads), 1, max(1, bins)
     if array.ndim == 1:
         return (max(1, min(len(array), CHUNK)),)
-    if array.ndim == len(("head", "metric", "bin")):
-        return (max(1, array.shape[0]), 1, max(1, array.shape[2]))  # one metric is read at a time
     return tuple(max(1, size) for size in array.shape)
 
 

@@ -73,8 +73,8 @@ def _sampled(trace: Trace, kind: str) -> Array:
     rows = max(1, min(SAMPLED_ROWS, attention.n_queries, SAMPLED_CELLS // max(1, heads * attention.n_keys)))
     # Spread over the text, with the last row among them, because in a causal text only that row sees every token.
     chosen = np.unique(np.linspace(attention.n_queries - 1, 0, rows).round().astype(int))
-    blocks = [attention.block(layer, head, chosen) for layer in range(len(attention.layers)) for head in range(attention.n_heads)]
-    made = np.stack(blocks)
+    every = np.arange(attention.n_heads)
+    made = np.concatenate([attention.blocks(layer, every, chosen, slice(None)) for layer in range(len(attention.layers))])
     made.setflags(write=False)
     return made
 

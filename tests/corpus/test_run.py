@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,14 @@ def test_a_run_that_was_stopped_is_resumed_and_its_store_is_equal(tmp_path: Path
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
     assert {name: shards(tmp_path / "parts")[name] for name in before} == before
     assert (part.heads["n"] == 14).all()  # whoever had the older tables open still reads them
+
+
+def test_tables_have_no_file_for_each_head(tmp_path: Path) -> None:
+    found = run(tmp_path / "out")
+    files = [path for path in contents(tmp_path / "out") if not path.endswith("zarr.json")]
+    per_table = Counter(path.split("/")[1] for path in files)
+    assert per_table.pop("sketch") == len(found.metrics)  # it is read a metric at a time
+    assert set(per_table.values()) == {1}
 
 
 def test_runs_into_one_folder_do_each_other_no_harm(tmp_path: Path) -> None:
