@@ -36,7 +36,10 @@ HEAD_SIZE, SHOWN_SIZE = 5.0, 9.0
 HEAD_ALPHA = 0.5
 """Opacity of a point, so that overlapping points can be seen."""
 
-MARKS = ("uniform", "value", "shown")
+TRIANGLE_SIZE = 10.0
+"""Width in pixels of the mark of a corpus."""
+
+MARKS = ("uniform", "value", "shown", "texts")
 """Elements that other heads change; the others depend on all heads alone."""
 
 Columns = dict[str, Any]
@@ -61,6 +64,10 @@ class Strip(NamedTuple):
     """The rank of the value among all, in words."""
     ends: tuple[float, float]
     """The values at the left and the right end of the strip; NaN where none is known."""
+    texts: float = math.nan
+    """The mean of the same heads over the texts of a corpus; NaN where there is none."""
+    texts_between: tuple[float, float] = (math.nan, math.nan)
+    """Between which values most of these texts lie; NaN where that is not known."""
 
     def place(self, values: npt.ArrayLike) -> Floats:
         """Positions of values between the ends, 0 to 1; in the middle where both ends are equal."""
@@ -94,6 +101,8 @@ def metric_columns(strips: Sequence[Strip]) -> dict[str, Columns]:
         "uniform": _upright([float(strip.place(strip.uniform)) for strip in strips]),
         "value": _upright([float(strip.place(strip.value)) for strip in strips]),
         "shown": {"x": x.astype(np.float32), "y": y.astype(np.float32)},
+        "texts": {"texts_x": np.array([float(strip.place(strip.texts)) for strip in strips]),
+                  "texts_y": np.arange(len(strips)) - HALF},
         "low": {"x": np.zeros(len(strips)), "y": below, "text": _ends(strips, 0)},
         "high": {"x": np.ones(len(strips)), "y": below, "text": _ends(strips, 1)},
     }  # fmt: skip
@@ -127,6 +136,10 @@ def metric_strips(
             text = {"text_color": around.muted, "text_font": value(FONT), "text_font_size": "10px", "text_baseline": "middle"}
             element = hv.Labels(tuple(data.values()), ["x", "y"], "text").opts(
                 text_align="left" if name == "low" else "right", **text
+            )
+        elif name == "texts":
+            element = hv.Points(tuple(data.values()), list(data)).opts(
+                marker="inverted_triangle", color=around.ink, size=TRIANGLE_SIZE, line_color=around.paper, line_width=1.0
             )
         elif name == "shown":
             element = hv.Points(tuple(data.values()), ["x", "y"]).opts(
@@ -165,8 +178,13 @@ def nearest(strips: Sequence[Strip], x: float, y: float, reach: tuple[float, flo
 
 
 def _words(strip: Strip) -> str:
-    """The label at the right: '0.412 · higher than 40 of 48 heads', and below it the value of uniform attention."""
-    return f"{number(strip.value)} · {strip.standing}\nuniform attention: {number(strip.uniform)}"
+    """The label at the right: '0.412 · higher than 40 of 48 heads', and below it the values it is read against."""
+    said = f"{number(strip.value)} · {strip.standing}\nuniform attention: {number(strip.uniform)}"
+    if not math.isfinite(strip.texts):
+        return said
+    low, high = strip.texts_between
+    between = f" ({number(low)} to {number(high)})" if math.isfinite(low) else ""
+    return f"{said} · over texts: {number(strip.texts)}{between}"
 
 
 def _ends(strips: Sequence[Strip], which: int) -> list[str]:

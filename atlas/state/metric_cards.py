@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,14 @@ import param
 from atlas.errors import TooLarge
 from atlas.ids import HeadId
 from atlas.state.asking import Progress
+from atlas.state.corpora import choices_of, chosen, name_of
+from atlas.state.corpus_heads import READS, over
 from atlas.state.heads import title_of
 from atlas.state.lens import Lens, counted
 from atlas.state.words import heads_in_words, tokens_in_words
+from atlas.tracing.corpus import Corpus
+from atlas.tracing.corpus_groups import whole_of
+from atlas.tracing.corpus_heads import measured, of_head, quantiles
 from atlas.tracing.metric_cards import WholeMetrics, cells_of, check_size, whole_metrics
 from atlas.tracing.selected_heads import selected_heads
 
@@ -57,6 +62,18 @@ class MetricCardsChoices(param.Parameterized):
     show = param.Selector[str](objects=[SELECTED, ALL], default=SELECTED, doc="Selected or focused heads, or all heads.")
 
 
+class OverTexts(NamedTuple):
+    """The same metric of the same heads over the texts of a corpus."""
+
+    values: Array
+    """Of every head its mean; NaN where it is not known."""
+    value: float
+    """The mean of those of the heads looked at."""
+    low: float
+    high: float
+    """Nine of ten texts lie between these; NaN unless one head is looked at."""
+
+
 @dataclass(frozen=True, eq=False)
 class MetricCard:
     """One metric: every head of the kind, or for the change across depth every step from a layer to the next."""
@@ -74,6 +91,8 @@ class MetricCard:
     """Which of the values are of the heads looked at."""
     reason: str
     """Why there is no value, where there is none."""
+    over_texts: OverTexts | None = None
+    """None where no corpus of the model is open, or where it does not have the metric."""
 
     @property
     def value(self) -> float:
@@ -87,8 +106,8 @@ class MetricCard:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The lowest and the highest of all values and of those for uniform attention, whichever heads are looked at."""
-        known = np.append(self.values, self.uniform)
+        """The lowest and the highest of all values, those for uniform attention and over texts, whichever heads are looked at."""
+        known = np.concatenate([self.values, self.uniform, *([] if self.over_texts is None else [self.over_texts.values])])
         known = known[np.isfinite(known)]
         return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
 
@@ -120,7 +139,7 @@ class MetricCardsLens(Lens):
 
     key: ClassVar = "metric_cards"
     choices_type: ClassVar = MetricCardsChoices
-    reads: ClassVar = {"selection": ("focus", "queries")}
+    reads: ClassVar = {"selection": ("focus", "queries"), **READS}
     marked_by: ClassVar = ("focus", "heads")
 
     _made_for: Hashable = None
@@ -129,9 +148,14 @@ class MetricCardsLens(Lens):
     _note: str = ""
     _cards_of: tuple[tuple[HeadId, ...], list[MetricCard]] | None = None
 
+    def __init__(self, workspace: Any, **params: Any) -> None:
+        super().__init__(workspace, **params)
+        choices_of(workspace).param.watch(self._changed, "corpus")
+
     def depends(self) -> Hashable:
         """Not on the heads, which are only marked, nor on the tokens that are looked at."""
-        return self.kind, self.workspace.selection.queries, self.choices.show
+        corpus = self.workspace.corpora.every().get(name_of(self.workspace))
+        return self.kind, self.workspace.selection.queries, self.choices.show, corpus
 
     def forget(self) -> None:
         """Weights are read again, where they were not yet; the table is made anew only for other rows or another kind."""
@@ -163,6 +187,20 @@ class MetricCardsLens(Lens):
         self.cards()
         return self._note
 
+    def over_texts(self) -> str:
+        """Over which texts the triangles are, or why there are none; empty where no corpus is open."""
+        if not name_of(self.workspace) or not self.cards():
+            return ""
+        if self.workspace.selection.queries:
+            return "A corpus has no figures of single rows: clear the selected tokens to see its values."
+        name, corpus = chosen(self.workspace)
+        about = corpus.provenance
+        own = "" if whole_of(corpus) is not corpus else f", {about['tokens'] / about['texts']:.0f} tokens each on average"
+        return (
+            f"Triangles: the same heads over {over(self.workspace, name, corpus)}{own}; in brackets, for one head, between which "
+            "values nine of ten texts lie. Most of these metrics change with the length of the text."
+        )
+
     def table(self) -> pd.DataFrame:
         """One row for each value of each card: what it is of, whether it is looked at, and the mean of those that are."""
         parts = [
@@ -173,6 +211,7 @@ class MetricCardsLens(Lens):
                 "head": pd.array(card.heads if card.metric != DEPTH else [pd.NA] * len(card.layers), dtype="Int64"),
                 "value": card.values,
                 "uniform": card.uniform,
+                "over_texts": np.nan if card.over_texts is None else card.over_texts.values,
                 "shown": card.shown,
                 "mean_shown": card.value,
                 "higher_than": pd.array([pd.NA if math.isnan(card.value) else card.lower] * len(card.values), dtype="Int64"),
@@ -206,8 +245,22 @@ class MetricCardsLens(Lens):
             if metric == "median" and whole is not None:
                 values = whole.median.reshape(-1)
             reason = self._reason(metric, values)
-            found.append(MetricCard(metric, title_of(metric), values, uniform, layers, numbers, shown, reason))
+            beside = self._over_texts(metric, heads, shown)
+            found.append(MetricCard(metric, title_of(metric), values, uniform, layers, numbers, shown, reason, beside))
         return [*found, self._depth(whole, heads)]
+
+    def _over_texts(self, metric: str, heads: Sequence[HeadId], shown: Array) -> OverTexts | None:
+        """A metric over the corpus on screen, which has figures of whole texts only."""
+        if self.workspace.selection.queries or not name_of(self.workspace):
+            return None
+        _, corpus = chosen(self.workspace)
+        if metric not in corpus.metrics:
+            return None
+        table = measured(corpus)
+        values = table.loc[table["kind"] == self.kind].sort_values(["layer", "head"])[metric].to_numpy(float)
+        alone = len(heads) == 1 and whole_of(corpus) is corpus
+        low, high = _middle(corpus, metric, heads[0]) if alone else (math.nan, math.nan)
+        return OverTexts(values, _mean(values[shown]), low, high)
 
     def _depth(self, whole: WholeMetrics | None, heads: Sequence[HeadId]) -> MetricCard:
         layers = np.arange(1, self.trace.n_layers(self.kind))
@@ -265,6 +318,12 @@ class MetricCardsLens(Lens):
             who = f"Head in focus, {heads[0]}, among {every:,} heads"
         said = tokens_in_words(self.workspace) if self.workspace.selection.queries else ""
         return f"{who}; measured on the rows of the selection ({said})" if said else f"{who}; measured on all rows"
+
+
+def _middle(corpus: Corpus, metric: str, head: HeadId) -> tuple[float, float]:
+    """Between which values nine of ten texts lie."""
+    row = of_head(quantiles(corpus, metric), head)
+    return float(row["q05"].iloc[0]), float(row["q95"].iloc[0])
 
 
 def _mean(values: Array) -> float:

@@ -32,7 +32,7 @@ KEY = (
 )
 """What the marks mean."""
 
-DRAWN = ("lines", "heads", "steps", "uniform", "value", "shown", "low", "high")
+DRAWN = ("lines", "heads", "steps", "uniform", "value", "shown", "texts", "low", "high")
 """Elements of the plot."""
 
 HEIGHT = ROW_HEIGHT * (len(SHOWN) + 1) + 24
@@ -51,8 +51,9 @@ class MetricCardsView(View):
         "Dashed: the value of attention spread evenly over the visible tokens. There are no fixed limits of high and low, "
         "because most of these numbers change with the length of the text: read a value against uniform attention and the other "
         "heads. Entropy is called focus elsewhere (low: focused), the spread of the weights uniformity, the median "
-        "distribution, [CLS] or BOS mass balance (Golshanrad & Faghih 2024). A point in the last row is the step to a layer from "
-        "the one before. Click a point to select its head, or the heads of the layer."
+        "distribution, [CLS] or BOS mass balance (Golshanrad & Faghih 2024). Where a corpus of the model is open, a triangle is "
+        "the mean of the same heads over its texts. A point in the last row is the step to a layer from the one before. Click a "
+        "point to select its head, or the heads of the layer."
     )
     defines: ClassVar = (*SHOWN, DEPTH)
     lens_type: ClassVar = MetricCardsLens
@@ -79,7 +80,8 @@ class MetricCardsView(View):
         self.visibility.follow_marks(self._mark)
         note = self.bound(lambda _: self.metrics.note(), self.visibility.param.revision)
         pane = self.plot_pane(drawn, sizing_mode="stretch_width", height=HEIGHT, css_classes=["aa-metric-cards"])
-        return pn.Column(pane, plain(KEY, "aa-metric-key"), plain(note, "aa-metric-note"), sizing_mode="stretch_width")
+        texts = plain(self.bound(lambda _: self.metrics.over_texts(), self.visibility.param.revision), "aa-metric-key")
+        return pn.Column(pane, plain(KEY, "aa-metric-key"), texts, plain(note, "aa-metric-note"), sizing_mode="stretch_width")
 
     def export(self) -> Export:
         """Every value of every head, and the means."""
@@ -90,7 +92,7 @@ class MetricCardsView(View):
         return [
             Strip(
                 card.title, card.values, card.layers, card.heads, card.shown, card.value, card.value_uniform, card.standing(),
-                card.ends,
+                card.ends, *(() if (texts := card.over_texts) is None else (texts.value, (texts.low, texts.high))),
             )
             for card in self.metrics.cards()
         ]  # fmt: skip

@@ -15,11 +15,17 @@ from atlas.ids import HeadId
 from atlas.plots.metric_cards import heights, metric_columns
 from atlas.plots.row_words import WORDS
 from atlas.state import metric_cards as state
+from atlas.state.corpora import Corpora, named
 from atlas.state.metric_cards import ALL, DEPTH, SHOWN
+from atlas.state.workspace import Workspace
 from atlas.tracing import metric_cards as tracing
+from atlas.tracing.corpus_heads import quantiles
 from atlas.views.metric_cards import MetricCardsView
 from tests.engine.families import TARGET, TEXT, loaded
-from tests.state.readers import CROSS, DECODER, ENCODER, both, rows, single, workspace
+from tests.state.readers import CROSS, DECODER, ENCODER, both, never, rows, single, workspace
+from tests.tracing.corpora import METRICS
+from tests.views.test_corpus import HEADS, PREVIOUS, made_corpus, numbers
+from tests.views.test_corpus import trace as decoder_trace
 
 CASES = [("BERT", ENCODER), ("GPT-2", DECODER), ("T5", CROSS), ("bert-mini", ENCODER)]
 
@@ -224,3 +230,38 @@ def test_many_weights_are_asked_for_and_give_the_same_numbers(monkeypatch, limit
     found = card_of(view, DEPTH).values
     assert len(asked) == 2
     np.testing.assert_allclose(found, tracing.whole_metrics(view.metrics.trace, ENCODER, (1, 2)).change)
+
+
+def test_the_same_heads_over_a_corpus_stand_beside_their_values():
+    room = Workspace(never, corpora=Corpora(opened=named([made_corpus()])))
+    room.pipeline.show(decoder_trace())
+    view = MetricCardsView(room)
+    held = numbers()[:, :, METRICS.index("sparsity")]  # (text, head)
+    card = card_of(view, "sparsity")
+    np.testing.assert_allclose(card.over_texts.values, held.mean(0), rtol=1e-6)
+    room.selection.pick(PREVIOUS)
+    found = card_of(view, "sparsity").over_texts
+    assert found.value == pytest.approx(held[:, 6].mean())
+    # A quantile is within a bin of the truth.
+    error = quantiles(made_corpus(), "sparsity")["error"].max()
+    assert found.low == pytest.approx(np.quantile(held[:, 6], 0.05, method="inverted_cdf"), abs=error)
+    assert found.high == pytest.approx(np.quantile(held[:, 6], 0.95, method="inverted_cdf"), abs=error)
+    strip = view.strips()[SHOWN.index("sparsity")]
+    columns = metric_columns(view.strips())["texts"]
+    assert columns["texts_x"][SHOWN.index("sparsity")] == pytest.approx(float(strip.place(found.value)))
+    assert "60 texts of stories" in view.metrics.over_texts()
+    assert card_of(view, DEPTH).over_texts is None
+    room.selection.select_heads([HEADS[6], HEADS[7]])
+    found = card_of(view, "sparsity").over_texts
+    assert found.value == pytest.approx(held[:, 6:8].mean())
+    assert np.isnan(found.low)
+    # Figures of whole texts are no reference for single rows.
+    room.selection.select_tokens([2])
+    assert card_of(view, "sparsity").over_texts is None
+    assert view.metrics.over_texts().startswith("A corpus has no figures of single rows")
+
+
+def test_without_a_corpus_there_are_no_triangles():
+    _, view = view_of(single())
+    assert np.isnan(metric_columns(view.strips())["texts"]["texts_x"]).all()
+    assert view.metrics.over_texts() == ""
