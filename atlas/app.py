@@ -56,6 +56,7 @@ from atlas.views.catalog import TABS, Tab
 from atlas.views.findings import Notebook
 from atlas.views.frame import LOOK, SIDEBAR, THEME, SidebarFold
 from atlas.views.selection_bar import SelectionBar
+from atlas.views.session_panel import SESSION, SessionPanel
 from atlas.views.sharing import sharing
 from atlas.views.sidebar import Sidebar, on_the_page
 from atlas.views.study import StudyPanel
@@ -282,6 +283,7 @@ class AttentionAtlas(pn.viewable.Viewer):
             [*self.given, *listed_models(self.service.rules)],
             examples(),
             lambda example: begin(self.shared, opening_of(example)),
+            [(SESSION, SessionPanel(self.shared).body())],
         )
 
     def __panel__(self) -> Any:

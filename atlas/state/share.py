@@ -87,9 +87,7 @@ def encode(source: Workspace | State, *, private: bool = False) -> Shared:
     said = []
     if state.in_memory:
         said.append(f"The model {state.model!r} is in memory only: a link names it but cannot bring it to another session.")
-    choices = without_quotes(state.choices)
-    second = without_texts(state.second)
-    textless = replace(state, private=True, text="", pair="", target="", spans=(), written=None, choices=choices, second=second)
+    textless = without_text(state)
     token = _packed(textless if private else state)
     if state.written is not None and not private and (len(token) > LONGEST or pack_written(state.written) is None):
         said.append("What the model wrote is too long for a link and is left out; analyse it to have it in the text.")
@@ -97,7 +95,7 @@ def encode(source: Workspace | State, *, private: bool = False) -> Shared:
     if len(token) > LONGEST and not private:
         said.append(
             f"With its texts this link would have {len(token):,} letters, and servers refuse more than {LONGEST:,}. "
-            "It leaves the texts out; send them beside it."
+            "It leaves the texts out; save the session as a file, or send them beside it."
         )
         token = _packed(textless)
     if len(token) > LONGEST:
@@ -109,9 +107,22 @@ def encode(source: Workspace | State, *, private: bool = False) -> Shared:
     return Shared(token, " ".join(said))
 
 
+def without_text(state: State) -> State:
+    """The same without anything that the reader wrote or the model answered."""
+    return replace(
+        state, private=True, text="", pair="", target="", spans=(), written=None, choices=without_quotes(state.choices),
+        second=without_texts(state.second),
+    )  # fmt: skip
+
+
+def plain(state: State) -> dict[str, Any]:
+    """A state as plain values, which JSON can hold; what is as ever is left out."""
+    put = {key: each.put(getattr(state, key)) for key, each in FIELDS.items()}
+    return {key: value for key, value in put.items() if value}
+
+
 def _packed(state: State) -> str:
-    written = {key: each.put(getattr(state, key)) for key, each in FIELDS.items()}
-    kept = {key: value for key, value in written.items() if value}
+    kept = plain(state)
     # Half of a surrogate pair cannot be UTF-8; the escape that stands for it in Python is JSON's too.
     raw = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
     # What would not be unpacked again is not packed: then it is too long, whatever it is.
@@ -128,6 +139,11 @@ def decode(token: str) -> tuple[State, list[str]]:
         given = _unpacked(token)
     except Unusable as problem:
         return State(), [str(problem)]
+    return state_in(given)
+
+
+def state_in(given: Mapping[str, Any]) -> tuple[State, list[str]]:
+    """The state that plain values say, and in words what of them could not be used. Never raises."""
     found: dict[str, Any] = {}
     said = [f"The link's field {shown(key)} is not known here and is left out." for key in given if key not in FIELDS]
     for key in (key for key in FIELDS if key in given):

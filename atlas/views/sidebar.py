@@ -46,7 +46,7 @@ def ignore(_: Example) -> None:
 
 
 class Sidebar(pn.viewable.Viewer):
-    """Asks the two questions a run answers."""
+    """Asks the two questions a run answers; `folds` are titles and what is folded away under them, below the lists."""
 
     def __init__(
         self,
@@ -54,11 +54,13 @@ class Sidebar(pn.viewable.Viewer):
         models: Sequence[Listed],
         examples: Sequence[Example] = (),
         show_example: Callable[[Example], None] = ignore,
+        folds: Sequence[tuple[str, Any]] = (),
         **params: Any,
     ) -> None:
         super().__init__(**params)
         self.workspace = workspace
         self.show_example = show_example
+        self.folds = folds
         self.models = {model.name: model for model in models}
         self.examples = {example.name: example for example in examples}
         self.boxes: dict[str, Any] = {}
@@ -164,6 +166,7 @@ class Sidebar(pn.viewable.Viewer):
             ),
             (LISTED, self.listed.body()),
             (RECENT, self.recent.body()),
+            *self.folds,
             active=[1] if self.workspace.listed.texts.texts else [],
             sizing_mode="stretch_width", title_variant="body2", elevation=0, disable_gutters=True,
         )  # fmt: skip

@@ -166,7 +166,7 @@ def test_a_text_too_long_for_a_link_is_left_out_and_that_is_said(seat):
     words = random.Random(0)
     text = " ".join("".join(words.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(500))
     _run(seat, text)
-    seat.until(seat.page.get_by_text("It leaves the texts out; send them beside it.").first.is_visible)
+    seat.until(seat.page.get_by_text("It leaves the texts out; save the session as a file").first.is_visible)
     assert _says(seat).private
     assert len(seat.page.evaluate("location.href")) < 4_200
     _run(seat, TEXT)
