@@ -30,11 +30,11 @@ IMPORTANCES = (IMPORTANCE, INTEGRATED, REMOVAL)
 
 MORE_THAN_METRICS: dict[str, tuple[str, ...]] = {
     "order": ("index", "cluster", *IMPORTANCES),
-    "x": (SELECTED,),
-    "y": (SELECTED,),
-    "colour": ("cluster", "role", "layer", SELECTED),
-    "size": ("", SELECTED),
-    "metric": (SELECTED,),
+    "x": (SELECTED, *IMPORTANCES),
+    "y": (SELECTED, *IMPORTANCES),
+    "colour": ("cluster", "role", "layer", SELECTED, *IMPORTANCES),
+    "size": ("", SELECTED, *IMPORTANCES),
+    "metric": (SELECTED, *IMPORTANCES),
 }
 """Fields that name a metric, and what they may say beside that."""
 

@@ -14,7 +14,8 @@ from atlas.definitions import DEFINITIONS
 from atlas.ids import HeadId
 from atlas.numbers import component
 from atlas.state.asking import Progress
-from atlas.state.display import METRICS, SELECTED
+from atlas.state.display import IMPORTANCES, METRICS, SELECTED
+from atlas.state.importances import SHORT, ImportanceColumns
 from atlas.state.lens import Lens, counted
 from atlas.state.selected_table import selected_table
 from atlas.state.words import tokens_in_words
@@ -35,6 +36,7 @@ from atlas.tracing.groups import (
 )
 
 if TYPE_CHECKING:
+    from atlas.state.workspace import Workspace
     from atlas.tracing.groups import Source
 
 CATEGORIES = ("cluster", "role")
@@ -92,7 +94,11 @@ class HeadsLens(Lens):
     """The heads of the kind on screen as a table: one for all views of heads of a text."""
 
     key: ClassVar = "heads"
-    reads: ClassVar = {"selection": ("focus", "queries", "keys")}
+    reads: ClassVar = {
+        "selection": ("focus", "queries", "keys"),
+        "display": ("layout", "x", "y", "colour", "size", "metric"),
+        "target": ("position", "outcome", "against"),
+    }
     marked_by: ClassVar = ("focus", "heads")
 
     divides: ClassVar[bool] = True
@@ -101,12 +107,16 @@ class HeadsLens(Lens):
     moved_by_tokens: ClassVar[bool] = True
     """Whether selected tokens are the rows and columns that heads are measured on."""
 
+    def __init__(self, workspace: Workspace, **params: Any) -> None:
+        self._importances = ImportanceColumns(self)
+        super().__init__(workspace, **params)
+
     kind_shown = param.String(default="", doc="The kind of the table at hand.")
 
     def depends(self) -> Hashable:
         """Not on which of the heads are selected or in focus: that is marked."""
         selection = self.workspace.selection
-        return self.kind, selection.queries, selection.keys
+        return self.kind, selection.queries, selection.keys, self._importances.depends()
 
     _made_for: Hashable = None
     _rows: Rows | None = None
@@ -124,7 +134,7 @@ class HeadsLens(Lens):
 
     def forget(self) -> None:
         """The table is made anew only where other rows, columns or heads are asked for; a selected head changes no number."""
-        wanted = self.source, self.divided, self.depends()
+        wanted = self.source, self.divided, self.depends(), self._importances.known()
         if wanted != self._made_for:
             self._made_for, self._rows = wanted, None
 
@@ -143,7 +153,10 @@ class HeadsLens(Lens):
     @staticmethod
     def metrics() -> dict[str, str]:
         """Title -> name of what can be looked at. All of them, whatever the text: a choice must not change because a text did."""
-        return {title_of(name): name for name in (*METRICS, SELECTED)}
+        titles = {name: title_of(name) for name in (*METRICS, SELECTED)} | {
+            name: SHORT[name].capitalize() for name in IMPORTANCES
+        }
+        return {title: name for name, title in titles.items()}
 
     def ids(self) -> list[HeadId]:
         """The head of every row."""
@@ -235,6 +248,8 @@ class HeadsLens(Lens):
             return ""
         if metric == SELECTED:
             return "The weight on selected keys is known once tokens are selected as 'to'."
+        if metric in IMPORTANCES:
+            return self._importances.reason or f"{title_of(metric)} of every head is being worked out."
         return f"{title_of(metric)} is not known of any head on {tokens_in_words(self.workspace) or 'this text'}."
 
     def rows_of(self, metric: str) -> int | None:
@@ -266,7 +281,7 @@ class HeadsLens(Lens):
         display, source = self.workspace.display, self.source
         if table.empty or source is None:
             return np.empty(0), np.empty(0)
-        if display.layout != "tsne" and self.divided:
+        if display.layout != "tsne" and self.divided and not self._importances.waiting:
             self.drop_asked()  # positions by t-SNE, which are not shown any more
         if display.layout == "metrics":
             return column_of(table, display.x), column_of(table, display.y)
@@ -316,6 +331,7 @@ class HeadsLens(Lens):
         table = selected_table(self.workspace, trace)
         table["cluster"] = self._clusters(trace, len(table))
         table["role"] = roles(table)
+        table = self._importances.added_to(table, ask=self.divided or not self.divides)  # clusters are asked for first
         said = tokens_in_words(self.workspace)
         self.line = (
             f"{counted(len(table), 'head')}, measured on "
@@ -324,6 +340,8 @@ class HeadsLens(Lens):
         )
         if said and not set(table["role"].unique()) <= {UNTOLD}:
             self.line += "; clusters are of the whole text"
+        if self._importances.target:
+            self.line += f"; importance for {self._importances.target}"
         self.kind_shown = self.kind
         return table
 
