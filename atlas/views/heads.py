@@ -44,8 +44,8 @@ class HeadsView(View):
         "the other heads is large, unlikely by chance, and clearly beyond even attention too; else it is 'unnamed'. 'Broad' says "
         "that heads are near even attention, and the others are not.\n\n"
         "Roles: more than half of the way from chance to everything, on five rows or more, and unlikely by chance, corrected for "
-        "the number of heads; else 'unnamed', or 'too few rows'. Importances (gradient, integrated gradients, removal) say how much "
-        "the prediction that is explained hangs on a head; they are of the whole text. Draw a lasso or a box, or press a group."
+        "the number of heads; else 'unnamed', or 'too few rows'. Importances (by gradient, integrated gradients or removal) say "
+        "how much the explained prediction hangs on a head, on the whole text. Draw a lasso or a box, or press a group."
     )
 
     beside: ClassVar = 230
