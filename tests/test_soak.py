@@ -78,7 +78,7 @@ def test_the_tables_hold_percentiles_by_gesture_and_memory_by_minute():
     said = soak(left={"AttentionAtlas": 0}).markdown()
     assert "| tap a head | 100 | 0.51 s | 0.95 s | 0.99 s | 1.00 s |" in said
     assert "| open a page | 1 | 4.00 s | N/A | N/A | 4.00 s |" in said
-    assert "Memory after all had closed" not in said
+    assert "Memory before anybody came" not in said
     assert "| all but runs, tabs and pages | 100 | 0.51 s |" in said
     assert "| 3 | 2 | 50 | 1,030 MB | 0.50 | 1.0 |" in said
     assert "Memory over the second half: +1.0%. Alive after all had closed: 0 AttentionAtlas." in said
@@ -96,6 +96,6 @@ def test_a_lost_page_an_error_of_the_server_and_a_session_that_is_not_freed_fail
 
 
 def test_of_rounds_the_memory_after_each_is_printed():
-    said = soak(closed=[1_500_000_000, 1_510_000_000]).markdown()
+    said = soak(start=1_500_000_000, closed=[1_530_000_000, 1_515_000_000]).markdown()
     assert said.startswith("2 rounds of 2 readers for 3 minutes")
-    assert said.endswith("Memory after all had closed: 1,500 MB, 1,510 MB.")
+    assert said.endswith("Memory before anybody came: 1,500 MB; after all had closed: 1,530 MB (+2.0%), 1,515 MB (+1.0%).")

@@ -21,6 +21,9 @@ FEW = 10
 THRESHOLDS = (700, FEW, 1000)
 """Python's own, but for the last: a search of everything does not come by itself before 7 million new objects."""
 
+_ENDED = threading.Event()
+"""Whether a session has ended since the last search. After the last reader has left nothing is new, and 0.2 GB would stay."""
+
 
 def settle() -> None:
     """Take all there is out of every later search: libraries stay as long as the process.
@@ -39,15 +42,16 @@ def search_seldom() -> Any:
     from tornado.ioloop import PeriodicCallback
 
     gc.set_threshold(*THRESHOLDS)
-    replace_private(document, "_garbage_collect", _nothing, "garbage")
+    replace_private(document, "_garbage_collect", _ENDED.set, "garbage")
     clock = PeriodicCallback(search, 1000 * EVERY)
     clock.start()
     return clock
 
 
 def search() -> None:
-    """Search everything, if there is something new, and give what was freed back to the machine."""
-    if gc.get_count()[2] >= FEW:
+    """Search everything, if there is something new or a session has ended, and give what was freed back to the machine."""
+    if _ENDED.is_set() or gc.get_count()[2] >= FEW:
+        _ENDED.clear()
         gc.collect()
         # In a thread of its own: it needs nothing of Python, and took a third of the time in which nobody was answered.
         threading.Thread(target=give_back, name="give back", daemon=True).start()
@@ -58,7 +62,3 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
-
-
-def _nothing() -> None:
-    """What Panel does after a session has ended: the next search finds it."""

@@ -45,11 +45,16 @@ def old_ring():
 def test_a_session_that_ends_starts_no_search_and_the_clock_does(clock, monkeypatch):
     assert (clock.callback, clock.callback_time) == (garbage.search, 60_000)
     ring = old_ring()
-    document._garbage_collect()
-    assert ring() is not None
     monkeypatch.setattr(gc, "get_count", lambda: (0, 0, garbage.FEW - 1))
     garbage.search()
     assert ring() is not None, "nothing new to speak of"
+    document._garbage_collect()
+    assert ring() is not None
+    garbage.search()
+    assert ring() is None
+    ring = old_ring()
+    garbage.search()
+    assert ring() is not None, "that session was searched for"
     monkeypatch.setattr(gc, "get_count", lambda: (0, 0, garbage.FEW))
     garbage.search()
     assert ring() is None

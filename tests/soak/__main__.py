@@ -28,6 +28,12 @@ ARRIVE = 60.0
 AFTER = 75.0
 """Seconds in which a server lets go of sessions whose readers have left: Bokeh looks every 17 s for those idle for 15 s."""
 
+QUIET, SETTLED = 0.05, 5.0
+"""Share of a processor, and seconds of it, after which a server has done what it does before anybody comes."""
+
+GIVES_BACK = 70.0
+"""Seconds in which a server has given back what was freed: it does so once a minute."""
+
 ASKED = 4
 """Times that is asked: any one of several processes answers."""
 
@@ -66,6 +72,16 @@ async def minutes(server: Server, soak: Soak, readers: list[Reader]) -> None:
         await asyncio.sleep(MINUTE)
 
 
+def settled(server: Server) -> None:
+    """Wait until a server has loaded and drawn what it begins with."""
+    end = time.monotonic() + AFTER
+    while time.monotonic() < end:
+        worked = server.worked()
+        time.sleep(SETTLED)
+        if server.worked() - worked < QUIET * SETTLED:
+            return
+
+
 async def alive(server: Server) -> dict[str, int]:
     """What is alive of sessions, once they have had the time to end; of several processes the most."""
     client, end = AsyncHTTPClient(), time.monotonic() + AFTER
@@ -102,9 +118,12 @@ def main() -> int:
     setting = f"`atlas serve {' '.join(args.options)}`".replace(" `", "`")
     soak = Soak(args.readers, MINUTE * args.minutes, setting, Log())
     with tempfile.TemporaryDirectory() as folder, running(Path(folder) / "log", *args.options) as server:
+        settled(server)
+        soak.start = server.memory()
         for _ in range(args.rounds):
             asyncio.run(crowd(server, soak, args.think, args.pages))
             soak.left = asyncio.run(alive(server))
+            time.sleep(GIVES_BACK)
             soak.minutes.append(Minute(len(soak.minutes), 0, 0, server.memory(), 0.0, os.getloadavg()[0]))
             soak.closed.append(server.memory())
         soak.complaints = server.complaints()

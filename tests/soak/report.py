@@ -41,6 +41,8 @@ class Soak:
     """Errors that the server has logged."""
     left: dict[str, int] = field(default_factory=dict)
     """Objects of sessions that were alive after all had closed."""
+    start: int = 0
+    """Bytes of the server before anybody came."""
     closed: list[int] = field(default_factory=list)
     """Bytes of the server after all had closed, round by round."""
 
@@ -78,7 +80,8 @@ class Soak:
             f"Memory over the second half: {words(self.grown())}. Alive after all had closed: {left}.",
         ]
         if rounds:
-            lines.append(f"Memory after all had closed: {', '.join(f'{each / 1e6:,.0f} MB' for each in self.closed)}.")
+            after = ", ".join(f"{each / 1e6:,.0f} MB ({words(each / self.start - 1)})" for each in self.closed)
+            lines.append(f"Memory before anybody came: {self.start / 1e6:,.0f} MB; after all had closed: {after}.")
         found = [*log.problems, *self.complaints]
         return "\n".join([*lines, *([""] if found else []), *(f"- {each}" for each in found[:MOST_LINES])])
 
