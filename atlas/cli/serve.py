@@ -73,6 +73,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
         corpus_workers_of,
         draw_ahead,
         guard_pages,
+        import_ahead,
         limits_of,
         opening_with,
         rules_of,
@@ -106,7 +107,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     if number in {None, 0}:
         tell(args, server.port, server.prefix, guarded=bool(who))
     if args.warm:
-        work = partial(run_ahead, first) if saved is None else lambda: saved, draw_ahead, server.io_loop
+        work = partial(run_ahead, first) if saved is None else lambda: saved, draw_ahead, import_ahead, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
     run(server, show=number in {None, 0} and (has_screen() if args.open is None else args.open))
 
@@ -232,8 +233,8 @@ def has_screen() -> bool:
     )
 
 
-def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], loop: Any) -> None:
-    """Run the text in this thread and draw in the event loop's thread, which must not wait for a model.
+def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], then: Callable[[], None], loop: Any) -> None:
+    """Run the text in this thread and draw in the event loop's thread, which must not wait for a model; `then` do the rest.
 
     An error of a warm start is only printed, because the page shows the same error to a visitor who opens that model.
     """
@@ -243,6 +244,7 @@ def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], loop: Any)
         print(f"note: no warm start: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
     else:
         loop.add_callback(draw, trace)
+    then()
 
 
 def run(server: Any, *, show: bool) -> None:
