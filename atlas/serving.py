@@ -188,12 +188,9 @@ def run_ahead(first: Opening | None = None) -> Trace:
         raise UnknownName(first.problem)
     trace = worked_out(shared_service(), first.job(), Ticket())
     map_plot.compiled()
-    return trace
-
-
-def import_ahead() -> None:
-    """Import what the first explanation of a prediction needs: 0.6 s, and 30 MB that a server would not get back later."""
+    # What the first explanation of a prediction needs: 0.6 s, and 30 MB that a server would not get back later.
     importlib.import_module("atlas.engine.gradients.inputs")
+    return trace
 
 
 def draw_ahead(trace: Trace) -> None:

@@ -73,7 +73,6 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
         corpus_workers_of,
         draw_ahead,
         guard_pages,
-        import_ahead,
         limits_of,
         opening_with,
         rules_of,
@@ -107,7 +106,7 @@ def serve(args: argparse.Namespace, read_text: Callable[[str], str]) -> None:
     if number in {None, 0}:
         tell(args, server.port, server.prefix, guarded=bool(who))
     if args.warm:
-        work = partial(run_ahead, first) if saved is None else lambda: saved, draw_ahead, import_ahead, server.io_loop
+        work = partial(run_ahead, first) if saved is None else lambda: saved, draw_ahead, server.io_loop
         threading.Thread(target=warm_start, args=work, name="warm start", daemon=True).start()
     run(server, show=number in {None, 0} and (has_screen() if args.open is None else args.open))
 
@@ -170,7 +169,9 @@ def listening(page: Callable[[], Any], title: str, args: argparse.Namespace, who
     from bokeh.util.token import generate_secret_key
     from panel.io.server import get_server
 
+    from atlas.http_api import Door, key_of, routes
     from atlas.patches.messages import MOST_BYTES
+    from atlas.serving import shared_service
 
     port = free_port(args.address, args.port)
     options = {name: value for name in ("prefix", "use_xheaders") if (value := getattr(args, name))}
@@ -178,6 +179,8 @@ def listening(page: Callable[[], Any], title: str, args: argparse.Namespace, who
     # Signed, so that nobody can make up a session; whoever runs several servers as one gives them one key.
     options |= {"sign_sessions": True, "secret_key": os.environ.get("BOKEH_SECRET_KEY") or generate_secret_key()}
     options |= {"websocket_max_message_size": MOST_BYTES, "http_server_kwargs": {"max_body_size": MOST_BYTES}}
+    if args.api:
+        options["extra_patterns"] = routes(Door(shared_service(), tuple(names), key_of(guarded=bool(who))))
     if args.processes > 1:
         # They divide the connections of one port; a page whose socket comes to another process is made there again.
         options["num_procs"] = args.processes
@@ -233,8 +236,8 @@ def has_screen() -> bool:
     )
 
 
-def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], then: Callable[[], None], loop: Any) -> None:
-    """Run the text in this thread and draw in the event loop's thread, which must not wait for a model; `then` do the rest.
+def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], loop: Any) -> None:
+    """Run the text in this thread and draw in the event loop's thread, which must not wait for a model.
 
     An error of a warm start is only printed, because the page shows the same error to a visitor who opens that model.
     """
@@ -244,7 +247,6 @@ def warm_start(begin: Callable[[], Any], draw: Callable[[Any], None], then: Call
         print(f"note: no warm start: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
     else:
         loop.add_callback(draw, trace)
-    then()
 
 
 def run(server: Any, *, show: bool) -> None:

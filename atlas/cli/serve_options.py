@@ -105,6 +105,11 @@ def _add_place(where: Any) -> None:
         help="processes that serve it, each with its own models and traces; no more than there are processor cores "
         "(default: %(default)s)",
     )  # fmt: skip
+    where.add_argument(
+        "--api", action="store_true",
+        help="answer programs too, in JSON: /api/models, /api/analyze, /api/explain, /api/flagged; with the variable "
+        "ATLAS_API_KEY only those that show this key, which a server with a login needs",
+    )  # fmt: skip
     where.add_argument("--open", action=argparse.BooleanOptionalAction, help="open a browser (default: where there is a screen)")
     where.add_argument(
         "--allow-websocket-origin",

@@ -36,7 +36,9 @@ def in_notebook() -> bool:
     """Whether this runs in the kernel of a notebook, and not in a script or a terminal."""
     # Not imported, because IPython need not be installed; in a kernel it is already imported.
     interactive = sys.modules.get("IPython")
-    return interactive is not None and hasattr(interactive.get_ipython(), "kernel")
+    # A thread may just be importing it: captum does when a prediction is explained for the first time.
+    shell = getattr(interactive, "get_ipython", None)
+    return shell is not None and hasattr(shell(), "kernel")
 
 
 def load_once(load: Callable[[], None]) -> None:

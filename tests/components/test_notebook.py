@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import panel as pn
 import panel_material_ui as pmui
 import pytest
@@ -48,3 +51,11 @@ def test_an_app_whose_scripts_were_not_sent_brings_them_and_others_are_left_alon
         notebook.without_scripts(None, root)
         assert before
         assert [(model.esm, model.bundle) for model in models] == before
+
+
+def test_a_library_that_another_thread_is_importing_makes_no_notebook(monkeypatch):
+    half = ModuleType("IPython")
+    monkeypatch.setitem(sys.modules, "IPython", half)
+    assert not notebook.in_notebook()
+    half.get_ipython = lambda: SimpleNamespace(kernel=1)
+    assert notebook.in_notebook()
