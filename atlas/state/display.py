@@ -8,9 +8,9 @@ import param
 
 from atlas.definitions import DEFINITIONS
 from atlas.state.selection import AXES
+from atlas.tracing.levels import LEVELS, TOKEN
 from atlas.tracing.windows import AGGREGATES, MODES
 
-LEVELS = ("token", "word")
 SCALES = ("linear", "log", "equalised")
 PAINTS = ("received", "sent")
 SINKS = ("auto", "shown", "hidden")
@@ -55,7 +55,7 @@ class Display(param.Parameterized):
     aggregate = param.Selector[str](
         objects=list(AGGREGATES), default="mean", doc="How several heads become one matrix: their mean, or the largest weight."
     )
-    level = param.Selector[str](objects=list(LEVELS), default="token", doc="Tokens as the model reads them, or whole words.")
+    level = param.Selector[str](objects=list(LEVELS), default=TOKEN, doc="Tokens as the model reads them, or whole words.")
     mode = param.Selector[str](objects=list(MODES), default="weight", doc="What the cells of the matrix show.")
     scale = param.Selector[str](objects=list(SCALES), default="linear", doc="How weights become colours.")
     sinks = param.Selector[str](

@@ -136,7 +136,7 @@ class MatrixLens(TokenPlaneLens):
         self.line = self._describe(heads)
         if display.level == "word" and display.mode == "weight":
             found = windows.words(trace, heads, display.aggregate)
-            names = tuple(found.queries), tuple(found.keys)
+            names = tuple(map(shown_token, found.queries)), tuple(map(shown_token, found.keys))
             return TokenPlane(*names, found.weights, row_of=found.query_of, column_of=found.key_of)
         rows, columns = self._names()
         rolled = display.mode == "rollout"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from atlas.errors import NotCaptured, TooLarge, UnknownName
-from atlas.text.words import word_attention, word_units
+from atlas.tracing.levels import WORD, check_words, level_of, word_names
 from atlas.tracing.record import Attention, Mask
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ WINDOW_CELLS = 40_000_000
 
 ROLLOUT_TOKENS = 1_024
 """Rollout multiplies whole matrices, layer by layer: at 1,024 tokens a second, at 4,096 a minute."""
-
-WORD_TOKENS = 1_024
-"""Word level sums whole matrices to words: as much work as rollout."""
 
 MODES = ("weight", "column", "rollout", "moved")
 """Weights as they are; each column divided by its sum; rollout up to the layer; weight times the length of what is moved."""
@@ -167,28 +164,17 @@ def words(trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean") -> Wor
     """(query word, key word) weights of the heads together, and the words of both axes."""
     kind = one_kind(heads)
     attention = trace.attention_of(kind)
-    if any("word" not in trace.token_tables[trace.side(kind, axis)] for axis in ("query", "key")):
-        msg = "This recording has tokens and no text, so nobody knows its words. Show tokens instead."
-        raise NotCaptured(msg)
+    check_words(trace, kind)
     longest = max(attention.n_queries, attention.n_keys)
-    if longest > WORD_TOKENS:
-        msg = f"Words are summed from whole matrices, and {longest:,} tokens are more than {WORD_TOKENS:,}. Show tokens instead."
-        raise TooLarge(msg)
     if longest**2 * len(heads) > WINDOW_CELLS:
         msg = f"{len(heads)} heads of {longest:,} tokens are too many to sum to words. Select fewer heads, or show tokens."
         raise TooLarge(msg)
-    ids = [trace.reading(trace.side(kind, axis)).table["word"].to_numpy() for axis in ("query", "key")]
-    key_words = ids[1] if kind == "cross" else None
-    blocks = (word_attention(attention.block(head.layer, head.head), ids[0], key_words).weights for head in heads)
-    queries, keys = trace.once(f"word names {kind}", lambda: _word_names(trace, kind))
-    return Words(combined(blocks, aggregate), list(queries), list(keys), *(word_units(each).of_token for each in ids))
-
-
-def _word_names(trace: Trace, kind: str) -> tuple[list[str], list[str]]:
-    """The words of both axes; once for all heads, since looking them up takes longer than summing one."""
-    any_head = trace.word_attention(kind, layer=0, head=0)
-    queries, keys = ([str(word) for word in any_head[f"{axis}_word"].to_numpy()] for axis in ("query", "key"))
-    return queries, keys
+    level = level_of(trace, kind, WORD)
+    weights = combined((level.pooled(attention.block(head.layer, head.head)) for head in heads), aggregate)
+    queries, keys = (list(word_names(trace, trace.side(kind, axis))) for axis in ("query", "key"))
+    assert level.queries is not None
+    assert level.keys is not None
+    return Words(weights, queries, keys, level.queries.of_token, level.keys.of_token)
 
 
 def _length(part: slice, whole: int) -> int:

@@ -11,6 +11,7 @@ import xarray as xr
 from atlas.errors import NotCaptured
 from atlas.metrics.relations import DIRECTIONS, Arc, RelationCounts, arcs_of, predicted_heads
 from atlas.text import words as word_level
+from atlas.tracing.levels import unit_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,19 +50,10 @@ def word_attention(
     coords = {
         "query": made.queries.word,
         "key": made.keys.word,
-        "query_word": ("query", _labels(trace, chosen.kind, "query", made.queries)),
-        "key_word": ("key", _labels(trace, chosen.kind, "key", made.keys)),
+        "query_word": ("query", unit_labels(trace, trace.side(chosen.kind, "query"), made.queries)),
+        "key_word": ("key", unit_labels(trace, trace.side(chosen.kind, "key"), made.keys)),
     }
     return xr.DataArray(made.weights, dims=("query", "key"), coords=coords, name="word_attention", attrs={"kind": chosen.kind})
-
-
-def _labels(trace: Trace, kind: str, axis: str, units: word_level.Units) -> list[str]:
-    side = trace.side(kind, axis)
-    text, pair = (trace.texts.target, None) if side == "target" else (trace.texts.text, trace.texts.pair)
-    tokens = trace.tokens(side)
-    if text is None:
-        return [str(tokens["token"].iloc[int(first)]) for first in units.first]
-    return list(units.labels(tokens, text, pair))
 
 
 def relations(trace: Trace, kind: str | None, tell: Tell = silent) -> pd.DataFrame:

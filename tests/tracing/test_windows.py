@@ -16,7 +16,7 @@ from atlas.engine.running.interventions import Output
 from atlas.errors import NotCaptured, TooLarge, UnknownName
 from atlas.ids import HeadId
 from atlas.trace import Trace
-from atlas.tracing import windows
+from atlas.tracing import levels, windows
 from atlas.tracing.record import Attention, Layer, Mask
 from atlas.tracing.statistics import block_maxima
 from atlas.tracing.windows import overview, rollout, window, words
@@ -379,10 +379,10 @@ def test_rollout_of_a_long_text_is_refused(monkeypatch):
 def test_words_of_a_long_text_or_of_too_many_heads_are_refused(monkeypatch):
     trace = traced("BERT", "weights")
     n = trace.attention_of().n_queries
-    monkeypatch.setattr(windows, "WORD_TOKENS", n - 1)
+    monkeypatch.setattr(levels, "WORD_TOKENS", n - 1)
     with pytest.raises(TooLarge, match=rf"{n} tokens are more than {n - 1}\. Show tokens instead"):
         words(trace, trace.head_ids[:1])
-    monkeypatch.setattr(windows, "WORD_TOKENS", n)
+    monkeypatch.setattr(levels, "WORD_TOKENS", n)
     monkeypatch.setattr(windows, "WINDOW_CELLS", 2 * n * n)
     assert words(trace, trace.head_ids[:2])[0].shape == (2 + 14, 2 + 14)
     with pytest.raises(TooLarge, match=rf"3 heads of {n} tokens are too many.*Select fewer heads"):

@@ -1,0 +1,123 @@
+"""What the rows and columns of attention stand for: tokens, or whole words. The one place where views get words from tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from atlas.errors import NotCaptured, TooLarge
+from atlas.text.words import Units, pool, word_units
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
+
+Array = np.ndarray
+
+TOKEN, WORD = "token", "word"
+LEVELS = (TOKEN, WORD)
+
+WORD_TOKENS = 1_024
+"""Word level sums whole matrices to words: as much work as rollout."""
+
+NO_WORDS = "This recording has tokens and no text, so nobody knows its words. Show tokens instead."
+
+
+class Level(NamedTuple):
+    """The units of queries and keys; None where every token stands for itself."""
+
+    queries: Units | None = None
+    keys: Units | None = None
+
+    def of(self, axis: str) -> Units | None:
+        """The units of an axis; those of both are the same where an axis is called 'token'."""
+        return self.keys if axis == "key" else self.queries
+
+    def pooled(self, weights: Array) -> Array:
+        """(query, key) weights between units: to a word summed over its tokens, from it their mean; NaN where none may look."""
+        return weights if self.queries is None or self.keys is None else pool(weights, self.queries, self.keys)
+
+    def tokens(self, axis: str, at: int) -> frozenset[int]:
+        """The tokens of a unit."""
+        units = self.of(axis)
+        return frozenset({at}) if units is None else frozenset(np.flatnonzero(units.of_token == at).tolist())
+
+    def places(self, axis: str, tokens: Collection[int]) -> frozenset[int]:
+        """The units that hold some of these tokens."""
+        units = self.of(axis)
+        return frozenset(tokens) if units is None else frozenset(units.of_token[sorted(tokens)].tolist())
+
+    def holding(self, axis: str, flags: Array) -> Array:
+        """Which units hold a token that is flagged."""
+        units = self.of(axis)
+        return flags if units is None else np.bincount(units.of_token, weights=flags, minlength=len(units)) > 0
+
+    def first(self, axis: str, values: Array) -> Array:
+        """Of each unit the value of its first token."""
+        units = self.of(axis)
+        return values if units is None else values[units.first]
+
+    def positions(self, axis: str) -> tuple[str, ...]:
+        """Where the tokens of each unit stand: '3', '3–5'. Empty where every token stands for itself."""
+        units = self.of(axis)
+        return () if units is None else written_positions(units)
+
+
+TOKENS = Level()
+"""Every token is a row and a column by itself."""
+
+
+def level_of(trace: Trace, kind: str, name: str) -> Level:
+    """The level of this name for a kind of attention; that of tokens where the words are not known."""
+    if name == TOKEN or not all(_has_words(trace, trace.side(kind, axis)) for axis in ("query", "key")):
+        return TOKENS
+    return Level(*(side_words(trace, trace.side(kind, axis)) for axis in ("query", "key")))
+
+
+def check_words(trace: Trace, kind: str) -> None:
+    """Raise where attention of a kind cannot be shown between words."""
+    sides = [trace.side(kind, axis) for axis in ("query", "key")]
+    if not all(_has_words(trace, side) for side in sides):
+        raise NotCaptured(NO_WORDS)
+    longest = max(len(trace.token_tables[side]) for side in sides)
+    if longest > WORD_TOKENS:
+        msg = f"Words are summed from whole matrices, and {longest:,} tokens are more than {WORD_TOKENS:,}. Show tokens instead."
+        raise TooLarge(msg)
+
+
+def side_words(trace: Trace, side: str) -> Units:
+    """The words of a side; a token of no word stands for itself."""
+    if not _has_words(trace, side):
+        raise NotCaptured(NO_WORDS)
+    made: Units = trace.once(f"words {side}", lambda: word_units(trace.reading(side).table["word"].to_numpy()))
+    return made
+
+
+def word_names(trace: Trace, side: str) -> tuple[str, ...]:
+    """The words of a side as the text has them."""
+
+    made: tuple[str, ...] = trace.once(f"word names {side}", lambda: tuple(unit_labels(trace, side, side_words(trace, side))))
+    return made
+
+
+def unit_labels(trace: Trace, side: str, units: Units) -> list[str]:
+    """What the text has at each unit; the first token of it where there is no text."""
+    text, pair = (trace.texts.target, None) if side == "target" else (trace.texts.text, trace.texts.pair)
+    tokens = trace.tokens(side)
+    if text is None:
+        return [str(tokens["token"].iloc[int(first)]) for first in units.first]
+    return units.labels(tokens, text, pair)
+
+
+def written_positions(units: Units) -> tuple[str, ...]:
+    """Where the tokens of each unit stand: '3', '3–5'."""
+    last = np.zeros(len(units), int)
+    last[units.of_token] = np.arange(len(units.of_token))
+    return tuple(
+        str(start) if start == end else f"{start}–{end}" for start, end in zip(units.first.tolist(), last.tolist(), strict=True)
+    )
+
+
+def _has_words(trace: Trace, side: str) -> bool:
+    return "word" in trace.token_tables[side]
