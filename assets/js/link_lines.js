@@ -44,6 +44,7 @@ export function render({model}) {
 
   // The token under the pointer or under the arrow keys: {side, at}; null: none.
   const names = side => side === "left" ? model.left : model.right
+  const called = (side, i) => `${names(side)[i]} (${(side === "left" ? model.left_at : model.right_at)[i] ?? i})`
   const rows = () => Math.max(model.left.length, model.right.length, 1)
   // No row is cut where all of them fit in the frame without scrolling.
   const row = () => {
@@ -159,13 +160,13 @@ export function render({model}) {
       if (links[at.side][i] !== at.at) { continue }
       if (count++ < NAMED) {
         const to = links[other][i]
-        found.push(`${names(other)[to]} (${to}) ${three(links.weight[i])} H${links.head[i]}`)
+        found.push(`${called(other, to)} ${three(links.weight[i])} H${links.head[i]}`)
       }
     }
     const more = count > NAMED ? ` · and ${count - NAMED} more` : ""
     const verb = at.side === "left" ? "looks at" : "is looked at by"
     const said = count ? ` ${verb} ${found.join(" · ")}${more}` : " has no line that is drawn"
-    readout.replaceChildren(element("b", "", `${names(at.side)[at.at]} (${at.at})`), said)
+    readout.replaceChildren(element("b", "", called(at.side, at.at)), said)
   }
 
   function point(to) {

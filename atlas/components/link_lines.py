@@ -33,6 +33,8 @@ class LinkLines(OneWay):
 
     left = param.List(default=[], item_type=str, doc="Names of the tokens that look.")
     right = param.List(default=[], item_type=str, doc="Names of the tokens that are looked at.")
+    left_at = param.List(default=[], item_type=str, doc="Positions of the tokens of each name at the left; empty: its place.")
+    right_at = param.List(default=[], item_type=str, doc="The same at the right.")
     links = param.Dict(
         default={}, doc="'left', 'right', 'head' (whole numbers) and 'weight', one value a line, the strongest first: `packed`."
     )
@@ -45,7 +47,7 @@ class LinkLines(OneWay):
     label = param.String(default="Lines between tokens", doc="The name of the plot for screen readers.")
     dark = param.Boolean(default=False, doc="Whether the page is dark.")
 
-    one_way = frozenset({"left", "right", "links", "heads", "selected_left", "selected_right", "colours"})
+    one_way = frozenset({"left", "right", "left_at", "right_at", "links", "heads", "selected_left", "selected_right", "colours"})
     _esm = script("link_lines")
     _stylesheets: ClassVar[list[str]] = [style("link_lines")]
 

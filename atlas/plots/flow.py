@@ -1,4 +1,4 @@
-"""Attention as ribbons between tokens: one glyph of all ribbons, the bars of the tokens, and their names."""
+"""Attention as ribbons between tokens or words: one glyph of all ribbons, the bars of the tokens, and their names."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Look(NamedTuple):
 
     queries: Sequence[str]
     keys: Sequence[str]
-    """Names of the tokens; in a flow layer by layer both are the same."""
+    """Names of the tokens or words; in a flow layer by layer both are the same."""
     selected: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
     """Queries and keys."""
     categories: Sequence[str] = ()
@@ -79,6 +79,13 @@ class Look(NamedTuple):
     pixels: float = 600.0
     """The part of the height that is on screen, and how high it is."""
     dark: bool = False
+    positions: tuple[Sequence[str], Sequence[str]] = ((), ())
+    """Where the tokens of queries and keys stand, as names are followed by; empty: a token stands at its own place."""
+
+    def called(self, axis: str, at: int) -> str:
+        """A query or key by its name, and where it stands, because a text may hold a word more than once."""
+        names, positions = (self.keys, self.positions[1]) if axis == "key" else (self.queries, self.positions[0])
+        return f"{short(names[at])} ({positions[at] if positions else at})"
 
 
 def flow_columns(flow: Flow, look: Look) -> dict[str, dict[str, Any]]:
@@ -90,7 +97,7 @@ def flow_columns(flow: Flow, look: Look) -> dict[str, dict[str, Any]]:
             **{name: getattr(ribbons, name).astype(np.float32) for name in (*RIBBON, "width", "weight", "chance")},
             "colour": ribbon_colours(flow, look),
             "link": [
-                f"{names[step]}{short(look.queries[query])} ({query}) → {short(look.keys[key])} ({key})"
+                f"{names[step]}{look.called('query', query)} → {look.called('key', key)}"
                 for step, query, key in zip(ribbons.step, ribbons.query, ribbons.key, strict=True)
             ],
         },
@@ -213,7 +220,6 @@ def _bars(flow: Flow, look: Look) -> dict[str, Any]:
     stacked = flow.stacked and sum(len(column.low) for column in flow.columns) <= MOST_BARS
     for column in flow.columns:
         queries, keys = _selected(column, look)
-        names = look.keys if column.axis == "key" else look.queries
         for at in range(len(column.low)) if stacked else sorted(queries | keys):
             chosen = TO if at in keys else FROM if at in queries else ""
             found["left"].append(column.x - BAR)
@@ -221,7 +227,7 @@ def _bars(flow: Flow, look: Look) -> dict[str, Any]:
             found["bottom"].append(column.low[at])
             found["top"].append(column.high[at])
             found["colour"].append(packed(colours[chosen], 1.0) if chosen else ground)
-            found["name"].append(f"{short(names[at])} ({at})")
+            found["name"].append(look.called(column.axis, at))
             found["about"].append(_drawn(column, at))
     arrays = {name: np.array(found[name], np.float32) for name in BOX}
     return arrays | {"colour": np.array(found["colour"], np.uint32)} | {name: found[name] for name in ("name", "about")}

@@ -1,4 +1,4 @@
-"""What the flow shows: the strongest links between tokens, of some heads together or of layer after layer."""
+"""What the flow shows: the strongest links between tokens or words, of some heads together or of layer after layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atlas.state.asking import Progress
 from atlas.state.lens import counted
 from atlas.state.links import StrongestLinks, percent, sinks_in_words
 from atlas.state.words import heads_in_words
-from atlas.tracing.links import DRAWN_LINKS, Links, head_links, heads_of_layer, layer_links, token_categories
+from atlas.tracing.links import DRAWN_LINKS, Links, head_links, heads_of_layer, layer_links, unit_categories
 
 HEADS, LAYERS = "heads", "layers"
 """The heads looked at, together; every layer by itself."""
@@ -72,7 +72,7 @@ class FlowLens(StrongestLinks[ShownFlow, tuple[Links, ...]]):
 
     key: ClassVar = "flow"
     choices_type: ClassVar = FlowChoices
-    reads: ClassVar = {"selection": ("focus", "heads"), "display": ("aggregate", "sinks")}
+    reads: ClassVar = {"selection": ("focus", "heads"), "display": ("aggregate", "level", "sinks")}
 
     def depends(self) -> Hashable:
         """Not on the tokens, which are only marked."""
@@ -96,6 +96,7 @@ class FlowLens(StrongestLinks[ShownFlow, tuple[Links, ...]]):
             found = pd.DataFrame({name: getattr(step, name) for name in ("query", "key", "weight", "chance")})
             found.insert(0, "from", [shown.queries[place] for place in step.query])
             found.insert(1, "to", [shown.keys[place] for place in step.key])
+            found["query"], found["key"] = (self.tokens_of(axis, found[axis]) for axis in ("query", "key"))
             if shown.through == LAYERS:
                 found.insert(0, "layer", at)
             tables.append(found)
@@ -105,22 +106,24 @@ class FlowLens(StrongestLinks[ShownFlow, tuple[Links, ...]]):
 
     def select_link(self, query: int, key: int, origin: str) -> None:
         """Select the ends of a link; the same again lets go of them."""
-        selection = self.workspace.selection
-        if selection.queries == {query} and selection.keys == {key}:
+        selection, level = self.workspace.selection, self.level
+        queries, keys = level.tokens("query", query), level.tokens("key", key)
+        if (selection.queries, selection.keys) == (queries, keys):
             selection.clear("tokens", origin=origin)
         else:
-            selection.select_pairs([query], [key], origin=origin)
+            selection.select_pairs(queries, keys, origin=origin)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def ranking(self) -> tuple[Hashable, ...]:
-        """The heads, how they are put together, and whether sinks are left out."""
-        return self.kind, self.through, self.heads(), self.workspace.display.aggregate, self.hidden
+        """The heads, how they are put together, tokens or words, and whether sinks are left out."""
+        display = self.workspace.display
+        return self.kind, self.through, self.heads(), display.aggregate, display.level, self.hidden
 
     def _found(self) -> tuple[Links, ...] | None:
         """The strongest links there are, as many as are ever drawn; None while they are searched in a thread."""
         trace, kind, through, heads = self.trace, self.kind, self.through, self.heads()
-        aggregate, hidden = self.workspace.display.aggregate, self.hidden
+        aggregate, hidden, level = self.workspace.display.aggregate, self.hidden, self.level
         attention = trace.attention_of(kind)
         layers = range(len(attention.layers))
         n_heads = len(heads) if through == HEADS else sum(len(heads_of_layer(attention, layer, heads)) for layer in layers)
@@ -129,13 +132,13 @@ class FlowLens(StrongestLinks[ShownFlow, tuple[Links, ...]]):
             if through == HEADS:
                 if progress is not None:
                     progress.tell(f"Searching the links of {counted(n_heads, 'head')}")
-                return (head_links(trace, heads, aggregate, without_sinks=hidden),)
+                return (head_links(trace, heads, aggregate, without_sinks=hidden, level=level),)
 
             def tell(layer: int) -> None:
                 if progress is not None:
                     progress.tell(f"Searching the links of layer {layer}", layer / len(layers))
 
-            return layer_links(trace, kind, heads, aggregate, without_sinks=hidden, tell=tell)
+            return layer_links(trace, kind, heads, aggregate, without_sinks=hidden, level=level, tell=tell)
 
         return self.searched(n_heads, search)
 
@@ -145,9 +148,9 @@ class FlowLens(StrongestLinks[ShownFlow, tuple[Links, ...]]):
         if found is None:
             return None
         queries, keys = self.names()
-        side = self.trace.side(self.kind, "query")
-        categories = token_categories(self.trace, side) if self.choices.colour == CATEGORY else ()
-        shown = ShownFlow(self.through, tuple(each.until(self.choices.share) for each in found), queries, keys, categories)
+        categories = unit_categories(self.trace, self.kind, self.level) if self.choices.colour == CATEGORY else ()
+        steps = tuple(each.until(self.choices.share) for each in found)
+        shown = ShownFlow(self.through, steps, queries, keys, categories)
         self.line = self._describe(shown)
         return shown
 
@@ -158,7 +161,8 @@ class FlowLens(StrongestLinks[ShownFlow, tuple[Links, ...]]):
         most = f"; at most {DRAWN_LINKS:,} links are drawn, {percent(self.choices.share)} would take more"
         short = shown.share < self.choices.share - 0.001 and shown.drawn < shown.count
         each = " of each layer" if shown.through == LAYERS else ""
-        rest = " to the other tokens" if self.hidden and shown.left_out else ""
+        rest = f" to the other {self.workspace.display.level}s" if self.hidden and shown.left_out else ""
+        whose += ", words" if self.of_words else ""
         return (
             f"{whose}: the strongest {shown.drawn:,} of {counted(shown.count, 'link')} carry {percent(shown.share)} of the "
             f"{what}{rest}{each}{most if short else ''}{self._without(shown)}"
@@ -179,4 +183,4 @@ class FlowLens(StrongestLinks[ShownFlow, tuple[Links, ...]]):
         return f"{said}{heads_in_words(self.workspace)}{alone if self.choices.through == LAYERS else ''}"
 
     def _without(self, shown: ShownFlow) -> str:
-        return sinks_in_words(self.trace, self.kind, shown.left_out) if self.hidden else ""
+        return sinks_in_words(self.trace, self.kind, shown.left_out, self.level, shown.keys) if self.hidden else ""

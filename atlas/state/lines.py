@@ -48,7 +48,7 @@ class LinesLens(StrongestLinks[ShownLines, HeadLinks]):
 
     key: ClassVar = "lines"
     choices_type: ClassVar = LinesChoices
-    reads: ClassVar = {"selection": ("focus", "heads"), "display": ("sinks",)}
+    reads: ClassVar = {"selection": ("focus", "heads"), "display": ("level", "sinks")}
 
     def __init__(self, *given: Any, **params: Any) -> None:
         super().__init__(*given, **params)
@@ -98,6 +98,7 @@ class LinesLens(StrongestLinks[ShownLines, HeadLinks]):
         shown = self.known()
         found = pd.DataFrame({name: getattr(shown.links, name) for name in ("head", "query", "key", "weight")})
         found.insert(0, "layer", shown.layer)
+        found["query"], found["key"] = (self.tokens_of(axis, found[axis]) for axis in ("query", "key"))
         found.insert(2, "from", [shown.queries[place] for place in shown.links.query])
         found.insert(3, "to", [shown.keys[place] for place in shown.links.key])
         return found
@@ -128,18 +129,18 @@ class LinesLens(StrongestLinks[ShownLines, HeadLinks]):
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def ranking(self) -> tuple[Hashable, ...]:
-        """The heads of the layer, between which texts, and whether sinks are left out."""
-        return self.kind, self.layer, self.heads(), self.between, self.hidden
+        """The heads of the layer, between which texts, tokens or words, and whether sinks are left out."""
+        return self.kind, self.layer, self.heads(), self.between, self.workspace.display.level, self.hidden
 
     def _found(self) -> HeadLinks | None:
         """The strongest links; None while they are searched in a thread."""
         heads = [HeadId(self.kind, self.layer, head) for head in self.heads()]
-        trace, between, hidden = self.trace, self.between, self.hidden
+        trace, between, hidden, level = self.trace, self.between, self.hidden, self.level
 
         def search(progress: Progress | None) -> HeadLinks:
             if progress is not None:
                 progress.tell(f"Searching the links of {counted(len(heads), 'head')}")
-            return several_links(trace, heads, between, without_sinks=hidden)
+            return several_links(trace, heads, between, without_sinks=hidden, level=level)
 
         return self.searched(len(heads), search)
 
@@ -159,9 +160,10 @@ class LinesLens(StrongestLinks[ShownLines, HeadLinks]):
         most = f"; at most {LINES:,} links are drawn" if drawn == LINES < found.cells else ""
         # Between two texts no special token is drawn, hidden or not.
         rest = self.hidden and not between and found.whole > 0
-        without = sinks_in_words(self.trace, self.kind, 1 - self._of_all(found)) if rest else ""
-        other = " to the other tokens" if without else ""
-        return f"{kind}layer {self.layer}, {self._which()}: {what}{other}{most}{without}"
+        without = sinks_in_words(self.trace, self.kind, 1 - self._of_all(found), self.level, self.names()[1]) if rest else ""
+        other = f" to the other {self.workspace.display.level}s" if without else ""
+        words = ", words" if self.of_words else ""
+        return f"{kind}layer {self.layer}, {self._which()}{words}: {what}{other}{most}{without}"
 
     def _of_all(self, found: HeadLinks) -> float:
         return found.mass / found.whole if found.whole else 0.0

@@ -96,7 +96,6 @@ def side_words(trace: Trace, side: str) -> Units:
 
 def word_names(trace: Trace, side: str) -> tuple[str, ...]:
     """The words of a side as the text has them."""
-
     made: tuple[str, ...] = trace.once(f"word names {side}", lambda: tuple(unit_labels(trace, side, side_words(trace, side))))
     return made
 

@@ -1,4 +1,4 @@
-"""The strongest links between the tokens of a trace: of heads together, layer by layer, or of several heads beside each other."""
+"""The strongest links between tokens or words of a trace: of heads together, layer by layer, or of several by themselves."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from atlas.errors import TooLarge, UnknownName
 from atlas.ids import HeadId
 from atlas.metrics.keysets import key_sets
 from atlas.metrics.links import needed, strongest
+from atlas.tracing.levels import TOKENS, Level
 from atlas.tracing.token_scores import sinks
 from atlas.tracing.windows import combined, one_kind
 
@@ -29,6 +30,8 @@ DRAWN_LINKS = 2_000
 LINES = 5_000
 """Most links of several heads beside each other: 45 kB, which the browser redraws while the pointer moves."""
 
+AXES = ("query", "key")
+
 SEGMENTS = {"A": 0, "B": 1}
 """The texts of a pair, as the token table numbers them; special tokens are in neither."""
 
@@ -37,7 +40,7 @@ WORDS = "content words"
 
 
 class Links(NamedTuple):
-    """The strongest links between a row of queries and a row of keys, the strongest first."""
+    """The strongest links between a row of queries and a row of keys (tokens, or words by their places), the strongest first."""
 
     query: Array
     key: Array
@@ -61,19 +64,19 @@ class Links(NamedTuple):
 
 
 def head_links(
-    trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean", *, without_sinks: bool = False, most: int = DRAWN_LINKS
-) -> Links:
+    trace: Trace, heads: Sequence[HeadId], aggregate: str = "mean", *, without_sinks: bool = False, most: int = DRAWN_LINKS,
+    level: Level = TOKENS,
+) -> Links:  # fmt: skip
     """The strongest links of the heads together: of their mean, or of the largest of them cell by cell."""
     kind = one_kind(heads)
     attention = trace.attention_of(kind)
     check_size(attention, len(heads))
-    keys = sinks(trace, kind) if without_sinks else np.zeros(attention.n_keys, bool)
-    return _links(attention, heads, aggregate, keys, most)
+    return _links(attention, heads, aggregate, _left_out(trace, kind, level, without_sinks=without_sinks), most, level)
 
 
 def layer_links(
     trace: Trace, kind: str, heads: Sequence[HeadId] = (), aggregate: str = "mean", *, without_sinks: bool = False,
-    most: int = DRAWN_LINKS, tell: Callable[[int], object] = lambda _: None,
+    most: int = DRAWN_LINKS, level: Level = TOKENS, tell: Callable[[int], object] = lambda _: None,
 ) -> tuple[Links, ...]:  # fmt: skip
     """The same for every layer by itself: of those of the heads that are in it, or of all its heads where none is.
 
@@ -86,11 +89,11 @@ def layer_links(
     layers = range(len(attention.layers))
     of_layer = [heads_of_layer(attention, layer, heads) for layer in layers]
     check_size(attention, sum(map(len, of_layer)))
-    keys = sinks(trace, kind) if without_sinks else np.zeros(attention.n_keys, bool)
+    keys = _left_out(trace, kind, level, without_sinks=without_sinks)
     found = []
     for layer in layers:
         tell(layer)
-        found.append(_links(attention, of_layer[layer], aggregate, keys, max(1, most // len(layers))))
+        found.append(_links(attention, of_layer[layer], aggregate, keys, max(1, most // len(layers)), level))
     return tuple(found)
 
 
@@ -112,20 +115,30 @@ def check_size(attention: Attention, n_heads: int) -> None:
         raise TooLarge(msg)
 
 
-def _links(attention: Attention, heads: Sequence[HeadId], aggregate: str, left_out: Array, most: int) -> Links:
-    weights = combined((attention.block(head.layer, head.head) for head in heads), aggregate)
+def _left_out(trace: Trace, kind: str, level: Level, *, without_sinks: bool) -> Array:
+    """Which keys are left out: sinks, and words that hold one."""
+    marks = sinks(trace, kind)
+    return level.holding("key", marks if without_sinks else np.zeros_like(marks))
+
+
+def _links(
+    attention: Attention, heads: Sequence[HeadId], aggregate: str, left_out: Array, most: int, level: Level
+) -> Links:  # fmt: skip
+    weights = combined((level.pooled(attention.block(head.layer, head.head)) for head in heads), aggregate)
     hidden = float(np.nansum(weights[:, left_out], dtype=np.float64))
     weights[:, left_out] = np.nan
     query, key = strongest(weights, most)
     known = np.nan_to_num(weights).astype(np.float64)
     sent, received = known.sum(axis=1), known.sum(axis=0)
     return Links(
-        query, key, weights[query, key], chances(attention, heads, query, key, aggregate), float(sent.sum()), hidden,
+        query, key, weights[query, key], chances(attention, heads, query, key, aggregate, level), float(sent.sum()), hidden,
         int(np.count_nonzero(~np.isnan(weights))), sent, received,
     )  # fmt: skip
 
 
-def chances(attention: Attention, heads: Sequence[HeadId], query: Array, key: Array, aggregate: str) -> Array:
+def chances(
+    attention: Attention, heads: Sequence[HeadId], query: Array, key: Array, aggregate: str, level: Level = TOKENS
+) -> Array:
     """The weight of each link where every head spreads its attention evenly, as `uniform_rows` does, over the same keys."""
     known: dict[object, Array] = {}
     found = []
@@ -136,13 +149,22 @@ def chances(attention: Attention, heads: Sequence[HeadId], query: Array, key: Ar
         of = (head.layer, head.head) if own else id(here.mask)
         if of not in known:
             visible = here.visible(head.head, attention.n_queries, attention.n_keys)
-            if visible is None:
+            if level is not TOKENS:
+                known[of] = level.pooled(_evenly(attention, visible))[query, key]
+            elif visible is None:
                 known[of] = np.full(len(query), 1 / attention.n_keys, np.float32)
             else:
                 seen = visible[query, key]
                 known[of] = np.where(seen, 1 / np.maximum(visible.sum(axis=1)[query], 1), np.nan).astype(np.float32)
         found.append(known[of])
     return combined(found, aggregate)
+
+
+def _evenly(attention: Attention, visible: Array | None) -> Array:
+    """(query, key) weights that are the same for all keys a query may look at; NaN for the others."""
+    if visible is None:
+        return np.full((attention.n_queries, attention.n_keys), 1 / attention.n_keys, np.float32)
+    return np.where(visible, 1 / np.maximum(visible.sum(axis=1, keepdims=True), 1), np.nan).astype(np.float32)
 
 
 class HeadLinks(NamedTuple):
@@ -166,8 +188,9 @@ class HeadLinks(NamedTuple):
 
 
 def several_links(
-    trace: Trace, heads: Sequence[HeadId], between: str = "", *, without_sinks: bool = False, most: int = LINES
-) -> HeadLinks:
+    trace: Trace, heads: Sequence[HeadId], between: str = "", *, without_sinks: bool = False, most: int = LINES,
+    level: Level = TOKENS,
+) -> HeadLinks:  # fmt: skip
     """The strongest links of several heads of one kind, beside each other.
 
     `between` 'AB' keeps those from the first text of a pair to the second; empty: all. Keys that are sinks may be left out.
@@ -175,18 +198,18 @@ def several_links(
     kind = one_kind(heads)
     attention = trace.attention_of(kind)
     check_size(attention, len(heads))
-    rows, columns = np.ones(attention.n_queries, bool), np.ones(attention.n_keys, bool)
+    sizes = (attention.n_queries, attention.n_keys)
+    rows, columns = (level.first(axis, np.ones(size, bool)) for axis, size in zip(AXES, sizes, strict=True))
     if between:
         rows, columns = (
-            trace.token_tables[trace.side(kind, axis)]["segment"].to_numpy() == SEGMENTS[name]
-            for axis, name in zip(("query", "key"), between, strict=True)
+            level.first(axis, trace.token_tables[trace.side(kind, axis)]["segment"].to_numpy()) == SEGMENTS[name]
+            for axis, name in zip(AXES, between, strict=True)
         )
-    if without_sinks:
-        columns = columns & ~sinks(trace, kind)
+    columns = columns & ~_left_out(trace, kind, level, without_sinks=without_sinks)
     whole, mass, cells = 0.0, 0.0, 0
     found: list[tuple[Array, ...]] = []
     for head in heads:
-        weights = attention.block(head.layer, head.head)
+        weights = level.pooled(attention.block(head.layer, head.head))
         whole += float(np.nansum(weights, dtype=np.float64))
         weights[~rows] = np.nan
         weights[:, ~columns] = np.nan
@@ -204,6 +227,16 @@ def has_pair(trace: Trace, kind: str) -> bool:
     """Whether queries and keys are the tokens of a pair of texts."""
     tables = [trace.token_tables[trace.side(kind, axis)] for axis in ("query", "key")]
     return all("segment" in table and (table["segment"] == SEGMENTS["B"]).any() for table in tables)
+
+
+def unit_categories(trace: Trace, kind: str, level: Level) -> tuple[str, ...]:
+    """What every query is: as its tokens, where they are the same; a word of letters and marks is a word."""
+    each = token_categories(trace, trace.side(kind, "query"))
+    if level.queries is None:
+        return each
+    names = np.array(each, dtype=object)
+    found = [set(names[sorted(level.tokens("query", at))]) for at in range(len(level.queries))]
+    return tuple(kinds.pop() if len(kinds) == 1 else WORDS for kinds in found)
 
 
 def token_categories(trace: Trace, side: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import param
 from atlas.plots.flow import ELEMENTS, Look, flow_columns, flow_plot, marked_columns
 from atlas.plots.ribbons import Column, Flow, Ribbons, Step, heads_flow, layers_flow, ribbon_at, token_at
 from atlas.state.flow import CATEGORY, HEADS, LAYERS, ONE, FlowLens, ShownFlow
-from atlas.state.links import percent, select_token
+from atlas.state.links import percent, select_end
 from atlas.state.workspace import Workspace
 from atlas.views.base import TIGHT, Export, View, gesture
 from atlas.views.events import Range, on_range, on_tap
@@ -51,7 +51,8 @@ class FlowView(View):
         "bar is attention that is not drawn. Layer by layer: a ribbon between two columns goes from the token that is read, at "
         "the left, to the token that reads it, at the right; the residual stream, which carries each token along, is not drawn. "
         "The strongest links of the whole picture (of each layer) are drawn until they carry the share of the attention that the "
-        "slider says; a query whose attention is spread thin may then have none. Click a ribbon to select its query and key, or "
+        "slider says; a query whose attention is spread thin may then have none. Between words, as the switch above the cards "
+        "says: to a word the weights of its tokens are summed, from it averaged. Click a ribbon to select its query and key, or "
         "a token to select it; what is not selected fades."
     )
     defines: ClassVar = ("flow_share", "flow_link")
@@ -125,13 +126,14 @@ class FlowView(View):
         return min(max(PER_TOKEN * max(len(shown.queries), len(shown.keys)) + AROUND, LEAST), MOST) if shown else LEAST
 
     def _look(self) -> Look:
-        shown, selection = self.links.shown(), self.workspace.selection
+        shown, level = self.links.shown(), self.links.level
         queries, keys, categories = (shown.queries, shown.keys, shown.categories) if shown else ((), (), ())
         height = self._pane.height if self._pane is not None else self._wanted()
         view = self._view or (0.0, 1.0)
         return Look(
-            queries, keys, (selection.queries, selection.keys), categories, view, max(height - AROUND, AROUND), dark=self.dark
-        )
+            queries, keys, self.links.marked(), categories, view, max(height - AROUND, AROUND), dark=self.dark,
+            positions=(level.positions("query"), level.positions("key")),
+        )  # fmt: skip
 
     def _plot(self, **_: Any) -> hv.Overlay:
         hooks = {
@@ -180,7 +182,7 @@ class FlowView(View):
             column = flow.columns[0] if x < 0.5 else flow.columns[-1]
             at = token_at(column, y)
             if at is not None:
-                select_token(self.workspace, at, column.axis, ORIGIN, additive=additive)
+                select_end(self.workspace, self.links.level.tokens(column.axis, at), column.axis, ORIGIN, additive=additive)
             return
         found = ribbon_at(flow.ribbons, x, y, REACH * (high - low) / height)
         if found is not None:

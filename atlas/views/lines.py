@@ -14,7 +14,7 @@ from atlas.plots.head_lines import head_lines
 from atlas.plots.head_look import head_look
 from atlas.plots.marks import FROM, TO, marks
 from atlas.state.lines import BETWEEN, LinesLens
-from atlas.state.links import select_token
+from atlas.state.links import select_end
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.views.base import TIGHT, Export, View, gesture
@@ -40,7 +40,8 @@ class LinesView(View):
         "its lines alone and their weights; click it to select it. Click a head above to draw it or not, double-click for it "
         "alone, click it with Shift to select it; selected heads of the layer are what is drawn. Of two texts, A is the first "
         "and B the second; special tokens are in neither. Only the strongest links of the heads drawn are sent, and said to be "
-        "which share of the attention."
+        "which share of the attention. Between words, as the switch above the cards says, the weights are summed over the "
+        "tokens of the word that is looked at, and averaged over those of the word that looks."
     )
     defines: ClassVar = ("flow_link",)
     lens_type: ClassVar = LinesLens
@@ -89,10 +90,12 @@ class LinesView(View):
             self.plot.links = {}
             return
         around, colours = theme(dark=self.dark), marks(dark=self.dark)
-        links = shown.links
+        links, level = shown.links, lens.level
         self.plot.param.update(
             left=list(shown.queries[:LONGEST]),
             right=list(shown.keys[:LONGEST]),
+            left_at=list(level.positions("query")),
+            right_at=list(level.positions("key")),
             links=packed(links.query, links.key, links.head, links.weight),
             heads=self._heads(shown.heads),
             colours={
@@ -110,8 +113,8 @@ class LinesView(View):
         ]
 
     def _marked(self) -> dict[str, list[int]]:
-        selection = self.workspace.selection
-        return {"selected_left": sorted(selection.queries), "selected_right": sorted(selection.keys)}
+        left, right = self.lines.marked()
+        return {"selected_left": sorted(left), "selected_right": sorted(right)}
 
     def _mark(self) -> None:
         self.plot.param.update(**self._marked())
@@ -128,7 +131,8 @@ class LinesView(View):
     @gesture
     def _picked(self, pick: Pick) -> None:
         axis = "query" if pick["side"] == "left" else "key"
-        select_token(self.workspace, pick["at"], axis, ORIGIN, additive=pick["additive"])
+        tokens = self.lines.level.tokens(axis, pick["at"])
+        select_end(self.workspace, tokens, axis, ORIGIN, additive=pick["additive"])
 
     @gesture
     def _pressed(self, head: int, action: str) -> None:
