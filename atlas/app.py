@@ -55,6 +55,7 @@ from atlas.views.base import after_paint, bind_rule, one_message
 from atlas.views.catalog import TABS, Tab
 from atlas.views.findings import Notebook
 from atlas.views.frame import LOOK, SIDEBAR, THEME, SidebarFold
+from atlas.views.level_switch import beside_tabs
 from atlas.views.selection_bar import SelectionBar
 from atlas.views.session_panel import SESSION, SessionPanel
 from atlas.views.sharing import sharing
@@ -178,7 +179,14 @@ class AttentionAtlas(pn.viewable.Viewer):
                 note=pn.bind(self._noted, own.complaint, own.message, self.guide.param.complaint, self.workspace.param.revision),
                 dark=self.param.dark,
             )
-            parts = [self.text, self.bar, notice, self.tabs.bar, self.tours.panel, *self.study]
+            parts = [
+                self.text,
+                self.bar,
+                notice,
+                beside_tabs(self.tabs.bar, self.workspace.display),
+                self.tours.panel,
+                *self.study,
+            ]
             strip = pn.Column(*parts, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,

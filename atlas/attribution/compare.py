@@ -22,9 +22,11 @@ from atlas.tracing.explained import (
     Attribution,
     Baselines,
     Comparison,
+    Rank,
     Resolved,
     Target,
 )
+from atlas.tracing.levels import LEVELS, TOKEN, Grouped, grouped, has_words
 
 if TYPE_CHECKING:
     from atlas.trace import Trace
@@ -51,15 +53,23 @@ def compare(
     if len(attributions) != len(methods) or len(set(methods)) < len(methods):
         return Comparison(found)
     signed = all(METHODS[method].signed for method in methods)
-    kept = may_count(trace, attributions[0].target)
-    first, second = (each.tokens["score"].to_numpy(dtype=float)[kept] for each in attributions)
+    scores = [each.tokens["score"].to_numpy(dtype=float) for each in attributions]
+    may = may_count(trace, attributions[0].target)
+    # Of both levels, so that the switch between them asks for no work.
+    levels = [level for level in LEVELS if level == TOKEN or has_words(trace)]
+    return Comparison(found, {level: _rank(grouped(trace, level), scores, may, signed=signed) for level in levels}, signed)
+
+
+def _rank(units: Grouped, scores: Sequence[np.ndarray], may: np.ndarray, *, signed: bool) -> Rank:
+    """The correlation between two methods over tokens or words; a word counts of which a token does."""
+    kept = units.summed(may) > 0
+    first, second = (units.summed(each)[kept] for each in scores)
+    if not kept.any():
+        return Rank()
     if not signed:
         first, second = np.abs(first), np.abs(second)
-    if not kept.any():
-        return Comparison(found)
-    rank = spearman(first[None], second)
-    rho, low, high, p = (float(value[0]) for value in rank)
-    return Comparison(found, rho, low, high, p, n=int(kept.sum()), signed=signed)
+    rho, low, high, p = (float(value[0]) for value in spearman(first[None], second))
+    return Rank(rho, low, high, p, int(kept.sum()))
 
 
 def may_count(trace: Trace, target: Resolved) -> np.ndarray:

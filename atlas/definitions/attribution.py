@@ -124,4 +124,17 @@ ATTRIBUTIONS = (
         "Li, Monroe & Jurafsky 2016, Understanding Neural Networks through Representation Erasure",
         "any number",
     ),
+    Definition(
+        "word_score",
+        "effect",
+        "Score of a word",
+        "Σ of the scores of its tokens; a token of no word stands by itself",
+        "Of input × gradient, integrated gradients and attention × gradient, whose scores add up, it is the word's own part; of "
+        "rollouts and of attention what leads to any of its tokens. Gradient (saliency), attention flow, value zeroing and "
+        "occlusion measure every token alone: there it is the sum of such measures, not what one of the whole word would give, "
+        "and a word of more tokens has more of them. The position that is explained stays a token.",
+        AGREES,
+        "as the method's",
+        "sums over the tokens of a word, as Clark et al. 2019 sum attention to it",
+    ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import UNIFORM, Definition
-from atlas.definitions.references import ABNAR, FERRANDO, FIRST_ATLAS, KOBAYASHI, MOHEBBI, VASWANI, VIG
+from atlas.definitions.references import ABNAR, CLARK, FERRANDO, FIRST_ATLAS, KOBAYASHI, MOHEBBI, VASWANI, VIG
 
 TOKENS = (
     Definition(
@@ -26,6 +26,19 @@ TOKENS = (
         "spread evenly: 1/nᵢ, of several heads aggregated alike",
         "0 to 1",
         VIG,
+    ),
+    Definition(
+        "word_weight",
+        "plane",
+        "Weight between words",
+        "mean over tokens i of the query's word of Σ p over tokens j of the key's word; a token of no word (special tokens, "
+        "white space) stands by itself; of several heads their mean, or the largest",
+        "High: the word looks at this word. A row sums to 1 as between tokens. In a causal model a word of several tokens looks "
+        "at itself for its earlier ones, never at a later word. A long word receives more because it has more tokens: compare "
+        "with attention spread evenly.",
+        "spread evenly: the same of 1/nᵢ at every key that token i may look at",
+        "0 to 1",
+        CLARK,
     ),
     Definition(
         "sentence_mass",

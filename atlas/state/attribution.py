@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
@@ -27,9 +27,11 @@ from atlas.tracing.explained import (
     Attribution,
     Baselines,
     Comparison,
+    Rank,
     Target,
     usual_position,
 )
+from atlas.tracing.levels import TOKEN, Grouped, grouped
 
 if TYPE_CHECKING:
     from atlas.state.selection import Selection
@@ -43,6 +45,14 @@ MOST_TOKENS = 1_000
 """Tokens with bars: of more, a bar is narrower than a pixel, and their numbers are more than a gesture may send."""
 
 NOT_YET = "not there yet"
+
+ONE_AT_A_TIME = {
+    "saliency": "the sum of their lengths, not the length of the gradient of all of them",
+    "attention_flow": "the sum of their flows, each as if it were alone, not the flow to all of them",
+    "value_zeroing": "the sum of their shares, each from zeroing that token alone",
+    "occlusion": "the sum of what each changes where it alone is taken out, not what taking out the whole word would change",
+}
+"""Methods that measure every token alone -> what the score of a word is; of the others the sum is the word's own share."""
 
 INSTEAD = {"integrated_gradients": "baseline", "occlusion": "replace"}
 """Methods that put something in the place of a token -> the choice, and the option of the method, that says what."""
@@ -71,7 +81,7 @@ class Scored(NamedTuple):
     title: str
     signed: bool
     values: np.ndarray
-    """One for each token of `Shown`; NaN where there is none."""
+    """One for each token or word of `Shown`; NaN where there is none."""
     reason: str
     """Why there are none."""
 
@@ -79,10 +89,11 @@ class Scored(NamedTuple):
 class Shown(NamedTuple):
     """All that is on screen."""
 
-    tokens: tuple[str, ...] = ()
-    """Of the source, then of the target."""
+    names: tuple[str, ...] = ()
+    """Of the tokens or words of the source, then of the target."""
     sides: tuple[str, ...] = ()
-    positions: tuple[int, ...] = ()
+    tokens: tuple[tuple[int, ...], ...] = ()
+    """The positions each stands for."""
     scored: tuple[Scored, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -93,12 +104,19 @@ def selected_places(selection: Selection, trace: Trace, kind: str) -> frozenset[
     return frozenset((trace.side(kind, axis), position) for axis, positions in axes for position in positions)
 
 
+def places_holding(sides: Sequence[str], tokens: Sequence[Sequence[int]], chosen: Collection[tuple[str, int]]) -> tuple[int, ...]:
+    """The places at which one of the chosen tokens (side, position) stands."""
+    return tuple(
+        at for at, (side, here) in enumerate(zip(sides, tokens, strict=True)) if any((side, token) in chosen for token in here)
+    )
+
+
 class AttributionLens(Lens):
-    """The scores of all tokens for the prediction that is explained."""
+    """The scores of all tokens, or words, for the prediction that is explained."""
 
     key: ClassVar = "attribution"
     choices_type: ClassVar = AttributionChoices
-    reads: ClassVar = {"target": ("position", "outcome", "against")}
+    reads: ClassVar = {"target": ("position", "outcome", "against"), "display": ("level",)}
     marked_by: ClassVar = ("queries", "keys", "focus")
 
     _shown: Shown | None = None
@@ -106,7 +124,12 @@ class AttributionLens(Lens):
     def depends(self) -> Hashable:
         """On the target and the methods; selected tokens are marked only."""
         instead = [getattr(self.choices, name) for method, name in INSTEAD.items() if method in self.methods]
-        return self.target(), self.methods, *instead
+        return self.target(), self.methods, self.level, *instead
+
+    @property
+    def level(self) -> str:
+        """Tokens or words."""
+        return str(self.workspace.display.level)
 
     def forget(self) -> None:
         """Drop what was found."""
@@ -149,12 +172,21 @@ class AttributionLens(Lens):
         if trace is None:
             return ()
         chosen = selected_places(selection, trace, self.kind)
-        return tuple(at for at, token in enumerate(zip(shown.sides, shown.positions, strict=True)) if token in chosen)
+        return places_holding(shown.sides, shown.tokens, chosen)
+
+    def choose(self, at: int, origin: str) -> None:
+        """Select the tokens of a bar, or let go of them."""
+        shown, axis = self.shown(), self.workspace.display.axis
+        self.workspace.selection.toggle_tokens(shown.tokens[at], axis=axis, side=shown.sides[at], origin=origin)
 
     def table(self) -> pd.DataFrame:
-        """Every token with its score by each method."""
+        """Every token, or word, with its score by each method."""
         shown = self.shown()
-        table = pd.DataFrame({"side": shown.sides, "position": shown.positions, "token": shown.tokens})
+        if self.level == TOKEN:
+            table = pd.DataFrame({"side": shown.sides, "position": [at for (at,) in shown.tokens], "token": shown.names})
+        else:
+            positions = [" ".join(map(str, tokens)) for tokens in shown.tokens]
+            table = pd.DataFrame({"side": shown.sides, "positions": positions, "word": shown.names})
         for scored in shown.scored:
             table[scored.method] = scored.values
         for method, option in INSTEAD.items():
@@ -166,19 +198,17 @@ class AttributionLens(Lens):
 
     def _work_out(self) -> Shown:
         trace = self.trace
-        places = [(side, at) for side, table in trace.token_tables.items() for at in range(len(table))]
-        names = [shown_token(str(name)) for table in trace.token_tables.values() for name in table["token"]]
-        if len(places) > MOST_TOKENS:
+        units = grouped(trace, self.level)
+        if len(units.names) > MOST_TOKENS:
             msg = (
-                f"{len(places):,} tokens are more than the {MOST_TOKENS:,} that have room for bars. Shorten the text, or use "
-                "atlas.attribution.attribute in Python."
+                f"{len(units.names):,} {self.level}s are more than the {MOST_TOKENS:,} that have room for bars. Shorten the "
+                "text, or use atlas.attribution.attribute in Python."
             )
             raise TooLarge(msg)
         found = self._compared()
-        scored = tuple(map(self._scored, self.methods, found.found or (NOT_YET, NOT_YET), [len(places)] * len(self.methods)))
+        scored = tuple(self._scored(*each, units) for each in zip(self.methods, found.found or (NOT_YET, NOT_YET), strict=True))
         self.line = self._describe(found)
-        sides, positions = zip(*places, strict=True)
-        return Shown(tuple(names), sides, positions, scored, self._notes(found))
+        return Shown(tuple(map(shown_token, units.names)), units.sides, units.tokens, scored, self._notes(found, units))
 
     def _compared(self) -> Comparison:
         tasks = self.workspace.tasks
@@ -198,12 +228,12 @@ class AttributionLens(Lens):
         return self.ask(f"{methods} {options} of {target}", work, Comparison(()), needs_model=True, takes=takes)
 
     @staticmethod
-    def _scored(method: str, found: Attribution | str, count: int) -> Scored:
+    def _scored(method: str, found: Attribution | str, units: Grouped) -> Scored:
         words = DEFINITIONS[method]
         signed = words.range == "any number"
         if isinstance(found, str):
-            return Scored(method, words.title, signed, np.full(count, np.nan), found)
-        return Scored(method, words.title, signed, found.tokens["score"].to_numpy(dtype=float), "")
+            return Scored(method, words.title, signed, np.full(len(units.names), np.nan), found)
+        return Scored(method, words.title, signed, units.summed(found.tokens["score"].to_numpy(dtype=float)), "")
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
@@ -228,20 +258,24 @@ class AttributionLens(Lens):
         in_place = f"{NO_TOKEN.get(found.usual, '')} stands in"
         return [f"{why.rstrip('.')}: {in_place if name in chosen else 'not offered'}." for name, why in found.missing.items()]
 
-    def _notes(self, found: Comparison) -> tuple[str, ...]:
+    def _notes(self, found: Comparison, units: Grouped) -> tuple[str, ...]:
         notes = []
         for method, each in zip(self.methods, found.found, strict=False):
             title = DEFINITIONS[method].title
             notes += [f"{title}: {each}"] if isinstance(each, str) else [f"{title}: {note}" for note in each.notes]
         notes += self._not_offered()
-        if found.n and not math.isnan(found.rho):
+        if units.several:
+            alone = [method for method in self.methods if method in ONE_AT_A_TIME]
+            notes += [f"{DEFINITIONS[each].title} of a word of several tokens: {ONE_AT_A_TIME[each]}." for each in alone]
+        rank = found.ranks.get(self.level, Rank())
+        if rank.n and not math.isnan(rank.rho):
             ranked = "signed scores" if found.signed else "magnitudes"
-            interval = "" if math.isnan(found.lo) else f" (95 % interval {_signed(found.lo)} to {_signed(found.hi)})"
+            interval = "" if math.isnan(rank.lo) else f" (95 % interval {_signed(rank.lo)} to {_signed(rank.hi)})"
             notes.append(
-                f"The two methods agree with ρ = {_signed(found.rho)}{interval} on the {ranked} of "
-                f"{counted(found.n, 'token')} that are not special; permuted scores reach that in {percent(found.p)} of cases."
+                f"The two methods agree with ρ = {_signed(rank.rho)}{interval} on the {ranked} of "
+                f"{counted(rank.n, self.level)} that are not special; permuted scores reach that in {percent(rank.p)} of cases."
             )
-        elif found.n:
+        elif rank.n:
             notes.append("The scores of one method are all equal, so there is no rank correlation.")
         return tuple(dict.fromkeys(notes))
 

@@ -14,7 +14,7 @@ from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, TooLarge
 from atlas.numbers import listed, three
 from atlas.state.asking import Progress
-from atlas.state.attribution import METHODS, explained_target, selected_places
+from atlas.state.attribution import METHODS, explained_target, places_holding, selected_places
 from atlas.state.lens import counted
 from atlas.state.outcome_line import percent
 from atlas.state.pressed import PressedLens
@@ -165,11 +165,7 @@ class CompareAttributionsLens(SecondLens, PressedLens):
         if trace is None:
             return ()
         chosen = selected_places(selection, trace, self.kind)
-        return tuple(
-            at
-            for at, (side, tokens) in enumerate(zip(shown.sides, shown.tokens, strict=True))
-            if any((side, token) in chosen for token in tokens)
-        )
+        return places_holding(shown.sides, shown.tokens, chosen)
 
     def choose(self, at: int, origin: str) -> None:
         """Select the tokens of a word on A, or let go of them; what only B has is no token of A."""

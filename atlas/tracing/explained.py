@@ -128,17 +128,24 @@ class Baselines(NamedTuple):
         return tuple(name for name in NO_TOKEN if name not in self.missing) if self.usual else ()
 
 
+class Rank(NamedTuple):
+    """How far two methods put the same tokens, or words, first."""
+
+    rho: float = np.nan
+    """Spearman's correlation; NaN where it is unknown."""
+    lo: float = np.nan
+    hi: float = np.nan
+    p: float = np.nan
+    n: int = 0
+
+
 class Comparison(NamedTuple):
     """Two methods beside each other, for one target."""
 
     found: tuple[Attribution | str, ...]
     """Of each method its attribution, or why the model cannot have it."""
-    rho: float = np.nan
-    """Spearman's correlation between the two; NaN where it is unknown."""
-    lo: float = np.nan
-    hi: float = np.nan
-    p: float = np.nan
-    n: int = 0
+    ranks: Mapping[str, Rank] = {}
+    """Level ('token', 'word') -> how far the two agree on the scores of tokens, or on their sums over words."""
     signed: bool = False
     """Whether signed scores were ranked; else their magnitudes, because one of the two methods has no sign."""
 

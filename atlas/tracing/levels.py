@@ -70,17 +70,16 @@ TOKENS = Level()
 
 def level_of(trace: Trace, kind: str, name: str) -> Level:
     """The level of this name for a kind of attention; that of tokens where the words are not known."""
-    if name == TOKEN or not all(_has_words(trace, trace.side(kind, axis)) for axis in ("query", "key")):
+    if name == TOKEN or not has_words(trace):
         return TOKENS
     return Level(*(side_words(trace, trace.side(kind, axis)) for axis in ("query", "key")))
 
 
 def check_words(trace: Trace, kind: str) -> None:
     """Raise where attention of a kind cannot be shown between words."""
-    sides = [trace.side(kind, axis) for axis in ("query", "key")]
-    if not all(_has_words(trace, side) for side in sides):
+    if not has_words(trace):
         raise NotCaptured(NO_WORDS)
-    longest = max(len(trace.token_tables[side]) for side in sides)
+    longest = max(len(trace.token_tables[trace.side(kind, axis)]) for axis in ("query", "key"))
     if longest > WORD_TOKENS:
         msg = f"Words are summed from whole matrices, and {longest:,} tokens are more than {WORD_TOKENS:,}. Show tokens instead."
         raise TooLarge(msg)
@@ -88,7 +87,7 @@ def check_words(trace: Trace, kind: str) -> None:
 
 def side_words(trace: Trace, side: str) -> Units:
     """The words of a side; a token of no word stands for itself."""
-    if not _has_words(trace, side):
+    if not has_words(trace):
         raise NotCaptured(NO_WORDS)
     made: Units = trace.once(f"words {side}", lambda: word_units(trace.reading(side).table["word"].to_numpy()))
     return made
@@ -118,5 +117,42 @@ def written_positions(units: Units) -> tuple[str, ...]:
     )
 
 
-def _has_words(trace: Trace, side: str) -> bool:
-    return "word" in trace.token_tables[side]
+class Grouped(NamedTuple):
+    """The tokens of all sides of a text, the source first: each by itself, or those of a word together."""
+
+    names: tuple[str, ...]
+    sides: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...]
+    """Positions on their side."""
+    of: Array
+    """The place of every token."""
+
+    @property
+    def several(self) -> bool:
+        """Whether a word here has several tokens."""
+        return len(self.names) < len(self.of)
+
+    def summed(self, values: Array) -> Array:
+        """The sum of one number for each token; NaN where one of them is not known."""
+        return np.bincount(self.of, weights=values, minlength=len(self.names))
+
+
+def grouped(trace: Trace, name: str) -> Grouped:
+    """All tokens of a text at a level."""
+    names: list[str] = []
+    sides: list[str] = []
+    tokens: list[tuple[int, ...]] = []
+    places: list[Array] = []
+    for side, table in trace.token_tables.items():
+        of = np.arange(len(table)) if name == TOKEN else side_words(trace, side).of_token
+        places.append(len(names) + of)
+        given = list(map(str, table["token"])) if name == TOKEN else word_names(trace, side)
+        sides += [side] * len(given)
+        names += given
+        tokens += [tuple(each.tolist()) for each in np.split(np.argsort(of, kind="stable"), np.cumsum(np.bincount(of))[:-1])]
+    return Grouped(tuple(names), tuple(sides), tuple(tokens), np.concatenate(places))
+
+
+def has_words(trace: Trace) -> bool:
+    """Whether the words of a text are known; of a recording there are tokens only."""
+    return all("word" in table for table in trace.token_tables.values())

@@ -47,9 +47,11 @@ class AttributionView(View):
         "near 0, so the logit is explained by default. Integrated gradients start from a text without contents (the baseline), "
         "and occlusion puts something in the place of each token: the vector of the mask or of the padding token, zeros, or the "
         "mean of all token vectors. Scores are relative to it: see whether they stay with another one. Special tokens are kept "
-        "by every baseline, so they have no score there, and they are left out of the correlation. Click a token to select it."
+        "by every baseline, so they have no score there, and they are left out of the correlation. Where words are shown, as "
+        "the switch beside the tabs says, a bar is the sum over the tokens of the word, and the correlation is over words. Click "
+        "a token or word to select it."
     )
-    defines: ClassVar = METHODS
+    defines: ClassVar = (*METHODS, "word_score")
     lens_type: ClassVar = AttributionLens
     attribution = Shows(AttributionLens)
     wide: ClassVar = True
@@ -104,7 +106,7 @@ class AttributionView(View):
         shown = self.attribution.shown()
         hooks = {"bars": self.faults.hooks(self._hears), "marked": self.faults.hooks([self.marks.hook])}
         rows = [Bars(scored.title, scored.values, scored.signed) for scored in shown.scored]
-        return score_bars(shown.tokens, shown.sides, rows, self.attribution.marked(), dark=self.dark, hooks=hooks)
+        return score_bars(shown.names, shown.sides, rows, self.attribution.marked(), dark=self.dark, hooks=hooks)
 
     def _offer(self) -> None:
         """Let the controls of the methods on screen offer what the model can have."""
@@ -132,9 +134,7 @@ class AttributionView(View):
         shown = self.attribution.shown()
         at = token_at(shown.sides, x)
         if at is not None:
-            self.workspace.selection.toggle_tokens(
-                [shown.positions[at]], axis=self.workspace.display.axis, side=shown.sides[at], origin=ORIGIN
-            )
+            self.attribution.choose(at, ORIGIN)
 
 
 def score_bars_of_nothing() -> hv.Overlay:

@@ -90,12 +90,11 @@ class CompareMatrixView(PlaneView):
     lens_type: ClassVar = CompareMatrixLens
 
     def tools(self) -> list[Any]:
-        """The difference or one side; the level and how heads are taken together, which other views share."""
+        """The difference or one side; how heads are taken together, which other views share."""
         display, choices = self.workspace.display.param, self.plane.choices.param
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         return [
             pmui.Select.from_param(choices.shows, label="Show", options=SHOWS, width=104, **look),
-            pmui.Select.from_param(display.level, label="Level", width=92, **look),
             pmui.Select.from_param(display.aggregate, label="Together", width=88, **look),
         ]
 

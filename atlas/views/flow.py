@@ -51,11 +51,11 @@ class FlowView(View):
         "bar is attention that is not drawn. Layer by layer: a ribbon between two columns goes from the token that is read, at "
         "the left, to the token that reads it, at the right; the residual stream, which carries each token along, is not drawn. "
         "The strongest links of the whole picture (of each layer) are drawn until they carry the share of the attention that the "
-        "slider says; a query whose attention is spread thin may then have none. Between words, as the switch above the cards "
+        "slider says; a query whose attention is spread thin may then have none. Between words, as the switch beside the tabs "
         "says: to a word the weights of its tokens are summed, from it averaged. Click a ribbon to select its query and key, or "
         "a token to select it; what is not selected fades."
     )
-    defines: ClassVar = ("flow_share", "flow_link")
+    defines: ClassVar = ("flow_share", "flow_link", "word_weight")
     lens_type: ClassVar = FlowLens
     links = Shows(FlowLens)
     wide: ClassVar = True

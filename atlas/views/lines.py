@@ -40,10 +40,10 @@ class LinesView(View):
         "its lines alone and their weights; click it to select it. Click a head above to draw it or not, double-click for it "
         "alone, click it with Shift to select it; selected heads of the layer are what is drawn. Of two texts, A is the first "
         "and B the second; special tokens are in neither. Only the strongest links of the heads drawn are sent, and said to be "
-        "which share of the attention. Between words, as the switch above the cards says, the weights are summed over the "
+        "which share of the attention. Between words, as the switch beside the tabs says, the weights are summed over the "
         "tokens of the word that is looked at, and averaged over those of the word that looks."
     )
-    defines: ClassVar = ("flow_link",)
+    defines: ClassVar = ("flow_link", "word_weight")
     lens_type: ClassVar = LinesLens
     lines = Shows(LinesLens)
 

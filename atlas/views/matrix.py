@@ -27,11 +27,12 @@ class MatrixView(PlaneView):
         "Where a pixel covers several cells it shows the largest."
     )
 
+    defines: ClassVar = ("word_weight",)
     lens_type: ClassVar = MatrixLens
     matrix = Shows(MatrixLens)
 
     def tools(self) -> list[Any]:
-        """Layer and head of the one shown large; reading, level and aggregate."""
+        """Layer and head of the one shown large; reading and aggregate."""
         display, space = self.workspace.display, self.workspace
         # Several heads are shown together, whichever of them is the one in focus.
         several = pn.bind(lambda _: len(self.matrix.heads()) > 1, self.visibility.param.revision)
@@ -42,6 +43,5 @@ class MatrixView(PlaneView):
             pn.widgets.IntSlider.from_param(space.layer.param.layer, label="Layer", css_classes=["aa-layer"], **look),
             pn.widgets.IntSlider.from_param(space.head.param.head, label="Head", css_classes=["aa-head"], **look),
             pmui.Select.from_param(display.param.mode, label="Reading", size="small", margin=TIGHT, width=104),
-            pmui.Select.from_param(display.param.level, label="Level", size="small", margin=TIGHT, width=92),
             pmui.Select.from_param(display.param.aggregate, label="Together", size="small", margin=TIGHT, width=88),
         ]

@@ -200,7 +200,7 @@ def test_a_tap_selects_the_token_of_its_side_and_selected_tokens_are_marked(name
     at = len(shown.tokens) - 3
     x = frame_of(shown.sides, 2).x
     view._tapped(float(x(places(shown.sides)[at] + 0.2)), 0)
-    assert room.selection.keys == {shown.positions[at]}
+    assert room.selection.keys == set(shown.tokens[at])
     assert view.attribution.marked() == (at,)
     view._tapped(float(x(places(shown.sides)[at])), 0)
     assert not room.selection.keys
