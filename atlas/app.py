@@ -179,14 +179,8 @@ class AttentionAtlas(pn.viewable.Viewer):
                 note=pn.bind(self._noted, own.complaint, own.message, self.guide.param.complaint, self.workspace.param.revision),
                 dark=self.param.dark,
             )
-            parts = [
-                self.text,
-                self.bar,
-                notice,
-                beside_tabs(self.tabs.bar, self.workspace.display),
-                self.tours.panel,
-                *self.study,
-            ]
+            tab_row = beside_tabs(self.tabs.bar, self.workspace.display)
+            parts = [self.text, self.bar, notice, tab_row, self.tours.panel, *self.study]
             strip = pn.Column(*parts, sizing_mode="stretch_width", css_classes=["aa-sticky"])
             self._body = pn.Column(
                 strip,

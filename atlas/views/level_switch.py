@@ -19,16 +19,15 @@ LOW = {"& .MuiToggleButton-root, & .MuiButton-root": {"paddingTop": "2px", "padd
 BESIDE = """
 :host { display: flex; flex-flow: row wrap; height: auto !important; }
 :host > .aa-tabs { flex: 1 1 570px; width: auto !important; min-width: 0; }
-:host > .aa-level { flex: 0 1 auto; width: auto !important; align-items: center; margin-inline-start: auto;
-  border-bottom: 1px solid rgb(128 128 128 / 30%); }
+:host > .aa-level { flex: 0 1 auto; width: auto !important; align-self: stretch; align-items: center;
+  margin-inline-start: auto; border-bottom: 1px solid rgb(128 128 128 / 30%); }
 """
 """The tabs, and at the right of them the switch; below them where the window has no room for both."""
 
 
 def beside_tabs(tabs: Any, display: Display) -> pn.Row:
     """The bar of tabs and the switch in one row."""
-    buttons = pmui.RadioButtonGroup.from_param(
-        display.param.level, label="", options=OPTIONS, size="small", margin=(0, 6), sx=LOW
-    )
+    look: dict[str, Any] = {"label": "", "size": "small", "margin": (0, 6), "sx": LOW}
+    buttons = pmui.RadioButtonGroup.from_param(display.param.level, options=OPTIONS, **look)
     switch = pn.Row(plain("shown as", sizing_mode=None, align="center"), buttons, margin=0, css_classes=["aa-level"])
     return pn.Row(tabs, switch, sizing_mode="stretch_width", margin=0, css_classes=["aa-tab-row"], stylesheets=[BESIDE])
