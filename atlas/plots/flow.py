@@ -17,14 +17,14 @@ from atlas.plots.frame import Hook, frame, number
 from atlas.plots.marks import FROM, TO, marks
 from atlas.plots.ribbons import ACROSS, DOWN, Column, Flow, named
 
-X_RANGE, Y_RANGE = (-0.13, 1.13), (1.01, -0.045)
+X_RANGE, Y_RANGE = (-0.16, 1.16), (1.01, -0.045)
 """Room for names at both sides and for titles above; heights run downwards."""
 
 BAR = 0.004
 """Half the width of a token's bar."""
 
-NAME_LETTERS = 12
-"""Most letters of a name beside a ribbon."""
+NAME_LETTERS = 16
+"""Most letters of a name beside a ribbon: most whole words, and as many as have room on a page of 1,280 pixels."""
 
 MOST_BARS = 1_100
 """Most bars of tokens: of longer texts they would be thinner than a pixel, and only those of selected tokens are drawn."""

@@ -17,9 +17,9 @@ LOW = {"& .MuiToggleButton-root, & .MuiButton-root": {"paddingTop": "2px", "padd
 """As high as the tabs beside it."""
 
 BESIDE = """
-:host { display: flex; flex-flow: row wrap; height: auto !important; }
-:host > .aa-tabs { flex: 1 1 570px; width: auto !important; min-width: 0; }
-:host > .aa-level { flex: 0 1 auto; width: auto !important; align-self: stretch; align-items: center;
+:host { display: flex; flex-flow: row wrap; align-items: flex-end; height: auto !important; }
+:host > .aa-tabs { flex: 1 1 570px; align-self: flex-end; width: auto !important; min-width: 0; }
+:host > .aa-level { flex: 0 1 auto; width: auto !important; align-self: flex-end; align-items: center;
   margin-inline-start: auto; border-bottom: 1px solid rgb(128 128 128 / 30%); }
 """
 """The tabs, and at the right of them the switch; below them where the window has no room for both."""
