@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from atlas.attribution import (
+    circuits,
     compare,
     curves,
     effect_choices,
@@ -54,6 +55,7 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **effects.TASKS,
     **effect_choices.TASKS,
     **patching.TASKS,
+    **circuits.TASKS,
     **importance.TASKS,
     **random_weights.TASKS,
     **verdicts.TASKS,

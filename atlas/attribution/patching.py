@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from atlas.attribution.methods import METHODS
 from atlas.errors import BadIntervention, NotCaptured
 from atlas.ids import as_heads
 from atlas.trace import Trace
+from atlas.tracing.circuit import INPUTS
 from atlas.tracing.explained import ATTRIBUTION_PATCHING, LOG_PROBABILITY, Target
 from atlas.tracing.predictions import SCORE
 
@@ -103,7 +104,7 @@ def patching_of_trace(
     if how not in (PATCH, RESAMPLE):
         msg = f"Attribution patching estimates {PATCH!r} or {RESAMPLE!r}, not {how!r}."
         raise BadIntervention(msg)
-    there = _other(trace, other)
+    there = other_of(trace, other)
     subject = Subject(trace, target)
     chosen = as_heads(heads, trace.kinds) if heads is not None else trace.head_ids
     measures = tuple(dict.fromkeys((subject.target.of, *(() if subject.form == SCORE else (LOG_PROBABILITY,)))))
@@ -113,7 +114,7 @@ def patching_of_trace(
     table = table.assign(
         effect=found[subject.target.of], log_probability=found.get(LOG_PROBABILITY, unknown), kl=np.nan, patched=np.nan
     )
-    drawn = _drawn(len(table), check, seed)
+    drawn = drawn_rows(len(table), check, seed)
     if len(drawn):
         sample = [chosen[at] for at in drawn]
         measured = head_effects_of_trace(trace, target, how, sample, there, seed=seed)
@@ -148,36 +149,58 @@ def edge_attribution_patching(
     `NotCaptured` with the reason. Where heads share keys and values, each head's own use of them counts. Parameters are those of
     `attribution_patching`; `progress` is called with parts of the work.
     """
-    from atlas.engine.gradients.edges import INPUTS, Edge, edge_estimates, path_effects, writers
+    from atlas.engine.gradients.edges import Edge, edge_estimates, path_effects
     from atlas.engine.gradients.subject import Subject
 
     trace = text if isinstance(text, Trace) else model.trace(text, pair, None, capture=("predictions",))
-    there = Subject(_other(trace, other))
+    there = Subject(other_of(trace, other))
     subject = Subject(trace, target)
-    found = edge_estimates(subject, there, steps, progress)
+    edges = edge_arrays(edge_estimates(subject, there, steps, progress))
     (kind,) = trace.kinds
-    every = pd.DataFrame(writers(trace.n_heads(kind), max(found)), columns=["writer", "layer", "head"])
-    every = every.astype({"writer": "category", "layer": "Int64", "head": "Int64"})
-    parts, places = [], []
-    for layer, effects in found.items():
-        into, head, source = (each.ravel() for each in np.indices(effects.shape))
-        places.append(source)
-        parts.append(
-            every.iloc[source].assign(
-                to_layer=layer, to_head=head, input=pd.Categorical.from_codes(into, pd.Index(INPUTS)), effect=effects.ravel()
-            )
-        )
-    table, source = pd.concat(parts, ignore_index=True), np.concatenate(places)
-    table.insert(0, "kind", kind)
-    table["patched"] = np.nan
-    drawn = _drawn(len(table), check, seed)
+    table = edge_rows(edges, np.arange(len(edges.effect)), kind, trace.n_heads(kind), trace.n_layers(kind))
+    drawn = drawn_rows(len(table), check, seed)
     if len(drawn):
         reads = table.loc[drawn, ["to_layer", "to_head", "input"]].itertuples(index=False)
-        edges = [Edge(int(writer), *row) for writer, row in zip(source[drawn], reads, strict=True)]
-        table.loc[drawn, "patched"] = path_effects(subject, there, edges)
+        wanted = [Edge(int(writer), *row) for writer, row in zip(edges.writer[drawn], reads, strict=True)]
+        table.loc[drawn, "patched"] = path_effects(subject, there, wanted)
     table.attrs = {
         "target": subject.target.words, "how": PATCH, "steps": steps, "norm": "differentiated", **agreement_with_patching(table),
     }  # fmt: skip
+    return table
+
+
+class EdgeArrays(NamedTuple):
+    """All edges, one place each."""
+
+    writer: np.ndarray
+    """Its place among the writers of the stream."""
+    to_layer: np.ndarray
+    to_head: np.ndarray
+    into: np.ndarray
+    """Its place among `INPUTS`."""
+    effect: np.ndarray
+
+
+def edge_arrays(found: Mapping[int, np.ndarray]) -> EdgeArrays:
+    """The edges of estimates by layer, (input, head, writer) each, in this order."""
+    parts = []
+    for layer, effects in found.items():
+        into, head, writer = (each.ravel() for each in np.indices(effects.shape))
+        parts.append((writer, np.full(effects.size, layer), head, into, effects.ravel()))
+    return EdgeArrays(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def edge_rows(edges: EdgeArrays, rows: np.ndarray, kind: str, n_heads: int, n_layers: int) -> pd.DataFrame:
+    """Some edges as a table, with nothing measured."""
+    from atlas.engine.gradients.edges import writers
+
+    every = pd.DataFrame(writers(n_heads, n_layers - 1), columns=["writer", "layer", "head"])
+    table = every.astype({"writer": "category", "layer": "Int64", "head": "Int64"}).iloc[edges.writer[rows]]
+    table = table.reset_index(drop=True).assign(
+        to_layer=edges.to_layer[rows], to_head=edges.to_head[rows],
+        input=pd.Categorical.from_codes(edges.into[rows], pd.Index(INPUTS)), effect=edges.effect[rows], patched=np.nan,
+    )  # fmt: skip
+    table.insert(0, "kind", kind)
     return table
 
 
@@ -191,7 +214,8 @@ def agreement_with_patching(table: pd.DataFrame) -> dict[Hashable, float]:
     return {"pearson": pearson, "spearman": spearman, "n": len(known)}
 
 
-def _other(trace: Trace, other: str | Trace | Any) -> Trace:
+def other_of(trace: Trace, other: str | Trace | Any) -> Trace:
+    """Another text as a trace of the same model, if outputs can be taken from it."""
     from atlas.engine.gradients.subject import model_of
 
     model = model_of(trace).model
@@ -208,7 +232,7 @@ def _other(trace: Trace, other: str | Trace | Any) -> Trace:
     return there
 
 
-def _drawn(count: int, check: int, seed: int) -> np.ndarray:
+def drawn_rows(count: int, check: int, seed: int) -> np.ndarray:
     """Rows to be checked, in their order."""
     return np.sort(np.random.default_rng(seed).permutation(count)[: max(0, check)])
 

@@ -95,6 +95,18 @@ EFFECTS = (
         SYED,
     ),
     Definition(
+        "circuit_kept",
+        "effect",
+        "Kept by the heads of a circuit",
+        "(f(only these heads) − f(no head)) / (f(all heads) − f(no head)); f(some heads): the target of this text where all "
+        "other heads put out, position by position, what they do in the other text",
+        "100 %: these heads alone carry what all heads do for the target between the two texts; it can be above 100 % where "
+        "heads that speak against it are left out. Embeddings and feed-forward blocks read this text throughout.",
+        "the same with random sets of as many heads, of the same layers where these have enough",
+        "any number",
+        SYED,
+    ),
+    Definition(
         "importance",
         "effect",
         "Importance by gradient",

@@ -15,9 +15,9 @@ from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
-from atlas.state.library import examples
+from atlas.state.other_text import other_texts, own_text, quoted
 from atlas.state.plane import Cell, Plane, Thresholded
-from atlas.trace import NO_MODEL, Trace
+from atlas.trace import NO_MODEL
 from atlas.tracing.effect_choices import CHOICES, EFFECT_CHOICES, EffectChoices
 from atlas.tracing.explained import ATTRIBUTION_PATCHING, HEAD_EFFECTS, LOGIT
 
@@ -60,13 +60,6 @@ MOST_TOKENS_RUN = 1_000_000
 
 SAID = 3
 """Heads named in the line."""
-
-LETTERS = 32
-"""Letters of the other text in the line."""
-
-
-LONGEST_OWN = 1_000
-"""Letters of a text of the reader's whose outputs are put in: it takes a run of its own, and is put in position by position."""
 
 
 class HeadEffectsChoices(Thresholded):
@@ -123,7 +116,7 @@ class HeadEffectsLens(HeadPlaneLens):
 
     def _own(self) -> str:
         """The reader's other text, where one is read."""
-        return self.choices.own.strip()[:LONGEST_OWN] if self.reads_another else ""
+        return own_text(self.choices.own) if self.reads_another else ""
 
     def _others(self, most: int) -> tuple[str, ...]:
         """The other texts: that of the reader, then examples."""
@@ -263,7 +256,7 @@ class HeadEffectsLens(HeadPlaneLens):
             }[how]
         (text,) = self._others(1)
         estimated = "by gradient, an estimate of being " if how == PATCHING else ""
-        return f"{estimated}replaced by its output in “{text if len(text) <= LETTERS else f'{text[: LETTERS - 1]}…'}”"
+        return f"{estimated}replaced by its output in {quoted(text)}"
 
     def _read(self) -> str:
         reading = self.reading()
@@ -299,23 +292,3 @@ def _check_known(values: np.ndarray) -> None:
     if not np.isfinite(values).any():
         msg = "This model gives a number and no probabilities. Choose the logit, which is that number."
         raise NotCaptured(msg)
-
-
-def other_text(trace: Trace) -> str:
-    """The text that outputs are taken from: an example that begins otherwise, of the same model where there is one.
-
-    Outputs are put in position by position: a model that looks back has the same ones wherever two texts begin alike.
-    """
-    return other_texts(trace, 1)[0]
-
-
-def other_texts(trace: Trace, most: int) -> tuple[str, ...]:
-    """At most so many of them, those of the same model first."""
-    beginning = _beginning(trace.texts.text or "")
-    model = trace.provenance.get("model")
-    known = [each for each in examples() if _beginning(each.text) != beginning]
-    return tuple(each.text for each in sorted(known, key=lambda each: each.model != model)[:most])
-
-
-def _beginning(text: str) -> list[str]:
-    return text.lower().split()[:2]

@@ -15,8 +15,9 @@ from atlas.ids import HeadId
 from atlas.numbers import listed, three
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
-from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO, other_text
+from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO
 from atlas.state.lens import counted
+from atlas.state.other_text import other_text
 from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL

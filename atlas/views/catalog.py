@@ -12,6 +12,7 @@ from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
 from atlas.views.calibration import CalibrationView
 from atlas.views.causal_test import CausalTestView
+from atlas.views.circuit import CircuitView
 from atlas.views.compare import CompareView
 from atlas.views.compare_attributions import CompareAttributionsView
 from atlas.views.compare_lists import CompareMetricsView, ComparePredictionsView
@@ -127,7 +128,16 @@ TABS: tuple[Tab, ...] = (
     Tab(
         "faithfulness",
         "Faithfulness",
-        (VerdictView, AttributionView, FaithfulnessView, RandomisedView, HeadEffectsView, PruningView, AgreementView),
+        (
+            VerdictView,
+            AttributionView,
+            FaithfulnessView,
+            RandomisedView,
+            HeadEffectsView,
+            CircuitView,
+            PruningView,
+            AgreementView,
+        ),
     ),
     Tab(
         "bias",

@@ -17,7 +17,6 @@ from atlas.state.head_effects import (
     INTEGRATED,
     KL,
     LOG_PROBABILITY,
-    LONGEST_OWN,
     MEAN,
     PATCHING,
     RESAMPLE,
@@ -30,6 +29,7 @@ from atlas.tracing.explained import without_model
 from atlas.views.base import TIGHT, bind_rule
 from atlas.views.dotted import DottedPlaneView
 from atlas.views.glyph import Glyph
+from atlas.views.other_text import other_text_input
 from atlas.views.plane import no_bands
 from atlas.views.shows import Shows
 
@@ -133,14 +133,5 @@ class HeadEffectsView(DottedPlaneView):
         return [
             pmui.Select.from_param(choices.value, label="Effect on", options=VALUES, width=172, **look),
             pmui.Select.from_param(choices.how, label="Removed heads become", options=HOW, width=204, **look),
-            pmui.TextInput.from_param(
-                choices.own,
-                label="The other text",
-                placeholder="empty: an example",
-                width=300,
-                max_length=LONGEST_OWN,
-                visible=bind_rule(how, lambda _: self.effects.reads_another),
-                css_classes=["aa-other-text"],
-                **look,
-            ),
+            other_text_input(choices.own, visible=bind_rule(how, lambda _: self.effects.reads_another)),
         ]

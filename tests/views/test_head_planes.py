@@ -27,9 +27,9 @@ from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state import agreement as agreement_state
 from atlas.state import head_effects as effects_state
-from atlas.state.head_effects import other_text, other_texts
 from atlas.state.library import examples
 from atlas.state.link import State
+from atlas.state.other_text import other_text, other_texts
 from atlas.state.share import decode, encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS

@@ -25,6 +25,7 @@ from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, ru
 from atlas.engine.running.interventions import by_layer
 from atlas.engine.running.recorder import TextShape, to_numpy
 from atlas.errors import BadIntervention, NotCaptured, TooLarge
+from atlas.tracing.circuit import INPUTS
 from atlas.tracing.stream_writes import FEED_FORWARD
 from atlas.tracing.writers import EMBEDDING
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int], None]
 """(parts done, all parts)"""
-
-INPUTS = ("query", "key", "value")
-"""What a head reads from the stream."""
 
 DIFFERENCE_BYTES = 1 << 30
 """Most bytes of what is written differently in the two texts; all of it is held at once, because every later head reads it."""
@@ -76,6 +74,12 @@ def writers(n_heads: int, n_layers: int) -> list[Writer]:
 def writers_before(n_heads: int, layer: int) -> int:
     """How many write before a layer."""
     return 1 + layer * (n_heads + 1)
+
+
+def difference_bytes(model: Model, size: int) -> int:
+    """Bytes of what is written differently in two texts of so many tokens."""
+    kind = model.size.kinds[0]
+    return 4 * writers_before(kind.n_heads, kind.n_layers - 1) * size * model.anatomy.widths[kind.kind]
 
 
 def without_edges(model: Model) -> str:
@@ -153,7 +157,7 @@ def _written(subject: Subject, other: Subject) -> torch.Tensor:
         raise TooLarge(msg)
     width = model.anatomy.widths[kind.kind]
     n_writers = writers_before(kind.n_heads, kind.n_layers - 1)
-    needed = 4 * n_writers * size * width
+    needed = difference_bytes(model, size)
     if needed > DIFFERENCE_BYTES:
         msg = (
             f"What is written differently takes {needed / 2**30:.1f} GiB, and {DIFFERENCE_BYTES / 2**30:.0f} GiB are "

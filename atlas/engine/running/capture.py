@@ -324,6 +324,12 @@ class Rerun:
 
         return without_twin(self.model)
 
+    def without_edges(self) -> str:
+        """Why the edges between the heads of this model cannot be followed; empty where they can."""
+        from atlas.engine.gradients.edges import without_edges
+
+        return without_edges(self.model)
+
     def zeroed(self, kind: str, progress: Callable[[int, int], None] | None = None) -> tuple[np.ndarray, ...]:
         """(query, key) of each layer: how far zero value vectors of a key move the states of a query."""
         from atlas.engine.gradients.zeroing import zeroed
