@@ -68,6 +68,9 @@ NODE_REACH, EDGE_REACH = 0.035, 0.03
 
 HEAD = "head"
 
+NO_LINE = {"colour": "#000000", "width": 1.0, "alpha": 0.0, "dash": "", "sign": "", "name": "", "about": ""}
+"""Where nothing is drawn: HoloViews sends an empty column of numbers for colours, with which a browser stops drawing the page."""
+
 
 class Node(NamedTuple):
     """One part of the model."""
@@ -156,25 +159,22 @@ def circuit_graph(
     def look(name: str, *hooks: Hook) -> dict[str, Any]:
         return shared | hover | {"hooks": [*shared["hooks"], *hooks, *hear.get(name, ())]}
 
+    drawn_lines = [
+        {"x": path[:, 0].astype(np.float32), "y": path[:, 1].astype(np.float32)}
+        | {name: values[at] for name, values in columns.items()}
+        for at, path in enumerate(paths)
+    ]
     # Not `hv.Path`, which makes a line of its own of every piece where lines have values.
     drawn = hv.Contours(
-        [
-            {"x": path[:, 0].astype(np.float32), "y": path[:, 1].astype(np.float32)}
-            | {name: values[at] for name, values in columns.items()}
-            for at, path in enumerate(paths)
-        ],
+        drawn_lines or [{"x": [np.nan, np.nan], "y": [np.nan, np.nan], **NO_LINE}],
         ["x", "y"],
         list(columns),
-    ).opts(**look("edges", _look_of_edges), color="colour", show_legend=False)
+    ).opts(**look("edges", _look_of_edges), show_legend=False)
     tips = paths[:, -1] if len(paths) else np.empty((0, 2))
     at_end = {name: columns[name] for name in ("colour", "alpha", "sign", "name", "about")}
-    ends = hv.Points(pd.DataFrame({"x": tips[:, 0], "y": tips[:, 1], **at_end}), ["x", "y"], list(at_end)).opts(
-        **look("ends", _look_of_ends)
-    )
+    ends = hv.Points(_table(tips[:, 0], tips[:, 1], at_end), ["x", "y"], list(at_end)).opts(**look("ends", _look_of_ends))
     nodes = node_columns(drawing, dark=dark) | {name: list(values) for name, values in marks.items()}
-    points = hv.Points(pd.DataFrame({"x": drawing.x, "y": drawing.y, **nodes}), ["x", "y"], list(nodes)).opts(
-        **look("nodes", _look_of_nodes)
-    )
+    points = hv.Points(_table(drawing.x, drawing.y, nodes), ["x", "y"], list(nodes)).opts(**look("nodes", _look_of_nodes))
     words = [(x, y - BELOW, node.name) for x, y, node in zip(drawing.x, drawing.y, drawing.nodes, strict=True)]
     words = words if drawing.columns <= NAMED_COLUMNS else []
     names = hv.Labels(pd.DataFrame(words, columns=["x", "y", "text"]), ["x", "y"], "text").opts(
@@ -184,6 +184,11 @@ def circuit_graph(
     axes = [*shared["hooks"], named(ticks, dict(drawing.rows)), _upright]
     tools = ["pan", "wheel_zoom", "reset"]
     return hv.Overlay([drawn, ends, points, names]).opts(**shared | {"hooks": axes, "default_tools": tools}, show_legend=False)
+
+
+def _table(x: Floats, y: Floats, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Marks with their columns; as objects, because a browser takes no empty column of numbers for colours."""
+    return pd.DataFrame({"x": x, "y": y} | {name: pd.Series(list(values), dtype=object) for name, values in columns.items()})
 
 
 def node_columns(drawing: Drawing, *, dark: bool = False) -> dict[str, list[Any]]:
@@ -236,10 +241,9 @@ def node_marks(selected: Sequence[bool], focused: Sequence[bool], *, dark: bool 
 
 
 def _look_of_edges(plot: Any, _: Any) -> None:
+    renderer = plot.handles["glyph_renderer"]
     # By `field`, because Bokeh takes a plain string here for a pattern.
-    plot.handles["glyph_renderer"].glyph.update(
-        line_color="colour", line_width="width", line_alpha="alpha", line_dash=field("dash"), line_cap="butt"
-    )
+    renderer.glyph.update(line_color="colour", line_width="width", line_alpha="alpha", line_dash=field("dash"), line_cap="butt")
 
 
 def _look_of_ends(plot: Any, _: Any) -> None:

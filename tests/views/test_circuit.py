@@ -26,7 +26,7 @@ from atlas.state import circuit as state
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.tracing.circuit import INPUTS, MEASURED, MOST_SHOWN, without_circuit
-from atlas.views.circuit import CircuitView
+from atlas.views.circuit import NOTHING, CircuitView
 from tests.engine.families import TARGET, loaded
 from tests.state.readers import never, single
 
@@ -275,18 +275,25 @@ def test_who_is_not_offered_it_is_told_why():
 
 def test_the_graph_of_a_large_model_stays_small():
     random = np.random.default_rng(0)
-    nodes = [Node("head", int(layer), int(head), f"L{layer} H{head}", "|effect| of its edges here:\nwrites 1, reads 1")
-             for layer, head in random.choice([(layer, head) for layer in range(48) for head in range(25)], 300, replace=False)]  # fmt: skip
-    nodes.sort(key=lambda node: node.layer)
-    ends = [np.sort(random.choice(300, 2, replace=False)) for _ in range(MOST_SHOWN)]
-    edges = [
-        DrawnEdge(int(start), int(end), INPUTS[at % 3], float(effect), "L10 H10 → L11 H11, value", "effect, estimated: 0.123\nnot measured")
-        for at, ((start, end), effect) in enumerate(zip(ends, random.normal(size=MOST_SHOWN), strict=True))
-    ]  # fmt: skip
+    places = sorted(random.choice(48 * 25, 300, replace=False))
+    about = "|effect| of its edges here:\nwrites 1, reads 1"
+    nodes = [Node("head", int(at) // 25, int(at) % 25, f"L{at // 25} H{at % 25}", about) for at in places]
+    ends = [sorted(random.choice(300, 2, replace=False).tolist()) for _ in range(MOST_SHOWN)]
+    words = "L10 H10 → L11 H11, value", "effect, estimated: 0.123\nnot measured"
+    effects = random.normal(size=MOST_SHOWN).tolist()
+    edges = [DrawnEdge(*each, INPUTS[at % 3], effects[at], *words) for at, each in enumerate(ends)]
     drawing = placed(nodes, edges, 48, 25)
     assert set(drawing.rows.values()) - {"input"} == {f"L{node.layer}" for node in nodes}
     plot = hv.render(circuit_graph(drawing, [True] * len(edges), node_marks([False] * 300, [False] * 300)))
     assert len(serialize_json(Serializer().encode(plot))) < GESTURE_BYTES
+
+
+def test_a_graph_without_edges_sends_no_empty_numbers_for_colours():
+    drawn = hv.render(circuit_graph(NOTHING, [], node_marks([], [])))
+    for glyph in (MultiLine, Scatter):
+        for columns in sources(drawn, glyph):
+            numbers = {name for name, values in columns.items() if getattr(values, "dtype", np.dtype(object)).kind == "f"}
+            assert numbers <= {"x", "y", "width", "alpha"}
 
 
 def sources(root, glyph):
