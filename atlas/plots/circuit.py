@@ -134,7 +134,9 @@ def lines(drawing: Drawing) -> Floats:
     side = np.array([BENDS[edge.into] for edge in drawing.edges])
     bend = (first + last) / 2
     bend[:, 0] += side * wide * (BEND + BEND_OF_LAYER * high) * 2
-    until = 1 - END / np.maximum(high, 2 * END)
+    # Across, a column is as many rows wide as the plot's shape makes it, or level lines would end far from their nodes.
+    length = np.hypot((last[:, 0] - first[:, 0]) * ASPECT * (drawing.top + 1) / wide, high)
+    until = 1 - END / np.maximum(length, 2 * END)
     t = until[:, None] * np.linspace(0, 1, POINTS)
     t = t[..., None]
     found: Floats = (1 - t) ** 2 * first[:, None] + 2 * t * (1 - t) * bend[:, None] + t**2 * last[:, None]
