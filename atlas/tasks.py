@@ -20,7 +20,7 @@ from atlas.attribution import (
     verdicts,
     writer_cuts,
 )
-from atlas.bias import benchmarks, causal, depth, detection, heads, swap_audits, swaps, tradeoff
+from atlas.bias import audits, benchmarks, causal, depth, detection, heads, swap_audits, swaps, tradeoff
 from atlas.bias import compare as bias_compare
 from atlas.corpus import in_app as corpus_in_app
 from atlas.engine.loading import names
@@ -72,5 +72,6 @@ TASKS: Mapping[str, Callable[..., Any]] = {
     **bias_compare.TASKS,
     **corpus_in_app.TASKS,
     **swap_audits.TASKS,
+    **audits.TASKS,
 }
 """Every module that has such work names it in a TASKS of its own."""

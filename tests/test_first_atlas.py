@@ -44,7 +44,6 @@ from atlas.metrics.clusters import cluster_heads
 from atlas.state.agreement import BEYOND as AGREE_BEYOND
 from atlas.state.agreement import AgreementLens
 from atlas.state.asking import Asking
-from atlas.state.attention_bias import BEYOND as BIAS_BEYOND
 from atlas.state.attribution import AttributionLens
 from atlas.state.corpora import Corpora, named
 from atlas.state.detection import DetectionLens
@@ -52,6 +51,7 @@ from atlas.state.head_effects import HeadEffectsLens
 from atlas.state.influence_tree import MOST_CHILDREN, MOST_ROWS, branches
 from atlas.state.matrix import MatrixLens
 from atlas.state.metric_cards import MetricCardsLens
+from atlas.state.ratio_plane import BEYOND as BIAS_BEYOND
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.tracing.influence import graph, influence

@@ -33,12 +33,18 @@ export function render({model}) {
     for (const other of rows()) { other.tabIndex = other === row ? 0 : -1 }
   }
 
-  function fill(row, {key, number, text, note, now}) {
+  // Parts are in turns outside of marks and inside.
+  function write(el, text, parts) {
+    if (!parts) { el.textContent = text; return }
+    el.replaceChildren(...parts.map((part, at) => at % 2 ? element("mark", "", part) : part))
+  }
+
+  function fill(row, {key, number, text, note, now, parts}) {
     row.dataset.key = key
     row.title = text
     row.setAttribute("aria-label", [number, text, note].filter(Boolean).join(", "))
     row.querySelector(".number").textContent = number
-    row.querySelector(".text").textContent = text
+    write(row.querySelector(".text"), text, parts)
     row.querySelector(".note").textContent = note
     if (now) { row.setAttribute("aria-current", "true") } else { row.removeAttribute("aria-current") }
   }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlas.bias.audits import Audit, audit
+from atlas.bias.audits import audit
 from atlas.bias.benchmarks import benchmark
 from atlas.bias.causal import causal_test
 from atlas.bias.compare import compare_counterfactual
@@ -13,6 +13,7 @@ from atlas.bias.scores import score_crows_pairs, score_stereoset
 from atlas.bias.swap_audits import swap_audit
 from atlas.bias.swaps import counterfactuals
 from atlas.bias.tradeoff import head_tradeoff, held_out, tradeoff_cost
+from atlas.tracing.audits import Audit
 from atlas.tracing.benchmarks import Benchmark
 from atlas.tracing.causal import CausalTest
 from atlas.tracing.counterfactual import Counterfactual

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+import copy
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from atlas.attribution.statistics import false_discovery
+from atlas.bias.detection import Detector, detector_for
 from atlas.bias.heads import Received, ratio_of, received, two_sided
+from atlas.bias.page_texts import MOST_TEXTS, numbered, rows_of_page
+from atlas.engine.gradients.subject import model_of
 from atlas.engine.loading.load import load
 from atlas.engine.model import Model
 from atlas.engine.running.token_labels import token_labels
-from atlas.errors import AtlasError, BadData
+from atlas.errors import AtlasError, BadData, TooLarge
 from atlas.text.files import BadRow, TextRow, TextRows
+from atlas.tracing.audits import AUDIT, Audit, AuditSoFar, Stretch
 from atlas.tracing.labelled import Thresholds, TokenLabels, flagged, limits, tokens_within, words_of
+from atlas.tracing.many_texts import TextsOf
+
+if TYPE_CHECKING:
+    from atlas.trace import Trace
 
 PERMUTATIONS = 999
 
 EDGES = (2.5, 97.5)
 """Percentiles of a 95 % interval."""
 
+MOST_WEIGHTS = 500_000_000
+"""Weights of attention of one text at most on a page: they take seconds, in which nobody can stop the run. Of 144 heads those of
+1,800 tokens."""
+
 Progress = Callable[[int, int], object]
 """(texts done, all texts)"""
 
-
-class Audit(NamedTuple):
-    """What was found in many texts."""
-
-    texts: pd.DataFrame
-    """row, text, words, flagged, one column a label (flagged words); head, ratio, p: the head that looks most at flagged words;
-    note: why a text has no attention."""
-    labels: pd.DataFrame
-    """label, words, share (of all words), texts (with at least one), lo and hi (95 % of the share, texts resampled)."""
-    heads: pd.DataFrame
-    """kind, layer, head, ratio (attention to flagged words of all texts, over even attention), lo and hi (95 %, texts resampled),
-    p (labels permuted within each text), q (Benjamini-Hochberg over heads), n (texts)."""
-    bad: pd.DataFrame
-    """row, reason: what could not be read or run; nothing else was left out."""
-    provenance: dict[str, Any]
+Tell = Callable[[str, float], object]
+"""(message, share done)"""
 
 
 def audit(
@@ -74,39 +76,91 @@ def audit(
     from even attention under the same mask: texts count by their length and by how much is flagged in them. Texts in which
     nothing or everything is flagged say nothing about heads.
     """
-    rows = texts if isinstance(texts, TextRows) else TextRows(tuple(TextRow(at, text) for at, text in enumerate(texts, 1)), ())
     finder = detector if isinstance(detector, Model) else load(detector)
     asked = finder if model is None else model if isinstance(model, Model) else load(model)
-    random = np.random.default_rng(seed)
-    found, pooled, bad = [], Pooled(), list(rows.bad)
-    for done, row in enumerate(rows.texts):
+    run = Run(Detector(finder.name, partial(token_labels, finder), thresholds), asked, numbered(texts), permutations, seed)
+    while not run.is_over:
         if progress is not None:
-            progress(done, len(rows.texts))
-        try:
-            labels = token_labels(finder, row.text)
-        except AtlasError as error:
-            bad.append(BadRow(row.row, str(error)))
-            continue
-        found.append(_of_text(row, labels, thresholds, asked, pooled, permutations, random))
+            progress(run.done, run.of)
+        run.step()
     if progress is not None:
-        progress(len(rows.texts), len(rows.texts))
-    if not found:
-        msg = f"None of {len(bad):,} rows could be used" + (f"; the first one {bad[0].reason}." if bad else ".")
-        raise BadData(msg)
-    names = tuple(found[0]["counts"])
-    table = pd.DataFrame([{**each, **each["counts"]} for each in found])
-    columns = ["row", "text", "words", "flagged", *names, "head", "ratio", "p", "note"]
-    provenance = {
-        "detector": finder.name, "model": asked.name, "texts": len(found), "permutations": permutations, "seed": seed,
-        "thresholds": thresholds,
-    }  # fmt: skip
-    return Audit(
-        table[columns],
-        _labels(table, names, random),
-        pooled.table(random),
-        pd.DataFrame(sorted(bad), columns=["row", "reason"]),
-        provenance,
-    )
+        progress(run.done, run.of)
+    return run.result()
+
+
+class Run:
+    """An audit under way. It is asked for its result at any time, and that of all texts does not depend on when it was."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        model: Model,
+        rows: TextRows,
+        permutations: int = PERMUTATIONS,
+        seed: int = 0,
+        check: Callable[[Model, str], None] | None = None,
+    ) -> None:
+        self._detector, self._model, self._rows, self._permutations, self._seed = detector, model, rows, permutations, seed
+        self._check = check
+        self._random = np.random.default_rng(seed)
+        self._found: list[dict[str, Any]] = []
+        self._pooled, self._bad = Pooled(), list(rows.bad)
+        self.done = 0
+
+    @property
+    def of(self) -> int:
+        """Texts in all."""
+        return len(self._rows.texts)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no text is left."""
+        return self.done >= self.of
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no text could be used so far."""
+        return not self._found
+
+    def marks(self) -> tuple[tuple[Stretch, ...], ...]:
+        """The flagged words of the texts that were used."""
+        return tuple(each["marks"] for each in self._found)
+
+    def step(self) -> None:
+        """Read the next text; one that cannot be read goes to the bad rows."""
+        row = self._rows.texts[self.done]
+        try:
+            if self._check is not None:
+                self._check(self._model, row.text)
+            labels = self._detector.labels(row.text)
+        except AtlasError as error:
+            self._bad.append(BadRow(row.row, str(error)))
+        else:
+            thresholds, random = self._detector.thresholds, self._random
+            self._found.append(_of_text(row, labels, thresholds, self._model, self._pooled, self._permutations, random))
+        self.done += 1
+
+    def result(self) -> Audit:
+        """What was found so far; raises where no text could be used."""
+        if self.is_empty:
+            msg = f"None of {len(self._bad):,} rows could be used"
+            msg += f"; the first one {self._bad[0].reason.removesuffix('.')}." if self._bad else "."
+            raise BadData(msg)
+        random = copy.deepcopy(self._random)  # the texts that follow must not depend on whether somebody looked
+        names = tuple(self._found[0]["counts"])
+        table = pd.DataFrame([{**each, **each["counts"]} for each in self._found])
+        columns = ["row", "text", "words", "flagged", *names, "head", "ratio", "p", "note"]
+        provenance = {
+            "detector": self._detector.name, "model": self._model.name, "texts": len(self._found),
+            "permutations": self._permutations, "seed": self._seed, "thresholds": self._detector.thresholds,
+        }  # fmt: skip
+        return Audit(
+            table[columns],
+            _labels(table, names, random),
+            self._pooled.table(random),
+            pd.DataFrame(sorted(self._bad), columns=["row", "reason"]),
+            provenance,
+        )
 
 
 def _of_text(
@@ -121,20 +175,21 @@ def _of_text(
     """The line of one text; its sums go to the pool."""
     words = words_of(labels)
     marked = flagged(words, limits(words.labels, thresholds, labels.thresholds))
+    spans = words.table[["start", "end"]].to_numpy(dtype=int)[marked.any(axis=1)]
     line: dict[str, Any] = {
         "row": row.row,
         "text": row.text,
         "words": len(words.table),
-        "flagged": int(marked.any(axis=1).sum()),
+        "flagged": len(spans),
         "counts": {label: int(marked[:, at].sum()) for at, label in enumerate(words.labels)},
+        "marks": tuple((int(start), int(end)) for start, end in spans),
         "head": "", "ratio": np.nan, "p": np.nan, "note": "",
     }  # fmt: skip
     if not line["flagged"]:
         return line | {"note": "nothing is flagged"}
     try:
         trace = model.trace(row.text, capture=())
-        spans = words.table[["start", "end"]].to_numpy(dtype=int)[marked.any(axis=1)]
-        tokens = frozenset().union(*(tokens_within(trace, 0, int(start), int(end)) for start, end in spans))
+        tokens = frozenset().union(*(tokens_within(trace, 0, start, end) for start, end in line["marks"]))
     except AtlasError as error:
         return line | {"note": f"no attention: {error}"}
     if not 0 < len(tokens) < int((~trace.tokens()["special"]).sum()):
@@ -172,7 +227,7 @@ class Pooled:
 
     def table(self, random: np.random.Generator) -> pd.DataFrame:
         """The heads over all texts."""
-        columns = ["kind", "layer", "head", "ratio", "lo", "hi", "p", "q", "n"]
+        columns = ["kind", "layer", "head", "ratio", "lo", "hi", "chance", "p", "q", "n"]
         if self._heads is None or self._null is None:
             return pd.DataFrame(columns=columns)
         mass, even = (np.array(values) for values in zip(*self._texts, strict=True))
@@ -181,8 +236,9 @@ class Pooled:
         if n > 1:
             draws = random.multinomial(n, np.full(n, 1 / n), size=PERMUTATIONS)
             lo, hi = np.nanpercentile(ratio_of(draws @ mass, draws @ even), EDGES, axis=0)
-        p = two_sided(ratio, ratio_of(*self._null))
-        return self._heads.assign(ratio=ratio, lo=lo, hi=hi, p=p, q=false_discovery(p), n=n)[columns]
+        null = ratio_of(*self._null)
+        p = two_sided(ratio, null)
+        return self._heads.assign(ratio=ratio, lo=lo, hi=hi, chance=null.mean(axis=1), p=p, q=false_discovery(p), n=n)[columns]
 
 
 def _labels(table: pd.DataFrame, names: Iterable[str], random: np.random.Generator) -> pd.DataFrame:
@@ -197,3 +253,44 @@ def _labels(table: pd.DataFrame, names: Iterable[str], random: np.random.Generat
         share = counts.sum() / words.sum() if words.sum() else np.nan
         lines.append((name, int(counts.sum()), share, lo, hi, int((counts > 0).sum())))
     return pd.DataFrame(lines, columns=["label", "words", "share", "lo", "hi", "texts"])
+
+
+# -- for pages -------------------------------------------------------------------------------------------------------------
+
+
+def part_of_audit(
+    trace: Trace, texts: TextsOf, thresholds: Mapping[str, float], kept: dict[str, Any], seconds: float, tell: Tell
+) -> AuditSoFar:
+    """Go on with the audit of some texts by the model of a trace for some seconds; `kept` holds what is done.
+
+    A page works in such parts, because a model serves one task at a time and other readers wait for it.
+    """
+    run: Run | None = kept.get("run")
+    if run is None:
+        model = model_of(trace).model
+        rows = rows_of_page(texts, MOST_TEXTS, "reads", "Use `atlas audit` for it.")
+        kept["run"] = run = Run(detector_for(model, thresholds), model, rows, check=_check_size)
+    # The tables take longer with every text: at least as much time goes into texts, or the last of them would hardly come on.
+    end = time.monotonic() + (max(seconds, kept.get("tables", 0.0)) if seconds else 0.0)
+    while not run.is_over:
+        tell(f"Text {run.done + 1:,} of {run.of:,}", run.done / run.of)
+        run.step()
+        if not run.is_empty and time.monotonic() > end:
+            break
+    begun = time.monotonic()
+    found = AuditSoFar(run.result(), run.marks(), run.done, run.of)
+    kept["tables"] = time.monotonic() - begun
+    return found
+
+
+def _check_size(model: Model, text: str) -> None:
+    """Refuse a text that would keep other readers waiting."""
+    encoded = model.encode(text, truncate=True)
+    weights = encoded.n_source**2 * sum(kind.n_layers * kind.n_heads for kind in model.size.kinds)
+    if weights > MOST_WEIGHTS:
+        msg = f"has {weights:,} weights of attention, more than the {MOST_WEIGHTS:,} that a page reads of one text"
+        raise TooLarge(msg)
+
+
+TASKS: Mapping[str, Callable[..., Any]] = {AUDIT: part_of_audit}
+"""Work with the model that views may request, by name."""

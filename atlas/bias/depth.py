@@ -14,15 +14,16 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from atlas.bias.detection import detects, embedded_detector
+from atlas.bias.detection import detector_for
+from atlas.bias.page_texts import rows_of_page
 from atlas.engine.gradients.subject import model_of
 from atlas.engine.loading.load import load
 from atlas.engine.model import Model
 from atlas.engine.running.targets import generates
-from atlas.engine.running.token_labels import names_of, token_labels
-from atlas.errors import AtlasError, BadData, TooLarge
+from atlas.engine.running.token_labels import token_labels
+from atlas.errors import AtlasError, BadData
 from atlas.ids import stream_of
-from atlas.text.files import BadRow, TextRow, TextRows, texts_in
+from atlas.text.files import BadRow, TextRow, TextRows
 from atlas.trace import Trace
 from atlas.tracing.labelled import (
     FOLDS,
@@ -32,11 +33,11 @@ from atlas.tracing.labelled import (
     Thresholds,
     TokenLabels,
     flagged,
-    labels_of,
     limits,
     tokens_within,
     words_of,
 )
+from atlas.tracing.many_texts import TextsOf
 
 MOST_WORDS = 4_000
 """Words that a probe is fitted on, drawn at random from more; a probe of 768 numbers then takes a second."""
@@ -266,22 +267,10 @@ def gathered_of_file(
     progress: Progress | None = None,
 ) -> Words:
     """The words of a file of texts, by the model of a trace; labels are its own where it detects, else those of gus-mini."""
-    live = model_of(trace)
-    rows = texts_in(name, data, column)
-    if len(rows.texts) > most:
-        msg = f"{name} has {len(rows.texts):,} texts, more than the {most:,} that a page reads. Use `atlas audit --depth` for it."
-        raise TooLarge(msg)
-    if not detects(live.model):
-        return gathered(_by_embedded, live.model, rows, thresholds, progress=progress)
-    labels = labels_of(names_of(live.model))  # sliders have thresholds of labels that a detector may lack
-    known = {label: value for label, value in thresholds.items() if label in labels}
-    return gathered(partial(token_labels, live.model), live.model, rows, known, progress=progress)
-
-
-def _by_embedded(text: str) -> TokenLabels:
-    """A text as gus-mini labels it, which is free for others between two texts."""
-    with embedded_detector() as detector:
-        return token_labels(detector, text)
+    model = model_of(trace).model
+    rows = rows_of_page(TextsOf(name, data, column), most, "reads", "Use `atlas audit --depth` for it.")
+    detector = detector_for(model, thresholds)
+    return gathered(detector.labels, model, rows, detector.thresholds, progress=progress)
 
 
 TASKS: Mapping[str, Callable[..., Any]] = {GATHER: gathered_of_file, PROBES: probes}

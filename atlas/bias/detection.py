@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,15 @@ EMBEDDED = "gus-mini"
 """The detector that comes with Atlas."""
 
 Report = Callable[[int, int], object]
+
+
+class Detector(NamedTuple):
+    """What labels texts, and from where on its labels count."""
+
+    name: str
+    labels: Callable[[str], TokenLabels]
+    thresholds: Thresholds
+
 
 _kept: dict[str, Model] = {}
 _one_at_a_time = threading.Lock()
@@ -80,6 +90,21 @@ def embedded_detector() -> Iterator[Model]:
 def detects(model: Model) -> bool:
     """Whether a model labels biased language itself."""
     return model.task == LABELS and bool(set(labels_of(names_of(model))) & set(CATEGORIES))
+
+
+def detector_for(model: Model, thresholds: Mapping[str, float]) -> Detector:
+    """What labels the other texts of a page whose model this is: the model itself where it detects, else the embedded one."""
+    if not detects(model):
+        return Detector(EMBEDDED, _by_embedded, thresholds)
+    labels = labels_of(names_of(model))  # sliders have thresholds of labels that a detector may lack
+    known = {label: value for label, value in thresholds.items() if label in labels}
+    return Detector(model.name, partial(token_labels, model), known)
+
+
+def _by_embedded(text: str) -> TokenLabels:
+    """A text as gus-mini labels it, which is free for others between two texts."""
+    with embedded_detector() as detector:
+        return token_labels(detector, text)
 
 
 def _own_calibration(trace: Trace) -> Calibration | None:

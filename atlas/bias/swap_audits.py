@@ -14,6 +14,7 @@ import pandas as pd
 from atlas.bias.alignment import equal_tokens
 from atlas.bias.detection import labels_of_trace
 from atlas.bias.neutral import neutral_swaps
+from atlas.bias.page_texts import MOST_TEXTS, numbered, rows_of_page
 from atlas.bias.reactions import heads_moved
 from atlas.bias.swap_tables import Seen, tables_of
 from atlas.bias.swaps import Swaps, counterfactuals, parse_swaps
@@ -24,20 +25,18 @@ from atlas.engine.model import Model
 from atlas.engine.running.other_texts import encoded_like, own_tokens, traces_like, without_likelihood
 from atlas.errors import AtlasError, BadData, TooLarge, UnknownName
 from atlas.ids import HeadId
-from atlas.text.files import BadRow, TextRow, TextRows, texts_in
+from atlas.text.files import BadRow, TextRow, TextRows
 from atlas.tracing.labelled import Words, words_of
+from atlas.tracing.many_texts import TextsOf
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
 from atlas.tracing.predictions import LABELS, MASKED, SEQ2SEQ, WHOLE_TEXT, distributions, task_of
-from atlas.tracing.swap_audit import CATEGORIES, EVERY, NEUTRAL_EACH, SWAP_AUDIT, SwapAudit, TextsOf
+from atlas.tracing.swap_audit import CATEGORIES, EVERY, NEUTRAL_EACH, SWAP_AUDIT, SwapAudit
 
 if TYPE_CHECKING:
     from atlas.ids import Headlike
     from atlas.trace import Trace
     from atlas.tracing.counterfactual import Counterfactual
     from atlas.tracing.labelled import Thresholds
-
-MOST_TEXTS = 500
-"""Texts of a page at most: each takes dozens of runs of the model on screen, which other readers wait for."""
 
 MOST_PAIRS = 500
 """Pairs of a page at most: of 1,200 heads the numbers of so many take 40 MB."""
@@ -122,7 +121,7 @@ def swap_audit(
     texts the change of the probability of the class that is likeliest over all of them.
     """
     asked = model if isinstance(model, Model) else load(model)
-    rows = _rows(texts)
+    rows = numbered(template_texts(texts) if isinstance(texts, str) else texts)
     held = Held()
     check_category(category)
     held.pairs = _listed(rows, swaps, category, held.bad)
@@ -145,13 +144,6 @@ def check_category(category: str) -> None:
 def _nothing(bad: pd.DataFrame) -> str:
     first = f"; the first one, row {bad['row'].iloc[0]}, {bad['reason'].iloc[0].removesuffix('.')}" if len(bad) else ""
     return f"None of {len(bad):,} rows could be used{first}."
-
-
-def _rows(texts: TextRows | Sequence[str] | str) -> TextRows:
-    if isinstance(texts, TextRows):
-        return texts
-    given = template_texts(texts) if isinstance(texts, str) else texts
-    return TextRows(tuple(TextRow(at, text) for at, text in enumerate(given, 1)), ())
 
 
 def _listed(
@@ -360,10 +352,7 @@ def part_of_swap_audit(
 
 def _held_of_page(model: Model, texts: TextsOf, own: str, category: str, tell: Tell) -> Held:
     held = Held()
-    rows = _rows(texts.name) if texts.data is None else texts_in(texts.name, texts.data, texts.column)
-    if len(rows.texts) > MOST_TEXTS:
-        msg = f"{texts.name} has {len(rows.texts):,} texts, more than the {MOST_TEXTS:,} that a page compares. {ELSEWHERE}"
-        raise TooLarge(msg)
+    rows = rows_of_page(texts, MOST_TEXTS, "compares", ELSEWHERE)
 
     def report(done: int, of: int) -> None:
         tell(f"Exchanging the words of text {done + 1:,} of {of:,}", done / max(1, of))

@@ -10,7 +10,7 @@ import tomllib
 from atlas.errors import UnknownName
 from atlas.resources import asset
 from atlas.text.inflect import ARTICLE, article
-from atlas.tracing.swap_audit import TEMPLATES
+from atlas.tracing.many_texts import TEMPLATES
 
 
 @functools.cache

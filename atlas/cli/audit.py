@@ -16,7 +16,7 @@ from atlas.cli.progress import progress_bar
 if TYPE_CHECKING:
     import pandas as pd
 
-    from atlas.bias.audits import Audit
+    from atlas.tracing.audits import Audit
 
 Write = Callable[[Any, Path], None]
 

@@ -14,7 +14,7 @@ from typing import Any
 from atlas.cli.counterfactuals import add_counterfactuals, run_counterfactuals
 from atlas.cli.progress import progress_bar
 from atlas.tracing.benchmarks import KINDS, Benchmark
-from atlas.tracing.swap_audit import TEMPLATES
+from atlas.tracing.many_texts import TEMPLATES
 
 Write = Callable[[Any, Path], None]
 """Writes a table to a file in the format of its ending."""

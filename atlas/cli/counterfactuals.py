@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.cli.audit import SHOWN, SURE, as_text, print_unused
 from atlas.cli.progress import progress_bar
-from atlas.tracing.swap_audit import CATEGORIES, EVERY, FEW_SENTENCES, TEMPLATES
+from atlas.tracing.many_texts import FEW_SENTENCES, TEMPLATES
+from atlas.tracing.swap_audit import CATEGORIES, EVERY
 
 if TYPE_CHECKING:
     from atlas.tracing.swap_audit import SwapAudit

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import param
@@ -23,6 +25,8 @@ class TextRow(NamedTuple):
     note: str = ""
     now: bool = False
     """Whether this text is the one asked for."""
+    marks: tuple[tuple[int, int], ...] = ()
+    """Where marked words begin and end, in order."""
 
 
 class TextRows(OneWay):
@@ -80,5 +84,22 @@ def _call(callbacks: Sequence[Callable[[Any], object]], value: Any) -> None:
 
 
 def _sent(row: TextRow) -> dict[str, Any]:
-    beginning = " ".join(row.text[: 2 * LONGEST].split())[:LONGEST]
-    return {**row._asdict(), "text": beginning}
+    sent = row._asdict() | {"text": _one_line(row.text[: 2 * LONGEST])[:LONGEST]}
+    del sent["marks"]
+    return sent | {"parts": _parts(row)} if row.marks else sent
+
+
+def _parts(row: TextRow) -> list[str]:
+    """The beginning of a text in turns outside of marks and inside, beginning outside."""
+    ends = [min(end, 2 * LONGEST) for mark in row.marks for end in mark]
+    edges = [0, *ends, min(len(row.text), 2 * LONGEST)]
+    room, parts = LONGEST, []
+    for start, end in pairwise(edges):
+        part = re.sub(r"\s+", " ", row.text[start:end])
+        parts.append(part[:room])
+        room -= len(parts[-1])
+    return parts
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -55,6 +55,19 @@ BIAS = (
         f"ratio to uniform attention as in {FIRST_ATLAS}; by layer as in {VIG}; {BENJAMINI}",
     ),
     Definition(
+        "audit_ratio",
+        "bias",
+        "Attention to flagged tokens over many texts",
+        "(Σₜ Σᵢ Σⱼ flagged pₜᵢⱼ) / (Σₜ Σᵢ sₜᵢ fₜᵢ / vₜᵢ): both sums of the ratio of attention to flagged tokens, over all texts "
+        "t in which some ordinary tokens are flagged and some are not",
+        "1: as evenly spread attention under the same masks; 2: twice as much. Texts count by their length and by how much is "
+        "flagged in them. lo and hi: 95 % interval over resampled texts. A head that looks at a word need not use it for what "
+        "the model says.",
+        "as many other ordinary tokens of each text flagged at random, 999 times; two-sided p, q over all heads",
+        "0 and above",
+        f"ratio to uniform attention as in {FIRST_ATLAS}, over texts as a ratio of sums; {BENJAMINI}",
+    ),
+    Definition(
         "decodability",
         "bias",
         "Decodability of a label",

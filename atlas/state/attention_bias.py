@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import numpy as np
 import pandas as pd
 import param
 
@@ -14,7 +13,8 @@ from atlas.ids import HeadId
 from atlas.state.asking import Progress
 from atlas.state.detection import FIELDS, NO_DETECTOR, PROGRESS, thresholds_of, under
 from atlas.state.lens import Lens, counted
-from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
+from atlas.state.plane import Axis, Marked, Plane, Thresholded
+from atlas.state.ratio_plane import BEYOND, RatioPlaneLens, logarithms
 from atlas.tracing.labelled import ATTENTION_BIAS, DETECT, tokens_within
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 
 ANY = "any"
 RECEIVED, AMONG = "received", "among"
-
-BEYOND = 0.05
-"""q up to which a head is beyond chance."""
-
-LEAST_RATIO = 1 / 64
-"""Ratios under this have the colour of this: a head that never looks there has no logarithm."""
 
 NOTHING_FLAGGED = (
     "No word of this text is flagged{with_}, so there is nothing to hold attention against. Lower a threshold in the "
@@ -117,7 +111,7 @@ class AttentionBiasChoices(FlaggedChoices, Thresholded):
     """Choices of the view of attention to flagged words."""
 
 
-class AttentionBiasLens(FlaggedLens, PlaneLens):
+class AttentionBiasLens(FlaggedLens, RatioPlaneLens):
     """Layers x heads."""
 
     key: ClassVar = "attention_bias"
@@ -126,16 +120,10 @@ class AttentionBiasLens(FlaggedLens, PlaneLens):
     marking: ClassVar = ("cells",)
     row_title: ClassVar = "layer"
     column_title: ClassVar = "head"
-    missing: ClassVar = "looks at no word"
 
-    @property
-    def signed(self) -> bool:
-        """Above and below what evenly spread attention gives."""
-        return True
-
-    def reading(self) -> str:
-        """What the value of a cell is called."""
-        return "log₂ of it"
+    def ratios(self) -> pd.DataFrame | None:
+        """Those of the text on screen."""
+        return self.of_kind()
 
     def _build_plane(self) -> Plane:
         heads = self.of_kind()
@@ -143,19 +131,8 @@ class AttentionBiasLens(FlaggedLens, PlaneLens):
             return Plane()
         self.line = self._describe(heads)
         shape = self.trace.n_layers(self.kind), self.trace.n_heads(self.kind)
-        values = np.log2(np.maximum(heads["ratio"].to_numpy(), LEAST_RATIO)).reshape(shape)
+        values = logarithms(heads["ratio"]).reshape(shape)
         return Plane(tuple(f"L{at}" for at in range(shape[0])), tuple(f"H{at}" for at in range(shape[1])), values)
-
-    def _numbers(self, row: int, column: int) -> Cell:
-        numbers, heads = super()._numbers(row, column), self.of_kind()
-        if heads is None:
-            return numbers
-        head = heads.iloc[row * self.trace.n_heads(self.kind) + column]
-        return {**numbers, **{name: float(head[name]) for name in ("ratio", "lo", "hi", "p", "q")}}
-
-    def whose(self) -> str:
-        """Whose numbers they are."""
-        return "attention to flagged words / evenly spread"
 
     def table(self) -> pd.DataFrame:
         """One row a head, with all its numbers."""
@@ -163,13 +140,6 @@ class AttentionBiasLens(FlaggedLens, PlaneLens):
         return super().table() if heads is None else heads
 
     # -- selection -----------------------------------------------------------------------------------------------------
-
-    def beyond(self) -> frozenset[tuple[int, int]]:
-        """The heads beyond chance: (layer, head)."""
-        heads = self.of_kind() if self.plane().rows else None
-        if heads is None:
-            return frozenset()
-        return frozenset((int(layer), int(head)) for layer, head in heads.loc[heads["q"] <= BEYOND, ["layer", "head"]].to_numpy())
 
     def marked(self) -> Marked:
         """The selected heads."""

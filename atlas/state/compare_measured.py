@@ -12,13 +12,14 @@ from atlas.definitions import DEFINITIONS
 from atlas.errors import NotCaptured, NothingYet
 from atlas.state.agreement import check_ranking
 from atlas.state.asking import Progress
-from atlas.state.attention_bias import ANY, LEAST_RATIO, NOTHING_FLAGGED, OTHER_SIDE, flagged_tokens
+from atlas.state.attention_bias import ANY, NOTHING_FLAGGED, OTHER_SIDE, flagged_tokens
 from atlas.state.attribution import METHODS, explained_target
 from atlas.state.compare_heads import NO_DIFFERENCE, largest_in_words
 from atlas.state.detection import FIELDS, NO_DETECTOR, thresholds_of
 from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
+from atlas.state.ratio_plane import LEAST_RATIO
 from atlas.state.second_lens import SecondLens, pairs_in_words
 from atlas.trace import NO_MODEL
 from atlas.tracing.explained import AGREEMENT, LOGIT, Target, usual_position

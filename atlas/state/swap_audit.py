@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,57 +9,35 @@ import numpy as np
 import pandas as pd
 import param
 
-from atlas.errors import BadData, NotCaptured, TextError
+from atlas.errors import BadData, NotCaptured
 from atlas.ids import HeadId
 from atlas.numbers import listed, three
 from atlas.state.asking import Progress
 from atlas.state.counterfactual_words import swapped
 from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.lens import counted
+from atlas.state.many_texts import BEYOND, LOST, PART_SECONDS, SHOWN_ROWS, ManyTextsLens, TextsChoices
 from atlas.state.model_key import model_key
-from atlas.state.parts import PartsLens
-from atlas.state.readers_file import digest_of
 from atlas.state.validate import LONGEST_NAME
-from atlas.trace import Trace
+from atlas.tracing.many_texts import FEW_SENTENCES, TEMPLATES
 from atlas.tracing.swap_audit import (
     CATEGORIES,
     EVERY,
-    FEW_SENTENCES,
     MEASURES,
     NEUTRAL_EACH,
     PREDICTED,
     SIGNED,
     SWAP_AUDIT,
-    TEMPLATES,
     SwapAudit,
-    TextsOf,
 )
 
-MOST_LETTERS = 200_000
-"""Letters of pasted texts at most, as of any text of a page."""
 
-FILE, PASTED = "file", "pasted"
-
-PART_SECONDS = 2.0
-"""Seconds of a part of a run. Between two parts other readers of the same model have their turn, and the numbers are redrawn."""
-
-BEYOND = 0.05
-"""q up to which a change is more than chance."""
-
-SHOWN_ROWS = 5
-"""Rows without a pair that are named on screen; the file has all of them."""
-
-LOST = "The file is no longer here. Choose it again."
-
-
-class SwapAuditChoices(param.Parameterized):
+class SwapAuditChoices(TextsChoices):
     """Choices of the view of counterfactuals over many texts."""
 
     quotes: ClassVar[tuple[str, ...]] = ("own",)
     """Choices that quote the text: a link without the text leaves them out."""
 
-    source = param.Selector[str](objects=[*TEMPLATES, PASTED, FILE], default="occupations", doc="Where the texts come from.")
-    column = param.String(default="text", doc="The column or key of the file that holds the texts.")
     category = param.Selector[str](objects=[EVERY, *CATEGORIES], default=EVERY, doc="Which identities are exchanged.")
     own = param.String(default="", doc="A swap of the reader's instead: doctor -> nurse; he -> she.")
     measure = param.Selector[str](objects=list(MEASURES), default=PREDICTED, doc="What may change.")
@@ -78,19 +55,15 @@ class Row(NamedTuple):
     about: str
 
 
-class SwapAuditLens(PartsLens):
+class SwapAuditLens(ManyTextsLens):
     """The pairs of the texts chosen, on the model on screen."""
-
-    digest = param.String(default="", doc="A hash of the file; empty: there is none.")
-    pasted = param.String(default="", doc="Texts the reader typed, one a line.")
 
     key: ClassVar = "swap_audit"
     choices_type: ClassVar = SwapAuditChoices
-    reads: ClassVar = {"thresholds": tuple(FIELDS.values())}
+    reads: ClassVar = {"thresholds": tuple(FIELDS.values()), "listed": ("texts",)}
+    instead: ClassVar = "atlas bias"
 
     def __init__(self, workspace: Any, **params: Any) -> None:
-        self._data: bytes | None = None
-        self.file = ""
         self._picked_of: Hashable = None
         """What it is a pair of: other texts, or another model, have other pairs."""
         self.picked = -1
@@ -103,46 +76,14 @@ class SwapAuditLens(PartsLens):
 
     # -- the texts and the run -----------------------------------------------------------------------------------------
 
-    def take(self, name: str, data: bytes) -> None:
-        """Take a file of the reader's."""
-        digest = digest_of(name, data, "atlas bias")
-        self.drop_asked()
-        self._data, self.file, self.digest, self.picked = data, name, digest, -1
-        self.choices.source = FILE
-        self._redraw()
-
-    def paste(self, texts: str) -> None:
-        """Take texts that the reader typed, one a line."""
-        if len(texts) > MOST_LETTERS:
-            msg = f"These texts have {len(texts):,} letters, more than the {MOST_LETTERS:,} a page takes. Give them as a file."
-            raise TextError(msg)
-        if texts != self.pasted:
-            self.drop_asked()
-            self.pasted, self.picked = texts, -1
-            self._redraw()
-
-    def texts(self) -> TextsOf | None:
-        """The texts chosen; None where there are none yet."""
-        source = self.choices.source
-        if source == PASTED:
-            return TextsOf("pasted texts.txt", self.pasted.encode("utf-8", "replace")) if self.pasted.strip() else None
-        if source == FILE:
-            return None if self._data is None else TextsOf(self.file, self._data, self.choices.column)
-        return TextsOf(source, None)
-
-    def can_begin(self) -> bool:
-        """Whether there are texts."""
-        return self.texts() is not None
+    def other_texts(self) -> None:
+        """The pair that was chosen is of other texts."""
+        self.picked = -1
+        super().other_texts()
 
     def request(self) -> Hashable:
         """All that the results depend on."""
-        choices = self.choices
-        # Not the bytes: this is asked at every drawing.
-        given = {
-            FILE: (self.digest, self.file, choices.column),
-            PASTED: hashlib.sha256(self.pasted.encode("utf-8", "replace")).hexdigest(),
-        }
-        return model_key(self.trace), choices.source, given.get(choices.source), choices.category, self._own()
+        return model_key(self.trace), self.of_texts(), self.choices.category, self._own()
 
     def check(self) -> None:
         """Pairs need a task."""
@@ -167,13 +108,13 @@ class SwapAuditLens(PartsLens):
         return str(self.choices.own).strip()[:LONGEST_NAME]
 
     def handed_over(self) -> Any:
-        """The texts and the results."""
-        return self._data, self.file, self.digest, self.pasted, self.picked, self._picked_of, dict(self._results)
+        """The texts and the results, and the pair chosen."""
+        return super().handed_over(), self.picked, self._picked_of
 
     def take_over(self, handed: Any) -> None:
         """Show the results there; nothing is run."""
-        self._data, self.file, self.digest, self.pasted, self.picked, self._picked_of, self._results = handed
-        self._redraw()
+        texts, self.picked, self._picked_of = handed
+        super().take_over(texts)
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
@@ -300,8 +241,8 @@ class SwapAuditLens(PartsLens):
         """How many pairs, and which exchanges are more than chance."""
         texts, found = self.texts(), self.found()
         if texts is None:
-            return "paste texts, one a line" if self.choices.source == PASTED else "choose a file of texts"
-        name = texts.name if texts.data is not None else f"{texts.name} (texts that come with Atlas)"
+            return self.no_texts()
+        name = self.name_of_texts(texts)
         if found is None:
             return f"{name}: not run yet; each pair takes {NEUTRAL_EACH + 1} texts through the model"
         off = self.trace.provenance.get("changed", {}).get("ablated", ())
@@ -326,8 +267,3 @@ def exchange(one: str, other: str) -> str:
 
 def _interval(lo: float, hi: float) -> str:
     return f" ({three(lo)} to {three(hi)})" if np.isfinite(lo) else ""
-
-
-def without_pairs(trace: Trace) -> str:
-    """Why the model of a trace cannot be asked; empty: it can."""
-    return "its model is not here to read other texts." if trace.live is None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from atlas.tracing.labelled import Thresholds, flagged, limits
 
@@ -28,18 +28,6 @@ MEASURES: Mapping[str, str] = {
 
 SIGNED = (PREDICTED, DETECTED)
 
-TEMPLATES: Mapping[str, str] = {
-    "occupations": "she or he at work",
-    "feelings": "she or he with a feeling",
-    "identities": "people of many kinds",
-}
-"""Sets of texts that come with Atlas, and what they are about."""
-
-FEW_SENTENCES = (
-    "The texts that come with Atlas are four to eight sentences a set, filled with other words: they are much alike, and "
-    "intervals, p and q hold for them alone."
-)
-
 EVERY = "all"
 """All categories."""
 
@@ -51,16 +39,6 @@ CATEGORIES = (
 
 NEUTRAL_EACH = 8
 """Neutral swaps that a pair is held against: the fewest that one can be; p is pooled over the pairs."""
-
-
-class TextsOf(NamedTuple):
-    """Where the texts of a page come from."""
-
-    name: str
-    """Of a file, whose ending says how it is read; or of a set of templates."""
-    data: bytes | None
-    """None: a set of templates."""
-    column: str = "text"
 
 
 @dataclass(frozen=True)

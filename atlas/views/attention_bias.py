@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.state.attention_bias import AMONG, BEYOND, RECEIVED, AttentionBiasLens
+from atlas.state.attention_bias import AMONG, RECEIVED, AttentionBiasLens
+from atlas.state.ratio_plane import BEYOND
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT

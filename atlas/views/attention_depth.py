@@ -11,8 +11,8 @@ import panel_material_ui as pmui
 
 from atlas.numbers import three
 from atlas.plots.lines import Line, Ranges, part_lines
-from atlas.state.attention_bias import LEAST_RATIO
 from atlas.state.attention_depth import AttentionDepthLens
+from atlas.state.ratio_plane import LEAST_RATIO
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.labelled import without_text

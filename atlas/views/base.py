@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import panel as pn
@@ -101,6 +102,8 @@ class Export(NamedTuple):
     """Exactly the numbers behind what is shown."""
     picture: Any
     """The HoloViews element as drawn; None where the view is no plot."""
+    more: Mapping[str, pd.DataFrame] = MappingProxyType({})
+    """Other tables that belong to it, by what their file is called after the name."""
 
 
 class Files:

@@ -8,6 +8,7 @@ from atlas.views.agreement import AgreementView
 from atlas.views.attention_bias import AttentionBiasView
 from atlas.views.attention_depth import AttentionDepthView
 from atlas.views.attribution import AttributionView
+from atlas.views.audit import AuditView
 from atlas.views.base import View
 from atlas.views.benchmark import BenchmarkView
 from atlas.views.calibration import CalibrationView
@@ -147,6 +148,7 @@ TABS: tuple[Tab, ...] = (
             CalibrationView,
             AttentionBiasView,
             AttentionDepthView,
+            AuditView,
             ProbesView,
             CausalTestView,
             CounterfactualsView,

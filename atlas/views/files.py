@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from atlas.errors import NotCaptured, UnknownName
 from atlas.state.recipe import notebook
 from atlas.state.stamp import Stamp, stamp
-from atlas.views.base import UNDER_WAY, View
+from atlas.views.base import UNDER_WAY, Export, View
 from atlas.views.corpus_choice import CorpusView
 from atlas.views.single import copied_alone
 from atlas.views.standalone import page
@@ -93,13 +93,17 @@ def has_names(table: pd.DataFrame) -> bool:
 
 
 def _csv(view: View, stamped: Stamp) -> list[File]:
-    exported = view.export()
-    return csv_files(exported.name, exported.table, stamped)
+    return [file for name, table in _tables(view.export()) for file in csv_files(name, table, stamped)]
 
 
 def _parquet(view: View, stamped: Stamp) -> list[File]:
-    exported = view.export()
-    return [parquet_file(exported.name, exported.table, stamped)]
+    return [parquet_file(name, table, stamped) for name, table in _tables(view.export())]
+
+
+def _tables(exported: Export) -> list[tuple[str, pd.DataFrame]]:
+    """All tables by the names of their files."""
+    more = [(f"{exported.name}-{name}", table) for name, table in exported.more.items()]
+    return [(exported.name, exported.table), *more]
 
 
 def _html(view: View, stamped: Stamp) -> list[File]:

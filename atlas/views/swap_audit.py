@@ -12,24 +12,22 @@ import panel_material_ui as pmui
 from atlas.components.bar_list import BarList, Press
 from atlas.plots.benchmark import height_of
 from atlas.plots.swap_audit import Change, mean_changes, spread_of_changes
-from atlas.state.readers_file import MOST_BYTES, TEXT_ENDINGS
-from atlas.state.swap_audit import FILE, MOST_LETTERS, PASTED, SwapAuditLens, without_pairs
+from atlas.state.swap_audit import SwapAuditLens
 from atlas.state.validate import LONGEST_NAME
 from atlas.state.workspace import Workspace
-from atlas.trace import Trace
-from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, EVERY, MEASURES, PREDICTED, TEMPLATES
-from atlas.views.base import TIGHT, Export, View, gesture
+from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, EVERY, MEASURES, PREDICTED
+from atlas.views.base import Export, gesture
+from atlas.views.many_texts import LOOK, ManyTextsView
 from atlas.views.plain import plain
 from atlas.views.shows import Shows
 from atlas.views.table import rows_table
-from atlas.views.upload import file_input
 
 ORIGIN = "swap_audit"
 
 HINT = (
-    "Nothing is compared yet. Choose texts that come with Atlas, paste your own (one a line), or choose a file (.csv or .json "
-    "with a column of texts, .jsonl, or .txt with a text a line), up to 500 texts; then press Run. `atlas bias MODEL "
-    "--counterfactuals FILE` takes more."
+    "Nothing is compared yet. Choose texts that come with Atlas, paste your own (one a line), take the list at the side, or "
+    "choose a file (.csv or .json with a column of texts, .jsonl, or .txt with a text a line), up to 500 texts; then press Run. "
+    "`atlas bias MODEL --counterfactuals FILE` takes more."
 )
 
 LABELS = {
@@ -65,7 +63,7 @@ WIDE = {
 LETTERS = 160
 
 
-class SwapAuditView(View):
+class SwapAuditView(ManyTextsView):
     """The changes of all pairs with their spread, every exchange of identities, and an explorer of the pairs."""
 
     key: ClassVar = "swap_audit"
@@ -84,57 +82,33 @@ class SwapAuditView(View):
         "to open its text, and under the table its counterfactual, or both sides in Compare."
     )
     defines: ClassVar = ("swap_change", "swap_reaction", "counterfactual_reaction", "bias_label")
+    css: ClassVar = "aa-swaps"
+    before: ClassVar = HINT
     lens_type: ClassVar = SwapAuditLens
     swaps = Shows(SwapAuditLens)
     wide: ClassVar = True
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
-        look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         self._plots: list[Any] = []
-        self.upload = file_input(TEXT_ENDINGS, MOST_BYTES, "aa-swaps-file")
-        self.start = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-swaps-run"], **look)
-        self.pasted = pmui.TextAreaInput(
-            label="Texts, one a line", max_length=MOST_LETTERS, rows=3, max_rows=8, auto_grow=True,
-            sizing_mode="stretch_width", css_classes=["aa-swaps-pasted"], margin=(4, 4),
-        )  # fmt: skip
-        self.column = pmui.TextInput.from_param(
-            self.swaps.choices.param.column, label="Column of texts", width=150, max_length=LONGEST_NAME, **look
-        )
         self.table = rows_table(
             self._rows(), "aa-swaps-table", NUMBERS, counts=COUNTS, size=ROWS, pagination="remote", widths=WIDE
         )
-        self.hint = plain(HINT, "aa-swaps-hint")
         self.notes = plain("", "aa-swaps-notes")
         self.bars = BarList(dark=self.param.dark, width_of_group=900, letters=LETTERS, css_classes=["aa-swaps-sides"])
-        self.both = pmui.Button(label="Both sides in Compare", variant="outlined", css_classes=["aa-swaps-both"], **look)
-        self.heads = pmui.Button(label="Select heads", variant="outlined", css_classes=["aa-swaps-heads"], **look)
-        self.results = pn.Column(sizing_mode="stretch_width", margin=0)
-        self.upload.param.watch(lambda _: self._taken(), "value")
-        self.pasted.param.watch(lambda _: self._typed(), "value")
-        self.column.visible, self.pasted.visible = self.swaps.choices.source == FILE, self.swaps.choices.source == PASTED
-        self.start.on_click(lambda _: self._run())
+        self.both = pmui.Button(label="Both sides in Compare", variant="outlined", css_classes=["aa-swaps-both"], **LOOK)
+        self.heads = pmui.Button(label="Select heads", variant="outlined", css_classes=["aa-swaps-heads"], **LOOK)
         self.both.on_click(lambda _: self._beside())
         self.heads.on_click(lambda _: self._select())
         self.table.on_click(self._clicked)
         self.bars.on_press(self._pressed)
 
-    @classmethod
-    def fits(cls, trace: Trace) -> str:
-        """Other texts are run."""
-        return without_pairs(trace)
-
     def tools(self) -> list[Any]:
         """The texts, what is exchanged, what may change; run."""
-        choices, look = self.swaps.choices.param, {"size": "small", "margin": TIGHT}
-        sources = {f"{name} ({about})": name for name, about in TEMPLATES.items()}
+        choices, look = self.swaps.choices.param, LOOK
         categories = {"all identities": EVERY, **{name.replace("-", " "): name for name in CATEGORIES}}
         return [
-            pmui.Select.from_param(
-                choices.source, label="Texts", options=sources | {"pasted": PASTED, "a file": FILE}, width=300, **look
-            ),
-            self.upload,
-            self.column,
+            *self.texts_tools(),
             pmui.Select.from_param(choices.category, label="Exchange", options=categories, width=188, **look),
             pmui.TextInput.from_param(
                 choices.own, label="Your swap instead", placeholder="doctor -> nurse", width=180, max_length=LONGEST_NAME, **look
@@ -154,7 +128,7 @@ class SwapAuditView(View):
         """The texts typed, the two plots, and the pairs."""
         self._draw()
         self.visibility.follow_revision(self._draw)
-        self.swaps.param.watch(lambda _: self.swaps.attempt_drawing(self._free), ["busy", "problem"])
+        self.follow_run()
         streams = [self.follows(self.visibility, ["revision"]), self.follows(self, ["dark"])]
         look = {"sizing_mode": "stretch_width", "height": self._needed()}
         spread = self.plot_pane(
@@ -172,7 +146,7 @@ class SwapAuditView(View):
             self.bars,
             pn.Row(self.both, self.heads, margin=0),
         ]
-        self._free()
+        self.free()
         return pn.Column(self.pasted, self.hint, self.results, sizing_mode="stretch_width", margin=0)
 
     def export(self) -> Export:
@@ -217,9 +191,7 @@ class SwapAuditView(View):
         heads = len(lens.heads())
         several = f"Select the {heads:,} heads that react" if heads > 1 else "Select the head that reacts"
         self.heads.param.update(label=several if heads else "No head reacts beyond neutral swaps", disabled=not heads)
-        if self.pasted.value != lens.pasted:
-            self.pasted.value = lens.pasted
-        self._free()
+        self.free()
 
     def _state(self, text: str) -> str:
         trace = self.workspace.trace
@@ -230,33 +202,7 @@ class SwapAuditView(View):
         found = self.swaps.found()
         return height_of(0 if found is None else len(self.swaps.rows_of(found)))
 
-    def _free(self) -> None:
-        """Whether the button can be pressed, what it does, and which fields are of use."""
-        lens = self.swaps
-        there = self.workspace.trace is not None
-        found = lens.found() if there else None
-        begun = found is not None
-        self.results.visible, self.hint.visible = begun, not begun
-        goes_on = found is not None and not found.complete
-        self.start.param.update(disabled=not (there and lens.can_run), label="Go on" if goes_on else "Run")
-        source = lens.choices.source
-        self.column.visible = source == FILE
-        self.pasted.visible = source == PASTED
-
     # -- gestures ------------------------------------------------------------------------------------------------------
-
-    @gesture
-    def _taken(self) -> None:
-        if isinstance(self.upload.value, bytes):
-            self.swaps.take(str(self.upload.filename), self.upload.value)
-
-    @gesture
-    def _typed(self) -> None:
-        self.swaps.paste(str(self.pasted.value or ""))
-
-    @gesture
-    def _run(self) -> None:
-        self.swaps.run()
 
     @gesture
     def _clicked(self, event: Any) -> None:

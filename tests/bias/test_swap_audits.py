@@ -20,8 +20,9 @@ from atlas.cli import DONE, main
 from atlas.errors import BadData, TextError, UnknownName
 from atlas.resources import asset
 from atlas.text.files import BadRow, TextRow, TextRows
+from atlas.tracing.many_texts import FEW_SENTENCES, TEMPLATES
 from atlas.tracing.predictions import SEQ2SEQ
-from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, FEW_SENTENCES, PREDICTED, TEMPLATES
+from atlas.tracing.swap_audit import ATTENDED, CATEGORIES, DETECTED, PREDICTED
 from tests.engine.families import loaded
 
 TEXTS = (

@@ -13,7 +13,8 @@ import pytest
 import atlas
 from atlas.bias import attention_bias, detect
 from atlas.ids import HeadId
-from atlas.state.attention_bias import AMONG_CROSS, LEAST_RATIO, OTHER_SIDE
+from atlas.state.attention_bias import AMONG_CROSS, OTHER_SIDE
+from atlas.state.ratio_plane import LEAST_RATIO
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.views.attention_bias import AttentionBiasView

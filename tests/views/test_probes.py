@@ -133,12 +133,12 @@ def test_of_many_words_as_many_as_are_probed_are_held(monkeypatch):
     monkeypatch.setattr(depth, "SPARE_WORDS", 10)
     rows = TextRows(tuple(TextRow(at, text) for at, text in enumerate(TEXTS, 1)), ())
     model = loaded("BERT")
-    found = depth.gathered(depth._by_embedded, model, rows, {"GEN": 0.5})
+    found = depth.gathered(depth.detector_for(model, {}).labels, model, rows, {"GEN": 0.5})
     assert found.states.shape[1] == len(found.marked) == len(found.text) == len(found.types) == 20
     assert (np.diff(found.text) >= 0).all()
     assert len(set(found.text.tolist())) > 8, "drawn from all texts"
     monkeypatch.setattr(depth, "MOST_WORDS", 10_000)
-    every = depth.gathered(depth._by_embedded, model, rows, {"GEN": 0.5})
+    every = depth.gathered(depth.detector_for(model, {}).labels, model, rows, {"GEN": 0.5})
     for at in range(20):  # a state that is held is that of a word of its text
         same = every.states[:, every.text == found.text[at]] - found.states[:, [at]]
         assert np.abs(same).max(axis=(0, 2)).min() < 1e-6

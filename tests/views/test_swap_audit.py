@@ -15,11 +15,13 @@ import atlas
 from atlas.bias import swap_audit, swap_audits
 from atlas.errors import BadData, TextError
 from atlas.plots.swap_audit import BINS, Change, mean_changes, spread_of_changes
+from atlas.state.many_texts import FILE, MOST_LETTERS, PASTED
 from atlas.state.readers_file import MOST_BYTES
-from atlas.state.swap_audit import FILE, MOST_LETTERS, PASTED, SwapAuditLens
+from atlas.state.swap_audit import SwapAuditLens
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
-from atlas.tracing.swap_audit import ATTENDED, DETECTED, FEW_SENTENCES, MEASURES, PREDICTED, SWAP_AUDIT
+from atlas.tracing.many_texts import FEW_SENTENCES
+from atlas.tracing.swap_audit import ATTENDED, DETECTED, MEASURES, PREDICTED, SWAP_AUDIT
 from atlas.views.swap_audit import SwapAuditView
 from tests.engine.families import loaded
 from tests.state.readers import single
