@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kstest
+from scipy.stats import binomtest, kstest
 
 import atlas
 from atlas.bias import attention_bias, audit, detect
@@ -78,6 +78,7 @@ def test_of_one_text_the_sums_are_those_of_attention_bias(name):
     pool = Pooled()
     pool.add(sums)
     table = pool.table(np.random.default_rng(0))
+    np.testing.assert_allclose(table["chance"], (sums.null_mass / sums.null_even).mean(axis=1))
     np.testing.assert_allclose(table["ratio"], one["ratio"], rtol=1e-6)
     assert table["lo"].isna().all(), "one text has no spread over texts"
 
@@ -102,8 +103,10 @@ def pooled(random, n, boost=0.0):
 
 def test_p_is_uniform_where_flags_mean_nothing():
     random = np.random.default_rng(7)
-    p = np.concatenate([pooled(random, 3)["p"] for _ in range(60)])
-    assert kstest(p, "uniform").pvalue > 0.01
+    tables = [pooled(random, 3) for _ in range(60)]
+    assert kstest(np.concatenate([table["p"] for table in tables]), "uniform").pvalue > 0.01
+    claimed = sum((table["q"] <= 0.05).any() for table in tables)
+    assert binomtest(claimed, len(tables), 0.05, alternative="greater").pvalue > 0.01
 
 
 def test_over_many_texts_the_head_that_looks_at_flags_stands_out():

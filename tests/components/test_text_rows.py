@@ -16,6 +16,18 @@ def test_the_beginning_of_a_text_is_sent_on_one_line():
     ]
 
 
+def test_marked_words_are_sent_in_turns_with_what_is_around_them():
+    def parts(text, *marks):
+        (sent,) = TextRows().to_browser({"rows": [TextRow("0", "", text, marks=marks)]})["rows"]
+        assert "".join(sent["parts"]) == sent["text"]
+        return sent["parts"]
+
+    assert parts("a <b>cat</b>  ran", (0, 1), (5, 8)) == ["", "a", " <b>", "cat", "</b> ran"]
+    assert parts("cat", (0, 3)) == ["", "cat", ""]
+    cut = parts("x" * (LONGEST - 2) + "cat" + "y" * 9_999, (LONGEST - 2, LONGEST + 1), (5_000, 5_001))
+    assert cut == ["x" * (LONGEST - 2), "ca", "", "", ""]
+
+
 def test_only_what_is_there_can_be_pressed():
     rows, pressed, steps, turns = TextRows(rows=[TextRow("3", "4", "a cat")]), [], [], []
     rows.on_press(pressed.append)
