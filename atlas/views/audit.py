@@ -30,7 +30,12 @@ HINT = (
     "`atlas audit` takes more."
 )
 
-LIST = "Texts, those with most flagged words first: press one to open it, with its strongest head in focus"
+LIST = "Texts with their flagged words"
+
+SAID = (
+    "Those with most flagged words first; behind each how many words are flagged, and the head that looks most at them with its "
+    "ratio and p. Press a text to open it with that head in focus."
+)
 
 
 class AuditView(ManyTextsView, DottedPlaneView):
@@ -61,7 +66,7 @@ class AuditView(ManyTextsView, DottedPlaneView):
 
     def __init__(self, workspace: Workspace, **params: Any) -> None:
         super().__init__(workspace, **params)
-        self.labels = BarList(dark=self.param.dark, width_of_group=900, letters=16, css_classes=["aa-audit-labels"])
+        self.labels = BarList(dark=self.param.dark, width_of_group=400, letters=14, css_classes=["aa-audit-labels"])
         self.place = pn.Column(sizing_mode="stretch_width", margin=0)
         """Of the plane, which itself cannot be hidden."""
         self.notes = plain("", "aa-audit-notes")
@@ -88,12 +93,17 @@ class AuditView(ManyTextsView, DottedPlaneView):
 
     def body(self) -> Any:
         """The texts typed, labels, plane, and the list."""
-        self.place.objects = [DottedPlaneView.body(self), self.heads]
-        self.results.objects = [self.notes, self.labels, self.place, plain(LIST, "aa-audit-list"), self.rows]
+        self.place.objects = [DottedPlaneView.body(self)]
+        beside = pn.Column(self.labels, self.heads, self.notes, sizing_mode="stretch_width", margin=0)
+        self.results.objects = [
+            pn.Row(self.place, beside, sizing_mode="stretch_width", margin=0),
+            plain(SAID, "aa-audit-said"),
+            self.rows,
+        ]
         self._draw()
         self.visibility.follow_revision(self._draw)
         self.follow_run()
-        return pn.Column(self.pasted, self.hint, self.results, sizing_mode="stretch_width", margin=0)
+        return pn.Column(self.pasted, self.invitation, self.results, sizing_mode="stretch_width", margin=0)
 
     def export(self) -> Export:
         """Texts, labels, heads and rows that could not be used, and the plane."""
@@ -117,12 +127,12 @@ class AuditView(ManyTextsView, DottedPlaneView):
             {
                 "label": TITLES.get(each.label, each.label),
                 "shares": [each.share],
-                "number": f"{100 * each.share:.1f} %",
-                "note": f"{_interval(each.lo, each.hi)}{counted(each.words, 'word')} in {counted(each.texts, 'text')}",
+                "number": f"{100 * each.share:.1f} %{_interval(each.lo, each.hi)}",
+                "note": f"{counted(each.words, 'word')} in {counted(each.texts, 'text')}",
             }
             for each in lens.shares()
         ]
-        self.labels.groups = [{"name": "Share of all words", "rows": rows}] if rows else []
+        self.labels.groups = [{"name": "Share of all words, and its 95 % interval", "rows": rows}] if rows else []
         notes = lens.notes() if self.workspace.trace is not None else ""
         self.notes.param.update(object=notes, visible=bool(notes))
         self.place.visible = bool(lens.plane().rows)
@@ -144,11 +154,11 @@ class AuditView(ManyTextsView, DottedPlaneView):
         self.rows.param.update(rows=rows, where=where, page=min(lens.page, lens.pages()), pages=lens.pages())
 
     def _note(self, line: Line) -> str:
-        flagged = f"{len(line.marks):,} of {line.words:,}"
+        flagged = f"{len(line.marks):,} of {counted(line.words, 'word')}"
         if line.head is None:
             return f"{flagged} · {line.note}" if line.marks else line.note
         kinds = self.workspace.trace.kinds if self.workspace.trace is not None else ()
-        return f"{flagged} · {line.head.label(kinds)} {number(line.ratio)} times, p {number(line.p)}"
+        return f"{flagged} · {line.head.label(kinds)} {number(line.ratio)}, p {number(line.p)}"
 
     # -- gestures ------------------------------------------------------------------------------------------------------
 
@@ -175,4 +185,4 @@ class AuditView(ManyTextsView, DottedPlaneView):
 
 
 def _interval(lo: float, hi: float) -> str:
-    return f"95 %: {100 * lo:.1f} to {100 * hi:.1f} % · " if np.isfinite(lo) else ""
+    return f" ({100 * lo:.1f} to {100 * hi:.1f})" if np.isfinite(lo) else ""

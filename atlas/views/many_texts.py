@@ -45,7 +45,7 @@ class ManyTextsView(View):
         self.column = pmui.TextInput.from_param(
             self.many.choices.param.column, label="Column of texts", width=150, max_length=LONGEST_NAME, **LOOK
         )
-        self.hint = plain(self.before, f"{self.css}-hint")
+        self.invitation = plain(self.before, f"{self.css}-hint")
         self.results = pn.Column(sizing_mode="stretch_width", margin=0)
         self.upload.param.watch(lambda _: self._taken(), "value")
         self.pasted.param.watch(lambda _: self._typed(), "value")
@@ -67,7 +67,7 @@ class ManyTextsView(View):
         lens = self.many
         there = self.workspace.trace is not None
         found = lens.found() if there else None
-        self.results.visible, self.hint.visible = found is not None, found is None
+        self.results.visible, self.invitation.visible = found is not None, found is None
         goes_on = found is not None and not found.complete
         self.start.param.update(disabled=not (there and lens.can_run), label="Go on" if goes_on else "Run")
         self._show_fields()

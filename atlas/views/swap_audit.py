@@ -147,7 +147,7 @@ class SwapAuditView(ManyTextsView):
             pn.Row(self.both, self.heads, margin=0),
         ]
         self.free()
-        return pn.Column(self.pasted, self.hint, self.results, sizing_mode="stretch_width", margin=0)
+        return pn.Column(self.pasted, self.invitation, self.results, sizing_mode="stretch_width", margin=0)
 
     def export(self) -> Export:
         """Every pair, and the plot of exchanges."""

@@ -294,3 +294,10 @@ def test_the_files_hold_all_tables():
         assert len(read) == len(table)
         assert list(read) == list(table)
         assert f"flagged-words{name}.csv-metadata.json" in files
+
+
+def test_the_words_under_the_plane_are_not_those_before_the_press():
+    _, view = opened()
+    view.write()
+    assert view.under.object == view.hint
+    assert view.hint.startswith("Point at a head")
