@@ -93,7 +93,9 @@ def service() -> Service:
     return Service()
 
 
-PRESSED = frozenset({"causal_test", "circuit", "compare_attributions", "faithfulness", "randomised", "verdict", "writing"})
+PRESSED = frozenset(
+    {"audit", "causal_test", "circuit", "compare_attributions", "faithfulness", "randomised", "verdict", "writing"}
+)
 """Views that show nothing until a reader presses their button: their own tests press it."""
 
 

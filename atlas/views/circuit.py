@@ -226,7 +226,7 @@ class CircuitView(View):
                     "label": f"{edge.start} → {edge.end}",
                     "shares": [abs(edge.effect) / largest, abs(edge.patched) / largest],
                     "number": three(edge.effect),
-                    "note": _measured(edge.patched),
+                    "note": three(edge.patched) if math.isfinite(edge.patched) else "–",  # the heading says what it is
                 }
                 for at, edge in own[:LISTED]
             ]

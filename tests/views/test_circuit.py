@@ -102,7 +102,7 @@ def test_measured_effects_are_those_of_path_patching_and_stand_beside_the_estima
     drawn = sources(root, MultiLine)[0]
     assert f"effect, estimated: {edges[0].effect:.3g}\nmeasured {edges[0].patched:.3g}" == drawn["about"][-1]
     rows = {row["label"]: row for group in view.bars.groups for row in group["rows"]}
-    assert rows["L0 H3 → L1 H5"]["note"].startswith("measured 0.")
+    assert rows["L0 H3 → L1 H5"]["note"].startswith("0.")
 
 
 def test_each_input_has_measured_edges():
