@@ -55,10 +55,23 @@ def _place(seat: Seat, head: HeadId) -> tuple[float, float]:
     return points["at_x"][row], points["at_y"][row]
 
 
+FILLED = 0.5
+"""Share of an axis that its points take at least."""
+
+
 def _settle_scatter(seat: Seat) -> tuple[float, float, float, float]:
     """The ranges of the scatter once they are those of the two metrics."""
     plot = seat.plot(".aa-heads-plot")
-    seat.until(lambda: plot.ranges()[1] < 1)
+
+    def belong_together() -> bool:
+        """Whether the points are on these axes and fill them: axes and points of another layout may come one after the other."""
+        x0, x1, y0, y1 = plot.ranges()
+        points = plot.columns("Scatter")
+        across, upwards = points["at_x"], points["at_y"]
+        inside = x0 < min(across) and max(across) < x1 and y0 < min(upwards) and max(upwards) < y1
+        return x1 < 1 and inside and max(upwards) - min(upwards) > FILLED * (y1 - y0)
+
+    seat.until(belong_together)
     return plot.ranges()
 
 
