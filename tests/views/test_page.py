@@ -9,7 +9,7 @@ from atlas.app import AttentionAtlas
 from atlas.state.opening import Opening
 from tests.state.readers import single
 
-FRAME, OPENED = 140, 340
+FRAME, OPENED = 150, 350
 """Bokeh's models of a page without cards and with its first two: a tenth more than there are."""
 
 

@@ -195,7 +195,7 @@ def test_special_tokens_are_in_no_sentence():
 def test_the_export_is_the_plane_as_shown():
     view = SentencesView(room_of_all_heads())
     view._pane()
-    name, table, picture = view.export()
+    name, table, picture, _ = view.export()
     expected = pd.DataFrame(sentences(trace(), trace().head_ids).mass)
     assert name == "sentences"
     np.testing.assert_array_equal(table.to_numpy(), expected.to_numpy())

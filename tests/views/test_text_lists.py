@@ -26,7 +26,10 @@ def test_a_file_is_taken_and_its_rows_are_pressed(room):
     panel.upload.param.update(filename="mine.csv", value=b"text,label\na cat,x\n,y\na <b>dog</b>,z\n")
     assert panel.about.object == "mine.csv: 2 texts\n1 row cannot be used:\nrow 2 is empty"
     assert (panel.rows.visible, panel.filter.visible, panel.hint.visible) == (True, True, False)
-    assert [tuple(row) for row in panel.rows.rows] == [("0", "1", "a cat", "x", False), ("1", "3", "a <b>dog</b>", "z", False)]
+    assert [tuple(row) for row in panel.rows.rows] == [
+        ("0", "1", "a cat", "x", False, ()),
+        ("1", "3", "a <b>dog</b>", "z", False, ()),
+    ]
     panel.rows._handle_msg({"key": "1"})
     assert room.pipeline.shown.text == "a <b>dog</b>"
     assert [row.now for row in panel.rows.rows] == [False, True]
@@ -53,7 +56,7 @@ def test_recent_texts_are_pressed(room):
         room.pipeline.input.put(text, "beside")
         room.pipeline.run()
     assert [tuple(row) for row in panel.rows.rows] == [
-        ("0", "", "two · beside", "gpt-mini", True), ("1", "", "one · beside", "gpt-mini", False),
+        ("0", "", "two · beside", "gpt-mini", True, ()), ("1", "", "one · beside", "gpt-mini", False, ()),
     ]  # fmt: skip
     room.pipeline.input.put("three")
     assert [row.now for row in panel.rows.rows] == [False, False]
