@@ -32,7 +32,7 @@ def arrived(seat: Seat, wanted: Wanted, origin: str) -> None:
     state = seat.selection
     seat.until(lambda: (state.heads, state.queries, state.keys) == (wanted.heads, wanted.queries, wanted.keys))
     seat.until(lambda: state.focus == wanted.focus)  # the thread of the session sets one after the other
-    assert state.origin == origin
+    seat.until(lambda: state.origin == origin)
     assert_shown(seat, wanted)
 
 
