@@ -28,6 +28,7 @@ from atlas.tracing.predictions import without_predictions
 if TYPE_CHECKING:
     import pandas as pd
 
+    from atlas.engine.model import Model
     from atlas.trace import Trace
 
 MOST_HEADS = 16
@@ -44,12 +45,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """How a request is answered: the run of its text, and what is made of the trace."""
+    """How a request is answered: the run of its text, and what is made of the trace; or of the model, without a trace."""
 
     run: Run
-    make: Callable[[Trace, Ticket], Json]
+    of_trace: Callable[[Trace, Ticket], Json] | None = None
     cost: Callable[[Trace], Cost] | None = None
     """What the making takes beside the run; None: nothing to speak of."""
+    of_model: Callable[[Model, Ticket], Json] | None = None
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
@@ -236,13 +238,17 @@ def flagged(given: Any, service: Service) -> Answer:
     """What a token classifier says of every word of a text, and the spans that reach its thresholds."""
     fields = Fields(given, FLAGGED)
     thresholds = fields.thresholds("thresholds")
-    run = run_of(Fields({name: given[name] for name in ("model", "text") if name in given}, RUN), service)
+    run = run_of(fields, service)
 
-    def make(trace: Trace, ticket: Ticket) -> Json:
-        found = detection(token_labels(service.model(run.model, ticket), run.text), thresholds)
-        return about(trace) | {"words": rows(found.words), "spans": rows(found.spans)}
+    def make(model: Model, ticket: Ticket) -> Json:
+        def report(done: int, of: int) -> None:
+            ticket.tell("asked", "Labelling words", done / max(of, 1))
 
-    return Answer(run, make)
+        found = detection(token_labels(model, run.text, report), thresholds)
+        whose = {"model": model.name, "revision": model.revision, "notes": list(map(str, model.notes))}
+        return whose | {"words": rows(found.words), "spans": rows(found.spans)}
+
+    return Answer(run, of_model=make)
 
 
 ANSWERS: Mapping[str, Callable[[Any, Service], Answer]] = {"analyze": analyze, "explain": explain, "flagged": flagged}

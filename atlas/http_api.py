@@ -193,19 +193,19 @@ class Work(Handler):
             raise AtlasError(msg) from problem
 
     async def _work(self, answer: Answer, session: tuple[str, str]) -> None:
-        service, lane = self.door.service, model_lane(answer.run.model)
-        submit = partial(service.scheduler.submit, lane=lane, session=session)
+        service, run = self.door.service, answer.run
+        submit = partial(service.scheduler.submit, lane=model_lane(run.model), session=session)
+        load = None if service.has(run.model) else partial(service.model, run.model)
+        first = partial(submit, load=load, weigh=partial(service.cost, run))
         try:
-            trace = await self._ended(
-                submit(
-                    partial(service.run, answer.run),
-                    load=None if service.has(answer.run.model) else partial(service.model, answer.run.model),
-                    weigh=partial(service.cost, answer.run),
-                )
-            )
-            made: Json = await self._ended(
-                submit(partial(answer.make, trace), cost=None if answer.cost is None else answer.cost(trace))
-            )
+            if answer.of_model is not None:
+                make = answer.of_model
+                made: Json = await self._ended(first(lambda ticket: make(service.model(run.model, ticket), ticket)))
+            else:
+                assert answer.of_trace is not None
+                trace = await self._ended(first(partial(service.run, run)))
+                cost = None if answer.cost is None else answer.cost(trace)
+                made = await self._ended(submit(partial(answer.of_trace, trace), cost=cost))
         except Cancelled:
             return
         except TooMuch as error:

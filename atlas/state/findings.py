@@ -170,6 +170,11 @@ class Findings(param.Parameterized):
         except Unusable as problem:
             self.said = f"This file cannot be read: {problem}"
             return
+        self.put(found, said)
+
+    def put(self, found: Sequence[Finding], said: Sequence[str] = ()) -> None:
+        """Add findings; `said` is what was left out of them."""
+        said = list(said)
         merged = {each.key: each for each in (*self.found, *found)}
         if len(merged) > MOST:
             said.append(f"{len(merged) - MOST} findings are left out: {MOST} are the most.")
@@ -181,7 +186,12 @@ class Findings(param.Parameterized):
 
 def dumps(found: Sequence[Finding], indent: int | None = None) -> str:
     """Findings as JSON: what the browser keeps, and a file."""
-    return json.dumps({"attention-atlas findings": SCHEMA, "findings": [each._asdict() for each in found]}, indent=indent)
+    return json.dumps(plain(found), indent=indent)
+
+
+def plain(found: Sequence[Finding]) -> dict[str, Any]:
+    """Findings as plain values, which JSON can hold."""
+    return {"attention-atlas findings": SCHEMA, "findings": [each._asdict() for each in found]}
 
 
 def loads(text: Any) -> tuple[tuple[Finding, ...], list[str]]:
@@ -194,6 +204,11 @@ def loads(text: Any) -> tuple[tuple[Finding, ...], list[str]]:
     except (ValueError, RecursionError) as problem:
         msg = "it is no JSON, or cut off."
         raise Unusable(msg) from problem
+    return taken(given)
+
+
+def taken(given: Any) -> tuple[tuple[Finding, ...], list[str]]:
+    """The findings that plain values hold, as `loads` gives those of a text."""
     if not isinstance(given, Mapping) or not isinstance(given.get("findings"), list):
         msg = "it is no file of findings."
         raise Unusable(msg)

@@ -239,25 +239,32 @@ class MetricCardsLens(Lens):
         self.line = self._describe(heads)
         layers, numbers = table["layer"].to_numpy(), table["head"].to_numpy()
         shown = np.isin(layers * trace.n_heads(kind) + numbers, [head.layer * trace.n_heads(kind) + head.head for head in heads])
+        corpus = self._corpus()
         found = []
         for metric in SHOWN:
             values, uniform = (table[name].to_numpy(dtype=float, na_value=np.nan) for name in (metric, f"{metric}_uniform"))
             if metric == "median" and whole is not None:
                 values = whole.median.reshape(-1)
             reason = self._reason(metric, values)
-            beside = self._over_texts(metric, heads, shown)
+            beside = None if corpus is None else self._over_texts(corpus, metric, heads, shown)
             found.append(MetricCard(metric, title_of(metric), values, uniform, layers, numbers, shown, reason, beside))
         return [*found, self._depth(whole, heads)]
 
-    def _over_texts(self, metric: str, heads: Sequence[HeadId], shown: Array) -> OverTexts | None:
-        """A metric over the corpus on screen, which has figures of whole texts only."""
+    def _corpus(self) -> tuple[Corpus, pd.DataFrame] | None:
+        """The corpus on screen and its heads of the kind; None for single rows, of which a corpus has no figures."""
         if self.workspace.selection.queries or not name_of(self.workspace):
             return None
         _, corpus = chosen(self.workspace)
+        table = measured(corpus)
+        return corpus, table[table["kind"] == self.kind].sort_values(["layer", "head"])
+
+    @staticmethod
+    def _over_texts(of: tuple[Corpus, pd.DataFrame], metric: str, heads: Sequence[HeadId], shown: Array) -> OverTexts | None:
+        """A metric over a corpus; None where it does not have it."""
+        corpus, table = of
         if metric not in corpus.metrics:
             return None
-        table = measured(corpus)
-        values = table.loc[table["kind"] == self.kind].sort_values(["layer", "head"])[metric].to_numpy(float)
+        values = table[metric].to_numpy(float)
         alone = len(heads) == 1 and whole_of(corpus) is corpus
         low, high = _middle(corpus, metric, heads[0]) if alone else (math.nan, math.nan)
         return OverTexts(values, _mean(values[shown]), low, high)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from atlas.state.compact import Unusable
-from atlas.state.findings import dumps, loads
+from atlas.state.findings import plain as plain_findings
+from atlas.state.findings import taken
 from atlas.state.link import State
 from atlas.state.share import plain, state_in, without_text
 
@@ -40,7 +41,7 @@ def opened(shared: SharedState, data: bytes) -> str:
     except Unusable as problem:
         return f"This file cannot be read: {problem}"
     if findings:
-        shared.workspace.findings.add(dumps(findings))
+        shared.workspace.findings.put(findings)
     if state != State():
         shared.put(state, said)
     return ""
@@ -51,7 +52,7 @@ def written(state: State | None, findings: tuple[Finding, ...]) -> bytes:
     whole = {
         MARK: SCHEMA,
         "state": {} if state is None else plain(state),
-        "findings": json.loads(dumps(findings)),
+        "findings": plain_findings(findings),
     }
     return json.dumps(whole, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
 
@@ -73,5 +74,5 @@ def read(data: bytes) -> tuple[State, tuple[Finding, ...], list[str]]:
         msg = f"it is of version {str(given[MARK])[:20]}, and this Atlas reads {SCHEMA}."
         raise Unusable(msg)
     state, said = state_in(given.get("state", {}))
-    findings, more = loads(json.dumps(given["findings"])) if given.get("findings") else ((), [])
+    findings, more = taken(given["findings"]) if given.get("findings") else ((), [])
     return state, findings, [*said, *more]

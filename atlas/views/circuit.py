@@ -30,6 +30,7 @@ from atlas.plots.circuit import (
 )
 from atlas.plots.frame import Hook
 from atlas.state.circuit import ALL, LISTED, CircuitLens, Part, Shown
+from atlas.state.circuit import INTO as IN_WORDS
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.circuit import INPUTS, without_circuit
@@ -43,7 +44,7 @@ from atlas.views.shows import Shows
 
 ORIGIN = "circuit"
 
-INTO = {"all inputs": ALL, "queries": "query", "keys": "key", "values": "value"}
+INTO = {"all inputs": ALL} | {IN_WORDS[name]: name for name in INPUTS}
 
 COLUMN = 340
 """Pixels of a column of the list."""
@@ -233,7 +234,7 @@ class CircuitView(View):
             if len(own) > LISTED:
                 rows.append({"label": f"… and {len(own) - LISTED:,} weaker ones"})
             if rows:
-                groups.append({"name": f"Into {INTO_WORDS[into]}: estimate, measured", "rows": rows})
+                groups.append({"name": f"Into {IN_WORDS[into]}: estimate, measured", "rows": rows})
         return groups
 
     def _free(self) -> None:
@@ -268,8 +269,6 @@ class CircuitView(View):
         elif edge >= 0:
             self.circuit.pick_edge(shown.edges[edge], ORIGIN)
 
-
-INTO_WORDS = {"query": "queries", "key": "keys", "value": "values"}
 
 NOTHING = Drawing([], [], np.empty(0), np.empty(0), 1, {})
 
