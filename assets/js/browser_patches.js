@@ -11,8 +11,8 @@ const STILL = `@media (prefers-reduced-motion: reduce) {
     transition-delay: 0s !important; scroll-behavior: auto !important;
   }
 }`
-// Milliseconds in which React has written back what it was told, on a busy machine too.
-const ECHO = 2000
+// How many values that Python has replaced a widget remembers, so that one whose label counts for an hour does not remember all.
+const REMEMBERED = 50
 
 function view_of(type) {
   return window.Bokeh.Models.get(type)?.prototype.default_view?.prototype
@@ -216,15 +216,16 @@ function collect(part, ids) {
 }
 
 let touched = -Infinity // when the reader last did something where a widget may be; a menu lies on the page itself
-for (const name of ["pointerdown", "keydown", "input"]) {
+for (const name of ["pointerdown", "pointerup", "keydown", "input"]) {
   addEventListener(name, event => {
     const host = event.composedPath().find(each => each.matches?.(HOSTS))
     if (host?.matches(WIDGET) ?? true) { touched = performance.now() }
   }, {capture: true, passive: true})
 }
 
-// Panel's React components (1.9) write into their model what they show, once React has come to it. Where Python has said something
-// else meanwhile, it is told that the reader wants what it said before, and for a while believes it.
+// Panel's React components (1.9) write into their model what they show, once React has come to it, which on a busy machine may be
+// seconds later. Where Python has said something else meanwhile, it is told that the reader wants what it said before, and believes
+// it. Nobody can want that who has not touched a widget since.
 function heard(view) {
   const start = view.initialize
   view.initialize = function() {
@@ -238,12 +239,13 @@ function listen(data) {
   if (!data || Object.hasOwn(data, "setv")) { return }
   const {setv} = data
   let replaced = [] // what Python has put something else in the place of
-  const outdated = ([name, value]) => replaced.some(each => each.name === name && each.value === value && each.at > touched)
+  const outdated = ([name, value]) => replaced.some(each => each.name === name && each.value === value)
   data.setv = function(values, options = {}) {
-    const now = performance.now()
-    replaced = replaced.filter(({at}) => now - at < ECHO)
+    replaced = replaced.filter(({at}) => at > touched)
     if (options.sync === false) {
-      replaced.push(...Object.keys(values).map(name => ({name, value: this.properties[name]?.get_value(), at: now})))
+      const at = performance.now()
+      replaced.push(...Object.keys(values).map(name => ({name, value: this.properties[name]?.get_value(), at})))
+      replaced = replaced.slice(-REMEMBERED)
       return setv.call(this, values, options)
     }
     return setv.call(this, Object.fromEntries(Object.entries(values).filter(each => !outdated(each))), options)
