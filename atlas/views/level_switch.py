@@ -13,6 +13,9 @@ from atlas.views.plain import plain
 
 OPTIONS = {"tokens": TOKEN, "words": WORD}
 
+SAID = {TOKEN: "shown as", WORD: "matrix, flow, lines, attribution as"}
+"""What stands before the buttons: other views stay with tokens, and who chose words is told which follow."""
+
 LOW = {"& .MuiToggleButton-root, & .MuiButton-root": {"paddingTop": "2px", "paddingBottom": "2px"}}
 """As high as the tabs beside it."""
 
@@ -29,5 +32,5 @@ def beside_tabs(tabs: Any, display: Display) -> pn.Row:
     """The bar of tabs and the switch in one row."""
     look: dict[str, Any] = {"label": "", "size": "small", "margin": (0, 6), "sx": LOW}
     buttons = pmui.RadioButtonGroup.from_param(display.param.level, options=OPTIONS, **look)
-    switch = pn.Row(plain("shown as", sizing_mode=None, align="center"), buttons, margin=0, css_classes=["aa-level"])
+    switch = pn.Row(plain(pn.bind(SAID.__getitem__, display.param.level), sizing_mode=None, align="center"), buttons, margin=0, css_classes=["aa-level"])
     return pn.Row(tabs, switch, sizing_mode="stretch_width", margin=0, css_classes=["aa-tab-row"], stylesheets=[BESIDE])

@@ -275,7 +275,8 @@ class Plot:
     # -- gestures ---------------------------------------------------------------------------------------------------------
 
     def tap(self, x: float, y: float) -> None:
-        """Click at a point of the plot."""
+        """Click at a point of the plot, once it stays in its place."""
+        self.rest()
         self.seat.page.mouse.click(*self.at(x, y))
 
     def point(self, x: float, y: float) -> None:
@@ -289,6 +290,7 @@ class Plot:
         mouse = self.seat.page.mouse
         self.point(*points[0])
         self.take(tool)
+        self.rest()
         mouse.move(*self.at(*points[0]))
         mouse.down()
         for each in points[1:]:

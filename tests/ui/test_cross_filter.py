@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from atlas.ids import HeadId
+from atlas.plots.frame import limits
 from atlas.state.heads import HeadsLens
 from tests.ui.planted import HEADS, LAYERS, PREVIOUS
-from tests.ui.shown import EVERY, TOKENS, Wanted, assert_shown, cell_of_matrix, metrics_on_axes, table
+from tests.ui.shown import EVERY, TOKENS, Wanted, assert_shown, cell_of_matrix, metrics_on_axes, scatter_places, table, table_rows
 from tests.ui.stage import Seat, head_place
 
 pytestmark = pytest.mark.ui
@@ -55,23 +57,17 @@ def _place(seat: Seat, head: HeadId) -> tuple[float, float]:
     return points["at_x"][row], points["at_y"][row]
 
 
-FILLED = 0.5
-"""Share of an axis that its points take at least."""
-
-
 def _settle_scatter(seat: Seat) -> tuple[float, float, float, float]:
-    """The ranges of the scatter once they are those of the two metrics."""
-    plot = seat.plot(".aa-heads-plot")
+    """The ranges of the scatter once points and axes are those of the two metrics, and stay where they are."""
+    plot, metrics = seat.plot(".aa-heads-plot"), Wanted().metrics()
+    ends = [*limits(metrics["previous"]), *limits(metrics["self"])]
 
-    def belong_together() -> bool:
-        """Whether the points are on these axes and fill them: axes and points of another layout may come one after the other."""
-        x0, x1, y0, y1 = plot.ranges()
-        points = plot.columns("Scatter")
-        across, upwards = points["at_x"], points["at_y"]
-        inside = x0 < min(across) and max(across) < x1 and y0 < min(upwards) and max(upwards) < y1
-        return x1 < 1 and inside and max(upwards) - min(upwards) > FILLED * (y1 - y0)
+    def settled() -> None:
+        scatter_places(seat, Wanted())
+        np.testing.assert_allclose(plot.ranges(), ends, atol=1e-6)
 
-    seat.until(belong_together)
+    seat.until(settled)
+    plot.rest()
     return plot.ranges()
 
 
@@ -144,9 +140,13 @@ def _click_row(seat: Seat) -> Wanted:
 
 
 def _tick_rows(seat: Seat) -> Wanted:
-    for count, head in enumerate((L0H3, min(L1)), 1):
+    ticked: set[HeadId] = set()
+    for head in (L0H3, min(L1)):
         _row(seat, head).locator("input").click()
-        seat.until(lambda count=count: len(seat.selection.heads) == count)
+        ticked.add(head)
+        seat.until(lambda: seat.selection.heads == ticked)
+        # The rows are drawn anew for it: a tick would be about rows that go.
+        seat.until(lambda: table_rows(seat, Wanted(frozenset(ticked))))
     return Wanted(frozenset({L0H3, min(L1)}), focus=L0H3)
 
 

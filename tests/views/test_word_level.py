@@ -14,6 +14,7 @@ import atlas
 from atlas.app import AttentionAtlas
 from atlas.attribution import attribute, compare
 from atlas.ids import HeadId
+from atlas.patches.panes import PlainText
 from atlas.plots.attribution import frame_of, places
 from atlas.state.attribution import ONE_AT_A_TIME
 from atlas.state.flow import LAYERS
@@ -267,8 +268,11 @@ def test_one_switch_stands_beside_the_tabs_and_the_link_keeps_it():
     row = beside_tabs(app.tabs.bar, display)
     (buttons,) = [each for each in row.select() if type(each).__name__ == "RadioButtonGroup"]
     assert buttons.options == {"tokens": "token", "words": "word"}
+    (said,) = row.select(PlainText)
+    assert said.object == "shown as"
     buttons.value = "word"
     assert display.level == "word"
+    assert said.object == "matrix, flow, lines, attribution as"
     display.level = "token"
     assert buttons.value == "token"
     display.level = "word"
