@@ -6,46 +6,71 @@ const element = (tag, name, text) => {
   return el
 }
 
+// The wanted children in their order. What stays is not touched: an element that is taken out and put back loses the focus, and the
+// press that is under way on it.
+function arrange(parent, wanted) {
+  for (const each of [...parent.children]) {
+    if (!wanted.includes(each)) { each.remove() }
+  }
+  wanted.forEach((each, at) => {
+    const there = parent.children[at] ?? null
+    if (there !== each) { parent.insertBefore(each, there) }
+  })
+}
+
+function new_chip(key) {
+  const button = element("button", "chip")
+  button.type = "button"
+  button.dataset.key = key
+  button.tabIndex = -1
+  button.append(element("span"), element("span", "count"))
+  return button
+}
+
+function new_group(name) {
+  const row = element("div", "group"), bar = element("div", "bar")
+  bar.setAttribute("role", "toolbar")
+  bar.setAttribute("aria-label", name)
+  row.append(element("span", "name", name), bar)
+  return row
+}
+
 export function render({model}) {
   // Panel names the box around it "chips", after the Python class; the style sheet is not about that one.
   const root = element("div", "aa-chips")
-  let shape = null
+  const made = new Map() // groups by name, and chips by group and key
 
-  function chip(button, {label, count, active, title}) {
+  function kept(id, make) {
+    if (!made.has(id)) { made.set(id, make()) }
+    return made.get(id)
+  }
+
+  function chip(group, {key, label, count, active, title}) {
+    const button = kept(JSON.stringify([group, key]), () => new_chip(key))
     button.setAttribute("aria-pressed", String(active))
     if (button.title !== title) { button.title = title }
     const [name, number] = button.children
     if (name.textContent !== label) { name.textContent = label }
     number.textContent = count
-  }
-
-  function build() {
-    root.replaceChildren(...model.groups.map(({name, chips, left_out}) => {
-      const row = element("div", "group"), bar = element("div", "bar")
-      bar.setAttribute("role", "toolbar")
-      bar.setAttribute("aria-label", name)
-      chips.forEach(({key}, i) => {
-        const button = element("button", "chip")
-        button.type = "button"
-        button.dataset.key = key
-        // One stop for the Tab key in each row; arrows move inside it.
-        button.tabIndex = i === 0 ? 0 : -1
-        button.append(element("span"), element("span", "count"))
-        bar.append(button)
-      })
-      if (left_out) { bar.append(element("span", "more", `and ${left_out} more`)) }
-      row.append(element("span", "name", name), bar)
-      return row
-    }))
+    return button
   }
 
   function update() {
-    const now = JSON.stringify(model.groups.map(({name, chips, left_out}) => [name, left_out, chips.map(({key}) => key)]))
-    // The same chips are patched in place: a button that was rebuilt would lose the focus that pressed it.
-    if (now !== shape) { build() }
-    shape = now
-    const buttons = root.querySelectorAll(".chip")
-    model.groups.flatMap(({chips}) => chips).forEach((each, i) => chip(buttons[i], each))
+    const rows = model.groups.map(({name, chips, left_out}) => {
+      const row = kept(name, () => new_group(name)), bar = row.lastChild
+      const buttons = chips.map(each => chip(name, each))
+      const more = left_out ? [kept(JSON.stringify([name]), () => element("span", "more"))] : []
+      for (const each of more) { each.textContent = `and ${left_out} more` }
+      arrange(bar, [...buttons, ...more])
+      // One stop for the Tab key in each row; arrows move inside it.
+      const stop = buttons.find(button => button.tabIndex === 0) ?? buttons[0]
+      for (const button of buttons) { button.tabIndex = button === stop ? 0 : -1 }
+      return row
+    })
+    arrange(root, rows)
+    for (const [id, each] of made) {
+      if (!root.contains(each)) { made.delete(id) }
+    }
   }
 
   root.addEventListener("click", event => {

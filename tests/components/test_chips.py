@@ -97,6 +97,24 @@ def test_keys_reach_and_press_every_chip(page, shown, presses):
 
 
 @pytest.mark.ui
+def test_a_press_that_is_under_way_is_heard_although_other_chips_come_and_go(page, chips, shown, presses):
+    verb = shown.filter(has_text="VERB")
+    verb.hover()
+    page.mouse.down()
+    pos, *others = groups()
+    by_key = {chip["key"]: chip for chip in pos["chips"]}
+    kept = [by_key["pos:DET"], {"key": "pos:X", "label": "X"}, by_key["pos:VERB"]]
+    chips.groups = [others[0] | {"name": "Names"}, pos | {"chips": kept}]
+    wait_until(lambda: page.locator(".chip").all_text_contents()[1:] == ["DET3", "X", "VERB3"], page)
+    # Down on the button that stays, up wherever it now is.
+    box = verb.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    page.mouse.up()
+    wait_until(lambda: presses == [{"key": "pos:VERB", "additive": False}], page)
+    assert page.locator(".chip[tabindex='0']").all_text_contents()[1:] == ["VERB3"], "the stop of a row stays where it is"
+
+
+@pytest.mark.ui
 def test_labels_are_text(page, shown):
     ada = page.get_by_role("toolbar", name="Entities").get_by_role("button")
     assert ada.text_content() == "<b>Ada</b> &amp;"

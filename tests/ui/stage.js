@@ -116,6 +116,13 @@ const aa = {
     return labels.some(view => view.model.type === "TeX" || view.model.type === "MathML")
   },
 
+  // Resolves to whether a root carries a mark, and what came before it is drawn.
+  async heard(mark) {
+    if (!Bokeh.documents.some(each => each.roots().some(({tags}) => tags?.includes(mark)))) { return false }
+    await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))
+    return true
+  },
+
   reset() {
     for (const view of Bokeh.index.query(view => view.model.type === "Figure")) { view.reset?.() }
   },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -34,6 +35,11 @@ LARGE = {"width": 1500, "height": 2300}
 
 STILL = 6
 """Frames of animation, a tenth of a second, in which a plot at rest has not moved."""
+
+CHAIN = 3
+"""How many turns of the session's thread what is done in one may take to have an end."""
+
+MARKS = itertools.count()
 
 NOWHERE = (700, 20)
 """A place of the page that nothing happens at: a click there takes the focus from wherever it was."""
@@ -106,6 +112,19 @@ class Seat:
         """Wait for something on either end; the condition says whether it holds, or asserts."""
         wait_until(condition, self.page, self.patience)
 
+    def rest(self) -> None:
+        """Wait until the session has nothing more to say and the page has drawn it: a gesture would be about what goes."""
+        self.until(self._has_nothing_to_say)
+        mark = f"heard {next(MARKS)}"
+        # Messages come one after the other: who has this one has all before it.
+        self.do(lambda: setattr(self.visits[-1].doc.roots[0], "tags", [mark]))
+        self.until(lambda: self.page.evaluate("mark => aa.heard(mark)", mark))
+
+    def _has_nothing_to_say(self) -> bool:
+        for _ in range(CHAIN):
+            self.do(lambda: None)
+        return not any(view.lens.busy for view in self.app.tabs.made())
+
     # -- opening ----------------------------------------------------------------------------------------------------------
 
     def open(self, query: str = "") -> None:
@@ -162,6 +181,7 @@ class Seat:
         self.do(fresh)
         self.page.mouse.click(*NOWHERE)
         self.page.evaluate("() => aa.reset()")
+        self.rest()
 
     # -- what is on the screen --------------------------------------------------------------------------------------------
 
