@@ -32,5 +32,10 @@ def beside_tabs(tabs: Any, display: Display) -> pn.Row:
     """The bar of tabs and the switch in one row."""
     look: dict[str, Any] = {"label": "", "size": "small", "margin": (0, 6), "sx": LOW}
     buttons = pmui.RadioButtonGroup.from_param(display.param.level, options=OPTIONS, **look)
-    switch = pn.Row(plain(pn.bind(SAID.__getitem__, display.param.level), sizing_mode=None, align="center"), buttons, margin=0, css_classes=["aa-level"])
+    switch = pn.Row(
+        plain(pn.bind(SAID.__getitem__, display.param.level), sizing_mode=None, align="center"),
+        buttons,
+        margin=0,
+        css_classes=["aa-level"],
+    )
     return pn.Row(tabs, switch, sizing_mode="stretch_width", margin=0, css_classes=["aa-tab-row"], stylesheets=[BESIDE])
