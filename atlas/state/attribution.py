@@ -32,6 +32,7 @@ from atlas.tracing.explained import (
     usual_position,
 )
 from atlas.tracing.levels import TOKEN, Grouped, grouped
+from atlas.tracing.predictions import MASKED, masks_of, task_of
 
 if TYPE_CHECKING:
     from atlas.state.selection import Selection
@@ -292,7 +293,17 @@ def explained_target(workspace: Workspace, of: str) -> Target:
 def target_in_words(workspace: Workspace, words: str) -> str:
     """The words of a target as a sentence begins, and why it is the one explained where the reader chose none."""
     said = words[:1].upper() + "".join(map(visible, words[1:]))
-    return said if workspace.target.outcome else f"{said}; the likeliest outcome, because none is chosen"
+    if workspace.target.outcome:
+        return said
+    return f"{said}; the likeliest outcome, because none is chosen{_seen(workspace)}"
+
+
+def _seen(workspace: Workspace) -> str:
+    """That a masked language model without a mask copies what it sees, which little can change."""
+    trace = workspace.trace
+    if trace is None or task_of(trace) != MASKED or masks_of(trace):
+        return ""
+    return ", and the model sees this token, so nearly nothing changes it: put a mask into the text, or choose another outcome"
 
 
 def _signed(value: float) -> str:

@@ -224,4 +224,4 @@ class DetectionLens(PlaneLens):
         )
         model = str(self.trace.provenance.get("model"))
         who = f"by {found.detector}" if found.detector == model else f"by {found.detector}, which read the same text as {model}"
-        return f"{n:,} of {counted(len(found.words.table), 'word')} flagged {who}: {counts}"
+        return f"{n:,} of {counted(len(found.words.table), 'word')} flagged {who}, at the thresholds set here: {counts}"

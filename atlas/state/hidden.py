@@ -180,6 +180,8 @@ class HiddenLens(Lens):
         said = f"Anisotropy: tokens {how} {at}, with a mean cosine of {raw:.2f}"
         if math.isfinite(centred):
             said += f", and of {centred:.2f} once their mean is taken away"
+            count = found.positions.shape[1]
+            said += f" ({-1 / (count - 1):.2f} for {count} states with nothing in common)"
         top = int(np.nanargmax(found.cosine))
         said += f". Highest {'after the last layer' if top == self.last else f'at layer {top}'}: {found.cosine[top]:.2f}."
         return said.replace("-", "−") + self._near()

@@ -252,4 +252,4 @@ def _over(trace: Trace, outcomes: Predictions) -> str:
     """From where on a label counts, where each has a probability of its own."""
     if not outcomes.multi_label:
         return ""
-    return " (at the model's thresholds)" if _limits(trace) else f" (at {percent(HALF)} or more)"
+    return " (at the model's own thresholds)" if _limits(trace) else f" (at {percent(HALF)} or more)"

@@ -104,7 +104,8 @@ class SentencesLens(SentencePlaneLens):
         shown = "attention mass above uniform attention" if self.signed else "attention mass"
         single = len(found.rows) == len(found.columns) == 1
         size = f"a single {self.by} on each axis" if single else f"{len(found.rows):,} × {counted(len(found.columns), self.by)}"
-        return f"{self.heads_said()}: {shown} from a token of the row's {self.by}, {size}"
+        alone = f"; all attention stays in it, so it says nothing until there are two {self.by}s" if single else ""
+        return f"{self.heads_said()}: {shown} from a token of the row's {self.by}, {size}{alone}"
 
     def titles(self) -> tuple[str, str]:
         """What rows and columns are."""

@@ -252,7 +252,7 @@ class View(pn.viewable.Viewer):
             line=lens.param.line,
             problem=pn.bind(faulty, lens.param.problem, lens.param.no_fault, self.faults.param.problem),
             note=self.faults.param.note,
-            empty=pn.bind(calm, lens.param.empty, lens.param.problem, lens.param.no_fault),
+            empty=pn.bind(calm, lens.param.empty, lens.param.problem, lens.param.no_fault, pipeline.param.status),
             busy=pn.bind(_waits, pipeline.param.status, lens.param.busy),
             waiting=pn.bind(_awaited, pipeline.param.status, pipeline.param.message, lens.param.waiting),
             can_cancel=pn.bind(_can_cancel, pipeline.param.status, lens.param.busy),

@@ -17,6 +17,7 @@ from holoviews.core.options import AbbreviatedException
 
 from atlas.plots.frame import Hook
 from atlas.state.lens import sentence
+from atlas.state.pipeline import BUSY
 
 T = TypeVar("T")
 
@@ -105,6 +106,11 @@ def faulty(problem: str, no_fault: str, fault: str) -> str:
     return (problem if problem != no_fault else "") or fault
 
 
-def calm(empty: str, problem: str, no_fault: str) -> str:
-    """What to do to see something, where nothing went wrong."""
+RUNNING = "The text is being analysed."
+
+
+def calm(empty: str, problem: str, no_fault: str, status: str = "") -> str:
+    """What to do to see something, where nothing went wrong; who has pressed Run has done it."""
+    if empty and status in BUSY:
+        return RUNNING
     return empty or (problem if problem == no_fault else "")

@@ -108,6 +108,8 @@ class MapView(RasterView):
 
     def body(self) -> Any:
         """The sheet and the line under it."""
+        if self.workspace.trace is not None:
+            self.read_out()
         parts = self._pane(), self.key_of_colours(), self.arrows.key, self.under, self.arrows.switch()
         return pn.Column(*parts, sizing_mode="stretch_width")
 

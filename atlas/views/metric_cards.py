@@ -27,8 +27,8 @@ REACH = (0.03, 0.3)
 """How far from a point a tap may be, as shares of a strip and of a row: some 15 pixels each way."""
 
 KEY = (
-    "Grey points: heads, those of the first layer at the top of a strip. Coloured points: the heads looked at; bar: their mean. "
-    "Dashed: attention spread evenly."
+    "Grey points: heads, those of the first layer at the top of a strip; of the change across depth, steps from a layer to the "
+    "next. Coloured points: the heads looked at; bar: their mean. Dashed: attention spread evenly."
 )
 """What the marks mean."""
 

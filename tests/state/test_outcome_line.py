@@ -108,7 +108,7 @@ def test_the_labelled_words_are_those_over_the_models_own_thresholds(text):
     by_hand = labels_by_hand(found, limits)
     assert by_hand
     said = outcome_in_words(found)
-    assert said.startswith("Labelled (at the model's thresholds): ")
+    assert said.startswith("Labelled (at the model's own thresholds): ")
     parts, whole = said.split(": ", 1)[1].split(" · "), found.texts.text
     heard = {}
     for part in parts:
@@ -145,7 +145,7 @@ def test_of_many_labelled_words_the_first_and_the_last_are_named():
 
 
 def test_a_text_without_labels_says_so():
-    assert outcome_in_words(trace("gus-mini", "The train was late.")) == "No word is labelled (at the model's thresholds)"
+    assert outcome_in_words(trace("gus-mini", "The train was late.")) == "No word is labelled (at the model's own thresholds)"
 
 
 def test_an_encoder_decoder_says_what_it_writes_and_where_it_doubts():

@@ -62,6 +62,7 @@ def test_the_words_and_their_numbers_are_those_of_the_detector_and_the_line_says
     n = int((words[["STEREO", "GEN", "UNFAIR"]] >= 0.5).any(axis=1).sum())
     assert n
     assert view.lens.line.startswith(f"{n} of {len(words)} words flagged by gus-mini")
+    assert ", at the thresholds set here: " in view.lens.line
     assert ("which read the same text as" in view.lens.line) == (name != "gus-mini")
     assert view.lens.problem == ""
     assert room.thresholds.generalisation == 0.5

@@ -11,8 +11,10 @@ from bokeh.models import ColumnDataSource, Plot
 
 from atlas.errors import UnknownName
 from atlas.state.lens import Lens
+from atlas.state.pipeline import BUSY
 from atlas.views.base import View, gesture
 from atlas.views.catalog import TABS, Tab
+from atlas.views.faults import RUNNING, calm
 from atlas.views.plain import plain
 from atlas.views.tabs import Tabs
 from tests.places import REPO
@@ -218,3 +220,10 @@ def test_an_error_of_atlas_says_what_to_do_and_is_no_fault(monkeypatch, caplog):
     assert page.fragile.problem == "There are too many tokens. Select fewer."
     assert not caplog.records
     page.check_others()
+
+
+def test_who_has_pressed_run_is_not_told_to_do_it():
+    assert calm("Type a text.", "", "") == "Type a text."
+    assert {calm("Type a text.", "", "", status) for status in BUSY} == {RUNNING}
+    assert calm("", "nothing is flagged", "nothing is flagged", "tracing") == "nothing is flagged"
+    assert calm("", "a fault", "", "tracing") == ""

@@ -144,6 +144,8 @@ def test_words_say_how_alike_the_states_are_and_what_is_nearest():
     said = view.states.words()
     assert f"with a mean cosine of {found.cosine[0]:.2f}".replace("-", "−") in said
     assert f"and of {found.cosine_centred[0]:.2f} once".replace("-", "−") in said
+    n = found.positions.shape[1]
+    assert f"({-1 / (n - 1):.2f} for {n} states with nothing in common)".replace("-", "−") in said
     assert f"{found.cosine.max():.2f}." in said
     room.selection.select_tokens([2])
     assert " Nearest to doctor, by the cosine without the mean: " in view.states.words()

@@ -16,10 +16,10 @@ from atlas.plots.map_axes import token_names
 from atlas.plots.raster import GAP, HIDDEN, Viewport
 from atlas.single_flight import renewed
 from atlas.state.heads import HeadsLens
-from atlas.state.map import FINE
+from atlas.state.map import FINE, NUMBER, MapLens
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
-from atlas.views.map import POINT, MapView
+from atlas.views.map import POINT, POINT_AT_NUMBER, MapView
 from tests.attribution.own import model, traced
 from tests.state.readers import CROSS, DECODER, ENCODER, both, never, single, workspace
 
@@ -371,3 +371,12 @@ def test_another_kind_or_order_is_sent_as_data_and_is_what_a_new_map_draws():
     assert (view.redrawn, view.problem) == (drawn, "")
     room.pipeline.show(both(seed=3))
     check()
+
+
+def test_a_map_of_numbers_asks_to_point_at_a_head_from_the_first_moment():
+    room = workspace(single(DECODER))
+    room.lens(MapLens).choices.show = NUMBER
+    view = MapView(room)
+    view.body()
+    assert view.under.object == (POINT_AT_NUMBER if view.map.shows_numbers else POINT)
+    assert view.map.shows_numbers
