@@ -66,7 +66,7 @@ def audit(
     thresholds
         As `detect` takes them.
     permutations, seed
-        Of the null, which flags as many other tokens of each text, and of the intervals, which resample texts.
+        Of the null, which puts the flagged stretches elsewhere in each text, and of the intervals, which resample texts.
     progress
         Called with the texts done and all texts.
 

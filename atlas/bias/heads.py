@@ -57,7 +57,7 @@ def attention_bias(
     direction
         'received': from all tokens; 'among': from the flagged tokens alone (not in cross-attention).
     permutations, seed
-        Of the null, which flags as many other tokens at random, and of the interval, which resamples queries.
+        Of the null, which puts the flagged stretches elsewhere in the text, and of the interval, which resamples queries.
     report
         Called with the heads done and all heads.
 
@@ -73,8 +73,9 @@ def attention_bias(
     under its own mask: a uniform head, causal or not, has 1 whichever tokens are flagged. Special tokens neither look nor are
     looked at: they take most attention of many heads, and every word would seem neglected.
 
-    The labels are permuted over the tokens that are not special, so p asks whether other tokens of this text would have got as
-    much. It is two-sided, by the distance from the mean of the null.
+    For the null, flagged stretches of the same lengths lie elsewhere among the tokens that are not special, so p asks whether
+    other stretches of this text would have got as much. Single tokens would be too weak a null: attention to neighbours is alike,
+    so that any stretch stands out from scattered tokens. It is two-sided, by the distance from the mean of the null.
     """
     return _compared(trace, flagged, direction, permutations, seed, report, pooled=False)
 
@@ -124,7 +125,7 @@ def _compared(
     kinds = [kind for kind in trace.kinds if trace.side(kind, "key") == "source" and (direction == RECEIVED or kind != "cross")]
     every = sum(trace.n_layers(kind) * trace.n_heads(kind) for kind in kinds)
     random = np.random.default_rng(seed)
-    shuffled = random.permuted(np.tile(marks, (permutations, 1)), axis=1).astype(float)
+    shuffled = elsewhere(marks, permutations, random)
     parts, done = [], 0
     for kind in kinds:
         queries = _words_that_look(trace, kind)
@@ -171,7 +172,7 @@ def received(trace: Trace, flagged: Collection[int], permutations: int, random: 
     """The sums that the ratio of `attention_bias` and its null are made of, so that those of many texts can be added up."""
     keys = np.flatnonzero(~trace.token_tables["source"]["special"].to_numpy(dtype=bool))
     marks = np.isin(keys, list(flagged))
-    labels = np.concatenate([marks[None], random.permuted(np.tile(marks, (permutations, 1)), axis=1)]).astype(float)
+    labels = np.concatenate([marks[None], elsewhere(marks, permutations, random)])
     tables, sums = [], []
     for kind in trace.kinds:
         if trace.side(kind, "key") == "source":
@@ -182,6 +183,25 @@ def received(trace: Trace, flagged: Collection[int], permutations: int, random: 
                 sums.append([values.sum(axis=1) @ labels.T for values in part])
     mass, even = (np.concatenate(values) for values in zip(*sums, strict=True))
     return Received(pd.concat(tables, ignore_index=True), mass[:, 0], even[:, 0], mass[:, 1:], even[:, 1:])
+
+
+def elsewhere(marks: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
+    """(draw, token) 1 in stretches of the same lengths as those that are marked, each draw at other places, never side by side.
+
+    Every arrangement of these stretches is as likely as any other, that of `marks` included.
+    """
+    turns = np.diff(np.concatenate([[0], np.asarray(marks, dtype=int), [0]]))
+    lengths = np.flatnonzero(turns < 0) - np.flatnonzero(turns > 0)
+    # A stretch lies in one of the gaps between tokens that are not marked, or at either end.
+    gaps = len(marks) - int(lengths.sum()) + 1
+    chosen = np.sort(random.random((draws, gaps)).argsort(axis=1)[:, : len(lengths)], axis=1)
+    ordered = random.permuted(np.tile(lengths, (draws, 1)), axis=1)
+    begins = chosen + ordered.cumsum(axis=1) - ordered
+    found = np.zeros((draws, len(marks) + 1))
+    rows = np.arange(draws)[:, None]
+    np.add.at(found, (rows, begins), 1)
+    np.add.at(found, (rows, begins + ordered), -1)
+    return found[:, :-1].cumsum(axis=1)
 
 
 def _words_that_look(trace: Trace, kind: str) -> np.ndarray:

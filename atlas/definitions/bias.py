@@ -37,7 +37,7 @@ BIAS = (
         "flagged ones, sᵢ the attention they get together",
         "1: as evenly spread attention under the same mask, wherever the tokens stand; 2: twice as much. lo and hi: 95 % "
         "interval over resampled queries. A head that looks at a word need not use it for what the model says.",
-        "as many other ordinary tokens of the text flagged at random, 999 times; two-sided p, q over all heads",
+        "stretches of the same lengths elsewhere in the text, 999 times; two-sided p, q over all heads",
         "0 and above",
         f"ratio to uniform attention as in {FIRST_ATLAS} and row by row; {BENJAMINI}",
     ),
@@ -50,7 +50,7 @@ BIAS = (
         "1: the heads of the layer together look at flagged tokens as evenly spread attention does; 2: twice as much. Heads that "
         "look at words more weigh more. lo and hi: 95 % interval over resampled queries. Where attention goes is not where the "
         "information is.",
-        "as many other ordinary tokens of the text flagged at random, 999 times; two-sided p, q over all layers",
+        "stretches of the same lengths elsewhere in the text, 999 times; two-sided p, q over all layers",
         "0 and above",
         f"ratio to uniform attention as in {FIRST_ATLAS}; by layer as in {VIG}; {BENJAMINI}",
     ),
@@ -63,7 +63,7 @@ BIAS = (
         "1: as evenly spread attention under the same masks; 2: twice as much. Texts count by their length and by how much is "
         "flagged in them. lo and hi: 95 % interval over resampled texts. A head that looks at a word need not use it for what "
         "the model says.",
-        "as many other ordinary tokens of each text flagged at random, 999 times; two-sided p, q over all heads",
+        "stretches of the same lengths elsewhere in each text, 999 times; two-sided p, q over all heads",
         "0 and above",
         f"ratio to uniform attention as in {FIRST_ATLAS}, over texts as a ratio of sums; {BENJAMINI}",
     ),

@@ -181,6 +181,12 @@ class Findings(param.Parameterized):
         self.param.update(found=tuple(merged.values())[:MOST], said=" ".join(said))
 
 
+def without_its_text(finding: Finding) -> Finding:
+    """A finding as it would have been kept by a reader who leaves the text out of links; what the reader wrote of it stays."""
+    token = encode(decode(finding.token)[0], private=True).token
+    return finding._replace(token=token, text="", line="")
+
+
 # -- out and in --------------------------------------------------------------------------------------------------------
 
 

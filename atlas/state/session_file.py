@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.state.compact import Unusable
 from atlas.state.findings import plain as plain_findings
-from atlas.state.findings import taken
+from atlas.state.findings import taken, without_its_text
 from atlas.state.link import State
 from atlas.state.share import plain, state_in, without_text
 
@@ -29,9 +29,11 @@ MOST_BYTES = 6_000_000
 
 def saved(shared: SharedState) -> bytes:
     """The session on screen as a file, without its texts if the reader leaves them out of links."""
-    state = shared.state()
-    kept = without_text(state) if state is not None and shared.private else state
-    return written(kept, shared.workspace.findings.found)
+    state, found = shared.state(), shared.workspace.findings.found
+    if not shared.private:
+        return written(state, found)
+    # A finding may be older than the wish to keep the text to oneself, and its link holds the text.
+    return written(None if state is None else without_text(state), tuple(map(without_its_text, found)))
 
 
 def opened(shared: SharedState, data: bytes) -> str:

@@ -26,11 +26,11 @@ class AttentionBiasView(DottedPlaneView):
     help: ClassVar = (
         "Rows are layers, columns heads. The paper's colour: the flagged words get what evenly spread attention under the same "
         "mask would give them (ratio 1); orange more, purple less, by the logarithm to the base 2: 1 is twice as much, −1 half. "
-        "A dot: beyond chance (q ≤ 0.05). Special tokens neither look nor are looked at here. Chance flags as "
-        "many other tokens of this text, so a head that rests on one token is not called biased for it; a short text with few "
-        "flagged tokens can hardly have a head beyond chance. Which words are flagged is the opinion of a detector that is often "
-        "wrong (see the card 'Biased words'), and attention to a word is not yet an effect on what the model says. Click a "
-        "head to focus and select it, the name of a layer to select its heads."
+        f"A dot: beyond chance (q ≤ {BEYOND}). Special tokens neither look nor are looked at here. For chance, stretches of the "
+        "same lengths are flagged elsewhere in this text, so a head that rests on one token is not called biased for it; a short "
+        "text with few flagged words can hardly have a head beyond chance. Which words are flagged is the opinion of a detector "
+        "that is often wrong (see the card 'Biased words'), and attention to a word is not yet an effect on what the model says. "
+        "Click a head to focus and select it, the name of a layer to select its heads."
     )
     defines: ClassVar = ("attention_bias",)
     lens_type: ClassVar = AttentionBiasLens

@@ -20,7 +20,8 @@ SESSION = "This session as a file"
 
 HINT = (
     "The model's name, the texts, what is selected and chosen, and your findings: all that a link holds, however long the texts "
-    "are. Results are worked out again when it is opened. With “without the text” on, the texts stay out of the file too."
+    "are. Results are worked out again when it is opened. With “without the text” on, the texts stay out of the file "
+    "too, also those of findings; what you wrote about a finding is in it."
 )
 
 

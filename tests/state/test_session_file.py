@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from atlas.state.findings import MOST
 from atlas.state.inputs import LONGEST_TEXT
 from atlas.state.link import State
 from atlas.state.session_file import MOST_BYTES, opened, read, saved, written
-from atlas.state.share import encode
+from atlas.state.share import decode, encode, without_text
 from atlas.state.shared import SharedState
 from atlas.views.session_panel import SessionPanel
 from tests.state.readers import DECODER, both, single, workspace
@@ -75,11 +76,18 @@ def test_who_leaves_the_text_out_of_links_leaves_it_out_of_the_file():
     room, shared = on_screen()
     text = room.pipeline.input.text
     assert text
+    table = pd.DataFrame({"weight": [0.5]})
+    pinned = room.findings.pin(room, "matrix", "Matrix", f"of {text}", table)
+    room.findings.edit(pinned.key, "title", "what I wrote")
     assert text in saved(shared).decode()
     shared.private = True
-    state, _, _ = read(saved(shared))
+    state, (finding,), _ = read(saved(shared))
     assert state.private
+    # It was pinned while the text was still in links: its words, its line and its link had it.
     assert text not in saved(shared).decode()
+    assert decode(finding.token)[0] == without_text(decode(pinned.token)[0])
+    assert (finding.text, finding.line, finding.title) == ("", "", "what I wrote")
+    assert room.findings.get(pinned.key).text, "what the page keeps is as it was"
 
 
 @pytest.mark.parametrize(
