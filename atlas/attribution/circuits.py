@@ -19,6 +19,8 @@ from atlas.attribution.patching import (
     edge_rows,
     other_of,
 )
+from atlas.attribution.statistics import chance_of_spearman
+from atlas.errors import BadIntervention
 from atlas.tracing.circuit import (
     CIRCUIT,
     CIRCUIT_COST,
@@ -87,6 +89,8 @@ def circuit(
     effects = path_effects(subject, there, wanted, _share(progress, f"Patching {len(wanted)} edges one by one"))
     measured = pd.Series(effects, patched)
     checked = pd.DataFrame({"effect": edges.effect[drawn], "patched": measured[drawn].to_numpy()})
+    # Of ranks alone: one large edge among small ones makes Pearson's r near 1, and the r of shuffled pairs near 0.
+    chance = chance_of_spearman(checked["effect"], checked["patched"], permutations=PERMUTATIONS, seed=seed)
     (kind,) = trace.kinds
     sizes = trace.n_heads(kind), trace.n_layers(kind)
     table = edge_rows(edges, strongest, kind, *sizes).assign(patched=measured.reindex(strongest).to_numpy())
@@ -98,7 +102,7 @@ def circuit(
         {name: float(sizes.sum()) for name, sizes in by_input.items()},
         {name: len(sizes) for name, sizes in by_input.items()},
         checked,
-        {str(name): value for name, value in agreement_with_patching(checked).items()} | chance_of_agreement(checked, seed=seed),
+        {str(name): value for name, value in agreement_with_patching(checked).items()} | {"spearman_chance": chance},
     )
 
 
@@ -119,22 +123,6 @@ def _strongest(edges: EdgeArrays) -> np.ndarray:
         rows.append(own[np.argsort(-size[own], kind="stable")[:MOST_SHOWN]])
     every = np.concatenate(rows)
     return every[np.argsort(-size[every], kind="stable")]
-
-
-def chance_of_agreement(checked: pd.DataFrame, permutations: int = PERMUTATIONS, seed: int = 0) -> dict[str, float]:
-    """pearson_chance, spearman_chance: the |correlation| that one shuffle of the pairs in twenty exceeds; NaN where unknown."""
-    agreement = agreement_with_patching(checked)
-    found = {}
-    for name, ranked in (("pearson", False), ("spearman", True)):
-        values = checked.rank() if ranked else checked
-        one, two = (values[column].to_numpy(dtype=float) for column in ("effect", "patched"))
-        if not np.isfinite(agreement[name]):
-            found[f"{name}_chance"] = float("nan")
-            continue
-        shuffled = np.random.default_rng(seed).permuted(np.tile(two - two.mean(), (permutations, 1)), axis=1)
-        null = shuffled @ (one - one.mean()) / (np.linalg.norm(one - one.mean()) * np.linalg.norm(two - two.mean()))
-        found[f"{name}_chance"] = float(np.quantile(np.abs(null), 0.95))
-    return found
 
 
 def kept_by_heads(
@@ -191,12 +179,18 @@ def _both(trace: Trace, target: Target | None, other: str | Trace | Any, *, fit:
 
 
 def of_as_many_tokens(model: Any, text: str, count: int) -> dict[str, list[int]]:
-    """A text as an encoding of so many tokens: cut, or said over and over."""
+    """A text as an encoding of so many tokens: cut, or said over and over, between the special tokens that its tokenizer adds."""
     times = 1
     while True:
-        ids = list(model.tokenizer(" ".join([text] * times))["input_ids"])
+        encoded = model.tokenizer(" ".join([text] * times), return_special_tokens_mask=True)
+        ids, ordinary = list(encoded["input_ids"]), np.flatnonzero(np.array(encoded["special_tokens_mask"]) == 0)
+        if not len(ordinary):
+            msg = f"{text[:40]!r} has no token that {model.name} reads, so nothing can be taken from it. Write another text."
+            raise BadIntervention(msg)
         if len(ids) >= count:
-            return {"input_ids": ids[:count]}
+            first, last = int(ordinary[0]), int(ordinary[-1]) + 1
+            after = ids[last:]
+            return {"input_ids": ids[: max(first, count - len(after))] + after}
         times *= 2
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import numpy as np
 import param
 
-from atlas.errors import NotCaptured
+from atlas.errors import AtlasError, NotCaptured
 from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state.asking import Progress, Takes
@@ -111,8 +111,8 @@ class Shown(NamedTuple):
     """Edges that are not shown."""
     heads: tuple[HeadId, ...]
     """The heads at both ends of the edges."""
-    kept: KeptByHeads | None
-    """None while it is measured."""
+    kept: KeptByHeads | str | None
+    """None while it is measured; a string says why it is not."""
 
 
 class CircuitLens(PressedLens):
@@ -135,6 +135,11 @@ class CircuitLens(PressedLens):
         """Drop what is shown, too."""
         super().forget()
         self._shown = None
+
+    def _new_trace(self, *changes: object) -> None:
+        # The trace of before is large, and nobody else may hold it.
+        self._latest = None
+        super()._new_trace(*changes)
 
     def request(self) -> Request:
         """What a press would run."""
@@ -252,18 +257,27 @@ class CircuitLens(PressedLens):
             self._latest = trace, request, found
         return found
 
-    def _kept(self, heads: tuple[HeadId, ...]) -> KeptByHeads | None:
-        """What these heads keep of the target; None while it is measured, and where they are all heads there are."""
+    def _kept(self, heads: tuple[HeadId, ...]) -> KeptByHeads | str | None:
+        """What these heads keep of the target, or why that is not known: the circuit is there all the same.
+
+        None while it is measured, and where they are all heads there are.
+        """
         trace, request, other, task = self.trace, self.request(), self.other(), self.workspace.tasks.get(CIRCUIT_KEPT)
         if task is None or len(heads) == len(trace.head_ids):
             return None
 
-        def work(progress: Progress) -> KeptByHeads:
-            made: KeptByHeads = task(trace, request.target, other, heads, fit=not request.own, progress=progress.tell)
+        def work(progress: Progress) -> KeptByHeads | str:
+            try:
+                made: KeptByHeads = task(trace, request.target, other, heads, fit=not request.own, progress=progress.tell)
+            except AtlasError as error:
+                return str(error)
             return made
 
-        names = " ".join(map(str, heads))
-        return self.ask(f"{request} kept by {names}", work, None, needs_model=True, takes=Takes(SETS + 4))
+        names, nothing = " ".join(map(str, heads)), cast("KeptByHeads | str | None", None)
+        try:
+            return self.ask(f"{request} kept by {names}", work, nothing, needs_model=True, takes=Takes(SETS + 4))
+        except AtlasError as error:  # refused before it began
+            return str(error)
 
     # -- in words ----------------------------------------------------------------------------------------------------------
 
@@ -299,16 +313,18 @@ def _checked(found: Circuit) -> str:
     patched = f"{counted(int(agreement['n']), 'edge')} drawn at random and patched one by one"
     if not np.isfinite(agreement["pearson"]):
         return f"{patched}: too few, or all alike, for a correlation with the estimates."
-    r, rho = (f"{two(agreement[name])} (chance ±{two(agreement[f'{name}_chance'])})" for name in ("pearson", "spearman"))
-    unsure = [name for name in ("pearson", "spearman") if abs(agreement[name]) <= agreement[f"{name}_chance"]]
-    believe = (
-        "that is no more than shuffled pairs give, so believe measured effects alone, or choose a text closer to this one"
-        if unsure
-        else "the strongest edges are measured too, because a large effect can be far from its estimate"
-    )
+    rho, chance = agreement["spearman"], agreement["spearman_chance"]
+    if rho < -chance:
+        believe = (
+            "estimates run against what was measured, so believe measured effects alone, or choose a text closer to this one"
+        )
+    elif rho <= chance:
+        believe = "ranks agree no more than those of shuffled pairs, so believe measured effects alone, or choose a text closer to this one"
+    else:
+        believe = "the strongest edges are measured too, because a large effect can be far from its estimate"
     return (
-        f"{patched}: estimates and measured effects correlate with r {r}, ρ {rho}, where chance is what one shuffle of the pairs "
-        f"in twenty exceeds; {believe}."
+        f"{patched}: estimates and measured effects correlate with ρ {two(rho)} (chance ±{two(chance)}, which one shuffle of the "
+        f"pairs in twenty exceeds), r {two(agreement['pearson'])}; {believe}."
     )
 
 
@@ -316,6 +332,8 @@ def _kept_in_words(shown: Shown) -> tuple[str, ...]:
     kept, heads = shown.kept, counted(len(shown.heads), "head")
     if kept is None:
         return ()
+    if isinstance(kept, str):
+        return (f"What the {heads} of these edges keep is not known: {kept}",)
     if kept.whole == kept.none:
         return ("With all heads taken from the other text the target stays as it is, so no head keeps anything of it.",)
     share, random = 100 * kept.share(kept.circuit), np.array([100 * kept.share(value) for value in kept.random])

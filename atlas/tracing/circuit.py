@@ -48,7 +48,7 @@ class Circuit(NamedTuple):
     checked: pd.DataFrame
     """effect and patched of edges drawn at random."""
     agreement: Mapping[str, float]
-    """pearson and spearman of these two, n; pearson_chance and spearman_chance: the size that one shuffle in twenty exceeds."""
+    """pearson and spearman of these two, n; spearman_chance: the size that one shuffle in twenty exceeds."""
 
 
 class KeptByHeads(NamedTuple):

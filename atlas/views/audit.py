@@ -52,10 +52,10 @@ class AuditView(ManyTextsView, DottedPlaneView):
         "(ratio 1); orange more, purple less, by the logarithm to the base 2: 1 is twice as much. A dot: beyond chance "
         f"(q ≤ {BEYOND}). For chance, stretches of the same lengths are flagged elsewhere in each text, 999 times; the pointer "
         "says the mean of these ratios. Click a head to focus and select it, the name of a layer or number to select its heads. "
-        "Below: the texts with their flagged words marked, and of each the head that looks most at them; its p is held against the strongest of "
-        "all heads under labels at random. Texts in which nothing or everything is flagged say nothing of heads, and say so. "
-        "Which words are flagged is the opinion of a detector that is often wrong, and attention to a word is not yet an effect "
-        "on what the model says."
+        "Below: the texts with their flagged words marked, and of each the head that looks most at them; its p is held against "
+        "the strongest of all heads under labels at random. Texts in which nothing or everything is flagged say nothing of "
+        "heads, and say so. Which words are flagged is the opinion of a detector that is often wrong, and attention to a word is "
+        "not yet an effect on what the model says."
     )
     defines: ClassVar = ("audit_ratio", "bias_label")
     css: ClassVar = "aa-audit"

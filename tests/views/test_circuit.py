@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import holoviews as hv
 import numpy as np
-import pandas as pd
 import panel as pn
 import pytest
 from bokeh.core.json_encoder import serialize_json
@@ -16,16 +15,17 @@ from bokeh.models import MultiLine, Scatter
 
 import atlas
 from atlas.attribution import Target, edge_attribution_patching, head_effects
-from atlas.attribution.circuits import chance_of_agreement, kept_by_heads, of_as_many_tokens
+from atlas.attribution.circuits import kept_by_heads, of_as_many_tokens
 from atlas.engine.gradients.edges import Edge, path_effects, writers
 from atlas.engine.gradients.subject import Subject
+from atlas.errors import BadIntervention, TooLarge
 from atlas.ids import HeadId
 from atlas.plots.circuit import CLEAR, FAINT, Node, circuit_graph, lines, node_marks, placed, tapped
 from atlas.plots.circuit import Edge as DrawnEdge
 from atlas.state import circuit as state
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
-from atlas.tracing.circuit import INPUTS, MEASURED, MOST_SHOWN, without_circuit
+from atlas.tracing.circuit import CIRCUIT_KEPT, INPUTS, MEASURED, MOST_SHOWN, without_circuit
 from atlas.views.circuit import NOTHING, CircuitView
 from tests.engine.families import TARGET, loaded
 from tests.state.readers import never, single
@@ -97,8 +97,12 @@ def test_measured_effects_are_those_of_path_patching_and_stand_beside_the_estima
     agreement, attrs = view.circuit.shown().found.agreement, plain()[0].attrs
     for name in ("pearson", "spearman", "n"):
         assert agreement[name] == pytest.approx(attrs[name], abs=2e-3)
+    checked, random = view.circuit.shown().found.checked.rank(), np.random.default_rng(1)
+    null = [abs(np.corrcoef(checked["effect"], random.permutation(checked["patched"]))[0, 1]) for _ in range(4000)]
+    assert agreement["spearman_chance"] == pytest.approx(np.quantile(null, 0.95), abs=0.04)
     note = view.circuit.notes()[0]
-    assert f"r {attrs['pearson']:.2f} (chance ±{agreement['pearson_chance']:.2f})" in note
+    assert f"ρ {attrs['spearman']:.2f} (chance ±{agreement['spearman_chance']:.2f}, " in note
+    assert f"r {attrs['pearson']:.2f}; " in note
     drawn = sources(root, MultiLine)[0]
     assert f"effect, estimated: {edges[0].effect:.3g}\nmeasured {edges[0].patched:.3g}" == drawn["about"][-1]
     rows = {row["label"]: row for group in view.bars.groups for row in group["rows"]}
@@ -114,25 +118,53 @@ def test_each_input_has_measured_edges():
         assert [group["name"].split()[1] for group in view.bars.groups] == [{"query": "queries:"}.get(into, f"{into}s:")]
 
 
-def test_the_null_is_that_of_shuffled_pairs():
-    random = np.random.default_rng(1)
-    one = random.normal(size=24)
-    checked = pd.DataFrame({"effect": one, "patched": one + random.normal(size=24)})
-    found = chance_of_agreement(checked)
-    null = [abs(np.corrcoef(one, random.permutation(checked["patched"]))[0, 1]) for _ in range(4000)]
-    assert found["pearson_chance"] == pytest.approx(np.quantile(null, 0.95), abs=0.04)
-    ranks = checked.rank()
-    null = [abs(np.corrcoef(ranks["effect"], random.permutation(ranks["patched"]))[0, 1]) for _ in range(4000)]
-    assert found["spearman_chance"] == pytest.approx(np.quantile(null, 0.95), abs=0.04)
-    assert np.isnan(chance_of_agreement(checked.assign(patched=1.0))["pearson_chance"])
+def test_estimates_no_better_than_chance_and_those_that_run_against_it_are_said_to_be():
+    agreement = {"pearson": 0.99, "spearman": 0.3, "n": 24, "spearman_chance": 0.4}
 
+    def said(rho):
+        return state._checked(SimpleNamespace(agreement=agreement | {"spearman": rho}))
 
-def test_estimates_no_better_than_chance_are_said_to_be():
-    agreement = {"pearson": 0.3, "spearman": 0.9, "n": 24, "pearson_chance": 0.4, "spearman_chance": 0.4}
-    assert "believe measured effects alone" in state._checked(SimpleNamespace(agreement=agreement))
-    assert "believe measured" not in state._checked(SimpleNamespace(agreement=agreement | {"pearson": 0.6}))
+    assert "no more than those of shuffled pairs" in said(0.3)
+    assert "no more than those of shuffled pairs" in said(-0.3)
+    assert "run against what was measured" in said(-0.9)
+    assert all("believe measured effects alone" in said(rho) for rho in (0.3, -0.3, -0.9))
+    assert "believe measured" not in said(0.6)
     nothing = {"pearson": float("nan"), "spearman": float("nan"), "n": 2}
     assert "too few" in state._checked(SimpleNamespace(agreement=nothing))
+
+
+def test_a_circuit_stays_where_what_its_heads_keep_is_refused():
+    room, view, _ = view_of()
+
+    def refuses(*_, **__):
+        msg = "Too much for this server."
+        raise TooLarge(msg)
+
+    room.tasks = {**room.tasks, CIRCUIT_KEPT: refuses}
+    view.circuit.choices.edges = 30
+    assert len(view.circuit.shown().edges) == 30
+    assert view.problem == ""
+    assert view.results.visible
+    assert "keep is not known: Too much for this server." in view.circuit.notes()[1]
+
+
+def test_the_trace_of_before_is_let_go_of():
+    room, view, _ = view_of()
+    assert view.circuit.shown()
+    assert view.circuit._latest[0] is room.trace
+    room.pipeline.show(atlas.load("gpt-mini").trace("the cat ran"))
+    assert view.circuit._latest is None
+
+
+def test_an_example_keeps_the_special_tokens_that_begin_and_end_a_text():
+    made = atlas.load("bert-mini")
+    begin, end = made.tokenizer("a")["input_ids"][0], made.tokenizer("a")["input_ids"][-1]
+    for text in ("a", OTHER * 5):
+        ids = of_as_many_tokens(made, text, 12)["input_ids"]
+        assert (len(ids), ids[0], ids[-1]) == (12, begin, end)
+        assert not {begin, end} & set(ids[1:-1])
+    with pytest.raises(BadIntervention, match="no token"):
+        of_as_many_tokens(made, " ", 12)
 
 
 def test_what_the_heads_of_the_circuit_keep_is_measured_beside_random_sets():
