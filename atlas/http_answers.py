@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 MOST_HEADS = 16
 """Heads whose weights one answer holds."""
 
-MOST_CELLS = 1_000_000
-"""Weights in one answer, 10 MB of JSON; the rows of a whole text of 1,000 tokens once."""
+MOST_CELLS = 250_000
+"""Weights in one answer: 5 MB of JSON, which take a tenth of a second to write while all pages wait; a text of 500 tokens once."""
 
 MOST_OUTCOMES = 20
 """Outcomes of one prediction, as on the page."""

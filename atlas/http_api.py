@@ -113,7 +113,8 @@ class Handler(RequestHandler):
             self.set_header("Retry-After", str(wait))
             self.say(TOO_MANY, {"error": f"Too many wrong keys. Try again in {wait} s."})
             return
-        shown = self.request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        # Tornado takes the bytes of a header for Latin-1, whatever they are.
+        shown = self.request.headers.get("Authorization", "").removeprefix("Bearer ").encode("latin-1", "replace")
         if hmac.compare_digest(shown, self.door.key.encode()):
             GUARD.attempts.right(address)
             return

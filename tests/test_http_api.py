@@ -161,11 +161,13 @@ def test_a_page_of_another_site_cannot_ask():
     assert (status, "Content-Type: application/json" in found["error"]) == (400, True)
 
 
-def test_a_server_with_a_key_answers_those_who_show_it(monkeypatch):
+@pytest.mark.parametrize("key", ["k" * 20, "Schlüssel für die Tür"])
+def test_a_server_with_a_key_answers_those_who_show_it(monkeypatch, key):
     monkeypatch.setattr(GUARD, "attempts", Attempts())
-    key, wrong = "k" * 20, {"Authorization": "Bearer nonsense"}
+    wrong = {"Authorization": "Bearer nonsense"}
     assert one("models", None, {}, key=key)[0] == 401
-    assert one("models", None, {"Authorization": f"Bearer {key}"}, key=key)[0] == 200
+    header = f"Bearer {key}".encode().decode("latin-1")  # its bytes, as curl sends them
+    assert one("models", None, {"Authorization": header}, key=key)[0] == 200
     found = asked(*[("health", None, wrong)] * (FREE + 2), key=key)
     assert [status for status, _ in found] == [401] * (FREE + 1) + [TOO_MANY]
     assert "Too many wrong keys" in found[-1][1]["error"]

@@ -308,6 +308,9 @@ def _edges(rows: pd.DataFrame) -> tuple[ShownEdge, ...]:
     )
 
 
+INSTEAD = "believe measured effects alone, or choose a text closer to this one"
+
+
 def _checked(found: Circuit) -> str:
     agreement = found.agreement
     patched = f"{counted(int(agreement['n']), 'edge')} drawn at random and patched one by one"
@@ -315,11 +318,9 @@ def _checked(found: Circuit) -> str:
         return f"{patched}: too few, or all alike, for a correlation with the estimates."
     rho, chance = agreement["spearman"], agreement["spearman_chance"]
     if rho < -chance:
-        believe = (
-            "estimates run against what was measured, so believe measured effects alone, or choose a text closer to this one"
-        )
+        believe = f"estimates run against what was measured, so {INSTEAD}"
     elif rho <= chance:
-        believe = "ranks agree no more than those of shuffled pairs, so believe measured effects alone, or choose a text closer to this one"
+        believe = f"ranks agree no more than those of shuffled pairs, so {INSTEAD}"
     else:
         believe = "the strongest edges are measured too, because a large effect can be far from its estimate"
     return (
