@@ -35,7 +35,7 @@ MOST_HEADS = 16
 """Heads whose weights one answer holds."""
 
 MOST_CELLS = 250_000
-"""Weights in one answer: 5 MB of JSON, which take a tenth of a second to write while all pages wait; a text of 500 tokens once."""
+"""Weights in one answer: 5 MB of JSON, a tenth of a second in which all pages wait; the rows of a text of 500 tokens once."""
 
 MOST_OUTCOMES = 20
 """Outcomes of one prediction, as on the page."""
