@@ -12,6 +12,7 @@ from atlas.attribution.importance import head_importance, prune
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.patching import attribution_patching, edge_attribution_patching
 from atlas.attribution.plausibility import plausibility, plausibility_of_methods
+from atlas.attribution.prediction_parts import direct_effect_tokens, direct_effects
 from atlas.attribution.random_weights import randomised
 from atlas.attribution.rationales import read_rationales
 from atlas.attribution.score_parts import why
@@ -40,6 +41,8 @@ __all__ = [
     "compare_effects",
     "composition",
     "cut_writer",
+    "direct_effect_tokens",
+    "direct_effects",
     "edge_attribution_patching",
     "faithfulness",
     "head_effects",

@@ -12,11 +12,13 @@ from atlas.definitions.references import (
     LI,
     MIKOLOV,
     MU,
+    NOSTALGEBRAIST,
     PEARSON,
     PRESS,
     RAFFEL,
     SU,
     VASWANI,
+    WANG,
     WANG_CHEN,
     YEH,
 )
@@ -121,6 +123,35 @@ VECTORS = (
         "0: who writes nothing adds nothing",
         "any",
         "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
+    ),
+    Definition(
+        "direct_effect",
+        "vectors",
+        "Direct effect",
+        "logit = Σ u · w over all writers: w is what one wrote into the stream, u the row of the outcome carried back to it, "
+        "through the unembedding and through every norm (and activation behind the stream) at the factor by which it multiplied "
+        "in this run; against another outcome: the difference of the two logits",
+        "Above 0: it speaks for the outcome. The parts sum to what the model gives, so it is exact for this run; it is no "
+        "forecast of a run without the writer, whose norms would divide by other sizes and whose later blocks would answer. What "
+        "others make of it counts as theirs: a head can matter a great deal without a direct effect. p: the distance from the "
+        "mean of what the head gives to random outcomes, in their standard deviations, held against those of all heads' random "
+        "outcomes together; q: p corrected for the number of heads (Benjamini & Hochberg). The likeliest outcome was chosen for "
+        "its large sum, which alone makes its parts a little larger than random ones.",
+        "mean and 95 % range of what the same writer gives to 200 outcomes drawn at random (to random pairs, where two are "
+        "compared); none for the few labels of a classifier",
+        "any",
+        f"{ELHAGE}; {NOSTALGEBRAIST}; {WANG}",
+    ),
+    Definition(
+        "direct_effect_token",
+        "vectors",
+        "Direct effect by token",
+        "u · w = Σₖ aₖ (u · Wₒ vₖ), aₖ the weight of token k in the head, vₖ its value, Wₒ the head's output matrix",
+        "How much of what a head writes for the outcome comes from each token that it looks at; the sum is its direct effect. It "
+        "says from which position the head read: by then the vector there holds more than its own word.",
+        "none: compare the tokens with each other",
+        "any",
+        ELHAGE,
     ),
     Definition(
         "weight_without",

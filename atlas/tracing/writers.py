@@ -161,6 +161,8 @@ class Walk:
     """The writer whose trail is kept."""
     trail: Trail | None = None
     passed: list[Passed] = field(default_factory=list)
+    values_read: dict[HeadId, Array] | None = None
+    """Filled, where it is given: head -> (row, value width), what the first reader takes of what the head reads."""
 
     def _leave_trail(self, writer: str, written: Array) -> None:
         if writer == self.follow:
@@ -266,6 +268,9 @@ class Walk:
         found = self._heads_written(kind, layer)
         reader, parts, passed = self.reader, dict(self.parts), len(self.passed)
         if found is not None and self.pass_norm(found.total, written, f"{block}_post_norm", layer):
+            if self.values_read is not None:
+                onto = found.onto(self.reader[:, :1])[:, 0].astype(np.float64)
+                self.values_read |= {HeadId(kind, layer, head): onto[:, head] for head in range(onto.shape[1])}
             for head, part in enumerate(found.parts(self.reader)):
                 name = HeadId(kind, layer, head).label(self.trace.kinds)
                 self.parts[name] = part
@@ -320,8 +325,12 @@ class _Heads(NamedTuple):
 
     def parts(self, reader: Array) -> Array:
         """(head, row, reading): what a reader (row, reading, width) takes of each head."""
+        taken = self.onto(reader) * self.reads[:, None]
+        return np.asarray(taken.sum(-1, dtype=np.float64).transpose(2, 0, 1))
+
+    def onto(self, reader: Array) -> Array:
+        """(row, reading, head, value width): the reader carried to what the heads read."""
         heads, values, width = self.projection.shape
         # One product for all heads: one a head costs several times as much where a head is narrow.
         onto = reader.reshape(-1, width).astype(np.float32) @ self.projection.reshape(-1, width).T
-        taken = onto.reshape(*reader.shape[:2], heads, values) * self.reads[:, None]
-        return np.asarray(taken.sum(-1, dtype=np.float64).transpose(2, 0, 1))
+        return np.asarray(onto.reshape(*reader.shape[:2], heads, values))
