@@ -15,7 +15,7 @@ class HeadPlaneLens(PlaneLens):
     """Layers x heads; a gesture on it selects heads, and selected heads are marked."""
 
     reads: ClassVar = {"selection": ("focus",), "target": ("position", "outcome", "against")}
-    marked_by: ClassVar = ("heads", "focus")
+    marked_by: ClassVar[tuple[str, ...]] = ("heads", "focus")
     marking: ClassVar = ("cells",)
     row_title: ClassVar = "layer"
     column_title: ClassVar = "head"

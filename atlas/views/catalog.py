@@ -24,6 +24,7 @@ from atlas.views.corpus_heads import CorpusCloudView, CorpusMapView, CorpusProfi
 from atlas.views.corpus_run import CorpusRunView
 from atlas.views.counterfactuals import CounterfactualsView
 from atlas.views.detection import DetectionView
+from atlas.views.direct_effects import DirectEffectsView
 from atlas.views.drift import DriftView
 from atlas.views.drills import DrillsView
 from atlas.views.embeddings import EmbeddingsView, EmbeddingVectorsView
@@ -116,6 +117,7 @@ TABS: tuple[Tab, ...] = (
             PositionsView,
             LogitLensView,
             StreamWritesView,
+            DirectEffectsView,
             QKView,
             VectorsView,
             SharedTraitsView,
