@@ -212,7 +212,8 @@ def _gap(found: DirectEffects) -> str:
 def _notes(found: FinalReaders, coarse: Sequence[str]) -> tuple[str, ...]:
     held = " and ".join(found.held)
     behind = f"behind the stream stands {held}, held at the factor by which it multiplied in this run"
-    return (*([behind] if held else []), *dict.fromkeys(coarse))
+    several = [f"{coarse[0]}; so it is in {len(coarse) - 1} other places"] if len(coarse) > 1 else list(coarse)
+    return (*([behind] if held else []), *several)
 
 
 TASKS: Mapping[str, Callable[..., Any]] = {DIRECT_EFFECTS: taken_apart}

@@ -309,7 +309,7 @@ class DirectEffectsLens(HeadPlaneLens):
         if tokens is None or not tokens.names:
             return "" if tokens is None else tokens.why
         order = np.argsort(-np.abs(tokens.parts), kind="stable")[:SAID]
-        most = ", ".join(f"{tokens.names[at]} ({at}) {signed(float(tokens.parts[at]))}" for at in order if tokens.parts[at])
+        most = ", ".join(f"'{tokens.names[at]}' ({at}) {signed(float(tokens.parts[at]))}" for at in order if tokens.parts[at])
         whose = "Its" if len(tokens.heads) == 1 else "Their"
         total = signed(float(tokens.parts.sum()))
         return f"{tokens.why}. {whose} {total} comes from the tokens looked at: {most}. Click a bar to select the token as key."
@@ -408,7 +408,7 @@ class DirectEffectsLens(HeadPlaneLens):
         order = heads["effect"].abs().sort_values(ascending=False).index[:SAID]
         most = ", ".join(f"{heads['writer'][at]} {signed(float(heads['effect'][at]))}" for at in order)
         out = int(beyond_chance(heads).sum())
-        chance = f"{out} of {counted(len(heads), 'head')} beyond chance" if heads["q"].notna().any() else "no chance level"
+        chance = f"{out} of {counted(len(heads), 'head')} beyond chance" if heads["q"].notna().any() else "No chance level"
         return f"{said}. {chance}; largest {most}"
 
     def notes(self) -> str:
@@ -436,7 +436,7 @@ def beyond_chance(table: pd.DataFrame) -> Array:
 def short_name(what: str, writer: str, layer: object) -> str:
     """A step as it stands under its bar."""
     if what == FEED_FORWARD:
-        return f"L{layer} feed-forward"
+        return f"L{layer} FFN"
     return {BIASES: "biases", EMBEDDING: writer.removesuffix(" embedding")}.get(what, writer)
 
 

@@ -29,6 +29,9 @@ DOTS = "dot: beyond chance (q ≤ 0.05)"
 ROWS = WRITERS + 1
 """Rows of the list of writers: the last one is the others together."""
 
+PLANE_HEIGHT = 340
+"""Pixels of the plane: no higher than the list beside it, so that the bars below are soon seen."""
+
 LIST_WIDTH = 440
 """Pixels of the list beside the plane."""
 
@@ -110,9 +113,12 @@ class DirectEffectsView(DottedPlaneView):
             plain("The largest parts, with their share of the sum of all sizes", "aa-direct-list-words"),
             listed, sizing_mode="fixed", width=LIST_WIDTH, margin=(0, 0, 0, 12),
         )  # fmt: skip
+        plane = super().body()
+        for pane in plane.select(pn.pane.HoloViews):
+            pane.height = PLANE_HEIGHT
         return pn.Column(
-            pn.Row(super().body(), beside, sizing_mode="stretch_width", margin=0),
-            plain("All parts in the order of writing", "aa-direct-steps-words"),
+            pn.Row(plane, beside, sizing_mode="stretch_width", margin=0),
+            plain("All parts in the order of writing (FFN: a feed-forward block)", "aa-direct-steps-words"),
             steps,
             plain(words, "aa-direct-tokens-words"),
             tokens,
