@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import param
@@ -14,24 +14,15 @@ from atlas.ids import HeadId
 from atlas.numbers import three
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import MOST_TOKENS, explained_target, target_in_words
+from atlas.state.direct_lists import Row, Step, beyond_chance, signed, steps_of, strongest
 from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.plane import Array, Axis, Cell, Marked, Plane, Thresholded
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL
-from atlas.tracing.direct_effects import (
-    BEYOND,
-    BIASES,
-    DIRECT_EFFECTS,
-    EMBEDDING,
-    FEED_FORWARD,
-    HEAD,
-    DirectEffects,
-    token_parts,
-)
+from atlas.tracing.direct_effects import DIRECT_EFFECTS, HEAD, DirectEffects, token_parts
 from atlas.tracing.explained import LOGIT
 from atlas.tracing.predictions import masks_of
-from atlas.tracing.verdict import p_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +33,6 @@ ALONE, SECOND = "", "second"
 
 OFFERED = 8
 """Likeliest other outcomes that the outcome can be held against."""
-
-WRITERS = 10
-"""Writers with a row of their own in the list; the others are one row together."""
 
 PASSES = 4
 """Passes at most: one or two for the outcome, one for how it reads the stream, one for what is added behind it."""
@@ -63,25 +51,6 @@ class DirectEffectsChoices(Thresholded):
         default=ALONE,
         doc="What the outcome is held against: '' nothing, 'second' the likeliest other one, '#12' an outcome's id.",
     )
-
-
-class Row(NamedTuple):
-    """One writer of the list."""
-
-    name: str
-    part: float
-    share: float
-    """Of the sum of |parts|."""
-    about: str
-    head: HeadId | None = None
-
-
-class Step(NamedTuple):
-    """What was written at one step of the way through the model."""
-
-    name: str
-    part: float
-    heads: tuple[HeadId, ...] = ()
 
 
 class Tokens(NamedTuple):
@@ -135,7 +104,11 @@ class DirectEffectsLens(HeadPlaneLens):
     def offered(self) -> dict[str, str]:
         """What the outcome can be held against, in words -> as the choice has it."""
         trace, target = self.workspace.trace, self.workspace.target
-        first = f"'{shown_token(target.against)}', as chosen" if target.against else "nothing: its logit alone"
+        first = (
+            f"'{shown_token(target.against.strip() or target.against)}', as chosen"
+            if target.against
+            else "nothing: its logit alone"
+        )
         found = {first: ALONE, "the likeliest other one": SECOND}
         if trace is None or trace.outcomes is None:
             return found
@@ -217,45 +190,12 @@ class DirectEffectsLens(HeadPlaneLens):
     def strongest(self) -> tuple[Row, ...]:
         """The writers with the largest parts, and the others as one."""
         found = self.found() if self.plane().rows else None
-        if found is None:
-            return ()
-        table = found.table.sort_values("effect", key=np.abs, ascending=False, kind="stable")
-        rows = [self._row(record) for record in table.head(WRITERS).to_dict("records")]
-        rest = table.iloc[WRITERS:]
-        if len(rest):
-            part, share = float(rest["effect"].sum()), float(rest["share"].abs().sum())
-            about = f"their sizes together are {three(100 * share)} % of all"
-            rows.append(Row(f"the other {len(rest):,} together", part, share, about))
-        return tuple(rows)
-
-    def _row(self, record: dict[Any, Any]) -> Row:
-        name, part, share = str(record["writer"]), float(record["effect"]), float(record["share"])
-        about = f"{self.reading()} {signed(part)}\n{three(100 * abs(share))} % of the sum of all sizes"
-        low, high, q = (float(record[column]) for column in ("lo", "hi", "q"))
-        if np.isfinite(low):
-            about += f"\nto outcomes drawn at random: {three(low)} to {three(high)} (95 %)"
-        if np.isfinite(q):
-            about += f", q {p_words(q)}"
-        head = HeadId(record["kind"], int(record["layer"]), int(record["head"])) if record["what"] == HEAD else None
-        return Row(name, part, share, about, head)
+        return () if found is None else strongest(found.table, self.reading())
 
     def steps(self) -> tuple[Step, ...]:
         """What embeddings, then the heads and the feed-forward block of every layer, and all biases wrote, in this order."""
         found = self.found() if self.plane().rows else None
-        if found is None:
-            return ()
-        steps: dict[str, tuple[float, tuple[HeadId, ...]]] = {}
-        several = len(self.writing) > 1
-        for record in found.table.to_dict("records"):
-            what, layer, kind = record["what"], record["layer"], record["kind"]
-            if what == HEAD:
-                heads: tuple[HeadId, ...] = (HeadId(kind, int(layer), int(record["head"])),)
-                name = f"L{layer} {'cross' if several and kind == 'cross' else 'self' if several else 'heads'}"
-            else:
-                heads, name = (), short_name(str(what), str(record["writer"]), layer)
-            part, before = steps.get(name, (0.0, ()))
-            steps[name] = part + float(record["effect"]), (*before, *heads)
-        return tuple(Step(name, *found) for name, found in steps.items())
+        return () if found is None else steps_of(found.table, several=len(self.writing) > 1)
 
     # -- tokens of heads -----------------------------------------------------------------------------------------------
 
@@ -425,21 +365,3 @@ class DirectEffectsLens(HeadPlaneLens):
         if "encoder" in self.trace.kinds and len(self.writing) > 1:
             said.append("the encoder's heads write into its own stream, and act on the prediction through the cross heads")
         return " ".join(f"{each[0].upper()}{each[1:]}." for each in said if each)
-
-
-def beyond_chance(table: pd.DataFrame) -> Array:
-    """Whether the part of a writer is beyond chance: outside what random outcomes get, with q up to `BEYOND`."""
-    out = (table["effect"] < table["lo"]) | (table["effect"] > table["hi"])
-    return np.asarray(out & (table["q"] <= BEYOND))
-
-
-def short_name(what: str, writer: str, layer: object) -> str:
-    """A step as it stands under its bar."""
-    if what == FEED_FORWARD:
-        return f"L{layer} FFN"
-    return {BIASES: "biases", EMBEDDING: writer.removesuffix(" embedding")}.get(what, writer)
-
-
-def signed(value: float) -> str:
-    """'+0.12', '−3'."""
-    return ("+" if value > 0 else "") + three(value)

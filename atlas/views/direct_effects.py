@@ -13,7 +13,8 @@ import param
 from atlas.ids import HeadId
 from atlas.plots.attribution import AXIS, ROW_HEIGHT, Bars, score_bars, selected_boxes, token_at
 from atlas.plots.signed_bars import Bar, height_of, signed_bars
-from atlas.state.direct_effects import ALONE, WRITERS, DirectEffectsLens, signed
+from atlas.state.direct_effects import ALONE, DirectEffectsLens
+from atlas.state.direct_lists import WRITERS, signed
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
 from atlas.tracing.direct_effects import without_direct_effects

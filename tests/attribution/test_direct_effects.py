@@ -309,6 +309,24 @@ def test_chance_is_what_random_outcomes_get():
     assert table.equals(again)
 
 
+def test_in_gpt_mini_a_head_reads_she_from_her():
+    text = "The old doctor said that she was tired because the cat ran after her. The old doctor said that"
+    trace = atlas.load("gpt-mini").trace(text)
+    found = direct_effects(trace, second=True)
+    target = found.attrs["target"]
+    assert (target.outcome.strip(), target.against.strip()) == ("she", "the")
+    assert found.attrs["value"] == pytest.approx(2.3, abs=0.05)
+    head = found.set_index("writer").loc["L2 H6"]
+    assert head["effect"] == pytest.approx(1.1, abs=0.05)
+    assert head["effect"] > head["hi"]
+    assert head["q"] < 0.05
+    assert head["effect"] == found.loc[found["what"] == HEAD, "effect"].max()
+    tokens = direct_effect_tokens(trace, [HeadId("decoder", 2, 6)], second=True)
+    most = tokens.loc[tokens["effect"].idxmax()]
+    assert (most["token"].strip("Ġ▁ "), most["position"]) == ("her", 13)
+    assert most["effect"] > 0.95 * tokens["effect"].abs().max()
+
+
 def test_a_head_that_is_switched_off_writes_nothing_and_the_rest_still_adds_up():
     head = HeadId("decoder", 1, 2)
     trace = loaded("GPT-2").trace(TEXT, ablate=[head])
@@ -316,8 +334,7 @@ def test_a_head_that_is_switched_off_writes_nothing_and_the_rest_still_adds_up()
     assert found.attrs["gap"] < 1e-5
     assert found.set_index("writer")["effect"]["L1 H2"] == pytest.approx(0, abs=1e-6)
     with pytest.raises(NotCaptured, match="replaced"):
-        full = loaded("GPT-2").trace(TEXT, ablate=[head])
-        direct_effect_tokens(full, [head])
+        direct_effect_tokens(trace, [head])
 
 
 def test_what_cannot_be_taken_apart_says_why():
