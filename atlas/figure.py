@@ -70,10 +70,11 @@ class Figure(pn.viewable.Viewer):
         `width` is that of a picture, in pixels of the page (a PNG has two for each).
         """
         target = Path(path)
-        for file in self.files(target.suffix.lower(), width):
-            # The name is the caller's; of the second file of a CSV only what follows the name is kept.
-            ending = file.name.removeprefix(file.name.split(".", 1)[0])
-            target.with_suffix(ending).write_bytes(file.data)
+        files = self.files(target.suffix.lower(), width)
+        first = files[0].name.split(".", 1)[0]
+        for file in files:
+            # The name is the caller's; of the other files only what follows the name of the first is kept.
+            (target.parent / f"{target.stem}{file.name.removeprefix(first)}").write_bytes(file.data)
         return target
 
     def files(self, ending: str, width: int = WIDTH) -> list[File]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from atlas.attribution.statistics import false_discovery
 from atlas.errors import NotCaptured
-from atlas.ids import HeadId
+from atlas.ids import HeadId, as_head
 from atlas.metrics.chance import pooled
 from atlas.tracing.direct_effects import (
     BIASES,
@@ -84,7 +84,7 @@ def direct_effects(
 
 def direct_effect_tokens(
     trace: Trace,
-    heads: Sequence[HeadId],
+    heads: Sequence[HeadId | str],
     target: Target | None = None,
     against: str | int | None = None,
     *,
@@ -98,7 +98,7 @@ def direct_effect_tokens(
 
     found = taken_apart(trace, _target(target, against), second=second)
     rows = []
-    for head in heads:
+    for head in (as_head(each, trace.kinds) for each in heads):
         side = trace.side(head.kind, "key")
         names = trace.token_tables[side]["token"]
         for at, effect in enumerate(token_parts(trace, found, head)):

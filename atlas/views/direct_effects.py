@@ -81,7 +81,7 @@ class DirectEffectsView(DottedPlaneView):
         )
         self._split: tuple[HeadId, ...] = ()
         self._against = pmui.Select(
-            label="Held against", options={"nothing": ""}, value="", size="small", margin=TIGHT, width=210
+            label="Held against", options={"nothing": ""}, value="", size="small", margin=TIGHT, width=250
         )
         self._against.param.watch(self._chosen, "value")
 

@@ -321,7 +321,7 @@ def test_in_gpt_mini_a_head_reads_she_from_her():
     assert head["effect"] > head["hi"]
     assert head["q"] < 0.05
     assert head["effect"] == found.loc[found["what"] == HEAD, "effect"].max()
-    tokens = direct_effect_tokens(trace, [HeadId("decoder", 2, 6)], second=True)
+    tokens = direct_effect_tokens(trace, ["L2 H6"], second=True)
     most = tokens.loc[tokens["effect"].idxmax()]
     assert (most["token"].strip("Ġ▁ "), most["position"]) == ("her", 13)
     assert most["effect"] > 0.95 * tokens["effect"].abs().max()

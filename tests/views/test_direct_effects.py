@@ -6,6 +6,7 @@ import functools
 
 import holoviews as hv
 import numpy as np
+import pandas as pd
 import pytest
 
 import atlas
@@ -162,6 +163,15 @@ def test_selected_heads_are_split_together():
     drawn = view._tokens()
     columns = drawn.get(1).dframe()
     assert len(columns) == len(wanted)
+
+
+def test_a_file_of_its_numbers_has_the_tokens_beside_it(tmp_path):
+    atlas.view(traced("gpt-mini"), "direct").save(tmp_path / "mine.csv")
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "mine.csv", "mine.csv-metadata.json", "mine-tokens.csv", "mine-tokens.csv-metadata.json"
+    }  # fmt: skip
+    assert len(pd.read_csv(tmp_path / "mine.csv")) == len(direct_effects(traced("gpt-mini")))
+    assert len(pd.read_csv(tmp_path / "mine-tokens.csv")) == len(traced("gpt-mini").tokens())
 
 
 def test_gestures_select_heads():
