@@ -12,7 +12,7 @@ import param
 from atlas.errors import AtlasError, NotCaptured
 from atlas.ids import HeadId
 from atlas.numbers import three
-from atlas.state.asking import Progress, Takes
+from atlas.state.asking import QUICK_CELLS, Progress, Takes
 from atlas.state.attribution import MOST_TOKENS, explained_target, target_in_words
 from atlas.state.direct_lists import Row, Step, beyond_chance, signed, steps_of, strongest
 from atlas.state.head_plane import HeadPlaneLens
@@ -20,7 +20,7 @@ from atlas.state.lens import counted
 from atlas.state.plane import Array, Axis, Cell, Marked, Plane, Thresholded
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL
-from atlas.tracing.direct_effects import DIRECT_EFFECTS, HEAD, DirectEffects, token_parts
+from atlas.tracing.direct_effects import DIRECT_EFFECTS, HEAD, LEAST_OUTCOMES, DirectEffects, token_parts
 from atlas.tracing.explained import LOGIT
 from atlas.tracing.predictions import masks_of
 
@@ -149,18 +149,10 @@ class DirectEffectsLens(HeadPlaneLens):
         kinds = self.writing
         layers, across = self.trace.n_layers(kinds[0]), max(self.trace.n_heads(kind) for kind in kinds)
         values = np.full((layers * len(kinds), across), np.nan)
-        for head, effect in self._effects(found).items():
+        for head, effect in found.of_heads.items():
             values[head.layer * len(kinds) + kinds.index(head.kind), head.head] = effect
         names = [f"L{at}" if kind == kinds[0] else f"L{at} {kind}" for at in range(layers) for kind in kinds]
         return Plane(tuple(names), tuple(f"H{at}" for at in range(across)), values)
-
-    @staticmethod
-    def _effects(found: DirectEffects) -> dict[HeadId, float]:
-        heads = found.table[found.table["what"] == HEAD]
-        columns = (heads[name] for name in ("kind", "layer", "head", "effect"))
-        return {
-            HeadId(str(kind), int(layer), int(head)): float(effect) for kind, layer, head, effect in zip(*columns, strict=True)
-        }
 
     def _numbers(self, row: int, column: int) -> Cell:
         numbers, found = super()._numbers(row, column), self.found()
@@ -181,7 +173,7 @@ class DirectEffectsLens(HeadPlaneLens):
         kinds = self.writing
         return frozenset(
             (head.layer * len(kinds) + kinds.index(head.kind), head.head)
-            for head, out in zip(self._effects(found), beyond_chance(found.table)[found.table["what"] == HEAD], strict=True)
+            for head, out in zip(found.of_heads, beyond_chance(found.table)[found.table["what"] == HEAD], strict=True)
             if out
         )
 
@@ -214,7 +206,7 @@ class DirectEffectsLens(HeadPlaneLens):
         focus = selection.focus
         if focus is not None and focus in found.values_read and (focus.layer, focus.head) != (0, 0):
             return (focus,), f"{focus.label(self.trace.kinds)}, the head in focus"
-        effects = {head: effect for head, effect in self._effects(found).items() if head in found.values_read}
+        effects = found.of_heads
         if not effects:
             return (), ""
         most = max(effects, key=lambda head: abs(effects[head]))
@@ -238,6 +230,11 @@ class DirectEffectsLens(HeadPlaneLens):
         nothing = Tokens(heads, side, (), np.empty(0), why)
         if len(names) > MOST_TOKENS:
             return nothing._replace(why=f"{why}: {len(names):,} tokens are more than have room for bars")
+        weights = len(heads) * len(found.rows) * len(names)
+        if weights > QUICK_CELLS:
+            return nothing._replace(
+                why=f"{why}: {weights:,} weights are more than are split by token at once. Select fewer heads"
+            )
         try:
             return Tokens(heads, side, names, np.sum([token_parts(trace, found, head) for head in heads], axis=0), why)
         except AtlasError as error:
@@ -357,11 +354,9 @@ class DirectEffectsLens(HeadPlaneLens):
         if found is None:
             return ""
         said = list(found.notes)
-        if found.table["q"].isna().all():
-            said.append(
-                f"the model has {counted(found.outcomes, 'other outcome')}, too few for a chance level; hold the outcome against "
-                "another one above"
-            )
+        if found.outcomes < LEAST_OUTCOMES:
+            other = "" if found.target.against_id is not None else "; hold the outcome against another one above"
+            said.append(f"the model has {counted(found.outcomes, 'further outcome')}, too few for a chance level{other}")
         if "encoder" in self.trace.kinds and len(self.writing) > 1:
             said.append("the encoder's heads write into its own stream, and act on the prediction through the cross heads")
         return " ".join(f"{each[0].upper()}{each[1:]}." for each in said if each)

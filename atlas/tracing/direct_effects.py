@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -81,6 +82,13 @@ class DirectEffects:
         """The sum of all parts."""
         return float(self.table["effect"].sum())
 
+    @cached_property
+    def of_heads(self) -> dict[HeadId, float]:
+        """Head -> its part, in the order of writing."""
+        heads = self.table[self.table["what"] == HEAD]
+        columns = (heads[name].tolist() for name in ("kind", "layer", "head", "effect"))
+        return {HeadId(kind, int(layer), int(head)): float(effect) for kind, layer, head, effect in zip(*columns, strict=True)}
+
     @property
     def gap(self) -> float:
         """|sum − value|, as a share of the sum of |parts|, because a difference of logits may be next to 0."""
@@ -112,15 +120,8 @@ def token_parts(trace: Trace, found: DirectEffects, head: HeadId) -> Array:
     values = here.value[here.key_head(head.head)].astype(np.float64)
     weights = np.nan_to_num(attention.block(head.layer, head.head, found.rows)).astype(np.float64)
     parts = (weights * (onto @ values.T)).sum(0)
-    part = effect_of(found, head)
+    part = found.of_heads[head]
     if abs(parts.sum() - part) > allowed_error(trace) * max(float(np.abs(parts).sum()), abs(part)):
         msg = f"This run replaced what {head.label(trace.kinds)} reads, so its part does not come from tokens."
         raise NotCaptured(msg)
     return np.asarray(parts)
-
-
-def effect_of(found: DirectEffects, head: HeadId) -> float:
-    """The part of a head."""
-    table = found.table
-    mine = (table["kind"] == head.kind) & (table["layer"] == head.layer) & (table["head"] == head.head)
-    return float(table.loc[mine, "effect"].iloc[0])

@@ -225,6 +225,7 @@ def test_heads_that_cannot_be_told_apart_are_one_part_a_layer():
     assert view.direct.tokens() is None
     assert [step.name for step in view.direct.steps()][1:3] == ["L0 attention", "L0 FFN"]
     assert "one writer" in view.direct.notes()
+    assert "too few" not in view.direct.notes()
 
 
 def test_numbers_on_screen_say_their_sign():
