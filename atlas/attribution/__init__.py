@@ -9,6 +9,7 @@ from atlas.attribution.effects import head_effects
 from atlas.attribution.faithfulness import faithfulness
 from atlas.attribution.head_composition import composition
 from atlas.attribution.importance import head_importance, prune
+from atlas.attribution.knockouts import knockout
 from atlas.attribution.methods import METHODS, Method
 from atlas.attribution.patching import attribution_patching, edge_attribution_patching
 from atlas.attribution.plausibility import plausibility, plausibility_of_methods
@@ -21,6 +22,7 @@ from atlas.attribution.writer_cuts import cut_writer
 from atlas.tracing.effect_choices import EffectChoices
 from atlas.tracing.explained import Attribution, Target
 from atlas.tracing.influence import influence
+from atlas.tracing.knockout import Knockout
 from atlas.tracing.pruning import Pruning
 from atlas.tracing.randomised import Randomised
 from atlas.tracing.state_parts import state_parts
@@ -30,6 +32,7 @@ __all__ = [
     "METHODS",
     "Attribution",
     "EffectChoices",
+    "Knockout",
     "Method",
     "Pruning",
     "Randomised",
@@ -48,6 +51,7 @@ __all__ = [
     "head_effects",
     "head_importance",
     "influence",
+    "knockout",
     "plausibility",
     "plausibility_of_methods",
     "prune",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import ADEBAYO, DEYOUNG, EDIN, HAO, MICHEL, NANDA, SYED, WIEGREFFE
+from atlas.definitions.references import ADEBAYO, CRAWFORD, DEYOUNG, EDIN, GEVA23, HAO, MICHEL, NANDA, SYED, WIEGREFFE
 
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
 
@@ -105,6 +105,22 @@ EFFECTS = (
         "the same with random sets of as many heads, of the same layers where these have enough",
         "any number",
         SYED,
+    ),
+    Definition(
+        "attention_knockout",
+        "effect",
+        "Change without a look",
+        "ln p(outcome), with the scores of the queries for the group's keys set to −∞ before the softmax in k consecutive layers "
+        "around a layer, − ln p(outcome); p: of the model's output. At the first and last layers the window is shifted, so that "
+        "it always has k layers",
+        "Below 0: the prediction reads these tokens in these layers. The weights that are left sum to 1 again, so the other "
+        "tokens get more attention; a token that may look at nothing adds nothing. What other tokens have read and pass on is "
+        "not cut, and layers outside of the window can stand in, so 0 does not say that the tokens are not needed. A window of few "
+        "layers shows where, all layers show whether.",
+        "the same with random sets of as many other tokens that can be seen: 95 % of them, and p by Crawford & Howell's t for "
+        "one case against few, widened where sets share tokens; q over all groups and windows (Benjamini & Hochberg 1995)",
+        "any number, in nats",
+        f"{GEVA23}; {CRAWFORD}",
     ),
     Definition(
         "importance",

@@ -28,6 +28,10 @@ ELHAGE = "Elhage et al. 2021, A Mathematical Framework for Transformer Circuits"
 ENDRES = "Endres & Schindelin 2003, A New Metric for Probability Distributions"
 GEVA21 = "Geva, Schuster, Berant & Levy 2021, Transformer Feed-Forward Layers Are Key-Value Memories"
 GEVA22 = "Geva, Caciularu, Wang & Goldberg 2022, Feed-Forward Layers Build Predictions by Promoting Concepts"
+GEVA23 = (
+    "Geva, Bastings, Filippova & Globerson 2023, Dissecting Recall of Factual Associations in Auto-Regressive Language Models"
+)
+CRAWFORD = "Crawford & Howell 1998, Comparing an Individual's Test Score Against Norms Derived from Small Samples"
 LI = "Li et al. 2023, The Lazy Neuron Phenomenon"
 YEH = "Yeh et al. 2023, AttentionViz: A Global View of Transformer Attention"
 MICHEL = "Michel, Levy & Neubig 2019, Are Sixteen Heads Really Better than One?"

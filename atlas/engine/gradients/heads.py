@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from atlas.trace import Trace
 
 Report = Callable[[int, int], None]
-"""(sets of heads done, all of them)"""
+"""(runs done, all of them)"""
 
 ZERO, MEAN, RESAMPLE, PATCH = "zero", "mean", "resample", "patch"
 HOW = (ZERO, MEAN, RESAMPLE, PATCH)
@@ -96,6 +96,15 @@ def effects_of_sets(
     values = dict(zip(heads, replacements(subject, heads, how, other, seed), strict=True))
     changes = [_changed(subject, {head: values[head] for head in each}) for each in sets]
     layers = [min((head.layer for head in each), default=0) for each in sets]
+    before, after = before_and_after(subject, changes, layers, report)
+    effect = to_numpy((subject.measured(before) - subject.measured(after)).double())
+    return Effects(tuple(sets), effect, *_on_output(subject, before, after), subject.target)
+
+
+def before_and_after(
+    subject: Subject, changes: Sequence[Intervention], layers: Sequence[int], report: Report | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(1, outcome) logits as the trace was made and (row, outcome) those of each change, which acts first in its layer."""
     size = min(ROWS_AT_ONCE, subject.rows_at_once())
     parts: list[torch.Tensor] = []
     with subject.held(gradients=False):
@@ -104,11 +113,9 @@ def effects_of_sets(
         for rows in batches:
             parts.append(_run(subject, before, [changes[at] for at in rows], [layers[at] for at in rows]))
             if report is not None:
-                report(sum(map(len, parts)), len(sets))
+                report(sum(map(len, parts)), len(changes))
     done = [at for rows in batches for at in rows]
-    after = torch.cat(parts)[torch.as_tensor(np.argsort(done))] if parts else before[:0]
-    effect = to_numpy((subject.measured(before) - subject.measured(after)).double())
-    return Effects(tuple(sets), effect, *_on_output(subject, before, after), subject.target)
+    return before, torch.cat(parts)[torch.as_tensor(np.argsort(done))] if parts else before[:0]
 
 
 def batches_of(layers: Sequence[int], size: int) -> list[list[int]]:

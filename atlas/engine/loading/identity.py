@@ -96,7 +96,7 @@ def _plain_change(change: Intervention | None, kinds: tuple[str, ...]) -> dict[s
     ablate = change.ablate
     pairs = ablate.items() if isinstance(ablate, Mapping) else ((head, "zero") for head in ablate)
     modes = {as_head(head, kinds): mode for head, mode in pairs}
-    edges = sorted({(as_head(head, kinds), int(query), int(key)) for head, query, key in change.knock_out})
+    edges = sorted({(as_head(head, kinds), int(query), int(key)) for head, query, key in change.edges()})
     return {
         "ablated": [f"{head.label(kinds)} ({mode})" for head, mode in sorted(modes.items())],
         "knocked out": [f"{head.label(kinds)}: {query} -> {key}" for head, query, key in edges],

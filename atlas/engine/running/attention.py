@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -206,15 +207,15 @@ def _rows(changes: LayerInterventions, heads: slice, of: str) -> list[tuple[int,
 def _cut_edges(scores: torch.Tensor, changes: LayerInterventions, heads: slice) -> torch.Tensor:
     # While a target is being generated, its later positions do not exist yet.
     n_queries, n_keys = scores.shape[-2:]
-    edges = [
-        (row, head - heads.start, query, key)
-        for row, change in changes.items()
-        for head, query, key in change.edges
-        if heads.start <= head < heads.stop and query < n_queries and key < n_keys
-    ]
-    if not edges:
+    edges = []
+    for row, change in changes.items():
+        for block in change.edges:
+            head, query, key = block.T
+            there = (heads.start <= head) & (head < heads.stop) & (query < n_queries) & (key < n_keys)
+            edges.append(np.stack([np.full(there.sum(), row), head[there] - heads.start, query[there], key[there]]))
+    if not sum(block.shape[1] for block in edges):
         return scores
-    index = tuple(torch.tensor(axis, device=scores.device) for axis in zip(*edges, strict=True))
+    index = tuple(torch.from_numpy(axis).to(scores.device) for axis in np.concatenate(edges, axis=1))
     lowest = torch.tensor(torch.finfo(scores.dtype).min, dtype=scores.dtype, device=scores.device)
     return scores.index_put(index, lowest)
 

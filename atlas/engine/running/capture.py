@@ -330,6 +330,11 @@ class Rerun:
 
         return without_edges(self.model)
 
+    def without_cuts(self) -> str:
+        """Why the attention of this model cannot be cut; empty where it can."""
+        model = self.model
+        return "" if model.interface else f"{model.name} does not use transformers' attention interface, so no edge can be cut."
+
     def zeroed(self, kind: str, progress: Callable[[int, int], None] | None = None) -> tuple[np.ndarray, ...]:
         """(query, key) of each layer: how far zero value vectors of a key move the states of a query."""
         from atlas.engine.gradients.zeroing import zeroed

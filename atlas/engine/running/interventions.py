@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,19 +39,39 @@ class Output:
     values: Any
 
 
+class Cut(NamedTuple):
+    """The edges of some heads of one layer from each of some queries to each of some keys."""
+
+    kind: str
+    layer: int
+    heads: tuple[int, ...]
+    queries: tuple[int, ...]
+    keys: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Intervention:
     """All changes of the run of one text."""
 
     ablate: Sequence[Headlike] | Mapping[Headlike, Ablation] = ()
     """Heads whose output is replaced by zero, or by its mean over the text's positions."""
-    knock_out: Sequence[tuple[Headlike, int, int]] = ()
-    """(head, query, key): edges removed before the softmax, so that their attention mass goes to the other keys."""
+    knock_out: Sequence[tuple[Headlike, int, int] | Cut] = ()
+    """(head, query, key): edges removed before the softmax, so that their attention mass goes to the other keys; or a `Cut`, by
+    the block: a window of layers has too many edges to name one by one."""
     patch: Mapping[Headlike, Any] | None = None
     """head -> `Pattern`, `Output`, or an array that fits only one of the two by its shape."""
 
     def __bool__(self) -> bool:
         return bool(self.ablate) or bool(self.knock_out) or bool(self.patch)
+
+    def edges(self) -> Iterator[tuple[Headlike, int, int]]:
+        """All edges that are knocked out, one by one."""
+        for each in self.knock_out:
+            if isinstance(each, Cut):
+                for head, query, key in itertools.product(*each[2:]):
+                    yield HeadId(each.kind, each.layer, head), query, key
+            else:
+                yield each
 
 
 @dataclass(slots=True)
@@ -59,7 +80,8 @@ class RowInterventions:
 
     zero: list[int] = field(default_factory=list)
     mean: list[int] = field(default_factory=list)
-    edges: list[tuple[int, int, int]] = field(default_factory=list)
+    edges: list[np.ndarray] = field(default_factory=list)
+    """(n, 3) head, query, key of edges that are knocked out."""
     patterns: dict[int, torch.Tensor] = field(default_factory=dict)
     outputs: dict[int, torch.Tensor] = field(default_factory=dict)
     length: int = 0
@@ -102,8 +124,8 @@ def by_layer(
             changes = _row(sorted_, head, row, shape)
             (changes.zero if mode == "zero" else changes.mean).append(head.head)
         for edge in intervention.knock_out:
-            head, query, key = _edge(edge, shape)
-            _row(sorted_, head, row, shape).edges.append((head.head, query, key))
+            head, block = _block(edge, shape) if isinstance(edge, Cut) else _edge(edge, shape)
+            _row(sorted_, head, row, shape).edges.append(block)
         for name, values in (intervention.patch or {}).items():
             head = _head(name, shape)
             if head in modes:
@@ -180,7 +202,18 @@ def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple
             f"and {shape.n_keys} key positions, counted from 0."
         )
         raise BadIntervention(msg)
-    return head, query, key
+    return head, np.array([[head.head, query, key]])
+
+
+def _block(cut: Cut, shapes: Mapping[str, Shape]) -> tuple[HeadId, np.ndarray]:
+    head = _head(HeadId(cut.kind, cut.layer, max(cut.heads, default=0)), shapes)
+    shape = shapes[cut.kind]
+    for places, size in ((cut.queries, shape.n_queries), (cut.keys, shape.n_keys)):
+        if places and not 0 <= min(places) <= max(places) < size:
+            msg = f"A cut names position {max(places)} of this text, which has {size}, counted from 0."
+            raise BadIntervention(msg)
+    axes = np.meshgrid(*(np.asarray(axis, dtype=np.int64) for axis in cut[2:]), indexing="ij")
+    return head, np.stack([axis.ravel() for axis in axes], axis=1)
 
 
 def _numbers(head: HeadId, values: Any) -> np.ndarray:

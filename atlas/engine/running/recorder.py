@@ -150,7 +150,7 @@ class Recorder(Watcher):
                 # A copy, because the sinks are a parameter of the model, and a step of training would change the trace.
                 sinks=None if terms.sinks is None else to_numpy(terms.sinks.float()).copy(),
                 bias=self._bias(row, terms, n_queries, n_keys),
-                edges=np.asarray(changed.edges, dtype=np.int64) if changed and changed.edges else None,
+                edges=np.concatenate(changed.edges).astype(np.int64) if changed and changed.edges else None,
                 patterns={head: to_numpy(pattern) for head, pattern in changed.patterns.items()} if changed else {},
                 replaced=changed.replaced if changed else (),
             )

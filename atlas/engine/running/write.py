@@ -81,8 +81,9 @@ def write_trace(
 def _fitting_change(draft: Draft, encoded: Encoded) -> tuple[Intervention, list[str]]:
     """The changes of the last pass, without edges of positions that were never written."""
     change = draft.change
-    kept = [edge for edge in change.knock_out if _exists(edge, draft.model, encoded)]
-    lost = len(change.knock_out) - len(kept)
+    edges = list(change.edges())
+    kept = [edge for edge in edges if _exists(edge, draft.model, encoded)]
+    lost = len(edges) - len(kept)
     notes = [f"{lost} of the edges to cut name a position that was not written."] if lost else []
     return replace(change, knock_out=kept), [*notes, *([MEANS] if draft.means else [])]
 
