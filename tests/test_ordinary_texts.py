@@ -94,7 +94,7 @@ def service() -> Service:
 
 
 PRESSED = frozenset(
-    {"audit", "causal_test", "circuit", "compare_attributions", "faithfulness", "randomised", "verdict", "writing"}
+    {"audit", "causal_test", "circuit", "compare_attributions", "faithfulness", "knockout", "randomised", "verdict", "writing"}
 )
 """Views that show nothing until a reader presses their button: their own tests press it."""
 

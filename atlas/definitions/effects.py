@@ -115,8 +115,8 @@ EFFECTS = (
         "it always has k layers",
         "Below 0: the prediction reads these tokens in these layers. The weights that are left sum to 1 again, so the other "
         "tokens get more attention; a token that may look at nothing adds nothing. What other tokens have read and pass on is "
-        "not cut, and layers outside of the window can stand in, so 0 does not say that the tokens are not needed. A window of few "
-        "layers shows where, all layers show whether.",
+        "not cut, and layers outside of the window can stand in, so 0 does not say that the tokens are not needed. A window of "
+        "few layers shows where, all layers show whether.",
         "the same with random sets of as many other tokens that can be seen: 95 % of them, and p by Crawford & Howell's t for "
         "one case against few, widened where sets share tokens; q over all groups and windows (Benjamini & Hochberg 1995)",
         "any number, in nats",

@@ -210,26 +210,25 @@ def groups_of(trace: Trace, kind: str, queries: Sequence[int], chosen: Iterable[
     places, free = np.arange(len(table)), seen_by(trace, kind, queries)
     found: list[Group] = []
 
-    def take(said: str, where: Array, role: str, *, quote: bool = True) -> None:
+    def take(said: str, where: Array, role: str) -> None:
         keys = np.flatnonzero(where).tolist()
         if keys:
             free[keys] = False
-            name = " ".join(filter(None, (said, quoted(trace, side, keys) if quote else "")))
-            found.append(Group(name, tuple(keys), role))
+            found.append(Group(said.format(quoted(trace, side, keys)), tuple(keys), role))
 
     selected = np.isin(places, list(chosen))
-    take("", selected, CHOSEN)
+    take("{}", selected, CHOSEN)
     own = np.isin(places, queries) & (trace.side(kind, "query") == side)
     if own.sum() <= len(places) / 2:  # of most tokens, nothing would be left for the others
-        take("itself:" if own.sum() == 1 else "themselves:", own & free, ITSELF)
-    take("special tokens", table["special"].to_numpy(dtype=bool) & free, SPECIAL, quote=False)
+        take("{} itself" if own.sum() == 1 else "{} themselves", own & free, ITSELF)
+    take("special tokens", table["special"].to_numpy(dtype=bool) & free, SPECIAL)
     # Where queries look back alone, the first token is where attention goes that finds nothing to look at.
     if _looks_back(trace, kind):
-        take("the first token", (places == 0) & free, FIRST)
+        take("the first token {}", (places == 0) & free, FIRST)
     if not selected.any():
         for said, where in _parts(trace, kind, side, free):
             take(said, where, TEXT)
-    take("everything else", free.copy(), REST, quote=False)
+    take("everything else", free.copy(), REST)
     several = {name for name, count in Counter(group.name for group in found).items() if count > 1}
     named = [group._replace(name=f"{group.name} ({group.keys[0]})") if group.name in several else group for group in found]
     return tuple(sorted(named, key=lambda group: group.role not in (CHOSEN, TEXT)))
@@ -277,7 +276,7 @@ def _together(of_token: Array, noun: str) -> list[tuple[str, Array]]:
     for some in np.array_split(units, min(len(units), MOST_PARTS)) if len(units) else ():
         first, last = some[0] + 1, some[-1] + 1
         said = f"{noun} {first}" if first == last else f"{noun}s {first} to {last}"
-        found.append((said if noun else "", np.isin(of_token, some)))
+        found.append((f"{said} {{}}" if noun else "{}", np.isin(of_token, some)))
     return found
 
 

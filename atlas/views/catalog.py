@@ -38,6 +38,7 @@ from atlas.views.head_readings import HeadReadingsView
 from atlas.views.heads import HeadsView
 from atlas.views.hidden import HiddenView
 from atlas.views.influence import InfluenceView
+from atlas.views.knockout import KnockoutView
 from atlas.views.lines import LinesView
 from atlas.views.logit_lens import LogitLensView
 from atlas.views.map import MapView
@@ -138,6 +139,7 @@ TABS: tuple[Tab, ...] = (
             RandomisedView,
             HeadEffectsView,
             CircuitView,
+            KnockoutView,
             PruningView,
             AgreementView,
         ),

@@ -270,7 +270,7 @@ def test_groups_are_sentences_else_words_and_share_no_token():
     groups = groups_of(trace, "decoder", [last])
     assert roles(groups) == [TEXT, TEXT, TEXT, ITSELF, FIRST]
     assert [group.name for group in groups][1:] == [
-        "sentence 2 'The dog ran.'", "sentence 3 'The'", "itself: 'green'", "the first token 'The'",
+        "sentence 2 'The dog ran.'", "sentence 3 'The'", "'green' itself", "the first token 'The'",
     ]  # fmt: skip
     assert sorted(key for group in groups for key in group.keys) == list(range(last + 1))
     before = groups_of(trace, "decoder", [4])
