@@ -45,7 +45,7 @@ MOST_LAYERS = 200
 """More layers than any model has."""
 
 BEYOND, WITHIN, UNKNOWN = "Beyond chance", "Not told from chance", "No level of chance"
-"""How the largest change of a group stands to that without random tokens."""
+"""How the change of a group that says most stands to that without random tokens."""
 
 RESOLVING = 2
 """Passes beside the cuts: to find the outcome, and to compare with the uncut run."""
@@ -205,18 +205,20 @@ class KnockoutLens(PressedLens):
         return self._strongest(found)[0]
 
     def _strongest(self, found: Knockout, group: int | None = None) -> tuple[int, int]:
-        """(group, layer) of the largest change: among those beyond chance, where there are any."""
-        size = np.abs(found.change[:, :-1]).copy()
+        """(group, layer) that lies furthest beyond chance; where nothing does, the largest change."""
+        size, marked = np.abs(found.change[:, :-1]), found.marked[:, :-1].copy()
         if group is not None:
-            size[np.arange(len(size)) != group] = -1.0
-        marked = found.marked[:, :-1] & (size >= 0)
+            others = np.arange(len(size)) != group
+            size[others], marked[others] = -1.0, False
         if marked.any():
-            size = np.where(marked, size, -1.0)
+            bands = [found.band(at) for at in range(len(size))]
+            low, high = (np.array([band[end][:-1] for band in bands]) for end in (0, 2))
+            size = np.where(marked, np.fmax(low - found.change[:, :-1], found.change[:, :-1] - high), -1.0)
         at, layer = np.unravel_index(int(size.argmax()), size.shape)
         return int(at), int(layer)
 
     def describe(self, found: Knockout) -> str:
-        """What the largest change of the shown group is, beside random tokens."""
+        """What hiding the shown group does where that says most, beside random tokens."""
         at, layer = self._strongest(found, self.shown_group(found))
         said = (
             f"If {self._looking(found)} look at {found.groups[at].name} in {in_layers(found.window(layer))}, "
@@ -268,7 +270,7 @@ class KnockoutLens(PressedLens):
     # -- gestures ------------------------------------------------------------------------------------------------------
 
     def chips(self) -> list[dict[str, object]]:
-        """Every group with the largest change that hiding it makes."""
+        """Every group with the change furthest beyond chance, or its largest."""
         found = self.found() if self.workspace.trace is not None else None
         if found is None:
             return []

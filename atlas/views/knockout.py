@@ -25,7 +25,9 @@ from atlas.views.shows import Shows
 
 ORIGIN = "knockout"
 
-HEADS = {"all heads": ALL, "the selected heads": SELECTED}
+SMALL = 0.001
+
+HEADS = {"all heads": ALL, "selected heads": SELECTED}
 
 
 class KnockoutView(View):
@@ -36,8 +38,8 @@ class KnockoutView(View):
     question: ClassVar = "From where, and in which layers, does the prediction read?"
     help: ClassVar = (
         "The token that predicts may no longer look at a group of tokens, in a few layers around each one; its attention goes to "
-        "the other tokens. A curve is a group, and says by how much the log-probability of the outcome changes: below 0, "
-        "the outcome is less likely without that look (−0.7 halves it, −2.3 makes it a tenth). At the right, apart from the "
+        "the other tokens. A curve is a group, and says in nats how much likelier the outcome becomes, or below 0 how much less "
+        "likely: −0.7 halves its probability, −2.3 leaves a tenth of it. At the right, apart from the "
         "curves, all layers are cut. Where a curve dips, the prediction reads those tokens there; what was read in layers before "
         "and stands in the states of other tokens is not cut. Groups are the tokens you select as 'to', else the sentences, of a "
         "single sentence its words; and beside them the token itself, special and first tokens, and everything else. Tokens you "
@@ -190,10 +192,15 @@ def _about(found: Knockout, at: int, column: int) -> str:
         lines.append(f"probability {percent(found.target.probability)} to {percent(after)}")
     low, mean, high = (end[column] for end in found.band(at))
     if len(found.random[at]):
-        lines.append(f"random tokens {three(low)} to {three(high)}, mean {three(mean)}; q {three(found.q[at, column])}")
+        lines.append(f"random tokens {three(low)} to {three(high)}, mean {three(mean)}; q {_corrected(found.q[at, column])}")
     else:
         lines.append("no level of chance: too few other tokens")
     return "\n".join(lines)
+
+
+def _corrected(q: float) -> str:
+    """A q; what is far beyond chance is not known so exactly."""
+    return "under 0.001" if q < SMALL else three(q)
 
 
 def no_curves(*, dark: bool = False) -> hv.Overlay:

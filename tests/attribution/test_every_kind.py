@@ -19,6 +19,7 @@ from atlas.attribution import (
     head_effects,
     head_importance,
     influence,
+    knockout,
     prune,
     state_parts,
     verdict,
@@ -42,7 +43,7 @@ ONE_STREAM = "two streams|not write straight into the stream"
 REFUSED = {("edges", name): ONE_STREAM for name in ("BERT", "classifier", "token labels", "T5")}
 """(explanation, model) -> the reason that is given."""
 
-NUMBERS = ("effect", "importance", "value", "rho", "mean", "influence", "share", "part")
+NUMBERS = ("change", "effect", "importance", "value", "rho", "mean", "influence", "share", "part")
 
 
 def target_of(name):
@@ -86,6 +87,7 @@ EXPLANATIONS = {
     "patching": lambda name: attribution_patching(model(name), traced(name), other(name), target_of(name), check=3),
     "edges": lambda name: edge_attribution_patching(model(name), traced(name), other(name), target_of(name), check=2),
     "pruning": lambda name: prune(traced(name), target_of(name), points=3, orders=2).table,
+    "knockout": lambda name: knockout(traced(name), target_of(name), draws=9).table,
     "agreement": lambda name: agreement(traced(name), attributed(name), permutations=19),
     "faithfulness": lambda name: faithfulness(model(name), [traced(name)], ["saliency", "rollout"], target=target_of(name)),
     "verdict": lambda name: pd.DataFrame(

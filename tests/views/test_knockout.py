@@ -78,8 +78,10 @@ def test_what_is_shown_is_what_the_function_gives():
 def test_the_line_says_what_falls_without_which_look_and_beside_what():
     _, view, _ = view_of(keys=[CAT])
     own = knockout(traced(), groups={"cat": [CAT]})
-    layer = int(np.abs(own.change[0, :-1]).argmax())
     low, _, high = own.band(0)
+    beyond = np.where(own.marked[0], np.maximum(low - own.change[0], own.change[0] - high), 0)
+    layer = int(beyond[:-1].argmax())
+    assert own.window(layer) == (1, 2)  # where the induction heads of gpt-mini are
     before = own.target.probability
     after, least, most = (before * np.exp(each) for each in (own.change[0, layer], low[layer], high[layer]))
     line = view.lens.line
