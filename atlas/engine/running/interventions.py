@@ -188,7 +188,7 @@ def _modes(ablate: Sequence[Headlike] | Mapping[Headlike, Ablation], shapes: Map
     return modes
 
 
-def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple[HeadId, int, int]:
+def _edge(edge: tuple[Headlike, int, int], shapes: Mapping[str, Shape]) -> tuple[HeadId, np.ndarray]:
     named = isinstance(edge, Sequence) and len(edge) == len(("head", "query", "key"))
     if not named or not all(isinstance(place, int | np.integer) for place in edge[1:]):
         msg = f"{edge!r} does not name an edge; give (head, query position, key position)."
