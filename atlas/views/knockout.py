@@ -62,7 +62,7 @@ class KnockoutView(View):
         look: dict[str, Any] = {"size": "small", "margin": TIGHT}
         self.run = pmui.Button(label="Run", color="primary", variant="contained", css_classes=["aa-knockout-run"], **look)
         self.run.on_click(lambda _: self._run())
-        self.window = pmui.IntSlider(label="Layers cut at once", start=1, end=2, value=1, width=190, **look)
+        self.window = pmui.IntSlider(label="Layers cut at once", start=1, end=2, value=1, width=230, **look)
         self.window.param.watch(lambda event: self._windowed(event.new), "value_throttled")
         self.results = pn.Column(sizing_mode="stretch_width", margin=0, visible=False)
         self._hears = [on_tap(self._tapped)]
