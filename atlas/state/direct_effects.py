@@ -73,7 +73,7 @@ class DirectEffectsLens(HeadPlaneLens):
     marked_by: ClassVar = ("heads", "focus", "queries", "keys")
     missing: ClassVar = "its block is one writer"
 
-    _tokens: tuple[DirectEffects, tuple[HeadId, ...], Tokens] | None = None
+    _tokens: tuple[DirectEffects, tuple[HeadId, ...], str, Tokens] | None = None
 
     def depends(self) -> Hashable:
         """On the target and what it is held against; selected heads and tokens are marked only."""
@@ -220,9 +220,9 @@ class DirectEffectsLens(HeadPlaneLens):
         heads, why = self.heads_split()
         if not heads:
             return None
-        if self._tokens is None or self._tokens[:2] != (found, heads):
-            self._tokens = found, heads, self._split(found, heads, why)
-        return self._tokens[2]
+        if self._tokens is None or self._tokens[:3] != (found, heads, why):
+            self._tokens = found, heads, why, self._split(found, heads, why)
+        return self._tokens[3]
 
     def _split(self, found: DirectEffects, heads: tuple[HeadId, ...], why: str) -> Tokens:
         trace, side = self.trace, self.trace.side(heads[0].kind, "key")

@@ -79,7 +79,7 @@ class DirectEffectsView(DottedPlaneView):
         self._hears_row, self._hears_step, self._hears_token = (
             [on_tap(each)] for each in (self._row_tapped, self._step_tapped, self._token_tapped)
         )
-        self._split: tuple[HeadId, ...] = ()
+        self._split: tuple[tuple[HeadId, ...], str] = (), ""
         self._against = pmui.Select(
             label="Held against", options={"nothing": ""}, value="", size="small", margin=TIGHT, width=250
         )
@@ -164,7 +164,7 @@ class DirectEffectsView(DottedPlaneView):
 
     def _tokens(self, **_: Any) -> hv.Overlay:
         tokens = self.direct.tokens()
-        self._split = () if tokens is None else tokens.heads
+        self._split = ((), "") if tokens is None else (tokens.heads, tokens.why)
         if tokens is None or not tokens.names:
             return nothing_barred()
         hooks = {"bars": self.faults.hooks(self._hears_token), "marked": self.faults.hooks([self.keys.hook])}
@@ -179,7 +179,7 @@ class DirectEffectsView(DottedPlaneView):
         tokens = self.direct.tokens()
         if tokens is None:
             return
-        if tokens.heads != self._split:
+        if (tokens.heads, tokens.why) != self._split:
             self.resplit += 1
             return
         sides = [tokens.side] * len(tokens.names)

@@ -149,6 +149,15 @@ def test_without_a_selection_the_strongest_head_is_split_by_token_and_a_bar_sele
     assert room.selection.keys == frozenset()
 
 
+def test_the_words_follow_when_the_strongest_head_itself_is_selected():
+    room, view = view_of("gpt-mini")
+    view._tokens()
+    before = view.resplit
+    room.selection.select_heads([HeadId("decoder", 2, 6)])
+    assert view.resplit == before + 1
+    assert view._token_words().startswith("L2 H6. Its")
+
+
 def test_selected_heads_are_split_together():
     room, view = view_of("gpt-mini")
     heads = [HeadId("decoder", 2, 6), HeadId("decoder", 1, 2)]
