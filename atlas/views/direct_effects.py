@@ -165,9 +165,10 @@ class DirectEffectsView(DottedPlaneView):
     def _tokens(self, **_: Any) -> hv.Overlay:
         tokens = self.direct.tokens()
         self._split = ((), "") if tokens is None else (tokens.heads, tokens.why)
-        if tokens is None or not tokens.names:
-            return nothing_barred()
+        # HoloViews keeps the hooks of the first drawing, which is made before the parts are there.
         hooks = {"bars": self.faults.hooks(self._hears_token), "marked": self.faults.hooks([self.keys.hook])}
+        if tokens is None or not tokens.names:
+            return score_bars((), (), (), dark=self.dark, hooks=hooks, height=BARS_HEIGHT)
         rows = [Bars(self.direct.reading(), tokens.parts, signed=True)]
         sides = [tokens.side] * len(tokens.names)
         marked = self.direct.marked_tokens()

@@ -20,7 +20,7 @@ from atlas.state.link import State
 from atlas.state.share import decode, encode
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
-from atlas.views.direct_effects import DirectEffectsView
+from atlas.views.direct_effects import DirectEffectsView, nothing_barred
 from tests.benchmarks.weighing import LIMIT, case, told, weigh
 from tests.engine.families import TARGET, TEXT, gptj, loaded, tokenizer
 from tests.state.readers import never, single
@@ -156,6 +156,15 @@ def test_the_words_follow_when_the_strongest_head_itself_is_selected():
     room.selection.select_heads([HeadId("decoder", 2, 6)])
     assert view.resplit == before + 1
     assert view._token_words().startswith("L2 H6. Its")
+
+
+def test_taps_are_heard_also_where_the_first_drawing_had_no_tokens():
+    _, view = view_of("", trace=atlas.load((gptj(), tokenizer(special=False))).trace(TEXT))
+    assert view.direct.tokens() is None
+    bars = view._tokens().get(1)
+    assert len(hv.Store.lookup_options("bokeh", bars, "plot").kwargs["hooks"]) > len(
+        hv.Store.lookup_options("bokeh", nothing_barred().get(1), "plot").kwargs["hooks"]
+    )
 
 
 def test_selected_heads_are_split_together():
