@@ -111,6 +111,11 @@ class Scheduler:
             for pool in (self._runs, self._analyses):
                 pool.most = pool.size if limits.at_once is None else min(pool.size, limits.at_once)
 
+    def seconds_of(self, cost: Cost, lane: Hashable) -> float | None:
+        """About how long some work would take; None where that is not known yet."""
+        with self._lock:
+            return self._admission.seconds_of(cost, lane)
+
     def submit(
         self,
         work: Callable[[Ticket], T],

@@ -94,7 +94,10 @@ def service() -> Service:
 
 
 PRESSED = frozenset(
-    {"audit", "causal_test", "circuit", "compare_attributions", "faithfulness", "knockout", "randomised", "verdict", "writing"}
+    {
+        "audit", "causal_test", "circuit", "compare_attributions", "faithfulness", "knockout", "patching", "randomised", "verdict",
+        "writing",
+    }  # fmt: skip
 )
 """Views that show nothing until a reader presses their button: their own tests press it."""
 

@@ -17,6 +17,7 @@ from atlas.attribution.prediction_parts import direct_effect_tokens, direct_effe
 from atlas.attribution.random_weights import randomised
 from atlas.attribution.rationales import read_rationales
 from atlas.attribution.score_parts import why
+from atlas.attribution.states import patch_states
 from atlas.attribution.verdicts import verdict
 from atlas.attribution.writer_cuts import cut_writer
 from atlas.tracing.effect_choices import EffectChoices
@@ -52,6 +53,7 @@ __all__ = [
     "head_importance",
     "influence",
     "knockout",
+    "patch_states",
     "plausibility",
     "plausibility_of_methods",
     "prune",

@@ -166,10 +166,10 @@ def circuit_cost(trace: Trace) -> tuple[int, int]:
 
 def _both(trace: Trace, target: Target | None, other: str | Trace | Any, *, fit: bool) -> tuple[Subject, Subject]:
     """The text and the other one, whose number is that of the same outcome."""
-    from atlas.engine.gradients.subject import Subject, model_of
+    from atlas.engine.gradients.subject import Subject
 
     if fit:
-        other = of_as_many_tokens(model_of(trace).model, str(other), len(trace.tokens()))
+        other = of_as_many_tokens(trace, str(other))
     there = other_of(trace, other)
     subject = Subject(trace, target)
     own = subject.target
@@ -178,19 +178,22 @@ def _both(trace: Trace, target: Target | None, other: str | Trace | Any, *, fit:
     return subject, Subject(there)  # refused by whoever compares them, in words
 
 
-def of_as_many_tokens(model: Any, text: str, count: int) -> dict[str, list[int]]:
-    """A text as an encoding of so many tokens: cut, or said over and over, between the special tokens that its tokenizer adds."""
+def of_as_many_tokens(trace: Trace, text: str) -> dict[str, list[int]]:
+    """A text as an encoding of as many tokens as a trace has: cut, or said over and over, its special tokens in their places."""
+    from atlas.engine.gradients.subject import model_of
+
+    live, table = model_of(trace), trace.token_tables["source"]
+    ids = live.encoded.inputs["input_ids"].reshape(-1).tolist()
+    special = {at: ids[at] for at in np.flatnonzero(table["special"]).tolist()}
     times = 1
     while True:
-        encoded = model.tokenizer(" ".join([text] * times), return_special_tokens_mask=True)
-        ids, ordinary = list(encoded["input_ids"]), np.flatnonzero(np.array(encoded["special_tokens_mask"]) == 0)
-        if not len(ordinary):
-            msg = f"{text[:40]!r} has no token that {model.name} reads, so nothing can be taken from it. Write another text."
+        words = list(live.model.tokenizer(" ".join([text] * times), add_special_tokens=False)["input_ids"])
+        if not words:
+            msg = f"{text[:40]!r} has no token that {live.model.name} reads, so nothing can be taken from it. Write another text."
             raise BadIntervention(msg)
-        if len(ids) >= count:
-            first, last = int(ordinary[0]), int(ordinary[-1]) + 1
-            after = ids[last:]
-            return {"input_ids": ids[: max(first, count - len(after))] + after}
+        if len(words) >= len(ids) - len(special):
+            following = iter(words)
+            return {"input_ids": [special[at] if at in special else next(following) for at in range(len(ids))]}
         times *= 2
 
 

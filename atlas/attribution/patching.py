@@ -214,12 +214,12 @@ def agreement_with_patching(table: pd.DataFrame) -> dict[Hashable, float]:
     return {"pearson": pearson, "spearman": spearman, "n": len(known)}
 
 
-def other_of(trace: Trace, other: str | Trace | Any) -> Trace:
-    """Another text as a trace of the same model, if outputs can be taken from it."""
+def other_of(trace: Trace, other: str | Trace | Any, *, of_heads: bool = True) -> Trace:
+    """Another text as a trace of the same model, if outputs (of heads, which need more of the model) can be taken from it."""
     from atlas.engine.gradients.subject import model_of
 
     model = model_of(trace).model
-    reason = METHODS["attention_x_gradient"].reason(model)
+    reason = METHODS["attention_x_gradient"].reason(model) if of_heads else ""
     if reason:
         raise NotCaptured(reason)
     there = read(trace, other)
@@ -227,7 +227,7 @@ def other_of(trace: Trace, other: str | Trace | Any) -> Trace:
         msg = "Outputs are taken from another text; give it with other=."
         raise BadIntervention(msg)
     if model_of(there).model is not model:
-        msg = "The other trace is one of another model, whose heads are others."
+        msg = "The other trace is one of another model, whose parts are others."
         raise BadIntervention(msg)
     return there
 

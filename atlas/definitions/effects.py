@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from atlas.definitions.definition import Definition
-from atlas.definitions.references import ADEBAYO, CRAWFORD, DEYOUNG, EDIN, GEVA23, HAO, MICHEL, NANDA, SYED, WIEGREFFE
+from atlas.definitions.references import (
+    ADEBAYO,
+    CRAWFORD,
+    DEYOUNG,
+    EDIN,
+    GEVA23,
+    HAO,
+    MENG,
+    MICHEL,
+    NANDA,
+    SYED,
+    WIEGREFFE,
+    ZHANG,
+)
 
 _HEAD_NULL = "of a random head: not worked out; the median and the quartiles of all heads stand beside it"
 
@@ -121,6 +134,34 @@ EFFECTS = (
         "one case against few, widened where sets share tokens; q over all groups and windows (Benjamini & Hochberg 1995)",
         "any number, in nats",
         f"{GEVA23}; {CRAWFORD}",
+    ),
+    Definition(
+        "patched_state",
+        "effect",
+        "Share of a patched state",
+        "(f(run | state of the giver at layer, token) − f(run)) / (f(giver) − f(run)); f: the logit of the outcome, minus "
+        "that of another if one is chosen. Restored (denoising): the other text is run, this one gives; taken away (noising): "
+        "the reverse",
+        "1: this one state makes the outcome that of the text it was taken from, so all that the two texts differ in for this "
+        "outcome passes here; 0: nothing changes; it can be below 0 and above 1. A state that restores need not be needed, where "
+        "others carry the same; one that takes away need not suffice. Shares overlap and do not add up. Where a model looks back "
+        "only, states before the first token that differs are the same in both texts: 0.",
+        "the same of changes of the same length in random directions",
+        "any number",
+        ZHANG,
+    ),
+    Definition(
+        "patched_state_chance",
+        "effect",
+        "Chance of a patched state",
+        "1.96 · s · ‖∂f/∂x‖ ‖Δx‖ / (√d · |f(giver) − f(run)|); Δx: the change of the state x, of width d; s: how many of these "
+        "spreads random directions really do, root mean square over 5 directions at each of up to 24 cells drawn at random",
+        "19 in 20 changes of the same length in random directions do less. A dot stands where the share exceeds the quantile of "
+        "Student's t, with as many degrees of freedom as cells drawn less one, corrected for all cells (5 % a plane). Beyond "
+        "it the direction matters, and not only how far the state is moved.",
+        "it is the chance level",
+        "0 and above",
+        MENG,
     ),
     Definition(
         "importance",

@@ -60,6 +60,11 @@ ADEBAYO = "Adebayo, Gilmer, Muelly, Goodfellow, Hardt & Kim 2018, Sanity Checks 
 EDIN = "Edin et al. 2025, Normalized AOPC: Fixing Misleading Faithfulness Metrics for Feature Attributions Explainability"
 HAO = "Hao, Dong, Wei & Xu 2021, Self-Attention Attribution; Sundararajan, Taly & Yan 2017, Axiomatic Attribution"
 NANDA = "Nanda 2023, Attribution Patching; with steps: Hanna, Pezzelle & Belinkov 2024, Have Faith in Faithfulness"
+MENG = "Meng, Bau, Andonian & Belinkov 2022, Locating and Editing Factual Associations in GPT"
+ZHANG = (
+    "Zhang & Nanda 2024, Towards Best Practices of Activation Patching; Vig et al. 2020, Investigating Gender Bias in Language "
+    "Models Using Causal Mediation Analysis"
+)
 SYED = "Syed, Rager & Conmy 2023, Attribution Patching Outperforms Automated Circuit Discovery"
 PARETO = "Pareto 1906, Manuale di economia politica"
 KORNBLITH = "Kornblith, Norouzi, Lee & Hinton 2019, Similarity of Neural Network Representations Revisited"

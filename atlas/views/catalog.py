@@ -46,6 +46,7 @@ from atlas.views.matrix import MatrixView
 from atlas.views.metric_cards import MetricCardsView
 from atlas.views.nearest_tokens import NearestTokensView
 from atlas.views.over_time import OverTimeView
+from atlas.views.patched_states import PatchedStatesView
 from atlas.views.patterns import PatternsView
 from atlas.views.pipeline import PipelineView
 from atlas.views.positions import PositionsView
@@ -139,6 +140,7 @@ TABS: tuple[Tab, ...] = (
             RandomisedView,
             HeadEffectsView,
             CircuitView,
+            PatchedStatesView,
             KnockoutView,
             PruningView,
             AgreementView,

@@ -54,6 +54,10 @@ class Parts(ABC):
         """Where a named tensor of a stream is captured in its first layer, by kind of stream."""
         return {tap.kind: tap for tap in self._anatomy.taps if tap.name == name and tap.layer == 0}
 
+    def taps_named(self, name: str, kind: str) -> list[Tap]:
+        """Where a named tensor of a stream is captured, layer by layer."""
+        return [tap for tap in self._anatomy.taps if (tap.name, tap.kind) == (name, kind)]
+
     def states(self) -> list[Tap]:
         """Where the states of a model's only stream are captured, from the first layer's input to the last layer's output."""
         return [tap for tap in self._anatomy.taps if tap.name == "hidden"] if len(self.kinds) == 1 else []

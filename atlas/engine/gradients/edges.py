@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from atlas.engine.gradients.forking import AtTap, hooked
+from atlas.engine.gradients.at_tap import AtTap, hooked
 from atlas.engine.gradients.heads import ROWS_AT_ONCE
 from atlas.engine.gradients.patching import Reading, check_steps, differences_of, of_every_head, points
 from atlas.engine.gradients.subject import Subject

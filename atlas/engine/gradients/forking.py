@@ -8,58 +8,23 @@ last layer, which has the most rows, and the unembedding compute the position of
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import torch
 
+from atlas.engine.gradients.at_tap import AtTap, Changes, hooked
 from atlas.engine.gradients.one_position import one_position
 from atlas.engine.gradients.subject import Subject
 from atlas.engine.running.capture import fitting, logits_where_known, stacked
-from atlas.engine.running.context import Call, current, running
+from atlas.engine.running.context import Call, running
 from atlas.engine.running.interventions import Intervention, LayerInterventions, by_layer
 from atlas.engine.running.recorder import TextShape
 
 if TYPE_CHECKING:
-    from atlas.engine.anatomy.records import Tap
     from atlas.engine.model import Model
     from atlas.engine.running.encode import Encoded
-
-
-@dataclass(eq=False, slots=True)
-class AtTap:
-    """Hook at one tap, which changes the state there."""
-
-    call: Call
-    tap: Tap
-    change: Callable[[torch.Tensor], torch.Tensor]
-
-    def _mine(self) -> bool:
-        if current() is not self.call:
-            return False
-        turn = self.call.seen[id(self)] % self.tap.uses
-        self.call.seen[id(self)] += 1
-        return turn == self.tap.use
-
-    def before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
-        """Change an argument of a module."""
-        if not self._mine():
-            return None
-        item = self.tap.place.item
-        if isinstance(item, str):
-            return args, kwargs | {item: self.change(kwargs[item])}
-        return tuple(self.change(value) if at == item else value for at, value in enumerate(args)), kwargs
-
-    def after(self, module: torch.nn.Module, args: Any, output: Any) -> Any:  # noqa: ARG002
-        """Change an output of a module."""
-        if not self._mine():
-            return None
-        item = self.tap.place.item
-        if item is None:
-            return self.change(output)
-        return tuple(self.change(value) if at == item else value for at, value in enumerate(output))
 
 
 def _with_copies(copies: int, state: torch.Tensor) -> torch.Tensor:
@@ -90,23 +55,34 @@ def forked(subject: Subject, changes: Sequence[Intervention | None], layers: Seq
 
 
 def forked_logits(
-    model: Model, encoded: Encoded, rows: Sequence[Intervention | None], layers: Sequence[int], at: int | None
+    model: Model,
+    encoded: Encoded,
+    rows: Sequence[Intervention | None],
+    layers: Sequence[int],
+    at: int | None,
+    changed: Changes = (),
 ) -> torch.Tensor:
     """(row, position, outcome) logits of a text under each of some changes; call it inside `held`.
 
-    The first row is split off from by all others, `layers` has the first layer that each of these acts in, and is sorted. With
-    a position `at` only it is sure to be right, and where the last module was found it alone is there.
+    The first row is split off from by all others, `layers` has the first layer that each of these acts in (the number of layers:
+    the state after the last), and is sorted. With a position `at` only it is sure to be right, and where the last module was
+    found it alone is there.
     """
     taps = model.states()
     shape = fitting(model, TextShape(encoded.n_source, encoded.n_target))
-    found = by_layer(rows, [shape] * len(rows), model.device)
-    there = [1 + sum(first <= layer for first in layers) for layer in range(len(taps) - 1)]
-    call = Call(sites=model.sites, interventions=_of_rows_there(found, there))
+    found = by_layer(rows, [shape] * len(rows), model.device) if any(rows) else {}
+    there = [1 + sum(first <= layer for first in layers) for layer in range(len(taps))]
+    # Sites are observed only where something is changed, as in a run of its own.
+    call = Call(sites=model.sites if found else {}, interventions=_of_rows_there(found, there))
     with ExitStack() as stack:
-        for layer, tap in enumerate(taps[:-1]):
+        for layer, tap in enumerate(taps):
             if copies := there[layer] - (there[layer - 1] if layer else 1):
                 stack.enter_context(hooked(model, AtTap(call, tap, functools.partial(_with_copies, copies))))
-        if at is not None and (feed_forward := model.last_feed_forward()):
+        # After the copies, because a hook is called after those before it at the same place.
+        for tap, change in changed:
+            stack.enter_context(hooked(model, AtTap(call, tap, change)))
+        # What the block gives out may be changed at another position, so then it computes all of them.
+        if at is not None and not changed and (feed_forward := model.last_feed_forward()):
             stack.enter_context(hooked(model, AtTap(call, feed_forward, functools.partial(_cut_to, at))))
         stack.enter_context(one_position(model, call, at))
         with running(call):
@@ -123,17 +99,3 @@ def _of_rows_there(
         (kind, layer): {row: change for row, change in rows.items() if row < there[layer]}
         for (kind, layer), rows in found.items()
     }
-
-
-@contextmanager
-def hooked(model: Model, hook: AtTap) -> Iterator[None]:
-    """Let a hook act while the context is open."""
-    module = model.hf.get_submodule(hook.tap.module)
-    if hook.tap.place.side == "in":
-        handle = module.register_forward_pre_hook(hook.before, with_kwargs=True)
-    else:
-        handle = module.register_forward_hook(hook.after)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from atlas.engine.gradients.at_tap import AtTap, Changes, hooked
 from atlas.engine.gradients.embeddings import Vectors, replaced
 from atlas.engine.gradients.one_position import one_position, row_of
 from atlas.engine.loading.examine import alone_in_a_batch
@@ -137,6 +138,7 @@ class Subject:
         changes: Sequence[Intervention | None] | None = None,
         watcher: Watcher | None = None,
         states: dict[str, Any] | None = None,
+        changed: Changes = (),
     ) -> torch.Tensor:
         """(row, outcome) logits at the target's place; call it inside `held`.
 
@@ -154,6 +156,8 @@ class Subject:
             Observes the attention of every layer.
         states
             Filled, for each name of a capture that it has, with the tensors by (kind, layer).
+        changed
+            Where states are changed, and how.
         """
         texts = list(encoded) if encoded is not None else [self.encoded] * (count if changes is None else len(changes))
         own = list(changes) if changes is not None else [self.change] * len(texts)
@@ -164,7 +168,12 @@ class Subject:
         call = Call(sites, watcher, interventions, taps=states, wanted_taps=frozenset(states or ()))
         # The product of a single row is rounded otherwise than the same row of a batch, and little would be saved.
         at = self.read_at if len(texts) > 1 else None
-        with replaced(self.model, call, self.taps, vectors), one_position(self.model, call, at), running(call):
+        with ExitStack() as stack:
+            stack.enter_context(replaced(self.model, call, self.taps, vectors))
+            for tap, change in changed:
+                stack.enter_context(hooked(self.model, AtTap(call, tap, change)))
+            stack.enter_context(one_position(self.model, call, at))
+            stack.enter_context(running(call))
             logits = logits_where_known(self.model, self.model.forward(stacked(self.model, texts)))
         self.passes += len(texts)
         if logits is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from atlas.engine.gradients.forking import AtTap, hooked
+from atlas.engine.gradients.at_tap import AtTap, hooked
 from atlas.engine.running.capture import fitting, stacked
 from atlas.engine.running.context import AttentionSite, Call, Terms, Watcher, running
 from atlas.engine.running.interventions import LayerInterventions, by_layer

@@ -335,6 +335,12 @@ class Rerun:
         model = self.model
         return "" if model.interface else f"{model.name} does not use transformers' attention interface, so no edge can be cut."
 
+    def without_states(self, kind: str, part: str) -> str:
+        """Why what a part of the layers of a stream puts out cannot be exchanged; empty where it can."""
+        from atlas.engine.gradients.states import without_states
+
+        return without_states(self.model, kind, part)
+
     def zeroed(self, kind: str, progress: Callable[[int, int], None] | None = None) -> tuple[np.ndarray, ...]:
         """(query, key) of each layer: how far zero value vectors of a key move the states of a query."""
         from atlas.engine.gradients.zeroing import zeroed
