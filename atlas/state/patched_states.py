@@ -103,6 +103,7 @@ class PatchedStatesLens(PressedLens, PlaneLens):
     reads: ClassVar = {"selection": ("focus",), "target": ("position", "outcome", "against")}
     marked_by: ClassVar = ("queries", "keys", "heads")
     marking: ClassVar = ("columns",)
+    missing: ClassVar = ""
     row_title: ClassVar = "state after"
     column_title: ClassVar = "token here / in the other text"
     nothing: ClassVar = StatesPlane()
@@ -197,7 +198,8 @@ class PatchedStatesLens(PressedLens, PlaneLens):
         self._check_size()
         if not self.is_pressed:
             self.drop_asked()
-            self.line = f"{self.cost_in_words()}: one for each layer and token, and some of random changes. Press Run"
+            hint = "" if request.own else "Best type another text that differs in one word that the prediction hangs on. "
+            self.line = f"{hint}{self.cost_in_words()}: one for each layer and token, and some of random changes. Press Run"
             return None
         if task is None:
             raise NotCaptured(NO_MODEL)
@@ -339,7 +341,8 @@ class PatchedStatesLens(PressedLens, PlaneLens):
     def _describe(self, found: PatchedStates) -> str:
         request = self.request()
         said = target_in_words(self.workspace, found.target.words)
-        whose = quoted(self.other()) + ("" if request.own else ", an example cut or repeated to as many tokens")
+        whose = quoted(self.other())
+        whose += "" if request.own else ", an example cut or repeated to as many tokens (one that differs in one word says more)"
         stream = f" of the {found.kind}" if len(streams(self.trace)) > 1 else ""
         around = f", {request.together} layers together" if request.together > 1 else ""
         done = (

@@ -21,7 +21,8 @@ from atlas.views.shows import Shows
 
 PARTS = {"residual stream": STREAM, "attention output": ATTENTION, "feed-forward output": FEED_FORWARD}
 
-DIRECTIONS = {"this text's into the other's run": RESTORE, "the other's into this text's run": DISTURB}
+DIRECTIONS = {"this text's": RESTORE, "the other's": DISTURB}
+"""Whose states are put in; the other text of the two is run."""
 
 WHERE = {"all": ALL, "selected tokens": SELECTED}
 
@@ -73,9 +74,9 @@ class PatchedStatesView(DottedPlaneView):
         blocks = pn.bind(lambda part: part != STREAM, choices.part)
         return [
             other_text_input(choices.own),
-            pmui.Select.from_param(choices.part, label="Put in", options=PARTS, width=170, **look),
-            pmui.Select.from_param(choices.direction, label="Whose states", options=DIRECTIONS, width=240, **look),
-            pmui.Select.from_param(choices.where, label="Positions", options=WHERE, width=140, **look),
+            pmui.Select.from_param(choices.part, label="Put in", options=PARTS, width=206, **look),
+            pmui.Select.from_param(choices.direction, label="Taken from", options=DIRECTIONS, width=140, **look),
+            pmui.Select.from_param(choices.where, label="Positions", options=WHERE, width=170, **look),
             pmui.IntSlider.from_param(choices.together, label="Layers together", width=150, visible=blocks, **look),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
             self.run,
@@ -83,8 +84,11 @@ class PatchedStatesView(DottedPlaneView):
 
     def body(self) -> Any:
         """The way through the model in words, the plane, and what chance is."""
-        said = self.bound(lambda _: "\n".join(self.patched.notes()), self.visibility.param.revision)
-        self.results.objects = [super().body(), plain(said, "aa-patching-notes")]
+        way, chance = (
+            plain(self.bound(lambda _, at=at: self._note(at), self.visibility.param.revision), "aa-patching-notes")
+            for at in (0, 1)
+        )
+        self.results.objects = [way, super().body(), chance]
         self.visibility.follow_revision(self._show)
         self.visibility.follow_marks(self._free)
         self.patched.param.watch(lambda _: self.patched.attempt_drawing(self._free), ["busy", "problem"])
@@ -94,6 +98,10 @@ class PatchedStatesView(DottedPlaneView):
     def dotted(self) -> Collection[tuple[int, int]]:
         """The cells beyond chance."""
         return self.patched.beyond()
+
+    def _note(self, at: int) -> str:
+        notes = self.patched.notes()
+        return notes[at] if notes else ""
 
     def _show(self) -> None:
         self.results.visible = self.workspace.trace is not None and bool(self.patched.plane().rows)
