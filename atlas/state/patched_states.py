@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -18,6 +17,7 @@ from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
 from atlas.state.lens import counted
 from atlas.state.other_text import other_text, own_text, quoted
+from atlas.state.patched_state_words import chance_in_words, way_in_words
 from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
 from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
@@ -52,6 +52,9 @@ PUT_IN = {
 }
 
 READINGS = {RESTORE: "share restored", DISTURB: "share taken away"}
+
+LITTLE = 0.5
+"""Logits between the two texts of which shares say little."""
 
 SELECT = "No token is selected. Select tokens in the text or on this plane, or run all positions."
 
@@ -350,37 +353,14 @@ class PatchedStatesLens(PressedLens, PlaneLens):
             if found.direction == RESTORE
             else f"this text is run, and {PUT_IN[found.part]}{stream}{around} put in from the other"
         )
+        near = abs(found.target.value - found.there) < LITTLE
+        little = f". The two texts differ by less than {LITTLE} logits, so their shares say little" if near else ""
         ends = "0: as the other text, 1: as this one" if found.direction == RESTORE else "0: as this text, 1: as the other"
-        return f"{said}: {three(found.target.value)} here, {three(found.there)} in {whose}. Token by token {done} ({ends})"
+        return (
+            f"{said}: {three(found.target.value)} here, {three(found.there)} in {whose}. Token by token {done} ({ends}){little}"
+        )
 
     def notes(self) -> tuple[str, ...]:
         """Where the largest shares are, and what chance is."""
         found = self.found() if self.workspace.trace is not None and self.plane().rows else None
-        return () if found is None else (self._strongest(found), _chance_in_words(found))
-
-    def _strongest(self, found: PatchedStates) -> str:
-        """The token with the largest share in every layer, runs of layers together: the way through the model."""
-        own, names = self._tokens(found), ["embedding" if layer is None else f"L{layer}" for layer in found.layers]
-        best = np.argmax(found.share, axis=1)
-        beyond = found.beyond[np.arange(len(best)), best]
-        said = []
-        for (at, marked), same in itertools.groupby(range(len(best)), key=lambda row: (int(best[row]), bool(beyond[row]))):
-            rows = list(same)
-            layers = names[rows[0]] if len(rows) == 1 else f"{names[rows[0]]} to {names[rows[-1]]}"
-            shares = [three(float(value)) for value in (found.share[rows, at].min(), found.share[rows, at].max())]
-            said.append(
-                f"{layers}: '{own[at]}' ({found.positions[at]}), {' to '.join(dict.fromkeys(shares))}"
-                + ("" if marked else ", no more than chance")
-            )
-        return f"Largest share, layer by layer: {'; '.join(said)}."
-
-
-def _chance_in_words(found: PatchedStates) -> str:
-    if not found.sampled:
-        return "No state differs where it could matter, so there is nothing to compare with chance."
-    marked, cells = int(found.beyond.sum()), found.beyond.size
-    return (
-        f"A dot: beyond chance, corrected for the number of cells ({marked:,} of {cells:,}). Chance is what changes of the same "
-        f"length in random directions do, by gradient at every cell and measured at {counted(found.sampled, 'cell')} "
-        "drawn at random."
-    )
+        return () if found is None else (way_in_words(found, self._tokens(found)), chance_in_words(found))

@@ -21,7 +21,7 @@ from atlas.views.shows import Shows
 
 PARTS = {"residual stream": STREAM, "attention output": ATTENTION, "feed-forward output": FEED_FORWARD}
 
-DIRECTIONS = {"this text's": RESTORE, "the other's": DISTURB}
+DIRECTIONS = {"this text": RESTORE, "the other": DISTURB}
 """Whose states are put in; the other text of the two is run."""
 
 WHERE = {"all": ALL, "selected tokens": SELECTED}
@@ -77,7 +77,7 @@ class PatchedStatesView(DottedPlaneView):
             pmui.Select.from_param(choices.part, label="Put in", options=PARTS, width=206, **look),
             pmui.Select.from_param(choices.direction, label="Taken from", options=DIRECTIONS, width=140, **look),
             pmui.Select.from_param(choices.where, label="Positions", options=WHERE, width=170, **look),
-            pmui.IntSlider.from_param(choices.together, label="Layers together", width=150, visible=blocks, **look),
+            pmui.IntSlider.from_param(choices.together, label="Layers together", width=190, visible=blocks, **look),
             # Here and not in the body, which is hidden while there is a problem: it is the way out of one.
             self.run,
         ]

@@ -168,6 +168,18 @@ def test_what_cannot_be_run_is_said_with_what_to_do():
     assert "choose the selected ones under Positions" in view.problem
 
 
+def test_shares_of_a_small_difference_are_said_to_say_little():
+    model, target = atlas.load("t5-mini"), "712"
+    trace = model.trace("seven hundred and twelve", target=target)
+    _, view, _ = view_of(trace, own="four hundred and twelve")
+    table = patch_states(model, trace, "four hundred and twelve")
+    little = abs(table.attrs["here"] - table.attrs["there"]) < 0.5
+    assert little
+    assert "their shares say little" in view.lens.line
+    _, view, _ = view_of()
+    assert "say little" not in view.lens.line
+
+
 def test_who_is_offered_it():
     assert PatchedStatesView.fits(traced()) == ""
     for name in ("BERT", "Llama"):
