@@ -93,12 +93,10 @@ def service() -> Service:
     return Service()
 
 
-PRESSED = frozenset(
-    {
-        "audit", "causal_test", "circuit", "compare_attributions", "faithfulness", "knockout", "patching", "randomised", "verdict",
-        "writing",
-    }  # fmt: skip
-)
+PRESSED = frozenset((
+    "audit", "causal_test", "circuit", "compare_attributions", "faithfulness", "knockout", "patching", "randomised", "verdict",
+    "writing",
+))  # fmt: skip
 """Views that show nothing until a reader presses their button: their own tests press it."""
 
 

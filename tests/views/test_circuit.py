@@ -157,14 +157,16 @@ def test_the_trace_of_before_is_let_go_of():
 
 
 def test_an_example_keeps_the_special_tokens_that_begin_and_end_a_text():
-    made = atlas.load("bert-mini")
-    begin, end = made.tokenizer("a")["input_ids"][0], made.tokenizer("a")["input_ids"][-1]
+    trace = atlas.load("bert-mini").trace("the old [MASK] was late again")
+    table = trace.tokens()
     for text in ("a", OTHER * 5):
-        ids = of_as_many_tokens(made, text, 12)["input_ids"]
-        assert (len(ids), ids[0], ids[-1]) == (12, begin, end)
-        assert not {begin, end} & set(ids[1:-1])
+        ids = np.array(of_as_many_tokens(trace, text)["input_ids"])
+        assert len(ids) == len(table)
+        special = table["special"].to_numpy(dtype=bool)
+        np.testing.assert_array_equal(ids[special], table["id"][special])
+        assert not set(ids[~special]) & set(ids[special])
     with pytest.raises(BadIntervention, match="no token"):
-        of_as_many_tokens(made, " ", 12)
+        of_as_many_tokens(trace, " ")
 
 
 def test_what_the_heads_of_the_circuit_keep_is_measured_beside_random_sets():
@@ -283,9 +285,8 @@ def test_nothing_runs_before_a_press_and_another_text_needs_another():
 
 
 def test_an_example_is_cut_or_repeated_and_a_text_of_another_length_is_refused():
-    made = atlas.load("gpt-mini")
     for text in ("a", OTHER * 5):
-        assert len(of_as_many_tokens(made, text, 18)["input_ids"]) == 18
+        assert len(of_as_many_tokens(traced(), text)["input_ids"]) == 18
     _, view, _ = view_of(own="")
     assert view.problem == ""
     assert "an example cut or repeated to as many tokens" in view.lens.line
