@@ -41,7 +41,6 @@ from atlas.errors import UnknownName
 from atlas.ids import HeadId
 from atlas.metrics import METRICS, metrics_of
 from atlas.metrics.clusters import cluster_heads
-from atlas.state.agreement import BEYOND as AGREE_BEYOND
 from atlas.state.agreement import AgreementLens
 from atlas.state.asking import Asking
 from atlas.state.attribution import AttributionLens
@@ -51,9 +50,9 @@ from atlas.state.head_effects import HeadEffectsLens
 from atlas.state.influence_tree import MOST_CHILDREN, MOST_ROWS, branches
 from atlas.state.matrix import MatrixLens
 from atlas.state.metric_cards import MetricCardsLens
-from atlas.state.ratio_plane import BEYOND as BIAS_BEYOND
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.influence import graph, influence
 from atlas.tracing.metric_cards import whole_metrics
 from atlas.tracing.qkv import COSINE, SCALED, compared, vectors_of
@@ -371,7 +370,7 @@ def test_every_number_is_explained_in_one_place():
     # A help text says how to look at a view; a formula in it would be a second truth beside the definition.
     assert [view.key for view in views if re.search(r"[Σ∑√]|\b(?:ln|log|exp)\b", view.help)] == []
     limits = {limit for view in views for limit in re.findall(r"\bq ≤ ([\d.]+)", view.help)}
-    assert limits == {f"{AGREE_BEYOND:g}"} == {f"{BIAS_BEYOND:g}"}
+    assert limits == {f"{BEYOND:g}"}
 
 
 # -- broken behaviour --------------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ class Mark(NamedTuple):
 
 CIRCLE, SQUARE, DIAMOND = Mark("circle", "●"), Mark("square", "■"), Mark("diamond", "◆")
 TRIANGLE, INVERTED_TRIANGLE = Mark("triangle", "▲"), Mark("inverted_triangle", "▼")
-PLUS, STAR = Mark("plus", "✚"), Mark("star", "★")
+PLUS, STAR, DASH = Mark("plus", "✚"), Mark("star", "★"), Mark("dash", "▬")
 
 MARKS = (CIRCLE, SQUARE, TRIANGLE, DIAMOND, INVERTED_TRIANGLE, PLUS, STAR)
 

@@ -17,6 +17,7 @@ from atlas.state.head_plane import HeadPlaneLens
 from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.trace import NO_MODEL
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.explained import AGREEMENT, LOGIT, Agreement
 from atlas.tracing.verdict import rho_words
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from atlas.trace import Trace
 
-BEYOND = 0.05
-"""Largest q of a head that is marked: one in twenty of the marked heads is expected to be there by chance."""
 
 MOST_PAIRS = 2_000_000_000
 """Pairs of tokens ranked over all heads, about half a minute: 1,200 heads at 1,000 tokens fit."""

@@ -14,7 +14,8 @@ from atlas.state.asking import Progress
 from atlas.state.detection import FIELDS, NO_DETECTOR, PROGRESS, thresholds_of, under
 from atlas.state.lens import Lens, counted
 from atlas.state.plane import Axis, Marked, Plane, Thresholded
-from atlas.state.ratio_plane import BEYOND, RatioPlaneLens, logarithms
+from atlas.state.ratio_plane import RatioPlaneLens, logarithms
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.labelled import ATTENTION_BIAS, DETECT, tokens_within
 
 if TYPE_CHECKING:

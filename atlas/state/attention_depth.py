@@ -9,7 +9,7 @@ from atlas.ids import HeadId
 from atlas.numbers import listed
 from atlas.state.attention_bias import RECEIVED, FlaggedChoices, FlaggedLens
 from atlas.state.lens import Lens, counted
-from atlas.state.ratio_plane import BEYOND
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.labelled import ATTENTION_BIAS_BY_LAYER
 
 if TYPE_CHECKING:

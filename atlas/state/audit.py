@@ -17,8 +17,9 @@ from atlas.state.lens import counted
 from atlas.state.many_texts import LISTED, LOST, PART_SECONDS, SHOWN_ROWS, ManyTextsLens, TextsChoices
 from atlas.state.model_key import model_key
 from atlas.state.plane import Plane, Thresholded
-from atlas.state.ratio_plane import BEYOND, RatioPlaneLens, logarithms
+from atlas.state.ratio_plane import RatioPlaneLens, logarithms
 from atlas.tracing.audits import AUDIT, AuditSoFar, Stretch
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.many_texts import FEW_SENTENCES, TEMPLATES
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from atlas.state.lens import counted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.state.validate import LONGEST_NAME
 from atlas.trace import NO_MODEL, Trace
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.counterfactual import (
     COMPARE_COUNTERFACTUAL,
     COUNTERFACTUALS,
@@ -33,8 +34,6 @@ RATIO, MOVED = "ratio", "moved"
 
 READINGS = {RATIO: "log₂ of it", MOVED: "moved"}
 
-BEYOND = 0.05
-"""q up to which a head reacts beyond neutral swaps."""
 
 LEAST_RATIO = 1 / 64
 """Ratios under this have the colour of this."""

@@ -8,7 +8,8 @@ import numpy as np
 
 from atlas.ids import HeadId
 from atlas.numbers import three
-from atlas.tracing.direct_effects import BEYOND, BIASES, EMBEDDING, FEED_FORWARD, HEAD
+from atlas.tracing.chance import BEYOND
+from atlas.tracing.direct_effects import BIASES, EMBEDDING, FEED_FORWARD, HEAD
 from atlas.tracing.verdict import p_words
 
 if TYPE_CHECKING:

@@ -96,10 +96,6 @@ class DriftLens(HeadPlaneLens):
         """What differs, over all metrics."""
         return self.attempt(lambda: self.found().sentence, "")
 
-    def drifting(self) -> pd.DataFrame:
-        """The heads with drift, the largest effect first."""
-        return self.found().heads
-
     def _build_plane(self) -> Plane:
         table, metric = self._table(), self.workspace.display.metric
         n = int(table["drift"].sum())

@@ -25,8 +25,6 @@ SOURCES = (*TEMPLATES, PASTED, LISTED, FILE)
 PART_SECONDS = 2.0
 """Seconds of a part of a run. Between two parts other readers of the same model have their turn, and the numbers are redrawn."""
 
-BEYOND = 0.05
-"""q up to which something is more than chance."""
 
 SHOWN_ROWS = 5
 """Rows that cannot be used that are named on screen; the file has all of them."""

@@ -18,28 +18,31 @@ NEXT_TO_NOTHING = 0.05
 """A share that no token is named for unless it is beyond chance."""
 
 
+SOME, NONE = ", more than 95 % of random changes, not after correction", ", no more than chance"
+"""What is said of a share that is not marked."""
+
+
 def way_in_words(found: PatchedStates, tokens: Sequence[str]) -> str:
     """The token with the largest share in every layer, runs of layers together: the way through the model."""
     names = ["embedding" if layer is None else f"L{layer}" for layer in found.layers]
     best = np.argmax(found.share, axis=1)
-    beyond = found.beyond[np.arange(len(best)), best]
 
-    def name(row: int) -> tuple[int | None, bool]:
-        at, marked = int(best[row]), bool(beyond[row])
-        return (at if marked or found.share[row, at] > NEXT_TO_NOTHING else None), marked
+    def name(row: int) -> tuple[int | None, str]:
+        at = int(best[row])
+        if found.beyond[row, at]:
+            return at, ""
+        share = found.share[row, at]
+        return (at if share > NEXT_TO_NOTHING else None), SOME if share > found.chance[row, at] else NONE
 
     said = []
-    for (at, marked), same in itertools.groupby(range(len(best)), key=name):
+    for (at, beside), same in itertools.groupby(range(len(best)), key=name):
         rows = list(same)
         layers = names[rows[0]] if len(rows) == 1 else f"{names[rows[0]]} to {names[rows[-1]]}"
         if at is None:
             said.append(f"{layers}: next to nothing anywhere")
             continue
         shares = [three(float(value)) for value in (found.share[rows, at].min(), found.share[rows, at].max())]
-        said.append(
-            f"{layers}: '{tokens[at]}' ({found.positions[at]}), {' to '.join(dict.fromkeys(shares))}"
-            + ("" if marked else ", no more than chance")
-        )
+        said.append(f"{layers}: '{tokens[at]}' ({found.positions[at]}), {' to '.join(dict.fromkeys(shares))}" + beside)
     return f"Largest share, layer by layer: {'; '.join(said)}."
 
 

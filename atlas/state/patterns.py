@@ -15,6 +15,7 @@ from atlas.state.lens import Lens, counted
 from atlas.state.pattern_words import arcs_in_words, groups_of, with_chosen
 from atlas.state.selected_table import selected_table
 from atlas.state.words import tokens_in_words
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.patterns import (
     COLUMNS,
     CROSS,
@@ -43,8 +44,6 @@ TOO_SHORT = (
     "Select other tokens, or analyse a longer text."
 )
 
-BEYOND = 0.05
-"""Largest corrected chance of a head that follows a pattern."""
 
 NONE: tuple[Page, ...] = ()
 NO_ROWS = pd.DataFrame({name: [] for name in COLUMNS})

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from atlas.state.plane import Array, Cell, PlaneLens
+from atlas.tracing.chance import BEYOND
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_RATIO = 1 / 64
 """Ratios under this have the colour of this: a head that never looks there has no logarithm."""
-
-BEYOND = 0.05
-"""q up to which a head is beyond chance."""
 
 
 class RatioPlaneLens(PlaneLens):

@@ -16,9 +16,10 @@ from atlas.state.asking import Progress
 from atlas.state.counterfactual_words import swapped
 from atlas.state.detection import FIELDS, thresholds_of
 from atlas.state.lens import counted
-from atlas.state.many_texts import BEYOND, LOST, PART_SECONDS, SHOWN_ROWS, ManyTextsLens, TextsChoices
+from atlas.state.many_texts import LOST, PART_SECONDS, SHOWN_ROWS, ManyTextsLens, TextsChoices
 from atlas.state.model_key import model_key
 from atlas.state.validate import LONGEST_NAME
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.many_texts import FEW_SENTENCES, TEMPLATES
 from atlas.tracing.swap_audit import (
     CATEGORIES,

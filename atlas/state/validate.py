@@ -8,8 +8,12 @@ from typing import Any
 
 import param
 
+from atlas.numbers import listed
 from atlas.state.compact import Unusable, shown
 from atlas.state.display import METRICS, MORE_THAN_METRICS
+
+MOST_NAMED = 12
+"""Legal values that a message names: there are thirty metrics, and nobody reads thirty names."""
 
 LONGEST_NAME = 1_000
 """Letters of a model's name or folder, of a token or a label: the longest paths there are, and no novel in a place for a name."""
@@ -88,7 +92,7 @@ def _legal(field: Any, key: str, value: Any) -> tuple[Any, bool]:
 
 def _one_of(allowed: tuple[Any, ...], value: Any) -> Any:
     if not isinstance(value, str) or value not in allowed:
-        msg = f"is {shown(value)}, which is none of {', '.join(map(str, allowed))}"
+        msg = f"is {shown(value)}, which is none of {listed([*map(str, allowed)], MOST_NAMED)}"
         raise Unusable(msg)
     return value
 

@@ -33,9 +33,6 @@ RANDOM_OUTCOMES = 200
 LEAST_OUTCOMES = 20
 """Other outcomes without which there is no chance level: the labels of a classifier are too few."""
 
-BEYOND = 0.05
-"""q up to which a head is beyond chance."""
-
 
 class FinalReaders(NamedTuple):
     """How outcomes read the last state of a stream, as linear maps of this run."""

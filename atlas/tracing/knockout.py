@@ -14,6 +14,7 @@ import pandas as pd
 from atlas.errors import UnknownName
 from atlas.ids import HeadId
 from atlas.text.words import word_units
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.explained import Resolved, Target, usual_position, without_model
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
 from atlas.tracing.predictions import masks_of, side_of_predictions, task_of
@@ -37,8 +38,6 @@ DRAWS = 20
 
 FEWEST = 8
 """Different sets of other tokens from which on there is a level of chance: the spread of fewer is hardly known."""
-
-ALPHA = 0.05
 
 LETTERS = 40
 """Letters of a name that is made of the text."""
@@ -133,7 +132,7 @@ class Knockout(NamedTuple):
         bands = [self.band(at) for at in range(len(self.groups))]
         low, high = (np.array([band[end] for band in bands]).reshape(self.change.shape) for end in (0, 2))
         with np.errstate(invalid="ignore"):
-            return (self.q <= ALPHA) & ((self.change < low) | (self.change > high))
+            return (self.q <= BEYOND) & ((self.change < low) | (self.change > high))
 
     def window(self, column: int) -> Window:
         """The layers that are cut in a column; the last column is all of them."""

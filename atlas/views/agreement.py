@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import panel_material_ui as pmui
 
-from atlas.state.agreement import BEYOND, AgreementLens
+from atlas.state.agreement import AgreementLens
 from atlas.state.agreement_bounds import AgreementBoundsLens
 from atlas.state.visibility import Visibility
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.explained import without_model
 from atlas.views.attribution import TITLES
 from atlas.views.base import TIGHT, one_message

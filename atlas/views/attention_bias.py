@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import panel_material_ui as pmui
 
 from atlas.state.attention_bias import AMONG, RECEIVED, AttentionBiasLens
-from atlas.state.ratio_plane import BEYOND
 from atlas.trace import Trace
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT
 from atlas.views.dotted import DottedPlaneView

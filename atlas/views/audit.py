@@ -14,9 +14,9 @@ from atlas.plots.frame import number
 from atlas.state.audit import AuditLens, Line
 from atlas.state.detection import TITLES
 from atlas.state.lens import counted
-from atlas.state.ratio_plane import BEYOND
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.labelled import without_text
 from atlas.views.base import Export, gesture
 from atlas.views.dotted import DottedPlaneView

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from typing import Any, ClassVar
 
@@ -28,6 +27,7 @@ from atlas.plots.circuit import (
     sign_colours,
     tapped,
 )
+from atlas.plots.colours import DASH, TRIANGLE, Category
 from atlas.plots.frame import Hook
 from atlas.state.circuit import ALL, LISTED, CircuitLens, Part, Shown
 from atlas.state.circuit import INTO as IN_WORDS
@@ -194,16 +194,9 @@ class CircuitView(View):
             return ""
         kinds = {part.what for edge in shown.edges for part in edge[:2]}
         against, speaks = sign_colours(dark=self.dark)
-        signs = (("▲", speaks, "speaks for the prediction"), ("▬", against, "against it"))
-        said = "".join(
-            f'<span style="white-space:nowrap"><span style="color:{colour}" aria-hidden="true">{sign}</span> '
-            f"{html.escape(words)}</span>"
-            for sign, colour, words in signs
-        )
+        signs = [("speaks for the prediction", Category(speaks, TRIANGLE)), ("against it", Category(against, DASH))]
         into = "; ".join(f"{SIGNS[name[0]]} into {name}" for name in INPUTS)
-        return key_markup(key_of_parts(kinds, dark=self.dark), after=f"{into}; width: size of the effect").replace(
-            "</div>", f"{said}</div>"
-        )
+        return key_markup([*key_of_parts(kinds, dark=self.dark), *signs], after=f"{into}; width: size of the effect")
 
     # -- list --------------------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ import panel as pn
 import panel_material_ui as pmui
 
 from atlas.components.bar_list import BarList, Press
-from atlas.state.counterfactuals import BEYOND, MOVED, RATIO, CounterfactualsLens
+from atlas.state.counterfactuals import MOVED, RATIO, CounterfactualsLens
 from atlas.state.validate import LONGEST_NAME
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.labelled import without_text
 from atlas.views.base import TIGHT, gesture
 from atlas.views.dotted import DottedPlaneView

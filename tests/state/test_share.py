@@ -413,6 +413,12 @@ def test_a_choice_that_is_not_legal_is_left_out_or_brought_inside(given_: dict, 
     Display(**state.display)  # whatever is kept, Param takes
 
 
+def test_of_many_legal_values_some_are_named() -> None:
+    _, (said,) = decode(token_of({"display": {"colour": []}}))
+    assert said.endswith("and 16 more; it is left out.")
+    assert len(said) < 400
+
+
 def test_whole_numbers_stay_whole() -> None:
     state, said = decode(token_of({"explained": {"position": 2.5}}))
     assert (state.explained, len(said)) == ({}, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 import holoviews as hv
 import numpy as np
@@ -13,6 +14,7 @@ from bokeh.core.serialization import Serializer
 
 import atlas
 from atlas.attribution import patch_states
+from atlas.state.patched_state_words import NONE, SOME, way_in_words
 from atlas.state.workspace import Workspace
 from atlas.tasks import TASKS
 from atlas.tracing.patched_states import PATCHED_STATES
@@ -201,3 +203,15 @@ def test_the_page_gets_a_picture_whose_size_does_not_grow():
     _, view, root = view_of(atlas.load("gpt-mini").trace(text), own=text.replace("the", "a", 1))
     assert len(view.patched.plane().columns) == 150
     assert len(serialize_json(Serializer().encode(root))) < GESTURE_BYTES
+
+
+def test_a_share_is_said_to_be_chance_only_where_random_changes_do_as_much():
+    share = np.array([[0.9, 0.0], [0.9, 0.0], [0.9, 0.0], [0.02, 0.0]])
+    chance = np.array([[0.3, 0.3], [0.5, 0.5], [1.2, 1.2], [0.5, 0.5]])
+    beyond = np.zeros_like(share, dtype=bool)
+    beyond[0, 0] = True
+    found = SimpleNamespace(layers=(None, 0, 1, 2), positions=(3, 4), share=share, chance=chance, beyond=beyond)
+    assert way_in_words(found, ["cat", "sat"]) == (
+        f"Largest share, layer by layer: embedding: 'cat' (3), 0.9; L0: 'cat' (3), 0.9{SOME}; L1: 'cat' (3), 0.9{NONE}; "
+        "L2: next to nothing anywhere."
+    )

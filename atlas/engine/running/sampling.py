@@ -58,9 +58,6 @@ class Sampling:
         return int(ids[torch.multinomial(chances, 1, generator=generator)])
 
 
-GREEDY = Sampling()
-
-
 class Chooser(transformers.LogitsProcessor):
     """Chooses every token of `generate` and reports it; `generate` then finds only this token possible."""
 
