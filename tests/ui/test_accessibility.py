@@ -62,6 +62,9 @@ FOCUSED = """() => {
 }"""
 """What has the focus, and all that it is in."""
 
+CLEAR = "all => all.length > 0 && all.every(each => getComputedStyle(each).opacity === '1')"
+"""Whether no card is faint any more."""
+
 MOST_STOPS = 600
 
 
@@ -117,8 +120,10 @@ def open_tab(seat: Seat, tab: Tab) -> None:
     seat.page.get_by_role("tab", name=tab.title, exact=True).click()
     seat.until(lambda: seat.app.workspace.display.tab == tab.key)
     seat.until(lambda: shown(seat, tab.key))
-    # What waits is faint on purpose.
+    # What waits is faint on purpose, and becomes clear little by little.
     seat.page.locator(".aa-stage .aa-waiting").first.wait_for(state="detached")
+    seat.rest()
+    seat.until(lambda: seat.page.locator(".aa-stage .aa-body").evaluate_all(CLEAR))
 
 
 def look(seat: Seat, tab: Tab, rules: tuple[str, ...] = ()) -> list[str]:
