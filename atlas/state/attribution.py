@@ -299,11 +299,11 @@ def target_in_words(workspace: Workspace, words: str) -> str:
 
 
 def _seen(workspace: Workspace) -> str:
-    """That a masked language model without a mask copies what it sees, which little can change."""
+    """That a masked language model sees what it says where the text has no mask: that is no guess."""
     trace = workspace.trace
     if trace is None or task_of(trace) != MASKED or masks_of(trace):
         return ""
-    return ", and the model sees this token, so nearly nothing changes it: put a mask into the text, or choose another outcome"
+    return ", at a token that the model sees: put a mask into the text to explain a guess"
 
 
 def _signed(value: float) -> str:

@@ -17,6 +17,7 @@ from atlas.state.direct_effects import ALONE, DirectEffectsLens
 from atlas.state.direct_lists import WRITERS, signed
 from atlas.state.workspace import Workspace
 from atlas.trace import Trace
+from atlas.tracing.chance import BEYOND
 from atlas.tracing.direct_effects import without_direct_effects
 from atlas.views.base import TIGHT, Export, gesture
 from atlas.views.dotted import DottedPlaneView
@@ -25,7 +26,7 @@ from atlas.views.glyph import Glyph
 from atlas.views.plain import plain
 from atlas.views.shows import Shows
 
-DOTS = "dot: beyond chance (q ≤ 0.05)"
+DOTS = f"dot: beyond chance (q ≤ {BEYOND})"
 
 ROWS = WRITERS + 1
 """Rows of the list of writers: the last one is the others together."""
@@ -55,7 +56,7 @@ class DirectEffectsView(DottedPlaneView):
         "all outcomes get alike changes no probability. Hold it against another outcome to see what decides between the "
         "two. Chance: what the same head adds to 200 outcomes drawn at random from the vocabulary (to 200 random pairs, where "
         "two are compared). A head has a dot where its part lies outside 95 % of these and q, corrected for the number of heads, "
-        "is at most 0.05. The likeliest outcome is chosen because its sum is large, so its parts are larger than those of a "
+        f"is at most {BEYOND}. The likeliest outcome is chosen because its sum is large, so its parts are larger than those of a "
         "random one for that alone. This is what is written directly; what later heads and blocks make of it counts as theirs, "
         "so a head may matter without a direct effect: 'Head effects' switches it off. Click a head to show and select it, a bar "
         "of a layer's heads to select them, a token to select it as key."

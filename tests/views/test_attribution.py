@@ -66,8 +66,8 @@ def test_scores_are_those_of_the_methods_and_so_is_their_correlation(name):
     assert list(table["side"]) == list(found["raw_attention"].tokens["side"])
     assert room.lens(state.AttributionLens).line.lower().startswith(found["raw_attention"].target.words.lower())
     assert "because none is chosen" in view.lens.line
-    # A masked language model copies a token that it sees: who reads its attributions is told.
-    assert ("the model sees this token" in view.lens.line) == (name == "BERT" and not masks_of(traced(name)))
+    # A masked language model says a token that it sees: who reads its attributions is told.
+    assert ("at a token that the model sees" in view.lens.line) == (name == "BERT" and not masks_of(traced(name)))
     kept = ~found["raw_attention"].tokens["special"].to_numpy(dtype=bool)
     rho = stats.spearmanr(*(np.abs(each.tokens["score"].to_numpy()[kept]) for each in found.values())).statistic
     said = view.attribution.shown().notes[-1]
