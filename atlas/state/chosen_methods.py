@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import param
 
@@ -26,8 +27,9 @@ class ChosenMethods(param.Parameterized):
 class ChosenMethodsLens(Lens):
     """Runs once the reader has pressed for the text on screen, and again with every change of a choice or the target."""
 
-    _started: Trace | None = None
-    """The trace that the reader has asked for: thousands of passes are not run because a tab is opened."""
+    _started: ref[Trace] | None = None
+    """The trace that the reader has asked for: thousands of passes are not run because a tab is opened. Weakly, because a lens
+    that sleeps would keep it in memory."""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -37,8 +39,14 @@ class ChosenMethodsLens(Lens):
 
     def start(self) -> None:
         """Run for the trace on screen, now and whenever a choice or the target changes."""
-        self._started = self.workspace.trace
+        trace = self.workspace.trace
+        self._started = None if trace is None else ref(trace)
         self._redraw()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the reader has asked for the trace on screen."""
+        return self._started is not None and self._started() is self.workspace.trace
 
     def begin(self) -> None:
         """Run for the trace on screen."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
+from weakref import ref
 
 import numpy as np
 import param
@@ -124,7 +125,7 @@ class CircuitLens(PressedLens):
     marked_by: ClassVar = ("heads", "focus")
 
     _shown: Shown | None = None
-    _latest: tuple[Trace, Request, Circuit] | None = None
+    _latest: tuple[ref[Trace], Request, Circuit] | None = None
     """The circuit found last: asking for it again would drop what its heads keep, which is asked for after it."""
 
     def depends(self) -> Hashable:
@@ -135,11 +136,6 @@ class CircuitLens(PressedLens):
         """Drop what is shown, too."""
         super().forget()
         self._shown = None
-
-    def _new_trace(self, *changes: object) -> None:
-        # The trace of before is large, and nobody else may hold it.
-        self._latest = None
-        super()._new_trace(*changes)
 
     def request(self) -> Request:
         """What a press would run."""
@@ -244,7 +240,7 @@ class CircuitLens(PressedLens):
         trace, request, other, task = self.trace, self.request(), self.other(), self.workspace.tasks.get(CIRCUIT)
         if task is None:
             raise NotCaptured(NO_MODEL)
-        if self._latest is not None and self._latest[0] is trace and self._latest[1] == request:
+        if self._latest is not None and self._latest[0]() is trace and self._latest[1] == request:
             return self._latest[2]
 
         def work(progress: Progress) -> Circuit:
@@ -254,7 +250,7 @@ class CircuitLens(PressedLens):
         passes, size = self._cost()
         found = self.ask(f"{request}", work, None, needs_model=True, takes=Takes(passes, gradients=True, bytes=size))
         if found is not None:
-            self._latest = trace, request, found
+            self._latest = ref(trace), request, found
         return found
 
     def _kept(self, heads: tuple[HeadId, ...]) -> KeptByHeads | str | None:

@@ -74,7 +74,7 @@ class FaithfulnessLens(ChosenMethodsLens):
             made: Curves = work(trace, target, methods, remove, 0, progress.tell)
             return made
 
-        if self._started is not trace:
+        if not self.is_started:
             self.line = f"{self._cost(trace)}. Press Run"
             return None
         found = self.ask(

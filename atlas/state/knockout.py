@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from weakref import ref
 
 import numpy as np
 import param
@@ -77,9 +78,9 @@ class KnockoutLens(PressedLens):
         "target": ("position", "outcome", "against"),
     }
 
-    _latest: tuple[Trace, Request, Knockout] | None = None
+    _latest: tuple[ref[Trace], Request, Knockout] | None = None
     """What was measured last."""
-    _planned: tuple[Trace, Request, Plan] | None = None
+    _planned: tuple[ref[Trace], Request, Plan] | None = None
 
     def depends(self) -> Hashable:
         """On what a press would run."""
@@ -131,7 +132,7 @@ class KnockoutLens(PressedLens):
 
     def _kept(self) -> Knockout | None:
         latest = self._latest
-        return latest[2] if latest is not None and latest[0] is self.trace else None
+        return latest[2] if latest is not None and latest[0]() is self.trace else None
 
     def _work_out(self) -> Knockout | None:
         task = self.workspace.tasks.get(KNOCKOUT)
@@ -158,7 +159,7 @@ class KnockoutLens(PressedLens):
         found = self.ask(f"{request}", work, None, needs_model=True, takes=takes)
         if found is None:
             return kept
-        self._latest = trace, request, found
+        self._latest = ref(trace), request, found
         self.line = self.describe(found)
         return found
 
@@ -167,8 +168,8 @@ class KnockoutLens(PressedLens):
         return groups_of(self.trace, request.setting.kind, request.setting.queries, request.keys)
 
     def _plan(self, request: Request) -> Plan:
-        if self._planned is None or self._planned[:2] != (self.trace, request):
-            self._planned = self.trace, request, plan_of(self.trace, request.setting, self.groups(request))
+        if self._planned is None or self._planned[:2] != (ref(self.trace), request):
+            self._planned = ref(self.trace), request, plan_of(self.trace, request.setting, self.groups(request))
         return self._planned[2]
 
     def _runs(self, request: Request) -> int:

@@ -120,7 +120,7 @@ class PatchedStatesLens(PressedLens, PlaneLens):
 
     def forget(self) -> None:
         """The plane is built again, and of another trace a press has to come again."""
-        if self._of is not self.workspace.trace:
+        if not self.is_of_trace:
             self._run_at = ()
         PlaneLens.forget(self)
         PressedLens.forget(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from atlas.state.lens import Lens
 
@@ -16,7 +17,8 @@ class PressedLens(Lens):
 
     def __init__(self, workspace: Any, **params: Any) -> None:
         self._pressed: set[Hashable] = set()
-        self._of: Trace | None = None
+        self._of: ref[Trace] | None = None
+        """The trace that was pressed for; weakly, because a lens that sleeps would keep it in memory."""
         super().__init__(workspace, **params)
 
     def request(self) -> Hashable:
@@ -25,9 +27,12 @@ class PressedLens(Lens):
 
     def forget(self) -> None:
         """Drop what is shown, and of another trace what was pressed for."""
-        if self._of is not self.workspace.trace:
-            self._of = self.workspace.trace
+        if not self.is_of_trace:
+            self._remember(self.workspace.trace)
             self._pressed.clear()
+
+    def _remember(self, trace: Trace | None) -> None:
+        self._of = None if trace is None else ref(trace)
 
     def start(self) -> None:
         """The reader presses for what is chosen."""
@@ -45,13 +50,19 @@ class PressedLens(Lens):
 
     def take_over(self, handed: Any) -> None:
         """Show what was pressed for there."""
-        self._of, self._pressed = self.workspace.trace, handed
+        self._remember(self.workspace.trace)
+        self._pressed = handed
         self._redraw()
 
     def cancel(self) -> None:
         """Stop; the button asks anew."""
         self._pressed.discard(self.request())
         super().cancel()
+
+    @property
+    def is_of_trace(self) -> bool:
+        """Whether what was pressed for is of the trace on screen."""
+        return (None if self._of is None else self._of()) is self.workspace.trace
 
     @property
     def is_pressed(self) -> bool:

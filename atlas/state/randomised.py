@@ -86,7 +86,7 @@ class RandomisedLens(ChosenMethodsLens):
             made: Randomised = work(trace, target, methods, order, progress=progress.tell)
             return made
 
-        if self._started is not trace:
+        if not self.is_started:
             self.line = f"{self._cost(trace)}. Press Run"
             return None
         takes = Takes(self._passes(trace, methods), gradients=True, bytes=tasks[BYTES](trace))

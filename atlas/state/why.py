@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import Any, ClassVar, NamedTuple
+from weakref import ref
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ class WhyLens(Lens):
     reads: ClassVar = {"selection": ("focus", "queries", "keys")}
 
     _shown: Shown | None = None
-    _made: tuple[Trace, Edge, Why] | None = None
+    _made: tuple[ref[Trace], Edge, Why] | None = None
 
     def depends(self) -> Hashable:
         """On the head, the first selected query, the selected keys, and what is cut."""
@@ -127,7 +128,7 @@ class WhyLens(Lens):
         def work(progress: Progress) -> tuple[Why, Cut | None]:
             progress.tell("Taking the score apart")
             place = (head.layer, head.head, edge.query, edge.key)
-            made: Why = known[2] if known is not None and known[:2] == (trace, edge) else task(trace, *place, head.kind)
+            made: Why = known[2] if known is not None and known[:2] == (ref(trace), edge) else task(trace, *place, head.kind)
             if runs is None or writer not in writers_to_cut(made).get(side, ()):
                 return made, None
             progress.tell(f"Running the block without {writer}")
@@ -138,7 +139,7 @@ class WhyLens(Lens):
         found = self.ask(key, work, None, needs_model=True, keep=False)
         if found is None:
             return None
-        self._made = trace, edge, found[0]
+        self._made = ref(trace), edge, found[0]
         shown = self._rows(edge, *found)
         self.line = self._describe(shown)
         return shown
