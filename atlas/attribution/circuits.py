@@ -17,10 +17,10 @@ from atlas.attribution.patching import (
     drawn_rows,
     edge_arrays,
     edge_rows,
+    of_as_many_tokens,
     other_of,
 )
 from atlas.attribution.statistics import chance_of_spearman
-from atlas.errors import BadIntervention
 from atlas.tracing.circuit import (
     CIRCUIT,
     CIRCUIT_COST,
@@ -176,25 +176,6 @@ def _both(trace: Trace, target: Target | None, other: str | Trace | Any, *, fit:
     if len(there.tokens()) == len(trace.tokens()):
         return subject, Subject(there, Target(own.position, own.outcome_id, own.against_id, own.of))
     return subject, Subject(there)  # refused by whoever compares them, in words
-
-
-def of_as_many_tokens(trace: Trace, text: str) -> dict[str, list[int]]:
-    """A text as an encoding of as many tokens as a trace has: cut, or said over and over, its special tokens in their places."""
-    from atlas.engine.gradients.subject import model_of
-
-    live, table = model_of(trace), trace.token_tables["source"]
-    ids = live.encoded.inputs["input_ids"].reshape(-1).tolist()
-    special = {at: ids[at] for at in np.flatnonzero(table["special"]).tolist()}
-    times = 1
-    while True:
-        words = list(live.model.tokenizer(" ".join([text] * times), add_special_tokens=False)["input_ids"])
-        if not words:
-            msg = f"{text[:40]!r} has no token that {live.model.name} reads, so nothing can be taken from it. Write another text."
-            raise BadIntervention(msg)
-        if len(words) >= len(ids) - len(special):
-            following = iter(words)
-            return {"input_ids": [special[at] if at in special else next(following) for at in range(len(ids))]}
-        times *= 2
 
 
 def _share(progress: Tell | None, message: str) -> Callable[[int, int], None] | None:

@@ -232,6 +232,25 @@ def other_of(trace: Trace, other: str | Trace | Any, *, of_heads: bool = True) -
     return there
 
 
+def of_as_many_tokens(trace: Trace, text: str) -> dict[str, list[int]]:
+    """A text as an encoding of as many tokens as a trace has: cut, or said over and over, its special tokens in their places."""
+    from atlas.engine.gradients.subject import model_of
+
+    live, table = model_of(trace), trace.token_tables["source"]
+    ids = live.encoded.inputs["input_ids"].reshape(-1).tolist()
+    special = {at: ids[at] for at in np.flatnonzero(table["special"]).tolist()}
+    times = 1
+    while True:
+        words = list(live.model.tokenizer(" ".join([text] * times), add_special_tokens=False)["input_ids"])
+        if not words:
+            msg = f"{text[:40]!r} has no token that {live.model.name} reads, so nothing can be taken from it. Write another text."
+            raise BadIntervention(msg)
+        if len(words) >= len(ids) - len(special):
+            following = iter(words)
+            return {"input_ids": [special[at] if at in special else next(following) for at in range(len(ids))]}
+        times *= 2
+
+
 def drawn_rows(count: int, check: int, seed: int) -> np.ndarray:
     """Rows to be checked, in their order."""
     return np.sort(np.random.default_rng(seed).permutation(count)[: max(0, check)])

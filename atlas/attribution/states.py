@@ -6,41 +6,39 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from scipy.stats import norm, t
 
-from atlas.attribution.circuits import of_as_many_tokens
-from atlas.attribution.patching import other_of
+from atlas.attribution.patching import of_as_many_tokens, other_of
 from atlas.errors import BadIntervention, NotCaptured, TooLarge, UnknownName
 from atlas.trace import Trace
-from atlas.tracing.explained import Target
+from atlas.tracing.explained import MOST_TOKENS_RUN, Target
 from atlas.tracing.patched_states import (
     DIRECTIONS,
     DRAWS,
     FAMILY,
     LEAST_DIFFERENCE,
     MOST_TOGETHER,
-    MOST_TOKENS_RUN,
     PARTS,
     PATCHED_STATES,
-    PATCHED_STATES_COST,
     RESTORE,
+    RUNS_BESIDE,
     SAMPLED,
     STREAM,
     PatchedStates,
+    cells_run,
     streams,
+    too_many,
     without_part,
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from atlas.engine.gradients.subject import Subject
     from atlas.engine.model import Model
 
 Tell = Callable[[str, float], None]
 """(message, share done)"""
-
-RUNS_BESIDE = 6
-"""Runs beside those of cells: both texts twice, with their states; the unchanged one; the gradient."""
 
 ROUNDING = 1e-4
 """A share that is never called beyond chance: less than this is rounding."""
@@ -103,24 +101,7 @@ def patch_states(
     found = patched_states(
         trace, target, other, part, direction, positions, kind=kind, together=together, draws=draws, seed=seed, progress=progress
     )
-    return table_of(found, trace)
-
-
-def table_of(found: PatchedStates, trace: Trace) -> pd.DataFrame:
-    """One row a layer and position."""
-    n_layers, n_positions = found.share.shape
-    tokens = trace.token_tables[trace.side(found.kind, "query")]["token"].iloc[list(found.positions)]
-    table = pd.DataFrame(
-        {
-            "layer": pd.array(np.repeat(np.array(found.layers, dtype=object), n_positions), dtype="Int64"),
-            "position": np.tile(found.positions, n_layers),
-            "token": np.tile(tokens.to_numpy(dtype=object), n_layers),
-            "other_token": np.tile(np.array(found.other_tokens, dtype=object), n_layers),
-            "share": found.share.ravel(),
-            "chance": found.chance.ravel(),
-            "beyond": found.beyond.ravel(),
-        }
-    )
+    table = found.table(trace.token_tables[trace.side(found.kind, "query")]["token"].iloc[list(found.positions)])
     table.attrs = {
         "target": found.target.words, "here": found.target.value, "there": found.there, "kind": found.kind, "part": found.part,
         "direction": found.direction,
@@ -272,28 +253,6 @@ def _window(row: int, count: int, together: int) -> tuple[int, ...]:
     return tuple(range(start, min(count, row + together // 2 + 1)))
 
 
-def cells_run(n_layers: int, n_positions: int) -> int:
-    """Runs of the cells and of random directions, at most."""
-    cells = n_layers * n_positions
-    return cells + DRAWS * min(SAMPLED, cells)
-
-
-def too_many(n_layers: int, n_positions: int, n_tokens: int) -> str:
-    """Why so many cells are not run, and what can be done."""
-    fits = next((n for n in range(n_positions, 0, -1) if cells_run(n_layers, n) * n_tokens <= MOST_TOKENS_RUN), 0)
-    runs = cells_run(n_layers, n_positions)
-    advice = f"Select up to {fits:,} tokens and choose the selected ones" if fits else "Shorten the text"
-    return (
-        f"{n_layers:,} layers at {n_positions:,} positions are {runs:,} runs, {runs * n_tokens:,} tokens in all, and "
-        f"{MOST_TOKENS_RUN:,} are the most. {advice}."
-    )
-
-
-def cost_of(trace: Trace, part: str, kind: str, n_positions: int) -> int:
-    """Runs of the text that patching so many positions takes at most."""
-    return cells_run(trace.n_layers(kind) + (part == STREAM), n_positions) + RUNS_BESIDE
-
-
 def _parts(progress: Tell | None, cells: int, random: int) -> Callable[[int], Callable[[int, int], None] | None]:
     """Reports of the two parts of the work, as shares of all of it."""
 
@@ -306,5 +265,5 @@ def _parts(progress: Tell | None, cells: int, random: int) -> Callable[[int], Ca
     return part
 
 
-TASKS: Mapping[str, Callable[..., Any]] = {PATCHED_STATES: patched_states, PATCHED_STATES_COST: cost_of}
+TASKS: Mapping[str, Callable[..., Any]] = {PATCHED_STATES: patched_states}
 """Work with the model that views may request, by name."""

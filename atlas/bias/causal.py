@@ -19,7 +19,8 @@ from atlas.engine.running.decisions import Decision, decided_without, label_deci
 from atlas.engine.running.other_texts import encoded_like
 from atlas.errors import NotCaptured, NothingYet, TooLarge, UnknownName
 from atlas.ids import HeadId, as_heads
-from atlas.tracing.causal import CAUSAL_TEST, DRAWS, MOST_TOKENS_RUN, CausalTest, doses_of, without_decision
+from atlas.tracing.causal import CAUSAL_TEST, DRAWS, CausalTest, doses_of, without_decision
+from atlas.tracing.explained import MOST_TOKENS_RUN
 from atlas.tracing.labelled import (
     CATEGORIES,
     DETECT,

@@ -25,6 +25,7 @@ from atlas.tracing.counterfactual import (
     Reactions,
     passes,
 )
+from atlas.tracing.explained import MOST_TOKENS_RUN
 from atlas.tracing.outcomes import CLASSIFIES_TEXT
 from atlas.tracing.predictions import LABELS, MASKED, SEQ2SEQ, WHOLE_TEXT, Distribution, distributions, masks_of, task_of
 
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from atlas.engine.running.capture import Rerun
     from atlas.engine.running.encode import Encoded
     from atlas.trace import Trace
-
-MOST_TOKENS_RUN = 1_000_000
-"""Tokens through the model over all runs, as for the effects of heads: minutes on a processor."""
 
 SHOWN = 3
 """Likeliest outcomes of either text that are compared."""

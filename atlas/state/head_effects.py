@@ -19,7 +19,7 @@ from atlas.state.other_text import other_texts, own_text, quoted
 from atlas.state.plane import Cell, Plane, Thresholded
 from atlas.trace import NO_MODEL
 from atlas.tracing.effect_choices import CHOICES, EFFECT_CHOICES, EffectChoices
-from atlas.tracing.explained import ATTRIBUTION_PATCHING, HEAD_EFFECTS, LOGIT
+from atlas.tracing.explained import ATTRIBUTION_PATCHING, HEAD_EFFECTS, LOGIT, MOST_TOKENS_RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +54,6 @@ NO_KL = (
     "A gradient says how the target changes and not how the whole output does. Choose the logit or the log-probability, or "
     "replace the heads."
 )
-
-MOST_TOKENS_RUN = 1_000_000
-"""Tokens through the model over all runs, one run a head: 1,200 heads at 512 tokens still fit, and take minutes."""
 
 SAID = 3
 """Heads named in the line."""

@@ -13,9 +13,8 @@ from atlas.errors import AtlasError, NotCaptured, TooLarge
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target
 from atlas.state.display import IMPORTANCE, IMPORTANCES, INTEGRATED, REMOVAL
-from atlas.state.head_effects import MOST_TOKENS_RUN
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import HEAD_EFFECTS, LOGIT
+from atlas.tracing.explained import HEAD_EFFECTS, LOGIT, MOST_TOKENS_RUN
 
 if TYPE_CHECKING:
     from atlas.state.lens import Lens

@@ -13,13 +13,12 @@ from atlas.errors import NotCaptured, TooLarge
 from atlas.numbers import three
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target
-from atlas.state.head_effects import MOST_TOKENS_RUN
 from atlas.state.lens import counted
 from atlas.state.outcome_line import percent
 from atlas.state.pressed import PressedLens
 from atlas.state.words import visible
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import LOGIT, Target
+from atlas.tracing.explained import LOGIT, MOST_TOKENS_RUN, Target
 from atlas.tracing.knockout import (
     DRAWS,
     KNOCKOUT,

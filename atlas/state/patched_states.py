@@ -22,21 +22,22 @@ from atlas.state.plane import Axis, Cell, Marked, Plane, PlaneLens, Thresholded
 from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import COST, LOGIT, Target
+from atlas.tracing.explained import COST, LOGIT, MOST_TOKENS_RUN, Target
 from atlas.tracing.patched_states import (
     ATTENTION,
     DIRECTIONS,
     DISTURB,
     FEED_FORWARD,
     MOST_TOGETHER,
-    MOST_TOKENS_RUN,
     PARTS,
     PATCHED_STATES,
-    PATCHED_STATES_COST,
     RESTORE,
     STREAM,
     PatchedStates,
+    cells_run,
+    runs_of,
     streams,
+    too_many,
     without_part,
 )
 
@@ -178,11 +179,13 @@ class PatchedStatesLens(PressedLens, PlaneLens):
 
     def runs(self) -> int:
         """Runs of the text that a press takes at most."""
-        task, trace = self.workspace.tasks.get(PATCHED_STATES_COST), self.trace
-        if task is None or trace.live is None:
+        trace = self.trace
+        if PATCHED_STATES not in self.workspace.tasks or trace.live is None:
             raise NotCaptured(NO_MODEL)
-        n = len(self.selected()) if self.choices.where == SELECTED else len(trace.token_tables[self.side])
-        return int(task(trace, self.choices.part, self.stream, n))
+        return runs_of(trace, self.choices.part, self.stream, self._n_positions())
+
+    def _n_positions(self) -> int:
+        return len(self.selected()) if self.choices.where == SELECTED else len(self.trace.token_tables[self.side])
 
     def cost_in_words(self) -> str:
         """'217 runs of the text, about 3 s'."""
@@ -221,14 +224,10 @@ class PatchedStatesLens(PressedLens, PlaneLens):
 
     def _check_size(self) -> None:
         """Say before a press that there are too many cells."""
-        sizes = [len(table) for table in self.trace.token_tables.values()]
-        runs = self.runs()
-        if runs * sum(sizes) > MOST_TOKENS_RUN and not self.is_pressed:
-            msg = (
-                f"{counted(runs, 'run')} of {sum(sizes):,} tokens are {runs * sum(sizes):,} tokens in all, and "
-                f"{MOST_TOKENS_RUN:,} are the most. Select fewer tokens and choose the selected ones under Positions."
-            )
-            raise TooLarge(msg)
+        trace, rows = self.trace, self.trace.n_layers(self.stream) + (self.choices.part == STREAM)
+        tokens = sum(map(len, trace.token_tables.values()))
+        if cells_run(rows, self._n_positions()) * tokens > MOST_TOKENS_RUN and not self.is_pressed:
+            raise TooLarge(too_many(rows, self._n_positions(), tokens))
 
     # -- the plane ---------------------------------------------------------------------------------------------------------
 
@@ -288,18 +287,7 @@ class PatchedStatesLens(PressedLens, PlaneLens):
         found = self.found() if self.workspace.trace is not None else None
         if found is None:
             return pd.DataFrame({"runs": [self.runs()]})
-        n_layers, n = found.share.shape
-        return pd.DataFrame(
-            {
-                "state": np.repeat(["embedding" if layer is None else f"L{layer}" for layer in found.layers], n),
-                "position": np.tile(found.positions, n_layers),
-                "token": np.tile(np.array(self._tokens(found), dtype=object), n_layers),
-                "other_token": np.tile(np.array([shown_token(each) for each in found.other_tokens], dtype=object), n_layers),
-                "share": found.share.ravel(),
-                "chance_within": found.chance.ravel(),
-                "beyond_chance": found.beyond.ravel(),
-            }
-        )
+        return found.table(self._tokens(found))
 
     # -- selection ---------------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from atlas.errors import NotCaptured, TooLarge
 from atlas.ids import HeadId
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
-from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO
+from atlas.state.head_effects import MEAN, RESAMPLE, ZERO
 from atlas.state.lens import Lens, counted
 from atlas.state.other_text import other_text
 from atlas.state.outcome_line import percent
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import LOGIT
+from atlas.tracing.explained import LOGIT, MOST_TOKENS_RUN
 from atlas.tracing.pruning import ABLATION, GRADIENT, INTEGRATED, PRUNING, RANDOM, Pruning, runs_of
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from atlas.ids import HeadId
 from atlas.numbers import listed, three
 from atlas.state.asking import Progress, Takes
 from atlas.state.attribution import explained_target, target_in_words
-from atlas.state.head_effects import MEAN, MOST_TOKENS_RUN, RESAMPLE, ZERO
+from atlas.state.head_effects import MEAN, RESAMPLE, ZERO
 from atlas.state.lens import counted
 from atlas.state.other_text import other_text
 from atlas.state.pressed import PressedLens
 from atlas.state.words import shown_token
 from atlas.trace import NO_MODEL
-from atlas.tracing.explained import LOGIT, Target
+from atlas.tracing.explained import LOGIT, MOST_TOKENS_RUN, Target
 from atlas.tracing.verdict import RULES, VERDICT, VERDICT_COST, Rule, Verdict, p_words, rho_words, two
 
 METHODS = ("saliency", "input_x_gradient", "integrated_gradients")

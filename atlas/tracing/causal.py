@@ -35,9 +35,6 @@ MOST = "most at flagged words"
 DRAWS = 199
 """Random sets of as many heads at each dose: p is known to half a per cent."""
 
-MOST_TOKENS_RUN = 1_000_000
-"""Tokens through the model over all runs: minutes on a processor."""
-
 
 class CausalTest(NamedTuple):
     """What is left of a decision without the first heads of an order."""

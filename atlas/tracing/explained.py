@@ -35,6 +35,9 @@ NO_TOKEN = {
 COST, PASSES = "cost of passes", "passes of attributions"
 """Names of the tasks that estimate what so many passes of a trace's text take, and how many passes attributions take."""
 
+MOST_TOKENS_RUN = 1_000_000
+"""Tokens through the model over all runs of one explanation, some minutes: one run a head, 1,200 heads at 512 tokens fit."""
+
 LOGIT, PROBABILITY, LOG_PROBABILITY = "logit", "probability", "log-probability"
 MEASURES = (LOGIT, PROBABILITY, LOG_PROBABILITY)
 """Numbers of an outcome that can be explained. A probability saturates: where it is near 1, its gradients are near 0."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from atlas.tracing.explained import without_model
+import numpy as np
+import pandas as pd
+
+from atlas.tracing.explained import MOST_TOKENS_RUN, without_model
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from atlas.trace import Trace
     from atlas.tracing.explained import Resolved
 
-PATCHED_STATES, PATCHED_STATES_COST = "patched states", "cost of patched states"
-"""Names of the tasks that patch states, and say how many runs of the text that takes."""
+PATCHED_STATES = "patched states"
+"""Name of the task that patches states."""
 
 STREAM, ATTENTION, FEED_FORWARD = "stream", "attention", "ffn"
 PARTS = {STREAM: "hidden", ATTENTION: "attention_output", FEED_FORWARD: "ffn_out"}
@@ -26,11 +28,11 @@ DIRECTIONS = (RESTORE, DISTURB)
 MOST_TOGETHER = 10
 """Neighbouring layers whose outputs are put in at once: the width that causal tracing takes for models of 48 layers."""
 
-MOST_TOKENS_RUN = 1_000_000
-"""Tokens through the model over all runs, one run a cell: 24 layers at 190 tokens still fit, and take minutes."""
-
 SAMPLED, DRAWS = 24, 5
 """Cells, drawn at random, at which random directions are put in, and directions at each."""
+
+RUNS_BESIDE = 6
+"""Runs beside those of cells: both texts twice, with their states; the unchanged one; the gradient."""
 
 FAMILY = 0.05
 """How often a whole plane on which states do no more than random directions may have a marked cell."""
@@ -65,6 +67,21 @@ class PatchedStates(NamedTuple):
     """Cells at which random directions were put in."""
     runs: int
 
+    def table(self, tokens: Iterable[str]) -> pd.DataFrame:
+        """One row a layer (unknown: the embeddings) and position, with the names of its tokens in this text."""
+        n_layers, n_positions = self.share.shape
+        return pd.DataFrame(
+            {
+                "layer": pd.array(np.repeat(np.array(self.layers, dtype=object), n_positions), dtype="Int64"),
+                "position": np.tile(self.positions, n_layers),
+                "token": np.tile(np.array(list(tokens), dtype=object), n_layers),
+                "other_token": np.tile(np.array(self.other_tokens, dtype=object), n_layers),
+                "share": self.share.ravel(),
+                "chance": self.chance.ravel(),
+                "beyond": self.beyond.ravel(),
+            }
+        )
+
 
 @runtime_checkable
 class States(Protocol):
@@ -92,3 +109,29 @@ def without_part(trace: Trace, kind: str, part: str) -> str:
 def streams(trace: Trace) -> tuple[str, ...]:
     """The streams of a trace's model."""
     return tuple(kind for kind in trace.kinds if kind != "cross")
+
+
+def cells_run(n_layers: int, n_positions: int) -> int:
+    """Runs of the cells and of random directions, at most."""
+    cells = n_layers * n_positions
+    return cells + DRAWS * min(SAMPLED, cells)
+
+
+def too_many(n_layers: int, n_positions: int, n_tokens: int) -> str:
+    """Why so many cells are not run, and what can be done."""
+    fits = next((n for n in range(n_positions, 0, -1) if cells_run(n_layers, n) * n_tokens <= MOST_TOKENS_RUN), 0)
+    runs = cells_run(n_layers, n_positions)
+    advice = (
+        f"Select up to {fits:,} tokens and choose the selected ones under Positions (in Python: positions=)"
+        if fits
+        else "Shorten the text"
+    )
+    return (
+        f"{n_layers:,} layers at {n_positions:,} positions are {runs:,} runs, {runs * n_tokens:,} tokens in all, and "
+        f"{MOST_TOKENS_RUN:,} are the most. {advice}."
+    )
+
+
+def runs_of(trace: Trace, part: str, kind: str, n_positions: int) -> int:
+    """Runs of the text that patching so many positions takes at most."""
+    return cells_run(trace.n_layers(kind) + (part == STREAM), n_positions) + RUNS_BESIDE

@@ -10,11 +10,11 @@ import torch
 
 import atlas
 from atlas.attribution import Target, patch_states
-from atlas.attribution.states import bounds, cost_of, patched_states, too_many
+from atlas.attribution.states import bounds, patched_states
 from atlas.engine.gradients import states as engine
 from atlas.engine.gradients.subject import Subject
 from atlas.errors import BadIntervention, NotCaptured, TooLarge, UnknownName
-from atlas.tracing.patched_states import LEAST_DIFFERENCE, PARTS, without_part, without_patched_states
+from atlas.tracing.patched_states import LEAST_DIFFERENCE, PARTS, runs_of, too_many, without_part, without_patched_states
 from tests.engine.families import TARGET, TEXT, gptj, loaded
 from tests.state.readers import single
 
@@ -243,5 +243,5 @@ def test_the_cost_is_said_before():
     trace = model_of("gpt-mini").trace(TEXT)
     n = len(trace.tokens())
     table = patch_states(model_of("gpt-mini"), trace, OTHER)
-    assert len(table) <= cost_of(trace, "stream", "decoder", n)
+    assert len(table) <= runs_of(trace, "stream", "decoder", n)
     assert "1,000,000 are the most" in too_many(25, 400, 400)

@@ -17,7 +17,8 @@ from bokeh.models import MultiLine, Scatter
 
 import atlas
 from atlas.attribution import Target, edge_attribution_patching, head_effects
-from atlas.attribution.circuits import kept_by_heads, of_as_many_tokens
+from atlas.attribution.circuits import kept_by_heads
+from atlas.attribution.patching import of_as_many_tokens
 from atlas.engine.gradients.edges import Edge, path_effects, writers
 from atlas.engine.gradients.subject import Subject
 from atlas.errors import BadIntervention, TooLarge

@@ -56,8 +56,8 @@ def test_numbers_on_screen_are_those_of_the_function(part, direction):
     table = patch_states(atlas.load("gpt-mini"), traced(), OTHER, part, direction)
     shown = view.export().table
     np.testing.assert_allclose(shown["share"], table["share"], atol=1e-4)
-    np.testing.assert_allclose(shown["chance_within"], table["chance"], atol=1e-4)
-    assert shown["beyond_chance"].tolist() == table["beyond"].tolist()
+    np.testing.assert_allclose(shown["chance"], table["chance"], atol=1e-4)
+    assert shown["beyond"].tolist() == table["beyond"].tolist()
     n_rows, n_columns = view.patched.plane().whole.shape
     np.testing.assert_allclose(view.patched.plane().whole[::-1].ravel(), table["share"], atol=1e-4)
     dots = {(n_rows - 1 - at // n_columns, at % n_columns) for at in np.flatnonzero(table["beyond"])}
